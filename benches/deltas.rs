@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use blocklist_loader::{Feed, Outcome, Plan, build, generations};
+use blocklist_loader::{BuildOutcome, Feed, Plan, build, generations};
 use policy::{
     category::Taxonomy,
     lists::{
@@ -248,7 +248,7 @@ fn how_fast_are_lookups(folder: &Path, fullest: u64) {
         let mut rounds: [Vec<f64>; 4] = Default::default();
         for round in 0..ROUNDS {
             for place in 0..4 {
-                // Whoever comes second finds more in the caches.
+                // The second of the two finds more in the processor's caches.
                 let place = (place + round) % 4;
                 let lists = [&before, &overlaid, &folded, &last][place];
                 let began = Instant::now();
@@ -352,7 +352,7 @@ fn child(arguments: &[&str], folder: &Path) -> String {
     end(spawn(arguments, folder))
 }
 
-/// Starts it, behind whoever serves.
+/// Starts it at a lower priority than the serving process.
 fn spawn(arguments: &[&str], folder: &Path) -> Child {
     let mut command = Command::new("nice");
     command
@@ -394,7 +394,7 @@ fn build_in_child(count: u64, folder: &Path) {
     };
     let began = Instant::now();
     let cpu = cpu();
-    let Ok(Outcome::Built(built)) =
+    let Ok(BuildOutcome::Built(built)) =
         build(&plan, &Taxonomy::shipped(), None, jiff::Timestamp::now())
     else {
         panic!("our own list is built");

@@ -1,13 +1,10 @@
-//! How many instructions does a query cost, stage by stage? Counted by valgrind and so the same on
-//! a noisy machine; each has a limit, so that a regression fails.
+//! How many instructions does a query cost, stage by stage? Counted by valgrind, and so the same on a
+//! busy machine. Each stage has a limit, so that a regression fails.
 //!
 //! Needs valgrind and gungraun-runner: `make bench-counts` installs them.
 //!
 //! Not measured: the kernel, cache misses, and contention between cores. Those are
 //! `benches/peers/`.
-
-// The harness makes public functions of the benches, and there is nobody to read about them.
-#![allow(missing_docs)]
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -16,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use blocklist_loader::{Feed, Outcome, Plan, build};
+use blocklist_loader::{BuildOutcome, Feed, Plan, build};
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
@@ -36,42 +33,40 @@ use policy::{
     },
 };
 use resolver::{
-    engine::{Desk, Engine, Parts, Stale, Step},
-    message::{
-        ede::Contact,
-        query::Query,
-        reply::{BlockedAnswer, Transport},
-    },
+    engine::{Engine, EngineConfig, ServeStale, Step, WorkerState},
+    listener::client::Client,
+    message::{blocked::BlockedAnswer, ede::Contact, query::Query, types::Transport},
+    time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };
 
 /// Enough that every table has its usual depth, few enough that valgrind builds them in seconds.
 const LISTED: u32 = 20_000;
 const HOUSEHOLDS: u32 = 2_000;
-/// The line that asks: that of a household in the middle.
+/// The address of a household in the middle.
 const LINE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 3, 232));
-/// The line of the next household, which has its queries counted.
+/// The address of the next household, which keeps a history.
 const COUNTED: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 3, 233));
-/// A name with an answer, one that is listed and blocked, and one that a walk leaves soon.
+/// A name with an answer, one that is listed and blocked, and one whose search of the lists ends
+/// early.
 const ANSWERED: &str = "www.shop.example";
 const BLOCKED: &str = "cdn.name7777.example";
 const UNLISTED: &str = "www.somewhere.test";
 
-/// A fail-safe for names that have no local record: nothing here may go out.
+/// Fails for names without a local record: the bench sends nothing to a network.
 struct Nowhere;
 
 #[async_trait]
 impl Recursion for Nowhere {
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
-        panic!("{question:?} is not answered here")
+        panic!("{question:?} has no local record")
     }
 }
 
-/// An engine with lists, households and a warm cache, the packets to ask it, and the buffer it
-/// writes into.
+/// An engine with lists, households and a warm cache, and the buffer that it writes into.
 struct Bed {
     engine: Arc<Engine>,
-    desk: Desk,
+    state: WorkerState,
     directory: Arc<Directory>,
     lists: Arc<Blocklist>,
     reply: Vec<u8>,
@@ -107,12 +102,12 @@ impl Bed {
             ));
         }
         let records = format!("{ANSWERED}. 3600 IN A 192.0.2.1\n{BLOCKED}. 3600 IN A 192.0.2.2\n");
-        let engine = Arc::new(Engine::new(Parts {
+        let engine = Arc::new(Engine::new(EngineConfig {
             directory: Arc::clone(&directory),
             lists: Arc::new(LiveLists::new(Arc::clone(&lists))),
             taxonomy,
             recursion: Arc::new(
-                LocalRecords::new(&records, Arc::new(Nowhere)).expect("records of ours"),
+                LocalRecords::new(&records, Arc::new(Nowhere)).expect("valid records"),
             ),
             allow_from: Vec::new(),
             trusted_peers: Vec::new(),
@@ -124,18 +119,19 @@ impl Bed {
             cache_octets: 1 << 20,
             resolutions_max: 16,
             waiting_per_client_max: 16,
-            stale: Stale {
-                longer: Duration::ZERO,
-                client_patience: Duration::ZERO,
+            stale: ServeStale {
+                stale_max: Duration::ZERO,
+                client_timeout: Duration::ZERO,
             },
-            renews: false,
+            prefetch: false,
             sample_every: 64,
             on_notify: None,
+            clock: Arc::new(SystemClock::start()),
         }));
-        let desk = engine.desk();
+        let state = engine.worker_state();
         let mut bed = Self {
             engine,
-            desk,
+            state,
             directory,
             lists,
             reply: Vec::with_capacity(4096),
@@ -146,8 +142,7 @@ impl Bed {
         bed
     }
 
-    /// Resolves what is not in the cache yet; the second round also settles what is done once a
-    /// thread.
+    /// Fills the cache. The second round also does the work that is done once for each thread.
     fn warm(&mut self, packet: &[u8]) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -161,13 +156,12 @@ impl Bed {
     }
 
     fn answer(&mut self, packet: &[u8], line: IpAddr) -> Step {
-        let turn = self.engine.turn();
+        let batch = self.engine.snapshot();
         self.engine.answer(
-            &turn,
+            &batch,
             packet,
-            line,
-            Transport::Udp,
-            &mut self.desk,
+            Client::new(line, Transport::Udp),
+            &mut self.state,
             &mut self.reply,
         )
     }
@@ -182,21 +176,21 @@ fn lists(taxonomy: &Taxonomy) -> Arc<Blocklist> {
             .map(|number| format!("name{number}.example\n"))
             .collect::<String>(),
     )
-    .expect("the folder is ours");
+    .expect("the folder is writable");
     let feed = format!(
         "name = \"f\"\nsource = \"{}\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"gambling\"",
         source.display()
     );
-    let feed: Feed = toml::from_str(&feed).expect("a feed of ours");
+    let feed: Feed = toml::from_str(&feed).expect("a valid feed");
     let plan = Plan {
         feeds: vec![feed],
         directory: folder.path().join("lists"),
         force: true,
         ..Plan::default()
     };
-    let Ok(Outcome::Built(built)) = build(&plan, taxonomy, None, jiff::Timestamp::UNIX_EPOCH)
+    let Ok(BuildOutcome::Built(built)) = build(&plan, taxonomy, None, jiff::Timestamp::UNIX_EPOCH)
     else {
-        panic!("our own list is built");
+        panic!("the list is built");
     };
     Blocklist::open(&built.written.path, taxonomy).expect("just built")
 }
@@ -218,9 +212,8 @@ fn named(name: &str) -> (Bed, Name) {
     (Bed::new(), Name::parse(name).expect("a name"))
 }
 
-/// Instructions above which a bench fails: about a tenth more than was counted when it was last
-/// set. The index of the households has a new seed in each run, and so another way to the one that
-/// asks: some fifty instructions up or down.
+/// Instructions above which a bench fails: about 10 % above the count when the limit was set. The
+/// index of households has a new seed in each run, which moves a count by about fifty instructions.
 fn limit(instructions: u64) -> LibraryBenchmarkConfig {
     let mut config = LibraryBenchmarkConfig::default();
     config.tool(Callgrind::default().hard_limits([(EventKind::Ir, instructions)]));

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use blocklist_loader::{Feed, Outcome, Plan, build};
+use blocklist_loader::{BuildOutcome, Feed, Plan, build};
 use policy::{category::Taxonomy, lists::blocklist::Blocklist, name::Name};
 
 const TLDS: [&str; 6] = ["com", "net", "org", "co.uk", "de", "info"];
@@ -44,7 +44,7 @@ fn main() {
             ..Plan::default()
         };
         let began = Instant::now();
-        let Ok(Outcome::Built(built)) = build(&plan, &taxonomy, None, jiff::Timestamp::now())
+        let Ok(BuildOutcome::Built(built)) = build(&plan, &taxonomy, None, jiff::Timestamp::now())
         else {
             panic!("our own list is built");
         };

@@ -59,7 +59,7 @@ use policy::{
 use policy_store::{Author, NewKey, Store};
 use resolver::{
     engine::Engine,
-    listener::{self, Workers, access::Networks, notify::OnNotify},
+    listener::{self, WorkerSettings, access::NetworkSet, notify::OnNotify},
     recursor::{Recursor, network::Internet},
     telemetry::query_sample::QuerySample,
 };
@@ -380,7 +380,7 @@ impl Parts {
         let recursor = Arc::clone(&self.recursor);
         let mandates = Arc::clone(&self.mandates);
         Box::new(move || {
-            engine.recorder.publish();
+            engine.metrics.publish();
             let (octets, entries) = engine.cache_usage();
             gauge!("ox_protect_cache_bytes").set(octets as f64);
             gauge!("ox_protect_cache_entries").set(entries as f64);
@@ -450,7 +450,7 @@ impl Sockets {
     fn serve_dns(self, checked: &Checked, engine: &Arc<Engine>) -> anyhow::Result<TcpListener> {
         let addresses: Vec<SocketAddr> = self.dns.iter().map(|bound| bound.address).collect();
         let dns = &checked.config.dns;
-        let workers = Workers {
+        let workers = WorkerSettings {
             count: self.workers,
             pinned: dns.pin_workers,
             batch: dns.batch,
@@ -503,7 +503,7 @@ async fn list_settings(
 /// Passes NOTIFY messages of primaries, and of the senders that the operator names, to the
 /// fetchers.
 fn on_notify(fetchers: Arc<Fetchers>, senders: &[IpNet]) -> OnNotify {
-    let senders = Networks::of(senders);
+    let senders = NetworkSet::of(senders);
     Arc::new(move |zone, peer| fetchers.notified(&zone, peer, senders.contains(peer)))
 }
 
@@ -537,7 +537,7 @@ async fn publish(engine: Arc<Engine>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        engine.recorder.publish();
+        engine.metrics.publish();
     }
 }
 

@@ -1,8 +1,8 @@
-//! All feeds into the next generation: read, written, opened again and checked before anybody hears
-//! of it.
+//! Builds the next generation from all feeds: reads them, writes the artefact, opens it again and
+//! verifies it before it is announced.
 //!
-//! A feed that is refused keeps the entries it had in the generation before, if it was defined then
-//! as it is now; the others go on. What fails here leaves everything that is in use as it was.
+//! A refused feed keeps the entries of the previous generation if its definition is unchanged; the
+//! other feeds continue. A failed build leaves everything in use as it was.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -24,44 +24,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     feed::{Bounds, Feed, FeedError, Format, Matching},
-    gate::{Gate, Sentry, Stop, by_numbers, by_own_names, own_names},
+    gate::{Gate, NameGuard, Refusal, by_numbers, by_own_names, own_names},
     generations::{lock, newest, path_of},
-    read_feed::{Reading, Refusal, read_feed},
+    last_check::{self, LastCheck},
+    read_feed::{ReadError, Reading, read_feed},
     review,
-    rows::Said,
+    rows::ParsedEntry,
     source::{SourceError, fingerprint},
-    verdict::{self, Verdict},
 };
 
-/// What is to be built, and where: plain data, so that a daemon can hand it to a process that
-/// builds in its stead.
+/// What is to be built, and where. Plain data, so that a daemon can pass it to a build process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Plan {
-    /// The feeds, in the order of the configuration, their sources resolved.
+    /// The feeds in the order of the configuration, with absolute sources.
     pub feeds: Vec<Feed>,
-    /// The folder of the artefacts; made if it is not there.
+    /// The folder of the artefacts; created if it is missing.
     pub directory: PathBuf,
-    /// Whether to build even when nothing changed.
+    /// Whether to build even if nothing changed.
     pub force: bool,
-    /// The number of the new generation, where somebody has it reserved.
+    /// The number of the new generation, where the caller has reserved one.
     pub generation: Option<u64>,
-    /// Names of the operator's own, which no feed may block.
+    /// The operator's own names, which no feed may block.
     pub own_names: Vec<Name>,
-    /// Versions that an operator lets through gates of sense, by feed.
+    /// Versions that an operator has approved although a gate refused them, by feed.
     pub approved: BTreeMap<String, String>,
-    /// Feeds that were rolled back and may go on.
+    /// Feeds that were rolled back and are released from being held.
     pub released: Vec<String>,
-    /// What feeds may reach that were defined over the API, by name: their own JSON does not carry
-    /// it.
+    /// Source limits of feeds defined over the API, by name. The feeds' own JSON does not carry
+    /// them.
     pub bounds: BTreeMap<String, Bounds>,
-    /// Feeds that are not read because their definitions reach beyond that; they go on with the
-    /// entries they had.
+    /// Feeds whose definitions exceed these limits. They are not read and keep the entries they
+    /// had.
     pub barred: BTreeSet<String>,
 }
 
 impl Plan {
-    /// Gives each feed of the API its bounds, which are lost where a plan is sent as JSON.
+    /// Gives each feed of the API its limits, which are lost where a plan is sent as JSON.
     pub fn bound(&mut self) {
         for feed in &mut self.feeds {
             feed.bounds = self.bounds.get(&feed.name).cloned();
@@ -69,38 +68,35 @@ impl Plan {
     }
 }
 
-/// What differs between a plan and what was built last.
+/// What differs between a plan and the current lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// Nothing.
     Nothing,
-    /// Files.
+    /// The content of a source.
     Content,
-    /// Feeds were added, removed, moved or defined otherwise; or nothing was built yet.
+    /// A feed was added, removed, moved or redefined; or there are no lists yet.
     Definitions,
 }
 
 /// How a build ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Nothing that was read and found good differs from what this generation was built of, so
-    /// there is no new one.
+pub enum BuildOutcome {
+    /// No accepted content differs from the current generation, so there is no new one.
     Unchanged {
-        /// The generation that stays.
+        /// The generation that stays live.
         generation: u64,
-        /// The feeds that were refused, now or before.
+        /// The feeds that were refused, now or earlier.
         #[serde(default)]
         refused: Vec<RefusedFeed>,
     },
-    /// A new generation lies in the folder, verified.
+    /// A new generation is in the folder, verified.
     Built(Box<Built>),
-    /// Nothing was built, and nothing is said of any feed: how a process that builds tells of its
-    /// error.
+    /// Nothing was built. A build process reports its own error this way.
     Failed {
         /// `disk` or `build`.
         gate: Gate,
-        /// Why, for people.
+        /// The reason, for people.
         detail: String,
     },
 }
@@ -108,78 +104,69 @@ pub enum Outcome {
 /// A new generation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Built {
-    /// The artefact.
     pub written: Written,
     /// The feeds that were refused.
     pub refused: Vec<RefusedFeed>,
 }
 
-/// A feed that was refused.
+/// A feed that a gate refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedFeed {
-    /// The feed.
     pub feed: String,
-    /// Which version.
+    /// The refused version.
     pub version: String,
-    /// Which gate stopped it.
+    /// The gate that refused it.
     pub gate: Gate,
-    /// Why.
+    /// The reason, for people.
     pub reason: String,
-    /// How many entries of the generation before it goes on with.
+    /// The number of entries of the previous generation that the feed keeps.
     pub carried: u64,
-    /// Entries that the version would have had.
+    /// The number of entries that the version would have had.
     #[serde(default)]
     pub entries: u64,
-    /// When it was read.
+    /// When the version was read.
     #[serde(default)]
     pub at: jiff::Timestamp,
 }
 
-/// What can stop a build.
+/// Why a build failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A feed's definition cannot be used.
     #[error(transparent)]
     Feed(#[from] FeedError),
-    /// The folder of the artefacts refused.
+    /// The folder of the artefacts cannot be used.
     #[error("{step} {path}")]
     Directory {
-        /// What was being done.
         step: &'static str,
-        /// To which folder.
         path: PathBuf,
-        /// The system's reason.
         #[source]
         source: io::Error,
     },
-    /// The artefact could not be built or written.
+    /// The artefact cannot be built or written.
     #[error("writing generation {generation}")]
     Write {
-        /// Which one.
         generation: u64,
-        /// Why not.
         #[source]
         source: ArtefactError,
     },
-    /// What was written is not what was meant; the file was deleted.
+    /// The written artefact is not the intended one; the file was deleted.
     #[error("verifying generation {generation}")]
     Verify {
-        /// Which one.
         generation: u64,
-        /// What is wrong with it.
         #[source]
         source: ArtefactError,
     },
 }
 
-/// Whether a build would make a difference. Looks at files, reads none.
+/// Whether a build would change anything. Examines file metadata only.
 #[must_use]
 pub fn needs_building(plan: &Plan, built: Option<&Header>) -> Need {
     let Some(built) = built else {
         return Need::Definitions;
     };
-    // What was taken back together with a feed that is no more, or before a feed was there, is as
-    // if that feed were not defined.
+    // A withdrawn feed that is no longer defined, and a feed held back by a rollback to before it
+    // existed, count as undefined.
     let defined = plan
         .feeds
         .iter()
@@ -202,8 +189,7 @@ pub fn needs_building(plan: &Plan, built: Option<&Header>) -> Need {
     }
 }
 
-/// The feeds that wait for a build: those whose content or definition is not what these lists were
-/// built of.
+/// The feeds that need a build: their content or definition differs from the current lists.
 #[must_use]
 pub fn waiting(plan: &Plan, built: &Header) -> Vec<String> {
     let waits = |feed: &&Feed| match built
@@ -221,21 +207,21 @@ pub fn waiting(plan: &Plan, built: &Header) -> Vec<String> {
         .collect()
 }
 
-/// Whether a rollback led to before the feed was there, and nobody has let it go on since.
+/// Whether a rollback led to before the feed existed and the feed has not been released since.
 fn is_held_back(plan: &Plan, built: &Header, feed: &str) -> bool {
     built.held_back.iter().any(|held| held == feed)
         && !plan.released.iter().any(|released| released == feed)
 }
 
-/// Whether entries were read under the definition that the feed has now. One that is not read now
-/// goes on with what it had.
+/// Whether the entries were read under the feed's current definition. A barred feed may keep
+/// entries that an earlier version of the program read.
 fn is_of_definition(plan: &Plan, feed: &Feed, summary: &FeedSummary) -> bool {
     summary.definition == feed.definition()
         || plan.barred.contains(&feed.name) && feed.was_defined_so(&summary.definition)
 }
 
-/// Whether a feed's content must be read: it differs from what is live, and from what was read
-/// since and did not become live.
+/// Whether a feed's content must be read: it differs from the live content and from the content
+/// that was read last and refused.
 fn has_changed(plan: &Plan, feed: &Feed, summary: &FeedSummary) -> bool {
     if plan.barred.contains(&feed.name) {
         return false;
@@ -243,33 +229,30 @@ fn has_changed(plan: &Plan, feed: &Feed, summary: &FeedSummary) -> bool {
     if summary.held {
         return plan.released.contains(&feed.name);
     }
-    let verdict = verdict::standing(plan, feed, summary);
-    let refused = verdict
-        .as_ref()
-        .and_then(|verdict| verdict.refused.as_ref());
+    let check = last_check::current(plan, feed, summary);
+    let refused = check.as_ref().and_then(|check| check.refused.as_ref());
     if refused.is_some_and(|refused| plan.approved.get(&feed.name) == Some(&refused.version)) {
         return true;
     }
-    // A verdict is on what was read last, which may be other content than what is live. Where the
-    // live content comes back, it is read once more, and what was said of the other is no longer
-    // true.
-    let read_last = verdict
+    // The last check is about the content read last, which may differ from the live content. If the
+    // live content comes back, it is read once more, and the earlier result is replaced.
+    let read_last = check
         .as_ref()
-        .map_or(&summary.fingerprint, |verdict| &verdict.fingerprint);
+        .map_or(&summary.fingerprint, |check| &check.fingerprint);
     *read_last != fingerprint(feed, &plan.directory)
 }
 
-/// Builds the next generation, if it would be another one. `previous` is what refused and held
-/// feeds go on with.
+/// Builds the next generation, if it would differ. Refused and held feeds keep their entries of
+/// `previous`.
 ///
 /// # Errors
-/// See [`BuildError`]; the folder then holds what it held before.
+/// After a [`BuildError`] the folder has the same content as before.
 pub fn build(
     plan: &Plan,
     taxonomy: &Taxonomy,
     previous: Option<&Blocklist>,
     now: jiff::Timestamp,
-) -> Result<Outcome, BuildError> {
+) -> Result<BuildOutcome, BuildError> {
     let mut bounded = plan.clone();
     bounded.bound();
     let plan = &bounded;
@@ -277,9 +260,9 @@ pub fn build(
     let need = needs_building(plan, previous.map(Blocklist::header));
     let same = previous.filter(|_| !plan.force);
     if let Some(previous) = same.filter(|_| need == Need::Nothing) {
-        return Ok(Outcome::Unchanged {
+        return Ok(BuildOutcome::Unchanged {
             generation: previous.generation(),
-            refused: verdict::refusals(plan, previous.header()),
+            refused: last_check::refusals(plan, previous.header()),
         });
     }
     let failed = |step| {
@@ -291,8 +274,8 @@ pub fn build(
     };
     std::fs::create_dir_all(&plan.directory).map_err(failed("creating"))?;
     let _lock = lock(&plan.directory).map_err(failed("locking"))?;
-    // A file that cannot be read still has its number: whoever remembers it must not meet other
-    // octets under it.
+    // An unreadable file still occupies its number: the same number must never stand for other
+    // octets.
     let highest = newest(&plan.directory)
         .map_err(failed("listing"))?
         .first()
@@ -301,9 +284,9 @@ pub fn build(
     let generation = plan.generation.unwrap_or(next);
 
     let write_error = |source| BuildError::Write { generation, source };
-    let mut bench = Bench::new(plan, previous, generation, now);
-    // What changed is read first: where all of it is refused, or is what is live already, the rest
-    // need not be read at all.
+    let mut build = GenerationBuild::new(plan, previous, generation, now);
+    // Changed feeds are read first. If all of them are refused or equal the live content, the other
+    // feeds need not be read.
     if let Some(previous) = same.filter(|_| need == Need::Content) {
         for (place, feed) in plan.feeds.iter().enumerate() {
             let summary = previous
@@ -312,42 +295,42 @@ pub fn build(
                 .iter()
                 .find(|summary| summary.name == feed.name);
             if summary.is_some_and(|summary| has_changed(plan, feed, summary)) {
-                bench.add(place, feed).map_err(write_error)?;
+                build.add(place, feed).map_err(write_error)?;
             }
         }
-        if !bench.differs {
-            bench.keep_verdicts();
-            let before = verdict::refusals(plan, previous.header()).into_iter();
-            let read: Vec<RefusedFeed> = bench.refused;
+        if !build.differs {
+            build.save_checks();
+            let before = last_check::refusals(plan, previous.header()).into_iter();
+            let read: Vec<RefusedFeed> = build.refused;
             let earlier = before.filter(|refused| {
                 !read.iter().any(|read| read.feed == refused.feed)
-                    && !bench.verdicts.contains_key(&refused.feed)
+                    && !build.checks.contains_key(&refused.feed)
             });
             let refused = earlier
                 .collect::<Vec<_>>()
                 .into_iter()
                 .chain(read.iter().cloned())
                 .collect();
-            return Ok(Outcome::Unchanged {
+            return Ok(BuildOutcome::Unchanged {
                 generation: previous.generation(),
                 refused,
             });
         }
     }
     for (place, feed) in plan.feeds.iter().enumerate() {
-        if bench.summaries[place].is_none() {
-            bench.add(place, feed).map_err(write_error)?;
+        if build.summaries[place].is_none() {
+            build.add(place, feed).map_err(write_error)?;
         }
     }
-    bench.carry_over().map_err(write_error)?;
-    bench.keep_verdicts();
-    let Bench {
+    build.carry_over().map_err(write_error)?;
+    build.save_checks();
+    let GenerationBuild {
         builder,
         summaries,
         refused,
         categories,
         ..
-    } = bench;
+    } = build;
     let header = Header {
         feeds: summaries.into_iter().flatten().collect(),
         categories,
@@ -359,11 +342,11 @@ pub fn build(
         .map_err(write_error)?;
     verify(&path, &written, taxonomy)
         .map_err(|source| BuildError::Verify { generation, source })?;
-    Ok(Outcome::Built(Box::new(Built { written, refused })))
+    Ok(BuildOutcome::Built(Box::new(Built { written, refused })))
 }
 
-/// The slugs that the feeds use, each once, and those of entries that feeds may go on with from the
-/// lists before.
+/// The slugs of all feeds, each once, and the slugs of the previous lists where held feeds may keep
+/// their entries.
 fn categories_of(feeds: &[Feed], previous: Option<&Blocklist>) -> Vec<String> {
     let goes_on =
         |previous: &&Blocklist| previous.header().feeds.iter().any(|summary| summary.held);
@@ -381,8 +364,8 @@ fn categories_of(feeds: &[Feed], previous: Option<&Blocklist>) -> Vec<String> {
     categories
 }
 
-/// What is being built.
-struct Bench<'p> {
+/// A build in progress.
+struct GenerationBuild<'p> {
     plan: &'p Plan,
     previous: Option<&'p Blocklist>,
     generation: u64,
@@ -390,19 +373,19 @@ struct Bench<'p> {
     own: Vec<Name>,
     categories: Vec<String>,
     builder: Builder,
-    /// What becomes of each feed, in the order of the plan.
+    /// The new summary of each feed, in the order of the plan.
     summaries: Vec<Option<FeedSummary>>,
     refused: Vec<RefusedFeed>,
-    /// What became of what was read; none of content that becomes live.
-    verdicts: BTreeMap<String, Option<Verdict>>,
-    /// Whether anything that was read is good and is not what is live.
+    /// The result of each feed that was read; `None` for content that becomes live.
+    checks: BTreeMap<String, Option<LastCheck>>,
+    /// Whether any accepted content differs from the live content.
     differs: bool,
-    /// Feeds that go on with the entries they had: from their place in the generation before to
-    /// their place now.
+    /// Feeds that keep their entries: from their index in the previous generation to their index in
+    /// this one.
     carried: HashMap<u16, u16>,
 }
 
-impl<'p> Bench<'p> {
+impl<'p> GenerationBuild<'p> {
     fn new(
         plan: &'p Plan,
         previous: Option<&'p Blocklist>,
@@ -419,13 +402,13 @@ impl<'p> Bench<'p> {
             builder: Builder::new(),
             summaries: vec![None; plan.feeds.len()],
             refused: Vec::new(),
-            verdicts: BTreeMap::new(),
+            checks: BTreeMap::new(),
             differs: false,
             carried: HashMap::new(),
         }
     }
 
-    /// The feed in the generation before, where it was defined as it is now.
+    /// The feed in the previous generation, if its definition is unchanged.
     fn before(&self, feed: &Feed) -> Option<(usize, &'p FeedSummary)> {
         let is_it = |(_, old): &(usize, &FeedSummary)| {
             old.name == feed.name && !old.withdrawn && is_of_definition(self.plan, feed, old)
@@ -433,8 +416,7 @@ impl<'p> Bench<'p> {
         self.previous?.header().feeds.iter().enumerate().find(is_it)
     }
 
-    /// Reads one feed into the builder; one that is held or refused leaves nothing there and is
-    /// carried over.
+    /// Reads one feed into the builder. A held or refused feed adds nothing and keeps its entries.
     fn add(&mut self, at: usize, feed: &Feed) -> Result<(), ArtefactError> {
         let place = u16::try_from(at)
             .map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "feeds"))?;
@@ -481,20 +463,23 @@ impl<'p> Bench<'p> {
             u8::try_from(place).expect("checked slugs are of the taxonomy, which has at most 128")
         };
         let builder = &mut self.builder;
-        let mut sentry = Sentry::new(feed, &self.own);
-        let reading = read_feed(feed, &self.plan.directory, &place_of, &mut |said: Said<
-            '_,
-        >| {
-            sentry.hear(&said);
-            let mut mark = said.mark(place);
-            if let Some(records) = said.records {
-                mark.data = builder.answer(records.clone())?;
-            }
-            match said.path {
-                Some(path) => builder.push_path(said.name, path, mark),
-                None => builder.push(said.name, mark),
-            }
-        })?;
+        let mut guard = NameGuard::new(feed, &self.own);
+        let reading = read_feed(
+            feed,
+            &self.plan.directory,
+            &place_of,
+            &mut |said: ParsedEntry<'_>| {
+                guard.observe(&said);
+                let mut mark = said.mark(place);
+                if let Some(records) = said.records {
+                    mark.data = builder.answer(records.clone())?;
+                }
+                match said.path {
+                    Some(path) => builder.push_path(said.name, path, mark),
+                    None => builder.push(said.name, mark),
+                }
+            },
+        )?;
         let Reading {
             mut report,
             fingerprint,
@@ -502,21 +487,21 @@ impl<'p> Bench<'p> {
             rows,
             refused,
         } = reading;
-        let denied = sentry.own_names_denied();
+        let denied = guard.own_names_denied();
         report.own_names = denied.len() as u64;
-        // Entries under another definition say nothing about what to expect of this one, and those
-        // of a first reading neither.
+        // Entries under another definition say nothing about the expected size, nor does a version
+        // without entries.
         let expected = before
             .map(|(_, summary)| &summary.report)
             .filter(|report| report.entries + report.paths > 0);
-        // Its fetcher tells why nothing is there yet; that is no version of which anything could be
-        // wrong.
-        let was_fetched = !matches!(refused, Some(Refusal::Source(SourceError::NotFetched)));
+        // The fetcher reports why there is no content yet; there is no version that could be
+        // refused.
+        let was_fetched = !matches!(refused, Some(ReadError::Source(SourceError::NotFetched)));
         let is_approved = self.plan.approved.get(&feed.name) == Some(&version);
         let stop = match refused {
             Some(refusal) => Err(refusal.into()),
             None => by_numbers(feed, expected, &report, rows)
-                .and_then(|()| sentry.judge())
+                .and_then(|()| guard.check())
                 .and_then(|()| by_own_names(expected, &denied))
                 .or_else(|stop| if is_approved { Ok(()) } else { Err(stop) }),
         };
@@ -533,7 +518,7 @@ impl<'p> Bench<'p> {
         };
         let against = before.map_or("", |(_, before)| &before.version).to_owned();
         let judged = |summary: &FeedSummary, refused| {
-            Verdict::of(
+            LastCheck::of(
                 feed,
                 &self.plan.own_names,
                 &against,
@@ -541,7 +526,7 @@ impl<'p> Bench<'p> {
                 refused,
             )
         };
-        if let Err(Stop { gate, detail }) = stop {
+        if let Err(Refusal { gate, detail }) = stop {
             let mut refused = None;
             if was_fetched {
                 self.keep_for_review(
@@ -573,16 +558,16 @@ impl<'p> Bench<'p> {
                     at,
                 });
             }
-            self.verdicts
+            self.checks
                 .insert(feed.name.clone(), Some(judged(&summary, refused)));
-            // One that was released and is refused is held no longer.
+            // A released feed that is refused is not held any more.
             self.differs |= !is_live;
             self.builder.rewind(&checkpoint);
             if let Some((old, before)) = before {
                 self.carried.insert(narrow(old), place);
                 summary.version.clone_from(&before.version);
                 (summary.read_at, summary.generation) = (before.read_at, before.generation);
-                // A feed that never had an entry has nothing to tell but why it is refused now.
+                // A feed that never had an entry reports only why it is refused.
                 if before.report.entries > 0 {
                     summary.report = before.report.clone();
                 }
@@ -592,7 +577,7 @@ impl<'p> Bench<'p> {
         } else {
             let is_same = before
                 .is_some_and(|(_, before)| is_live && is_same_content(feed, before, &summary));
-            self.verdicts
+            self.checks
                 .insert(feed.name.clone(), is_same.then(|| judged(&summary, None)));
             self.differs |= !is_same;
             for name in denied {
@@ -608,7 +593,7 @@ impl<'p> Bench<'p> {
         Ok(())
     }
 
-    /// What is said of a feed before it is read.
+    /// The summary of a feed before it is read.
     fn summary(&self, feed: &Feed) -> FeedSummary {
         FeedSummary {
             source: feed.source.clone(),
@@ -622,32 +607,31 @@ impl<'p> Bench<'p> {
         }
     }
 
-    /// The verdict on what a feed has beside its live version, where that is what was refused
-    /// already: it is not read once more.
+    /// The stored refusal of the feed's current content, which is therefore not read again.
     fn refused_before(&self, feed: &Feed, live: &FeedSummary) -> Option<RefusedFeed> {
         let stays = !self.plan.force && !live.held && !has_changed(self.plan, feed, live);
         stays
-            .then(|| verdict::refusal(self.plan, feed, live))
+            .then(|| last_check::refusal(self.plan, feed, live))
             .flatten()
     }
 
-    /// Keeps what became of what was read. Best effort: without it, the same is read and found once
-    /// more.
-    fn keep_verdicts(&self) {
+    /// Stores the result of what was read. Best effort: without it, the same content is read and
+    /// judged again.
+    fn save_checks(&self) {
         let directory = &self.plan.directory;
-        for (feed, verdict) in &self.verdicts {
-            let kept = match verdict {
-                Some(verdict) => verdict.keep(directory, feed),
-                None => verdict::forget(directory, feed),
+        for (feed, check) in &self.checks {
+            let kept = match check {
+                Some(check) => check.save(directory, feed),
+                None => last_check::forget(directory, feed),
             };
             if let Err(error) = kept {
-                tracing::warn!(feed, %error, "what became of its newest content could not be kept");
+                tracing::warn!(feed, %error, "the result for the feed's newest content could not be stored");
             }
         }
     }
 
-    /// Keeps what an operator needs to judge a refused version by: what it would change. Best
-    /// effort: the refusal is what matters.
+    /// Stores what a refused version would change, for the operator. Best effort: the refusal
+    /// itself is what matters.
     fn keep_for_review(
         &self,
         feed: &Feed,
@@ -670,7 +654,7 @@ impl<'p> Bench<'p> {
         }
     }
 
-    /// Gives refused and held feeds the entries they had.
+    /// Copies the previous entries of refused and held feeds.
     fn carry_over(&mut self) -> Result<(), ArtefactError> {
         let Some(previous) = self.previous.filter(|_| !self.carried.is_empty()) else {
             return Ok(());
@@ -720,8 +704,8 @@ impl<'p> Bench<'p> {
     }
 }
 
-/// Whether what was read is octet for octet what is live. Of a feed with codes, what the codes are
-/// called counts as well, and that is in the fingerprint alone.
+/// Whether the content equals the live content octet for octet. For a category feed the names of
+/// codes count as well; only the fingerprint covers these.
 fn is_same_content(feed: &Feed, live: &FeedSummary, read: &FeedSummary) -> bool {
     feed.format != Format::CategoryFeed
         && !live.version.is_empty()
@@ -733,7 +717,7 @@ fn narrow(place: usize) -> u16 {
     u16::try_from(place).expect("marks name feeds by 16 bits")
 }
 
-/// Opens what was written as its users will; deletes it if it is not what was meant.
+/// Opens the written artefact as its users do; deletes it if it is not the intended one.
 fn verify(path: &Path, written: &Written, taxonomy: &Taxonomy) -> Result<(), ArtefactError> {
     let opened = Blocklist::open(path, taxonomy).and_then(|opened| {
         let differs = || ArtefactError::Damaged {
@@ -752,8 +736,8 @@ fn verify(path: &Path, written: &Written, taxonomy: &Taxonomy) -> Result<(), Art
         }
     });
     if opened.is_err() {
-        // Best effort: the error that matters is the one above, and a bad artefact is refused by
-        // every reader.
+        // Best effort: the error above is the one that matters, and every reader refuses a bad
+        // artefact.
         let _ = std::fs::remove_file(path);
     }
     opened

@@ -1,12 +1,11 @@
-//! The quick way: rows that a provider changed become the next generation, without reading the rest
-//! of any feed.
+//! Turns changed rows of a feed into the next generation without a build.
 //!
 //! ```text
-//! rows ── the same parsers and the same guard ──> what the feed says of each name now ── gates ──> delta
+//! rows -- the same parsers and the same guard --> the feed's new entries of each key -- gates --> delta
 //! ```
 //!
-//! What other feeds say of these names stays. Nothing here touches what is in use or writes a file:
-//! the caller writes the delta, and lays it over the lists.
+//! Entries of other feeds stay. Nothing here changes the lists in use or writes a file: the caller
+//! writes the delta and lays it over the lists.
 
 mod answers;
 pub(crate) mod delta_builder;
@@ -19,85 +18,82 @@ use policy::lists::{
     delta::Delta,
 };
 
-use self::delta_builder::Desk;
+use self::delta_builder::DeltaBuilder;
 use crate::{
     build::Plan,
     feed::Feed,
     fetch::RowChange,
-    gate::{Gate, Stop, by_own_names, by_size, own_names},
+    gate::{Gate, Refusal, by_own_names, by_size, own_names},
     source,
 };
 
-/// Above this share of bad rows, in percent, what changed is not in the feed's format.
+/// The highest share of bad rows among changed rows, in percent.
 const BAD_PERCENT_MAX: u64 = 20;
-/// Below this many the share says nothing.
+/// The least number of bad rows at which their share counts.
 const BAD_ROWS_MIN: u64 = 5;
 
 /// Why rows did not become a generation.
 #[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// The lists do not have the version that the rows continue, or hold the feed back: it has to
-    /// be read as a whole.
-    #[error("the rows do not continue what is live")]
+pub enum DeltaError {
+    /// The lists do not have the version that the rows continue, or hold the feed. The feed must be
+    /// read as a whole.
+    #[error("the rows do not continue the live version")]
     NotContinued,
-    /// A gate stopped them.
+    /// A gate refused them.
     #[error("{0}")]
-    Stopped(#[source] Stop, Box<Proposal>),
-    /// They do not fit the format.
+    Stopped(#[source] Refusal, Box<Proposal>),
+    /// The rows do not fit into an artefact.
     #[error(transparent)]
     Artefact(#[from] ArtefactError),
-    /// The rest of the feed's rows, which they are about as well, cannot be read.
+    /// The feed's other rows, which are needed too, cannot be read.
     #[error("reading the spool")]
     Spool(#[from] io::Error),
 }
 
-/// A generation that nobody has written or installed yet.
+/// A generation that is neither written nor installed yet.
 #[derive(Debug)]
 pub struct Proposal {
-    /// What it changes.
     pub delta: Delta,
-    /// The names that it would block, and those that it would no longer block, as [`crate::review`]
-    /// keeps them.
-    pub changes: Vec<crate::review::Change>,
-    /// Entries of the feed then.
+    /// The names that would be blocked or unblocked, as [`crate::review`] keeps them.
+    pub changes: Vec<crate::review::NameChange>,
+    /// The number of entries of the feed.
     pub entries: u64,
 }
 
-/// What is to be applied.
+/// Changed rows that are to be applied.
 #[derive(Debug, Clone, Copy)]
-pub struct Changed<'c> {
-    /// The feed.
+pub struct ChangedRows<'c> {
     pub feed: &'c Feed,
     /// The version that the rows continue.
     pub from: &'c str,
     /// The version that they lead to.
     pub version: &'c str,
-    /// The rows, in order.
+    /// The rows in order.
     pub rows: &'c [RowChange],
 }
 
-/// Makes the next generation of changed rows.
+/// Makes the next generation from changed rows.
 ///
 /// # Errors
-/// See [`ChangeError`].
+/// A [`DeltaError`]; the lists are unchanged.
 pub fn propose(
     plan: &Plan,
     lists: &Blocklist,
-    changed: Changed<'_>,
+    changed: ChangedRows<'_>,
     (generation, path): (u64, &Path),
     now: jiff::Timestamp,
-) -> Result<Proposal, ChangeError> {
+) -> Result<Proposal, DeltaError> {
     let feed = changed.feed;
-    let (place, summary) = live_summary(lists, feed).ok_or(ChangeError::NotContinued)?;
+    let (place, summary) = live_summary(lists, feed).ok_or(DeltaError::NotContinued)?;
     if summary.version != changed.from || summary.held {
-        return Err(ChangeError::NotContinued);
+        return Err(DeltaError::NotContinued);
     }
     let own = own_names(&plan.own_names);
-    let mut desk = Desk::new(lists, place);
-    let read = desk.read(feed, &plan.directory, changed.rows)?;
-    let denied = desk.guard_own_names(feed, &own);
-    desk.count_paths();
-    let mut finished = desk.finish(now);
+    let mut builder = DeltaBuilder::new(lists, place);
+    let read = builder.read(feed, &plan.directory, changed.rows)?;
+    let denied = builder.guard_own_names(feed, &own);
+    builder.count_paths();
+    let mut finished = builder.finish(now);
     let has = read.applied_to(&summary.report, &finished);
     let stop = by_rows(read.bad, changed.rows.len() as u64)
         .and_then(|()| by_emptiness(feed, &has))
@@ -108,7 +104,7 @@ pub fn propose(
                 has.entries + has.paths,
             )
         })
-        .and_then(|()| desk.sentry(feed, &own).judge())
+        .and_then(|()| builder.guard(feed, &own).check())
         .and_then(|()| by_suffixes(feed, &summary.report, &has))
         .and_then(|()| by_own_names(Some(&summary.report), &denied));
     let entries = has.entries;
@@ -131,7 +127,7 @@ pub fn propose(
         built_at: now,
         feeds,
         arrivals: finished.arrivals,
-        answers: desk.new_answers(&mut finished.changes),
+        answers: builder.new_answers(&mut finished.changes),
         names: lists.header().names.saturating_add_signed(finished.names),
         entries: (lists.header().entries + has.entries + has.paths)
             .saturating_sub(summary.report.entries + summary.report.paths),
@@ -150,11 +146,11 @@ pub fn propose(
     };
     match stop {
         Ok(()) => Ok(proposal),
-        Err(stop) => Err(ChangeError::Stopped(stop, Box::new(proposal))),
+        Err(stop) => Err(DeltaError::Stopped(stop, Box::new(proposal))),
     }
 }
 
-/// A feed's summary in lists, if it was defined there as it is now.
+/// A feed's summary in the lists, if its definition is unchanged.
 fn live_summary<'l>(lists: &'l Blocklist, feed: &Feed) -> Option<(u16, &'l FeedSummary)> {
     let mut summaries = (0..).zip(&lists.header().feeds);
     summaries.find(|(_, summary)| {
@@ -162,9 +158,9 @@ fn live_summary<'l>(lists: &'l Blocklist, feed: &Feed) -> Option<(u16, &'l FeedS
     })
 }
 
-fn by_rows(bad: u64, rows: u64) -> Result<(), Stop> {
+fn by_rows(bad: u64, rows: u64) -> Result<(), Refusal> {
     if bad >= BAD_ROWS_MIN && bad * 100 > rows * BAD_PERCENT_MAX {
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::BadRows,
             format!("{bad} of its {rows} changed rows are bad"),
         ));
@@ -172,20 +168,20 @@ fn by_rows(bad: u64, rows: u64) -> Result<(), Stop> {
     Ok(())
 }
 
-fn by_emptiness(feed: &Feed, has: &FeedReport) -> Result<(), Stop> {
+fn by_emptiness(feed: &Feed, has: &FeedReport) -> Result<(), Refusal> {
     if has.entries + has.paths == 0 && !feed.allow_empty {
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::Empty,
-            "no entry would be left; allow_empty = true would take it as empty",
+            "no entry would be left; allow_empty = true would accept that",
         ));
     }
     Ok(())
 }
 
-fn by_suffixes(feed: &Feed, had: &FeedReport, has: &FeedReport) -> Result<(), Stop> {
+fn by_suffixes(feed: &Feed, had: &FeedReport, has: &FeedReport) -> Result<(), Refusal> {
     if has.registry_suffixes > had.registry_suffixes && !feed.force_public_suffixes {
         let new = has.registry_suffixes - had.registry_suffixes;
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::PublicSuffix,
             format!("{new} of its new entries cover a registry's suffix"),
         ));

@@ -1,8 +1,8 @@
-//! One feed as the configuration defines it: where it comes from, how to read it, what it is for.
+//! One feed as the configuration defines it: its source, its format, its category and tier.
 //!
-//! A definition is checked once, when the configuration is read, with an error that says which
-//! words would be right. Whether the source exists is not asked here: a missing file refuses its
-//! feed, it does not stop the program.
+//! A definition is checked once, when the configuration is read; the error names the accepted
+//! values. The check does not look at the source: a missing file refuses its feed and does not stop
+//! the program.
 
 mod bounds;
 mod transport;
@@ -23,114 +23,113 @@ pub use transport::{Matching, Secret, Tsig, TsigAlgorithm};
 
 use crate::source::hexadecimal;
 
-/// Raised whenever the same file would now be read differently: entries read the old way are then
-/// read again.
+/// Increased whenever the parsers would read the same file differently. Entries that an older
+/// version of the program read are then read again.
 const READING_VERSION: u32 = 2;
-/// The longest name of a feed, in octets: it stands in URLs, in metrics and in every explanation.
+/// The longest name of a feed, in octets. The name appears in URLs, metrics and explanations.
 const FEED_NAME_OCTETS_MAX: usize = 64;
 /// The slug that `categories` gives to codes of known clean names.
 pub(crate) const CLEAN: &str = "none";
-/// Beyond a mebibyte times this, an artefact would have more names than the largest feeds together.
+/// Upper limit of `size_max_mib`: 1 TiB, more than the largest feeds together.
 const SIZE_MIB_MAX: u32 = 1 << 20;
-/// A day: whatever is asked less often is not watched at all.
+/// Upper limit of intervals and timeouts: one day.
 const SECONDS_MAX: u32 = 86_400;
-/// An HTTP list changes a few times a day, and its server is somebody's gift.
+/// Default interval of an HTTP list. Lists change a few times a day, and many of their servers are
+/// run by volunteers.
 const HTTP_INTERVAL_S: u32 = 3600;
-/// The manifest of a category feed is there to be asked for every few seconds.
+/// Default interval of a category feed. Its manifest is made to be polled every few seconds.
 const CATEGORY_FEED_INTERVAL_S: u32 = 5;
-/// No alarm about age before this, however often the source is asked.
+/// Lower bound of the default age alarm, in seconds, however short the interval is.
 const AGE_S_MIN: u32 = 3600;
-/// Asked in vain this often, a feed is old.
+/// The default age alarm is raised after this many missed intervals.
 const AGE_INTERVALS: u32 = 4;
 
 /// One `[[feeds]]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Feed {
-    /// The name by which people and programs know it.
+    /// Unique name of the feed in the configuration, the API and metrics.
     pub name: String,
-    /// A file, a folder, or where to fetch it: `http://`, `https://`, `rpz://HOST:PORT/ZONE`.
+    /// A file, a folder, or a URL: `http://`, `https://`, `rpz://HOST:PORT/ZONE`.
     pub source: String,
-    /// The syntax of the files.
     pub format: Format,
-    /// What a bare name means; absent where the format's own syntax says it.
+    /// What a bare name covers; absent where the format's own syntax says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
     /// The category of all entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
-    /// The category of each sub-folder, code or the like, in place of `category`.
+    /// The category of each sub-folder or code, in place of `category`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub categories: BTreeMap<String, String>,
-    /// Who decides about it.
+    /// Which kind of rule the entries are.
     #[serde(default = "choice")]
     pub tier: Tier,
-    /// Whether a feed in which nothing is found is taken as empty rather than as broken.
+    /// Whether a version without entries is accepted as empty instead of being refused.
     #[serde(default)]
     pub allow_empty: bool,
-    /// Whether entries that cover a whole public suffix are taken.
+    /// Whether entries that cover a whole public suffix are accepted.
     #[serde(default)]
     pub force_public_suffixes: bool,
-    /// What several entries of this feed that cover one name mean together.
+    /// How several entries of this feed that cover one name combine.
     #[serde(default, skip_serializing_if = "is_default")]
     pub matching: Matching,
-    /// How often a source that is fetched is asked, in seconds.
+    /// How often a remote source is polled, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_s: Option<u32>,
-    /// Who we are to the source.
+    /// User name of HTTP Basic authentication (RFC 7617).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// How we prove it.
+    /// Password of HTTP Basic authentication (RFC 7617).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    /// A token that proves it alone.
+    /// Bearer token (RFC 6750).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<Secret>,
-    /// Whether the source may be at an address that is not of the public Internet.
+    /// Whether the source may have an address outside the public Internet.
     #[serde(default, skip_serializing_if = "is_default")]
     pub allow_private: bool,
-    /// The most that is read, decompressed, in mebibytes.
+    /// The most content that is read, in mebibytes after decompression.
     #[serde(default = "size_max_mib", skip_serializing_if = "is_size_max_mib")]
     pub size_max_mib: u32,
-    /// The longest a fetch may take, in seconds.
+    /// The longest time that one fetch may take, in seconds.
     #[serde(default = "timeout_s", skip_serializing_if = "is_timeout_s")]
     pub timeout_s: u32,
-    /// Where the SHA-256 of the source is published.
+    /// URL of the SHA-256 of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256_url: Option<String>,
-    /// The public key that must have signed the source.
+    /// The minisign public key that must have signed the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minisign_key: Option<String>,
-    /// Where the signature is, if not beside the source.
+    /// URL of the signature; default: the source's URL with `.minisig` appended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature_url: Option<String>,
-    /// The key that transfers are signed with.
+    /// The TSIG key that signs zone transfers (RFC 8945).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tsig: Option<Tsig>,
-    /// By how many percent of its entries a version may be smaller than the last good one; 0: by
-    /// any.
+    /// How many percent fewer entries than the last good version a version may have; 0: no limit.
     #[serde(
         default = "max_shrink_percent",
         skip_serializing_if = "is_max_shrink_percent"
     )]
     pub max_shrink_percent: u32,
-    /// By how many percent it may be larger; 0: by any.
+    /// How many percent more entries a version may have; 0: no limit.
     #[serde(
         default = "max_growth_percent",
         skip_serializing_if = "is_max_growth_percent"
     )]
     pub max_growth_percent: u32,
-    /// Names that every good version covers.
+    /// Canary names that every good version covers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub must_match: Vec<String>,
-    /// Names that no good version covers.
+    /// Canary names that no good version covers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub must_not_match: Vec<String>,
-    /// The age of the last successful fetch that is an alarm, in seconds.
+    /// The age of the last successful fetch that raises an alarm, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_s: Option<u32>,
-    /// What it may reach, where it was defined over the API; none where the configuration defines
-    /// it. No definition can say this itself.
+    /// Limits on the source of a feed that was defined over the API; `None` for a feed of the
+    /// configuration. A definition cannot set this itself.
     #[serde(skip)]
     pub bounds: Option<Bounds>,
 }
@@ -143,8 +142,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Defaults that are no zeroes, each with the question whether a value is it: what nobody said is
-/// not written either.
+/// Defaults other than zero. Each has a predicate for serde, so that default values are not
+/// serialised.
 macro_rules! defaults {
     ($($name:ident, $is:ident = $value:literal;)*) => {$(
         fn $name() -> u32 {
@@ -174,13 +173,13 @@ pub enum Format {
     Hosts,
     /// `*.name`.
     Wildcard,
-    /// `||name^` and the few other rules of adblockers that speak of whole names.
+    /// `||name^` and the few other rules of ad blockers that cover whole names.
     Adblock,
     /// `address=/name/`, `local=/name/`.
     Dnsmasq,
     /// `local-zone: "name" always_null`.
     Unbound,
-    /// Folders that hold `domains` and `urls`.
+    /// Folders with the files `domains` and `urls`.
     Squidguard,
     /// A response policy zone.
     Rpz,
@@ -189,7 +188,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// As the configuration writes it.
+    /// The value in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -205,7 +204,8 @@ impl Format {
         }
     }
 
-    /// Whether each row says what it covers, so that a scope beside it could only contradict.
+    /// Whether each row states its own scope, so that a scope in the definition could only
+    /// contradict it.
     fn rows_carry_scope(self) -> bool {
         matches!(self, Self::Adblock | Self::Dnsmasq | Self::Unbound)
     }
@@ -217,99 +217,84 @@ impl fmt::Display for Format {
     }
 }
 
-/// A definition that cannot be used, by feed.
+/// A feed definition that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("feeds {feed:?}: {fault}")]
 pub struct FeedError {
-    /// The feed's name.
     pub feed: String,
-    /// What is wrong with it.
     pub fault: FeedFault,
 }
 
 /// What can be wrong with a feed's definition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FeedFault {
-    /// A name that would not survive a URL or a log line.
+    /// A name that would break a URL or a log line.
     #[error(
         "name must be 1 to {FEED_NAME_OCTETS_MAX} characters, none of them a slash or a control character"
     )]
     Name,
-    /// Two feeds of one name.
-    #[error("name stands twice; every feed needs its own")]
+    /// Two feeds with one name.
+    #[error("name is used twice; every feed needs its own")]
     Twice,
-    /// No source at all.
+    /// No source.
     #[error("source is empty; name a file, a folder, or an address to fetch it from")]
     SourceEmpty,
-    /// A source whose scheme nobody speaks.
+    /// A source with an unsupported scheme.
     #[error(
         "source {0:?} cannot be fetched; name a file or a folder, or begin with http://, https:// or rpz://"
     )]
     SourceUnknown(String),
-    /// A source that begins well and then is no address.
-    #[error("source is no address: {0}")]
+    /// A source with a known scheme that is not a valid URL.
+    #[error("source is not a valid URL: {0}")]
     SourceMalformed(String),
-    /// Credentials where everybody sees them.
+    /// Credentials in the URL, where every log and API answer would show them.
     #[error(
         "source holds a password, which would be shown with it; put it into username and password"
     )]
     SourceWithCredentials,
-    /// A format and a source that do not belong together.
+    /// A format that cannot be read from this kind of source.
     #[error("format \"{format}\" cannot come from source {source_text:?}; {right}")]
     SourceOfFormat {
-        /// The format.
         format: Format,
-        /// The source.
         source_text: String,
-        /// What would be right.
+        /// The accepted kind of source.
         right: &'static str,
     },
-    /// A key that would do nothing.
+    /// A key that has no effect for this source or format.
     #[error("{key} has no meaning here: it is for {meant}")]
     KeyWithoutMeaning {
-        /// The key.
         key: &'static str,
-        /// What it is for.
+        /// The sources or formats that the key applies to.
         meant: &'static str,
     },
-    /// A number out of its range.
+    /// A number outside its range.
     #[error("{key} must be {least} to {most}")]
     Range {
-        /// The key.
         key: &'static str,
-        /// The least.
         least: u32,
-        /// The most.
         most: u32,
     },
-    /// Half of a login, or two.
+    /// An incomplete login, or two kinds of credentials.
     #[error("credentials are username and password together, or bearer alone")]
     Credentials,
-    /// A key that no signature can be checked with.
+    /// A key that cannot check a minisign signature.
     #[error(
         "minisign_key is no public key of minisign: the line of 56 characters in its .pub file"
     )]
     MinisignKey,
-    /// A key that no transfer can be signed with.
+    /// A key that cannot sign a transfer.
     #[error("tsig: {0}")]
     Tsig(&'static str),
-    /// Something else where a name must stand.
-    #[error("{key}: {name:?} is no name")]
-    NotAName {
-        /// The key.
-        key: &'static str,
-        /// What stands there.
-        name: String,
-    },
-    /// Nobody says what a bare name means.
+    /// A value that is not a domain name.
+    #[error("{key}: {name:?} is not a domain name")]
+    NotAName { key: &'static str, name: String },
+    /// A missing scope, in a format that does not define what a bare name covers.
     #[error(
-        "scope is missing: format \"{0}\" does not say what a bare name means; one of exact, subtree, descendants"
+        "scope is missing: format \"{0}\" does not define what a bare name covers; one of exact, subtree, descendants"
     )]
     ScopeMissing(Format),
-    /// The configuration says one thing and the rows another.
-    #[error(
-        "scope contradicts format \"{0}\", whose rows say themselves what they cover; leave it out"
-    )]
+    /// A scope that contradicts the scope in the rows.
+    #[error("scope contradicts format \"{0}\", whose rows state their scope; leave it out")]
     ScopeContradicts(Format),
     /// Neither `category` nor `categories`.
     #[error("category is missing; name one of the taxonomy's slugs")]
@@ -317,23 +302,22 @@ pub enum FeedFault {
     /// Both `category` and `categories`.
     #[error("both category and categories are given; keep one")]
     CategoryTwice,
-    /// `categories` where there are no folders to map.
+    /// `categories` for a format without folders or codes.
     #[error(
         "categories maps the folders of format \"squidguard\" and the codes of \"category-feed\"; format \"{0}\" needs a single category"
     )]
     CategoriesWithoutFolders(Format),
-    /// A slug that the taxonomy does not have.
+    /// A slug that is not in the taxonomy.
     #[error("category {slug:?} is not in the taxonomy{}", .nearest.as_ref().map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default())]
     CategoryUnknown {
-        /// What the definition says.
         slug: String,
-        /// What it may have meant.
+        /// The most similar slug.
         nearest: Option<String>,
     },
 }
 
 impl Feed {
-    /// A feed of which only this is said; everything else is as if nobody had written it.
+    /// A feed with defaults for everything else.
     #[must_use]
     pub fn new(name: impl Into<String>, source: impl Into<String>, format: Format) -> Self {
         Self {
@@ -367,10 +351,10 @@ impl Feed {
         }
     }
 
-    /// Checks the definition by itself.
+    /// Checks this definition alone.
     ///
     /// # Errors
-    /// The first thing that is wrong with it, see [`FeedFault`].
+    /// The first [`FeedFault`].
     pub fn check(&self, taxonomy: &Taxonomy) -> Result<(), FeedError> {
         self.fault(taxonomy).map_err(|fault| FeedError {
             feed: self.name.clone(),
@@ -378,10 +362,10 @@ impl Feed {
         })
     }
 
-    /// Checks all definitions, and that no two feeds share a name.
+    /// Checks all definitions, and that feed names are unique.
     ///
     /// # Errors
-    /// The first thing that is wrong, see [`FeedFault`].
+    /// The first [`FeedFault`].
     pub fn check_all(feeds: &[Self], taxonomy: &Taxonomy) -> Result<(), FeedError> {
         for (place, feed) in feeds.iter().enumerate() {
             feed.check(taxonomy)?;
@@ -395,7 +379,7 @@ impl Feed {
         Ok(())
     }
 
-    /// The same feed with relative paths resolved against a folder: that of the configuration file.
+    /// Resolves relative paths against the folder of the configuration file.
     #[must_use]
     pub fn rooted(mut self, base: &Path) -> Self {
         if !is_remote(&self.source) {
@@ -410,15 +394,15 @@ impl Feed {
         self
     }
 
-    /// Whether a fetcher puts the content into a spool, from which it is then read. A folder with a
-    /// category feed is followed as if it were far away: manifest, sequences and checksums are the
-    /// same.
+    /// Whether a fetcher puts the content into a spool, from which a build reads it. A category
+    /// feed in a local folder counts as fetched, because its manifest, sequences and checksums need
+    /// the same treatment.
     #[must_use]
     pub fn is_fetched(&self) -> bool {
         is_remote(&self.source) || matches!(self.format, Format::CategoryFeed | Format::Rpz)
     }
 
-    /// How often the source is asked. None where the source itself says it: a zone in its SOA
+    /// How often the source is polled. `None` where the source itself states it: a zone in its SOA
     /// record.
     #[must_use]
     pub fn interval(&self) -> Option<Duration> {
@@ -432,7 +416,7 @@ impl Feed {
             .map(|seconds| Duration::from_secs(seconds.into()))
     }
 
-    /// The age of the last successful fetch at which there must be an alarm.
+    /// The age of the last successful fetch that raises an alarm.
     #[must_use]
     pub fn max_age(&self) -> Duration {
         let interval = self
@@ -443,23 +427,23 @@ impl Feed {
             .map_or(usual, |seconds| Duration::from_secs(seconds.into()))
     }
 
-    /// The most octets of content, decompressed.
+    /// The most octets of content after decompression.
     pub(crate) fn octets_max(&self) -> u64 {
         u64::from(self.size_max_mib) << 20
     }
 
-    /// What a bare name in this feed means. squidGuard itself defines a listed domain as the domain
-    /// and all below it, so there alone a missing scope has a meaning.
+    /// What a bare name in this feed covers. A missing scope has a meaning for squidGuard only,
+    /// which defines a listed domain as the domain and everything below it.
     pub(crate) fn bare_scope(&self) -> Scope {
         self.scope.unwrap_or(Scope::Subtree)
     }
 
-    /// The scope as an artefact reports it: absent where each row has its own.
+    /// The scope as the artefact reports it; absent where each row has its own.
     pub(crate) fn reported_scope(&self) -> Option<Scope> {
         (!self.format.rows_carry_scope()).then(|| self.bare_scope())
     }
 
-    /// The slugs this feed can give, in a stable order.
+    /// The category slugs that this feed can assign, in a stable order.
     pub(crate) fn slugs(&self) -> impl Iterator<Item = &str> {
         let clean = |slug: &&str| self.format == Format::CategoryFeed && *slug == CLEAN;
         self.category
@@ -469,25 +453,25 @@ impl Feed {
             .filter(move |slug| !clean(slug))
     }
 
-    /// Whether the feed sorts names into categories, in contrast to orders and names that are never
+    /// Whether the feed assigns categories, in contrast to mandates and names that are never
     /// blocked.
     pub(crate) fn is_about_categories(&self) -> bool {
         self.category.is_some() || !self.categories.is_empty()
     }
 
-    /// Digest of all that decides how the sources are read, as the artefact keeps it. How they are
-    /// fetched, and what is asked of them before they are taken, changes nothing in what they mean.
+    /// Digest of every key that decides how the sources are read. Keys that affect only fetching or
+    /// the gates are left out, because they do not change what the entries mean.
     pub(crate) fn definition(&self) -> String {
         self.definition_of(READING_VERSION)
     }
 
-    /// Whether a digest is that of this definition, read by this version of the program or by an
-    /// earlier one.
+    /// Whether a digest is that of this definition, as this or an earlier version of the program
+    /// read it.
     pub(crate) fn was_defined_so(&self, digest: &str) -> bool {
         (1..=READING_VERSION).any(|version| self.definition_of(version) == digest)
     }
 
-    /// Digest of what a version of it is asked before it is taken.
+    /// Digest of the definition and of everything that the gates check a version against.
     pub(crate) fn demands(&self, own_names: &[Name]) -> String {
         let Self {
             max_shrink_percent,
@@ -564,7 +548,7 @@ impl Feed {
         }
         match (self.category.is_some(), self.categories.is_empty()) {
             (true, false) => return Err(FeedFault::CategoryTwice),
-            // An order is not about a category, nor is a name that is never blocked.
+            // A mandate has no category, nor has a name that is never blocked.
             (false, true) if matches!(self.tier, Tier::Choice | Tier::Security) => {
                 return Err(FeedFault::CategoryMissing);
             }
@@ -617,15 +601,14 @@ impl Feed {
     }
 }
 
-/// Whether a source is somewhere to fetch from, rather than a path.
+/// Whether a source is a URL rather than a path.
 fn is_remote(source: &str) -> bool {
     source.contains("://")
 }
 
-/// The slug that differs least from what was written, if it differs little.
+/// The slug most similar to an unknown one, if the difference is small.
 fn nearest(written: &str, taxonomy: &Taxonomy) -> Option<String> {
-    // Two slips of the finger, or a third of a long word: beyond that a suggestion would only
-    // puzzle.
+    // Two typing errors, or a third of a long word. A less similar suggestion would confuse.
     let most = (written.len() / 3).max(2);
     let distances = taxonomy
         .categories()
@@ -637,7 +620,7 @@ fn nearest(written: &str, taxonomy: &Taxonomy) -> Option<String> {
         .map(|(_, slug)| slug.clone())
 }
 
-/// Levenshtein's distance, over octets.
+/// Levenshtein distance, over octets.
 fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.bytes().enumerate() {

@@ -1,6 +1,6 @@
-//! Getting what providers publish. A fetcher verifies transport (octets, checksums, signatures,
-//! sizes, times, sequences), puts the content into its feed's spool in one step, and reports.
-//! Whether the content is good for the lists is not asked here.
+//! Downloads what providers publish. A fetcher verifies the transport (octets, checksums,
+//! signatures, sizes, times, sequences), stores the content in its feed's spool in one step, and
+//! reports the result. The gates check the content later.
 
 mod address;
 pub(crate) mod category;
@@ -19,9 +19,9 @@ use crate::{
     spool::folder_of,
 };
 
-use self::transfer::{Settings, Transfer};
+use self::transfer::{Transfer, TransferSettings};
 
-/// Fetches one feed, and remembers in its spool what came.
+/// Fetches one feed and keeps its state in the feed's spool.
 pub enum Fetcher {
     /// A list that is published as one file.
     Http(Box<http::HttpList>),
@@ -32,29 +32,28 @@ pub enum Fetcher {
 }
 
 impl Fetcher {
-    /// For a feed that is fetched, whose definition was checked. `directory` is that of the
+    /// The fetcher of a feed whose definition was checked. `directory` is the folder of the
     /// artefacts.
     ///
     /// # Errors
-    /// The spool cannot be opened, or nothing can be asked at all.
+    /// The spool cannot be opened, or the client cannot be set up.
     pub fn new(feed: &Feed, directory: &Path) -> Result<Self, FetchError> {
         match feed.format {
             Format::CategoryFeed => Ok(Self::CategoryFeed(Box::new(category::CategoryFeed::new(
                 feed, directory,
             )?))),
             Format::Rpz => Ok(Self::Transfer(Box::new(Transfer::new(
-                Settings::of(feed)?,
+                TransferSettings::of(feed)?,
                 &folder_of(directory, &feed.name),
             )?))),
             _ => Ok(Self::Http(Box::new(http::HttpList::new(feed, directory)?))),
         }
     }
 
-    /// Asks the provider, once. It needs a runtime of tokio; the disk is waited for on other
-    /// threads than the caller's.
+    /// Fetches once. Needs a tokio runtime; disk access runs on blocking threads.
     ///
     /// # Errors
-    /// See [`FetchError`]. The spool then holds what it held.
+    /// After a [`FetchError`] the spool has the same content as before.
     pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
         match self {
             Self::Http(list) => list.fetch().await,
@@ -63,8 +62,8 @@ impl Fetcher {
         }
     }
 
-    /// Whether the disk takes as much as the feed's content has now, and a mebibyte: after it
-    /// refused, there is no use in asking a provider before that.
+    /// Whether the disk has room for as much as the feed's content, plus one mebibyte. After a disk
+    /// error, a new fetch makes no sense before that.
     pub async fn has_room(&self) -> bool {
         let spool = match self {
             Self::Http(list) => list.spool().clone(),
@@ -76,8 +75,8 @@ impl Fetcher {
             .unwrap_or(true)
     }
 
-    /// How long to wait before the next fetch, where that is not for the definition alone to say: a
-    /// zone has its refresh, and its retry after a failure.
+    /// The time until the next fetch, where the source determines it: a zone has its refresh, and
+    /// its retry after a failure.
     #[must_use]
     pub fn interval(&self) -> Option<Duration> {
         if let Self::Transfer(transfer) = self {
@@ -87,7 +86,7 @@ impl Fetcher {
         }
     }
 
-    /// The zone whose NOTIFY is about this feed: lower case, no dot at the end.
+    /// The zone whose NOTIFY concerns this feed: lower case, no trailing dot.
     #[must_use]
     pub fn zone(&self) -> Option<String> {
         if let Self::Transfer(transfer) = self {
@@ -97,11 +96,11 @@ impl Fetcher {
         }
     }
 
-    /// Makes the spool quick to read again if many changes have piled up in it. Its content stays
-    /// the same, and so does what is built of it. It reads and writes all of it, so it is for after
-    /// a change is live.
+    /// Folds the spool's deltas if there are many. Content and digest stay the same. The whole
+    /// content is read and written, so this is done after a change is live.
     ///
     /// # Errors
+    /// The disk failed; the spool is unchanged.
     /// The disk refused; the spool then is as it was.
     pub async fn tidy(&mut self) -> Result<(), FetchError> {
         let spool = match self {
@@ -124,29 +123,24 @@ impl Fetcher {
     }
 }
 
-/// What a fetch found.
+/// The result of a fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
     /// The provider published nothing new.
     Unchanged,
-    /// The content was replaced as a whole; the spool holds it.
-    Replaced {
-        /// What the provider calls it.
-        version: String,
-    },
-    /// Rows changed between two versions; the spool holds them too.
+    /// The whole content was replaced; the spool has it.
+    Replaced { version: String },
+    /// Rows changed between two versions; the spool has them too.
     Changed {
-        /// The version before.
         from: String,
-        /// The version now.
         version: String,
-        /// What changed, in order.
+        /// The changes in order.
         rows: Vec<RowChange>,
     },
 }
 
-/// What the provider calls the content that a fetcher's state tells of: a sequence number, a
-/// serial, or the beginning of a SHA-256.
+/// The provider's name for the content of a fetcher's state: a sequence number, a serial, or the
+/// first digits of a SHA-256.
 pub(crate) fn version_of(state: &serde_json::Value) -> Option<String> {
     let number = ["sequence", "serial"]
         .iter()
@@ -163,21 +157,22 @@ pub(crate) fn version_of(state: &serde_json::Value) -> Option<String> {
     })
 }
 
-/// Digits of a SHA-256 that stand for it in a version's name: nobody publishes as many versions as
-/// that tells apart.
+/// Digits of a SHA-256 that identify a version. A feed never has enough versions for these to
+/// collide.
 pub(crate) const VERSION_DIGITS: usize = 16;
 
-/// One row of a feed came or went.
+/// One row that was added to or removed from a feed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowChange {
-    /// Whether it came. Where rows have keys, it takes the place of the row that had its key.
+    /// Whether the row was added. In a feed with row keys, an added row replaces the row with its
+    /// key.
     pub added: bool,
-    /// The row; of one that went, its key is enough.
+    /// The row; for a removed one its key is enough.
     pub row: Vec<u8>,
 }
 
 impl RowChange {
-    /// This row came.
+    /// An added row.
     #[must_use]
     pub fn added(row: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -186,7 +181,7 @@ impl RowChange {
         }
     }
 
-    /// This row, or the one of this key, went.
+    /// A removed row, or the key of one.
     #[must_use]
     pub fn removed(row: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -196,15 +191,14 @@ impl RowChange {
     }
 }
 
-/// Why a fetch brought nothing. The spool holds what it held before.
+/// Why a fetch failed. The spool has the same content as before.
 #[derive(Debug, thiserror::Error)]
 #[error("{gate}: {detail}")]
 pub struct FetchError {
-    /// What stopped it.
     pub gate: Gate,
-    /// For the person who mends it: what was asked, what came. Never a credential.
+    /// What was requested and what came, for the operator. Never contains a credential.
     pub detail: String,
-    /// The cause, where there is one beneath.
+    /// The underlying error, if there is one.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -231,7 +225,7 @@ impl FetchError {
     }
 }
 
-/// Our own disk refused.
+/// An error of the local disk.
 pub(crate) fn disk(error: io::Error) -> FetchError {
     FetchError::because(Gate::Disk, "keeping what was fetched", error)
 }

@@ -1,9 +1,11 @@
-//! What a version of a feed must pass before it judges a query: whether it is the list that it was,
-//! and whether it would block what must never be blocked. Transport is the fetchers' affair, syntax
-//! the parsers'; here it is about sense.
+//! The gates: checks that a version of a feed must pass before its entries judge queries. A gate
+//! refuses a version that differs too much from the last good one, or that would block a name that
+//! must never be blocked.
 //!
-//! A version that is stopped here can be let through by an operator who has looked at it; one that
-//! came damaged cannot.
+//! The word is "gate" in the API, in metrics and in the documentation; a failed check is a
+//! [`Refusal`]. Transport errors are reported by the fetchers and syntax errors by the parsers,
+//! under gates of their own. An operator can approve a version that failed a plausibility gate, but
+//! never damaged content.
 
 use std::{collections::HashSet, fmt};
 
@@ -18,23 +20,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     feed::Feed,
-    rows::{Claim, Said},
+    rows::{EntryRule, ParsedEntry},
 };
 
-/// Below this many entries a percentage says nothing about a feed that shrinks: a list of four
-/// names may lose one.
+/// The least number of previous entries at which a shrink percentage counts: a list of four names
+/// may lose one.
 const SHRUNK_FROM: u64 = 10;
-/// And nothing about one that grows: a list that somebody has just begun.
+/// The least number of previous entries at which a growth percentage counts: a list may just have
+/// been started.
 const GROWN_FROM: u64 = 100;
-/// Above this share of bad rows, in percent, a file is not what its format says: a page of HTML,
-/// another format, half a download. Published lists have less than one in a thousand.
+/// The highest share of bad rows, in percent. Above it the file has another format, is a page of
+/// HTML or half a download. Published lists have less than one bad row in a thousand.
 const BAD_PERCENT_MAX: u64 = 20;
-/// Below this many bad rows the share says nothing: a list of four names may have a typing error in
-/// one.
+/// The least number of bad rows at which their share counts: a list of four names may have one
+/// typing error.
 const BAD_ROWS_MIN: u64 = 5;
 
-/// Names without which nobody can tell whether a certificate was revoked; a list that has one of
-/// them is wrong. Those of the authorities that sign most of the web, and of the platforms' own.
+/// Names that certificate revocation checks need (OCSP and CRL): those of the authorities that sign
+/// most of the web, and of the platforms' own. A list that blocks one of them is wrong.
 const CERTIFICATE_STATUS: [&str; 18] = [
     "crl.apple.com",
     "ocsp.apple.com",
@@ -56,53 +59,54 @@ const CERTIFICATE_STATUS: [&str; 18] = [
     "ocsp.usertrust.com",
 ];
 
-/// What stopped a version: a stable word for metrics, API and alarms.
+/// The check that refused a version: a stable word for metrics, API and alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gate {
-    /// The source could not be asked, or did not answer as its protocol demands.
+    /// The source did not answer, or violated its protocol.
     Transport,
-    /// More octets than the definition allows.
+    /// The content is larger than `size_max_mib`.
     Size,
-    /// Longer than the definition allows.
+    /// The fetch took longer than `timeout_s`.
     Time,
-    /// Other octets than the checksum says.
+    /// The content does not match its checksum.
     Checksum,
-    /// Not signed, or not by the key that the definition names.
+    /// The content is not signed by the key in the definition.
     Signature,
-    /// A compressed file or an archive that is cut short or damaged.
+    /// A compressed file or an archive is truncated or damaged.
     Compression,
-    /// Versions that do not follow each other.
+    /// Versions or serials that are not consecutive.
     Sequence,
-    /// A transfer that is not authentic.
+    /// A zone transfer that is not authentic (RFC 8945).
     Tsig,
-    /// Content that is not text, or not in the feed's format.
+    /// Content that is not text or not in the feed's format.
     Format,
-    /// Our own disk refused, or the source changed while it was read.
+    /// The local disk failed, or the source changed while it was read.
     Disk,
-    /// Our own build could not start, or did not come to its end.
+    /// The build process could not start or did not finish.
     Build,
-    /// A definition of the API names what it must not; nothing is read.
+    /// A definition of the API that exceeds its limits; nothing is read.
     Definition,
-    /// Nothing in it.
+    /// No entries.
     Empty,
-    /// Too many rows that hold no entry.
+    /// Too many rows without an entry.
     BadRows,
     /// Far fewer entries than the last good version.
     Shrink,
-    /// Far more.
+    /// Far more entries than the last good version.
     Growth,
-    /// A canary name that it must cover and does not, or must not and does.
+    /// A canary name of `must_match` that is not covered, or one of `must_not_match` that is.
     Canary,
-    /// An entry that covers a registry's suffix, such as `co.uk`, which the last good version had
-    /// not.
+    /// An entry that covers a registry's suffix, such as `co.uk`, and that the last good version
+    /// did not have.
     PublicSuffix,
-    /// An entry that covers a name of the operator's own, or one that certificates are checked at.
+    /// An entry that covers one of the operator's own names, or a name of certificate revocation
+    /// checks.
     OwnNames,
 }
 
 impl Gate {
-    /// The word.
+    /// The value in JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -128,8 +132,8 @@ impl Gate {
         }
     }
 
-    /// Whether an operator may let a version through that this gate stopped: he can judge sense,
-    /// not missing octets.
+    /// Whether an operator may approve a version that this gate refused. An operator can judge
+    /// plausibility, not missing octets.
     #[must_use]
     pub fn may_be_approved(self) -> bool {
         matches!(
@@ -151,17 +155,16 @@ impl fmt::Display for Gate {
     }
 }
 
-/// A version is stopped.
+/// Why a version was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
-pub struct Stop {
-    /// By which gate.
+pub struct Refusal {
     pub gate: Gate,
-    /// Why, for people.
+    /// The reason, for people.
     pub detail: String,
 }
 
-impl Stop {
+impl Refusal {
     pub(crate) fn new(gate: Gate, detail: impl Into<String>) -> Self {
         Self {
             gate,
@@ -170,8 +173,7 @@ impl Stop {
     }
 }
 
-/// Names that are never blocked, whatever lists say: the operator's, and those that certificates
-/// are checked at.
+/// Names that no list may block: the operator's own, and those of certificate revocation checks.
 #[must_use]
 pub fn own_names(configured: &[Name]) -> Vec<Name> {
     let shipped = CERTIFICATE_STATUS
@@ -180,17 +182,18 @@ pub fn own_names(configured: &[Name]) -> Vec<Name> {
     shipped.chain(configured.iter().cloned()).collect()
 }
 
-/// Judges by what was counted. `before` is the last good version's report, where there is one.
+/// Checks the counts of a version. `before` is the report of the last good version, if there is
+/// one.
 pub(crate) fn by_numbers(
     feed: &Feed,
     before: Option<&FeedReport>,
     report: &FeedReport,
     rows: u64,
-) -> Result<(), Stop> {
+) -> Result<(), Refusal> {
     let bad = report.bad;
     let entries = report.entries + report.paths;
     if bad >= BAD_ROWS_MIN && bad * 100 > rows * BAD_PERCENT_MAX {
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::BadRows,
             format!("{bad} of its {rows} rows are bad: this is not a list in its format"),
         ));
@@ -201,9 +204,9 @@ pub(crate) fn by_numbers(
         } else {
             format!("none of its {rows} rows gave an entry")
         };
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::Empty,
-            format!("{what}; allow_empty = true would take it as empty"),
+            format!("{what}; allow_empty = true would accept it"),
         ));
     }
     let Some(before) = before else { return Ok(()) };
@@ -221,17 +224,17 @@ pub(crate) fn by_numbers(
             "{} of its entries cover a registry's suffix{sample}; the last good version had {}",
             report.registry_suffixes, before.registry_suffixes
         );
-        return Err(Stop::new(Gate::PublicSuffix, detail));
+        return Err(Refusal::new(Gate::PublicSuffix, detail));
     }
     Ok(())
 }
 
-/// Judges by how many entries there are now.
-pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Stop> {
+/// Checks the number of entries.
+pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Refusal> {
     let shrink = u64::from(feed.max_shrink_percent);
     let growth = u64::from(feed.max_growth_percent);
     if shrink > 0 && had >= SHRUNK_FROM && has * 100 < had * (100_u64.saturating_sub(shrink)) {
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::Shrink,
             format!(
                 "{has} entries are less than {had} by more than {shrink} %, which is its max_shrink_percent"
@@ -239,7 +242,7 @@ pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Stop> {
         ));
     }
     if growth > 0 && had >= GROWN_FROM && has * 100 > had * (100 + growth) {
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::Growth,
             format!(
                 "{has} entries are more than {had} by over {growth} %, which is its max_growth_percent"
@@ -249,24 +252,25 @@ pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Listens, while a feed is read, for what is said of its canaries and of the operator's own names.
-pub(crate) struct Sentry<'f> {
+/// Records the entries that could cover a canary or one of the operator's own names while a feed is
+/// read.
+pub(crate) struct NameGuard<'f> {
     feed: &'f Feed,
     own: &'f [Name],
-    /// All names whose entries could cover one of them.
+    /// The names themselves and all their ancestors.
     ancestors: HashSet<Box<[u8]>>,
-    heard: Vec<(Name, Claim)>,
+    heard: Vec<(Name, EntryRule)>,
 }
 
-impl<'f> Sentry<'f> {
+impl<'f> NameGuard<'f> {
     pub(crate) fn new(feed: &'f Feed, own: &'f [Name]) -> Self {
-        // Who lists names that are never blocked may well list the operator's own.
+        // A feed of names that are never blocked may list the operator's own.
         let own = if feed.tier == Tier::NeverBlock {
             &[]
         } else {
             own
         };
-        let mut sentry = Self {
+        let mut guard = Self {
             feed,
             own,
             ancestors: HashSet::new(),
@@ -276,39 +280,39 @@ impl<'f> Sentry<'f> {
             .chain(canaries(&feed.must_not_match))
             .chain(own.iter().cloned())
         {
-            sentry.ancestors.extend(
+            guard.ancestors.extend(
                 name.borrow()
                     .ancestors()
                     .map(|ancestor| ancestor.wire().into()),
             );
         }
-        sentry
+        guard
     }
 
-    /// All names whose entries it wants to hear of.
+    /// All names whose entries are recorded.
     pub(crate) fn names(&self) -> impl Iterator<Item = NameRef<'_>> {
         self.ancestors
             .iter()
             .filter_map(|wire| NameRef::from_wire(wire).ok())
     }
 
-    pub(crate) fn hear(&mut self, said: &Said<'_>) {
+    pub(crate) fn observe(&mut self, said: &ParsedEntry<'_>) {
         if said.path.is_none() && self.ancestors.contains(said.name.wire()) {
-            self.heard.push((said.name.to_owned(), said.claim));
+            self.heard.push((said.name.to_owned(), said.rule));
         }
     }
 
-    /// What is wrong with what was heard.
-    pub(crate) fn judge(&self) -> Result<(), Stop> {
+    /// Checks the canaries.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
         let must = canaries(&self.feed.must_match).find(|name| !self.is_denied(name));
         if let Some(name) = must {
-            return Err(Stop::new(
+            return Err(Refusal::new(
                 Gate::Canary,
                 format!("it does not cover {name}, which its must_match names"),
             ));
         }
         if let Some(name) = canaries(&self.feed.must_not_match).find(|name| self.is_denied(name)) {
-            return Err(Stop::new(
+            return Err(Refusal::new(
                 Gate::Canary,
                 format!("it covers {name}, which its must_not_match names"),
             ));
@@ -316,7 +320,7 @@ impl<'f> Sentry<'f> {
         Ok(())
     }
 
-    /// The own names that it would block.
+    /// The own names that the version would block.
     pub(crate) fn own_names_denied(&self) -> Vec<Name> {
         self.own
             .iter()
@@ -325,37 +329,38 @@ impl<'f> Sentry<'f> {
             .collect()
     }
 
-    /// By the rule of one feed: `$important`, then the deeper entry, then allow before deny.
+    /// Applies the precedence within a feed: `$important`, then the longer name, then allow before
+    /// deny.
     fn is_denied(&self, name: &Name) -> bool {
-        let covering = self.heard.iter().filter(|(entry, claim)| {
+        let covering = self.heard.iter().filter(|(entry, rule)| {
             name.borrow().is_within(entry.borrow())
-                && claim.scope.covers(entry == name)
-                && claim.action != Action::Proxied
+                && rule.scope.covers(entry == name)
+                && rule.action != Action::Proxied
         });
-        let rank = |(entry, claim): &&(Name, Claim)| {
+        let rank = |(entry, rule): &&(Name, EntryRule)| {
             (
-                claim.important,
+                rule.important,
                 entry.borrow().label_count(),
-                claim.polarity == Polarity::Allow,
+                rule.polarity == Polarity::Allow,
             )
         };
         covering
             .max_by_key(rank)
-            .is_some_and(|(_, claim)| claim.polarity == Polarity::Deny)
+            .is_some_and(|(_, rule)| rule.polarity == Polarity::Deny)
     }
 }
 
-/// Canary names; a definition with one that is no name was refused.
+/// Canary names. [`Feed::check`] has refused invalid ones.
 fn canaries(names: &[String]) -> impl Iterator<Item = Name> {
     names.iter().filter_map(|name| Name::parse(name).ok())
 }
 
-/// The own names that a new version would block and the last good one would not: those stop it.
-pub(crate) fn by_own_names(before: Option<&FeedReport>, denied: &[Name]) -> Result<(), Stop> {
+/// Refuses a version that blocks more own names than the last good one.
+pub(crate) fn by_own_names(before: Option<&FeedReport>, denied: &[Name]) -> Result<(), Refusal> {
     match (before, denied) {
         (None, _) | (_, []) => Ok(()),
         (Some(before), denied) if before.own_names >= denied.len() as u64 => Ok(()),
-        (Some(_), [name, ..]) => Err(Stop::new(
+        (Some(_), [name, ..]) => Err(Refusal::new(
             Gate::OwnNames,
             format!("it covers {name}, which is never to be blocked"),
         )),

@@ -1,9 +1,9 @@
-//! The generations in their folder: `generation-0000000042.oxl` is all of one,
-//! `generation-0000000043.oxd` is what it changes of its parent; a generation may have both, which
-//! then say the same. A number is never given twice, so a name always means the same octets.
+//! The artefacts of generations in their folder. `generation-0000000042.oxl` is a full artefact;
+//! `generation-0000000043.oxd` is the delta to its parent. A generation may have both, with equal
+//! content. A number is never reused, so a file name always means the same octets.
 //!
 //! ```text
-//! 40.oxl <- 41.oxd <- 42.oxd <- 43.oxd      43 opens as 42.oxl with one delta: the nearest full artefact is taken
+//! 40.oxl <- 41.oxd <- 42.oxd <- 43.oxd      43 opens as 42.oxl with one delta: the nearest full artefact is used
 //!                     42.oxl                 (folded from 40 and its deltas)
 //! ```
 
@@ -24,30 +24,29 @@ use policy::{
     },
 };
 
-/// Digits of a generation in a file's name, so that names sort as numbers do.
+/// Digits of a generation in a file's name, so that names sort like numbers.
 const DIGITS: usize = 10;
 const PREFIX: &str = "generation-";
-/// Between an artefact's name and a process id, in the name of a file that is still being written.
+/// Between an artefact's name and a process id, while the file is written.
 const WRITING: &str = ".oxl.writing-";
-/// The same of a delta, which the daemon writes while another process builds.
+/// The same for a delta, which the daemon writes while another process builds.
 const WRITING_DELTA: &str = ".oxd.writing-";
-/// Held by the one process that builds.
+/// Lock file of the one process that builds.
 const LOCK: &str = "building.lock";
-/// Deltas on end that are followed: a day of one a second. Whoever folds every few hundred never
-/// comes near; a longer chain is a mistake.
+/// The longest chain of deltas: one a second for a day. A daemon that folds every few hundred stays
+/// far below.
 const CHAIN_MAX: usize = 100_000;
 
-/// How much of a generation a file holds.
+/// Whether a file is a full artefact or a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// All of it.
+pub enum ArtefactKind {
     Full,
-    /// What differs from its parent.
+    /// The difference from its parent.
     Delta,
 }
 
-impl Kind {
-    /// How names of such files end.
+impl ArtefactKind {
+    /// The extension of the file name.
     #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {
@@ -57,48 +56,40 @@ impl Kind {
     }
 }
 
-/// One generation in the folder. That it is there does not say that it can be opened.
+/// One artefact in the folder. Its presence does not mean that it can be opened.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Artefact {
-    /// Its generation, by its name.
+    /// The generation in the file name.
     pub generation: u64,
-    /// Whether the file is all of it.
-    pub kind: Kind,
-    /// The file.
+    pub kind: ArtefactKind,
     pub path: PathBuf,
 }
 
 /// Why a generation cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder has no file of it, or none of a parent that it needs.
+    /// The folder has no file of it or of a parent that it needs.
     #[error("generation {generation} is not in {directory}")]
-    Missing {
-        /// Which one.
-        generation: u64,
-        /// Where it was looked for.
-        directory: PathBuf,
-    },
-    /// A file of it, or of a parent that it needs, cannot be used.
+    Missing { generation: u64, directory: PathBuf },
+    /// A file of it or of a parent that it needs cannot be used.
     #[error(transparent)]
     Artefact(#[from] ArtefactError),
-    /// A file whose header says another generation than its name, or a parent that is not older.
+    /// A file whose header states another generation than its name, or a parent that is not older.
     #[error("{path} says that it is generation {generation} and continues {parent:?}")]
     Misplaced {
-        /// The file.
         path: PathBuf,
-        /// What its header says.
+        /// The generation in the header.
         generation: u64,
-        /// The parent that its header names.
+        /// The parent in the header.
         parent: Option<u64>,
     },
-    /// No full artefact within reach.
+    /// The chain of deltas is longer than [`CHAIN_MAX`].
     #[error("generation {0} needs more than {CHAIN_MAX} deltas")]
     TooLong(u64),
 }
 
-/// The generations of a folder, newest first, each once; the full artefact where there is one. A
-/// folder that is not there holds none.
+/// The generations of a folder, newest first, each once, with the full artefact where there is one.
+/// A missing folder has none.
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -108,10 +99,10 @@ pub fn newest(directory: &Path) -> io::Result<Vec<Artefact>> {
     Ok(artefacts)
 }
 
-/// Opens a generation: the nearest full artefact, and the deltas from there.
+/// Opens a generation: the nearest full artefact and the deltas from there.
 ///
 /// # Errors
-/// See [`OpenError`].
+/// An [`OpenError`].
 pub fn open(
     directory: &Path,
     generation: u64,
@@ -126,10 +117,9 @@ pub fn open(
         if full.exists() {
             match open_full(&full, at, taxonomy) {
                 Ok(base) => break base,
-                // A folded file is a convenience: where it is damaged, what it was folded from
-                // still says the same.
+                // A folded file is redundant: if it is damaged, its deltas have the same content.
                 Err(error) if is_delta => {
-                    tracing::warn!(%error, generation = at, "a folded generation cannot be used; its deltas are")
+                    tracing::warn!(%error, generation = at, "a folded generation cannot be opened; its deltas are used")
                 }
                 Err(error) => return Err(error),
             }
@@ -172,8 +162,8 @@ fn open_full(
     })
 }
 
-/// The parent that the delta of a generation names. Parents are older, so no chain of them comes
-/// back to where it was.
+/// The parent that the delta of a generation names. A parent has a smaller number, so the chain has
+/// no cycle.
 fn parent_of(
     path: &Path,
     generation: u64,
@@ -193,7 +183,7 @@ fn parent_of(
 /// The files that [`open`] would read, the full artefact first. Reads headers only.
 ///
 /// # Errors
-/// See [`OpenError`].
+/// An [`OpenError`].
 pub fn chain(directory: &Path, generation: u64) -> Result<Vec<Artefact>, OpenError> {
     let mut chain = Vec::new();
     let mut at = generation;
@@ -202,7 +192,7 @@ pub fn chain(directory: &Path, generation: u64) -> Result<Vec<Artefact>, OpenErr
         if full.exists() {
             chain.push(Artefact {
                 generation: at,
-                kind: Kind::Full,
+                kind: ArtefactKind::Full,
                 path: full,
             });
             chain.reverse();
@@ -221,14 +211,14 @@ pub fn chain(directory: &Path, generation: u64) -> Result<Vec<Artefact>, OpenErr
         let parent = parent_of(&path, at, &peek(&path)?)?;
         chain.push(Artefact {
             generation: at,
-            kind: Kind::Delta,
+            kind: ArtefactKind::Delta,
             path,
         });
         at = parent;
     }
 }
 
-/// As [`prune_around`], where nothing is live.
+/// [`prune_around`] without a live generation.
 ///
 /// # Errors
 /// The folder cannot be listed, or a file not deleted.
@@ -236,8 +226,8 @@ pub fn prune(directory: &Path, keep: usize) -> io::Result<Vec<Artefact>> {
     prune_around(directory, keep, None)
 }
 
-/// Deletes what is older than the newest `keep` full artefacts, but for what a newer delta or the
-/// live generation is opened with; says which files.
+/// Deletes everything older than the newest `keep` full artefacts, except what a newer delta or the
+/// live generation depends on; returns the deleted files.
 ///
 /// # Errors
 /// The folder cannot be listed, or a file not deleted.
@@ -246,7 +236,7 @@ pub fn prune_around(directory: &Path, keep: usize, live: Option<u64>) -> io::Res
     let Some(needed) = needed(&all, directory, keep, live) else {
         return Ok(Vec::new());
     };
-    // Newest first: whoever is killed on the way leaves no delta without its parent.
+    // Newest first: if the process is killed in between, no delta is left without its parent.
     let superfluous: Vec<Artefact> = all
         .into_iter()
         .filter(|artefact| !needed.contains(&artefact.generation))
@@ -257,7 +247,7 @@ pub fn prune_around(directory: &Path, keep: usize, live: Option<u64>) -> io::Res
     Ok(superfluous)
 }
 
-/// The generations that must stay; none where all must.
+/// The generations that must stay; `None` where all must.
 fn needed(
     all: &[Artefact],
     directory: &Path,
@@ -266,13 +256,13 @@ fn needed(
 ) -> Option<HashSet<u64>> {
     let newest_full: Vec<u64> = all
         .iter()
-        .filter(|artefact| artefact.kind == Kind::Full)
+        .filter(|artefact| artefact.kind == ArtefactKind::Full)
         .map(|artefact| artefact.generation)
         .collect();
     let oldest = *newest_full.get(keep.max(1) - 1)?;
     let full: HashSet<u64> = newest_full.into_iter().collect();
     let live = live.filter(|live| all.iter().any(|artefact| artefact.generation == *live));
-    // What lies under the live lists must be known, or nothing is known to be superfluous.
+    // Nothing is deleted unless the chain of the live generation is known.
     let mut needed: HashSet<u64> = match live {
         Some(live) => chain(directory, live)
             .ok()?
@@ -286,8 +276,8 @@ fn needed(
         .map(|artefact| artefact.generation)
         .filter(|&generation| generation >= oldest)
     {
-        // Each generation is looked at once, although many chains lead through it; one that cannot
-        // be opened needs nobody.
+        // Each generation is visited once, although many chains share it. One that cannot be opened
+        // depends on nothing.
         while needed.insert(at) && !full.contains(&at) {
             let path = delta_path(directory, at);
             match peek(&path)
@@ -302,7 +292,7 @@ fn needed(
     Some(needed)
 }
 
-/// The files that [`prune_around`] leaves in the folder.
+/// The files that [`prune_around`] would keep.
 pub(crate) fn kept(directory: &Path, keep: usize, live: u64) -> io::Result<Vec<Artefact>> {
     let all = files(directory)?;
     let needed = needed(&all, directory, keep, Some(live));
@@ -316,27 +306,27 @@ pub(crate) fn kept(directory: &Path, keep: usize, live: u64) -> io::Result<Vec<A
         .collect())
 }
 
-/// Where the full artefact of a generation lies.
+/// Path of the full artefact of a generation.
 #[must_use]
 pub fn path_of(directory: &Path, generation: u64) -> PathBuf {
-    file_of(directory, generation, Kind::Full)
+    file_of(directory, generation, ArtefactKind::Full)
 }
 
-/// Where the delta of a generation lies.
+/// Path of the delta of a generation.
 #[must_use]
 pub fn delta_path(directory: &Path, generation: u64) -> PathBuf {
-    file_of(directory, generation, Kind::Delta)
+    file_of(directory, generation, ArtefactKind::Delta)
 }
 
-pub(crate) fn file_of(directory: &Path, generation: u64, kind: Kind) -> PathBuf {
+pub(crate) fn file_of(directory: &Path, generation: u64, kind: ArtefactKind) -> PathBuf {
     directory.join(format!("{PREFIX}{generation:0DIGITS$}{}", kind.suffix()))
 }
 
-/// Makes this process the only one that builds in the folder, for as long as the file lives; waits
-/// for another one. What a builder that was killed left half-written is swept away.
+/// Makes this process the only one that builds in the folder while the returned file is open; waits
+/// for another builder. Deletes the temporary files of killed builders.
 ///
 /// # Errors
-/// The folder refused.
+/// The file system's error.
 pub fn lock(directory: &Path) -> io::Result<File> {
     let lock = File::options()
         .create(true)
@@ -349,8 +339,8 @@ pub fn lock(directory: &Path) -> io::Result<File> {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
-        // The daemon writes deltas without this lock: only those of processes that are gone are
-        // litter.
+        // The daemon writes deltas without this lock, so only the files of dead processes are
+        // leftovers.
         let is_orphan = |pid: &str| {
             pid.parse::<u32>()
                 .is_ok_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
@@ -366,7 +356,7 @@ pub fn lock(directory: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-/// All files of generations, newest first, of one generation the full artefact first.
+/// All artefacts, newest first; of one generation the full artefact first.
 pub(crate) fn files(directory: &Path) -> io::Result<Vec<Artefact>> {
     let mut files = Vec::new();
     for path in entries(directory)? {
@@ -383,9 +373,9 @@ pub(crate) fn files(directory: &Path) -> io::Result<Vec<Artefact>> {
     Ok(files)
 }
 
-fn generation_of(name: &str) -> Option<(u64, Kind)> {
+fn generation_of(name: &str) -> Option<(u64, ArtefactKind)> {
     let rest = name.strip_prefix(PREFIX)?;
-    let (kind, digits) = [Kind::Full, Kind::Delta]
+    let (kind, digits) = [ArtefactKind::Full, ArtefactKind::Delta]
         .into_iter()
         .find_map(|kind| Some((kind, rest.strip_suffix(kind.suffix())?)))?;
     let is_number = digits.len() >= DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit());

@@ -1,36 +1,40 @@
-//! Feeds in, one verified artefact out. The only crate that knows what list files look like.
+//! Turns feeds into one verified artefact. No other crate knows the formats of list files.
 //!
 //! ```text
 //! fetch -> spool
 //!            |
-//! feed -> source -> parse -> rows -> reading -> build -> generations
-//!                                                ^
-//!                              watch ------------'  says when to look again
+//! feed -> source -> parse -> rows -> read_feed -> build -> generations
+//!                                                  ^
+//!                                watch ------------'  triggers a build when a local source changes
 //! ```
 //!
-//! - [`feed`]: one `[[feeds]]` table of the configuration, and what can be wrong with it.
-//! - [`fetch`]: gets what providers publish, verifies how it came, and puts it into the feed's
-//!   spool.
-//! - `spool`: what was fetched last, on disk, replaced or changed in one step.
-//! - `source`: which files a feed is, whether they changed, their lines.
+//! - [`feed`]: one `[[feeds]]` table of the configuration and its validation.
+//! - [`fetch`]: downloads what providers publish, verifies the transport, and stores the content in
+//!   the feed's spool.
+//! - `spool`: the content of the last fetch on disk; replaced or appended atomically.
+//! - `source`: the files of a feed, their fingerprint, their lines.
 //! - `unpack`: compressed files and archives.
-//! - `parse`: one file a format; a row in, claims out.
-//! - `rows`: what parsers say goes through here: canonical names, the public-suffix guard, counts,
+//! - `parse`: one file per format; a row in, entries out.
+//! - `rows`: validates what parsers return: canonical names, the public-suffix guard, counts,
 //!   complaints.
-//! - `reading`: one feed from end to end, and the reasons to refuse it.
-//! - [`mod@build`]: all feeds into the next generation, or the reason why not.
-//! - [`verdict`]: what became of content that did not become live.
-//! - [`gate`]: whether a version makes sense; [`review`]: what an operator judges a refused one by.
-//! - [`changes`]: changed rows into the next generation, without a build; [`rollback`]: the way back.
+//! - `read_feed`: reads one feed from end to end.
+//! - [`mod@build`]: builds the next generation from all feeds.
+//! - [`last_check`]: the stored result of content that was read and is not live.
+//! - [`gate`]: the checks that a version must pass; [`review`]: what a refused version would
+//!   change.
+//! - [`changes`]: turns changed rows into the next generation without a build.
+//! - [`rollback`]: makes earlier content live again; [`mod@diff`]: compares two generations.
 //! - [`generations`]: the artefacts in their folder.
-//! - [`share`]: one node builds, the others fetch what it built.
-//! - [`watch`]: notices that a source may have changed.
+//! - [`share`]: one node builds, the others fetch its artefacts.
+//! - [`watch`]: detects that a local source may have changed.
 pub mod build;
 pub mod changes;
+pub mod diff;
 pub mod feed;
 pub mod fetch;
 pub mod gate;
 pub mod generations;
+pub mod last_check;
 mod parse;
 mod read_feed;
 pub mod review;
@@ -42,16 +46,15 @@ mod spool;
 #[cfg(test)]
 mod testing;
 mod unpack;
-pub mod verdict;
 pub mod watch;
 
 pub use build::{
-    BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building, waiting,
+    BuildError, BuildOutcome, Built, Need, Plan, RefusedFeed, build, needs_building, waiting,
 };
 pub use feed::{
     Bounds, Feed, FeedError, FeedFault, Format, Matching, OutOfBounds, Secret, Tsig, TsigAlgorithm,
 };
 pub use fetch::{FetchError, Fetched, Fetcher, NotPublic, PublicOnly, RowChange, is_public};
-pub use gate::{Gate, Stop};
-pub use generations::{Artefact, Kind, OpenError, newest, prune, prune_around};
+pub use gate::{Gate, Refusal};
+pub use generations::{Artefact, ArtefactKind, OpenError, newest, prune, prune_around};
 pub use watch::Watcher;

@@ -1,8 +1,8 @@
-//! One feed from end to end: all its files, all its rows, and whether the result can be trusted.
+//! Reads one feed from end to end: all its files and rows.
 //!
-//! A bad row is data, a bad feed is refused: what it gave is forgotten and the entries it had
-//! before go on. The rules here ask only whether this is the list it claims to be; whether its
-//! content is sane is a later gate's question.
+//! A bad row is data; a bad feed is refused: its new entries are discarded and its previous entries
+//! stay. This module only detects content that cannot be read. The gates check whether the entries
+//! make sense.
 
 use std::path::Path;
 
@@ -15,68 +15,68 @@ use sha2::{Digest, Sha256};
 use crate::{
     feed::{Feed, Format},
     fetch::{VERSION_DIGITS, version_of},
-    gate::{Gate, Stop},
+    gate::{Gate, Refusal},
     parse::{
         self,
-        adblock::{self, TakenAway},
+        adblock::{self, BadFilters},
         category_feed, rpz,
     },
     rows::{Rows, Take},
-    source::{self, Found, SourceError, SourceFile, hexadecimal},
+    source::{self, SourceError, SourceFile, SourceItem, hexadecimal},
     spool::Content,
     unpack::UnpackError,
 };
 
-/// Why a feed was refused.
+/// Why a feed could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum ReadError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("it changed while it was read")]
     Changed,
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
+impl From<ReadError> for Refusal {
+    fn from(refusal: ReadError) -> Self {
         let gate = match &refusal {
-            Refusal::Source(
+            ReadError::Source(
                 SourceError::Io { .. }
                 | SourceError::NotAFile(_)
                 | SourceError::NotAFolder(_)
                 | SourceError::NotFetched,
             ) => Gate::Transport,
-            Refusal::Source(SourceError::Unpack {
+            ReadError::Source(SourceError::Unpack {
                 source: UnpackError::TooLarge(_),
                 ..
             }) => Gate::Size,
-            Refusal::Source(SourceError::Unpack { .. }) => Gate::Compression,
-            Refusal::Source(
+            ReadError::Source(SourceError::Unpack { .. }) => Gate::Compression,
+            ReadError::Source(
                 SourceError::Binary { .. }
                 | SourceError::LineTooLong { .. }
                 | SourceError::Archive(_),
             ) => Gate::Format,
-            Refusal::Changed => Gate::Disk,
+            ReadError::Changed => Gate::Disk,
         };
         Self::new(gate, refusal.to_string())
     }
 }
 
-/// What became of a feed.
+/// The result of reading a feed.
 pub(crate) struct Reading {
     pub(crate) report: FeedReport,
     pub(crate) fingerprint: String,
-    /// What the provider calls it, or the beginning of its SHA-256.
+    /// The provider's version, or the first digits of the content's SHA-256.
     pub(crate) version: String,
-    /// Rows that held something, understood or not.
+    /// Rows with content, accepted or not.
     pub(crate) rows: u64,
-    pub(crate) refused: Option<Refusal>,
+    pub(crate) refused: Option<ReadError>,
 }
 
-/// Reads a feed, or what was fetched of it into the folder of the artefacts. What `take` was given
-/// counts only if the feed is not refused in the end.
+/// Reads a feed from its files or its spool in the folder of the artefacts. The caller must discard
+/// the entries if the feed is refused in the end.
 ///
 /// # Errors
-/// Those of `take`; everything that is wrong with the feed is in the [`Reading`].
+/// Those of `take`. Every fault of the feed itself is in the [`Reading`].
 pub(crate) fn read_feed(
     feed: &Feed,
     directory: &Path,
@@ -109,23 +109,23 @@ pub(crate) fn read_feed(
     };
     match read {
         Err(error) => reading.refused = Some(error.into()),
-        // What was read of a spool is of one moment, whatever was written to it meanwhile.
+        // The spool is read as of one moment, whatever its writer does meanwhile.
         Ok(Some(Content { digest, state })) => {
             reading.version = version_of(&state).unwrap_or(reading.version);
             reading.fingerprint = source::fingerprint_of_content(feed, directory, digest);
         }
         Ok(None) if source::fingerprint(feed, directory) != reading.fingerprint => {
-            reading.refused = Some(Refusal::Changed)
+            reading.refused = Some(ReadError::Changed)
         }
         Ok(None) => {}
     }
     Ok(reading)
 }
 
-/// The rules that rows of the feed take away: these may stand anywhere in it, so they are looked
-/// for before any rule is read.
-fn taken_away(feed: &Feed, files: &[SourceFile]) -> Result<TakenAway, SourceError> {
-    let mut rules = TakenAway::new();
+/// The rules that `$badfilter` rows disable. Such rows may stand anywhere in the feed, so they are
+/// collected before any rule is read.
+fn taken_away(feed: &Feed, files: &[SourceFile]) -> Result<BadFilters, SourceError> {
+    let mut rules = BadFilters::new();
     for file in files {
         source::read(
             file,
@@ -133,7 +133,7 @@ fn taken_away(feed: &Feed, files: &[SourceFile]) -> Result<TakenAway, SourceErro
             feed.octets_max(),
             &mut Sha256::new(),
             |found| {
-                if let Found::Line(line) = found {
+                if let SourceItem::Line(line) = found {
                     rules.extend(adblock::bad_filter(line));
                 }
             },
@@ -153,23 +153,23 @@ fn read_files(
     let is_about_categories = feed.is_about_categories();
     let files = source::files(feed, directory)?;
     if feed.format == Format::Adblock {
-        rows.take_away(taken_away(feed, &files)?);
+        rows.set_bad_filters(taken_away(feed, &files)?);
     }
     for file in files {
-        // The folder's name says which category its rows have.
+        // The name of the folder decides the category of its rows.
         if !feed.categories.is_empty() {
             hash.update(&file.folder);
         }
-        let mut parser = parse::parser(feed.format, file.holds);
+        let mut parser = parse::parser(feed.format, file.kind);
         source::read(
             &file,
             feed.format,
             feed.octets_max(),
             hash,
             |found| match found {
-                Found::Line(line) => parse::line(parser, line, feed.bare_scope(), rows),
-                Found::File(label, folder, holds) => {
-                    parser = parse::parser(feed.format, holds);
+                SourceItem::Line(line) => parse::line(parser, line, feed.bare_scope(), rows),
+                SourceItem::File(label, folder, kind) => {
+                    parser = parse::parser(feed.format, kind);
                     let slug = feed
                         .category
                         .as_ref()

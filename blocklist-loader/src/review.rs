@@ -1,5 +1,5 @@
-//! What an operator judges a refused version by: a copy of it, and by name what it would block and
-//! what it would no longer block.
+//! What an operator needs to judge a refused version: a copy of it, and the names that it would
+//! block or unblock.
 //!
 //! ```text
 //! feeds/<name>/refused/version       which version the rest is about
@@ -33,25 +33,26 @@ const VERSION: &str = "version";
 const CHANGES: &str = "changes.tsv";
 const CONTENT: &str = "content";
 
-/// One name that a refused version would block, or would no longer block.
+/// One name that a refused version would block or unblock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Whether it would be blocked.
+pub struct NameChange {
+    /// Whether the name would be blocked; otherwise it would be unblocked.
     pub blocked: bool,
-    /// For which category; none where the feed is not about categories.
+    /// The category; `None` where the feed assigns none.
     pub category: Option<String>,
-    /// The name, an address prefix's stand-in, or a host with a path.
+    /// The name, the name that encodes an address prefix, or a host with a path.
     pub name: String,
 }
 
-/// What a kept version would change. `None` where no version of this feed is kept.
+/// Visits the changes of the kept version and returns its name. `None` where no version of this
+/// feed is kept.
 ///
 /// # Errors
 /// The files cannot be read.
 pub fn changes(
     directory: &Path,
     feed: &str,
-    mut visit: impl FnMut(Change),
+    mut visit: impl FnMut(NameChange),
 ) -> io::Result<Option<String>> {
     let folder = folder_of(directory, feed).join(FOLDER);
     let version = match std::fs::read_to_string(folder.join(VERSION)) {
@@ -63,7 +64,7 @@ pub fn changes(
         let line = line?;
         let mut cells = line.splitn(3, '\t');
         if let (Some(sign), Some(slug), Some(name)) = (cells.next(), cells.next(), cells.next()) {
-            visit(Change {
+            visit(NameChange {
                 blocked: sign == "+",
                 category: (slug != "-").then(|| slug.to_owned()),
                 name: name.to_owned(),
@@ -73,8 +74,8 @@ pub fn changes(
     Ok(Some(version))
 }
 
-/// Keeps a refused version in the place of the one kept before. The version's name is written last:
-/// what has none is not complete.
+/// Keeps a refused version in place of the one kept before. The file `version` is written last:
+/// without it the copy is incomplete.
 pub(crate) fn keep(
     directory: &Path,
     feed: &Feed,
@@ -100,14 +101,14 @@ pub(crate) fn keep(
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        // Folders of one feed hold files of one name.
+        // Several folders of one feed have files of the same name.
         let kept = folder.join(CONTENT).join(format!("{place:04}-{name}"));
-        // Files of a spool never change, so a second name for them is as good as a copy.
+        // Files of a spool never change, so a hard link is as good as a copy.
         if !feed.is_fetched() {
             match open_within(&path, feed.within()) {
                 Ok(mut from) => drop(io::copy(&mut from, &mut File::create(&kept)?)?),
-                // A feed of the API that leads elsewhere was refused for it; nothing of that is
-                // kept.
+                // A feed of the API whose link leads outside its folder was refused for that; no
+                // copy is kept.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
                 Err(error) => return Err(error),
             }
@@ -118,19 +119,19 @@ pub(crate) fn keep(
     std::fs::write(folder.join(VERSION), version)
 }
 
-/// Keeps what changed rows would change, for review.
+/// Keeps the changes that refused rows would cause.
 ///
 /// # Errors
-/// The disk refused.
+/// The file system's error.
 pub fn keep_changes(
     directory: &Path,
     feed: &Feed,
     version: &str,
-    changes: &[Change],
+    changes: &[NameChange],
 ) -> io::Result<()> {
     keep(directory, feed, version, |out| {
         changes.iter().try_for_each(
-            |Change {
+            |NameChange {
                  blocked,
                  category,
                  name,
@@ -146,7 +147,7 @@ pub fn keep_changes(
     })
 }
 
-/// The files of a version, with the deltas that lead to it.
+/// The files of a version: its source, or the snapshot and deltas of its spool.
 fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
     if feed.is_fetched() {
         return spool::files(&source::content(feed, directory)).unwrap_or_default();
@@ -156,19 +157,18 @@ fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
         .unwrap_or_default()
 }
 
-/// Names of a feed as they stand in lists: a cursor, the feed's place there, the slugs of its
+/// The names of a feed in the live lists: a cursor, the index of the feed, the slugs of the
 /// categories.
 pub(crate) type Before<'l> = (Option<Names<'l>>, Option<u16>, &'l [String]);
 
-/// Names of a feed as they came: entries in the order of their keys, the feed's place among them,
-/// the slugs of its categories.
+/// The names of a feed in the refused version: entries by key, the index of the feed, the slugs of
+/// the categories.
 pub(crate) type Now<'n> = (&'n [(&'n [u8], Mark)], u16, &'n [String]);
 
-/// What a feed says of one key: the slug of a category, and whether it is about a path.
-type Said = BTreeSet<(String, bool)>;
+/// The category slugs of one key, each with whether the entry is about a path.
+type ListedSet = BTreeSet<(String, bool)>;
 
-/// Writes what differs between the names of one feed before and now, both in the order of their
-/// keys.
+/// Writes the differences between the names of one feed before and now. Both are sorted by key.
 pub(crate) fn write_changes(
     out: &mut dyn Write,
     before: Before<'_>,
@@ -179,20 +179,22 @@ pub(crate) fn write_changes(
         NO_CATEGORY => "-".to_owned(),
         place => slugs.get(usize::from(place)).cloned().unwrap_or_default(),
     };
-    let listed =
-        |marks: &mut dyn Iterator<Item = &Mark>, feed: Option<u16>, slugs: &[String]| -> Said {
-            let denies = marks.filter(|mark| {
-                Some(mark.feed) == feed
-                    && mark.polarity == Polarity::Deny
-                    && mark.action != Action::Proxied
-            });
-            denies
-                .map(|mark| (slug(slugs, mark.category), mark.action == Action::Path))
-                .collect()
-        };
+    let listed = |marks: &mut dyn Iterator<Item = &Mark>,
+                  feed: Option<u16>,
+                  slugs: &[String]|
+     -> ListedSet {
+        let denies = marks.filter(|mark| {
+            Some(mark.feed) == feed
+                && mark.polarity == Polarity::Deny
+                && mark.action != Action::Proxied
+        });
+        denies
+            .map(|mark| (slug(slugs, mark.category), mark.action == Action::Path))
+            .collect()
+    };
     let mut names = names.filter(|_| old_place.is_some());
-    let mut old: Option<(Vec<u8>, Said)> = None;
-    let mut advance = |old: &mut Option<(Vec<u8>, Said)>| {
+    let mut old: Option<(Vec<u8>, ListedSet)> = None;
+    let mut advance = |old: &mut Option<(Vec<u8>, ListedSet)>| {
         *old = None;
         while let Some((key, marks)) = names.as_mut().and_then(Names::next) {
             let said = listed(&mut marks.iter(), old_place, old_slugs);
@@ -204,7 +206,7 @@ pub(crate) fn write_changes(
     };
     advance(&mut old);
     let mut at = 0;
-    let nothing = Said::new();
+    let nothing = ListedSet::new();
     loop {
         let key = match (
             old.as_ref().map(|(key, _)| key.as_slice()),

@@ -1,39 +1,32 @@
-//! The way back, and what lies between: making what was live once live again, and telling what
-//! differs between two generations.
+//! Makes earlier content live again.
 //!
-//! Nothing is compiled for that. A generation that is to be live again gets a new number and
-//! continues the one that it repeats with no change at all; a single feed that goes back is a delta
-//! of what it said then.
+//! Nothing is compiled. An earlier generation gets a new number: an empty delta on top of it. A
+//! single feed goes back by a delta with its earlier entries.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    io,
-    path::Path,
-};
+use std::{collections::HashMap, io, path::Path};
 
 use policy::lists::{
     artefact::{FeedSummary, Header, peek},
-    blocklist::{Blocklist, Names},
+    blocklist::Blocklist,
     delta::Delta,
-    entry::{Action, Mark, NO_CATEGORY, Polarity, Records},
+    entry::{Action, Mark, NO_CATEGORY, Records},
 };
 
 use crate::{
+    diff::MergedNames,
     feed::Feed,
     generations::{delta_path, newest, path_of},
-    review::shown,
 };
 
-/// Names that a single feed may change when it goes back; beyond, the overlay would be a second set
-/// of lists, and the generation as a whole goes back as quickly.
+/// The most names that may change when a single feed goes back. A larger overlay would be a second
+/// set of lists; the whole generation goes back just as fast.
 const RESTORED_MAX: usize = 1 << 20;
 
-/// A generation that repeats another one, under a new number, of the feeds that are defined now.
-/// Feeds are held whose versions differ from those of `live` or that were defined otherwise then;
-/// those that are defined no longer say nothing, and those that were not defined then are held
-/// back.
+/// A generation with the content of an earlier one, under a new number. Feeds are held if their
+/// version differs from that of `live` or if they were defined otherwise. Feeds that are no longer
+/// defined are withdrawn; feeds that were not defined then are held back.
 #[must_use]
-pub fn repeat(
+pub fn repeat_generation(
     directory: &Path,
     (live, then): (&Blocklist, &Blocklist),
     defined: &[Feed],
@@ -60,8 +53,7 @@ pub fn repeat(
         let held = summary.held
             || !feed.was_defined_so(&summary.definition)
             || live.header().feeds.iter().any(is_other);
-        // What is held goes on as it was until it is let go on, or until it is defined otherwise
-        // after this.
+        // A held feed keeps its entries until it is released or redefined.
         let definition = if held {
             feed.definition()
         } else {
@@ -108,10 +100,10 @@ pub fn repeat(
     }
 }
 
-/// A generation in which one feed says what it said then, and is held. None where that would change
-/// too much, or where the feed is not in both.
+/// A generation in which one feed has its earlier entries and is held. `None` where too much would
+/// change, or where the feed is not in both generations.
 #[must_use]
-pub fn restore(
+pub fn restore_feed(
     directory: &Path,
     live: &Blocklist,
     then: &Blocklist,
@@ -150,7 +142,7 @@ pub fn restore(
     let mut changes = Vec::new();
     let mut entries = 0_i64;
     let mut names = 0_i64;
-    for (key, all, was) in Both::new(live, then) {
+    for (key, all, was) in MergedNames::new(live, then) {
         let (mine, others): (Vec<Mark>, Vec<Mark>) =
             all.iter().partition(|mark| mark.feed == place);
         let mut back: Vec<Mark> = Vec::new();
@@ -207,8 +199,8 @@ pub fn restore(
     }
     let mut feeds = live.header().feeds.clone();
     let old = &then.header().feeds[usize::from(then_place)];
-    // As the feed is defined now, or the next build would take the difference for a new definition
-    // and read it anew.
+    // The current definition; otherwise the next build would take the feed as redefined and read it
+    // again.
     let definition = feeds[usize::from(place)].definition.clone();
     feeds[usize::from(place)] = FeedSummary {
         held: true,
@@ -235,12 +227,13 @@ pub fn restore(
     })
 }
 
-/// The newest kept generation that is older than what `live` says and says something else. What was
-/// rolled back already is not gone back to: a rollback of a rollback leads on into the past.
+/// The newest kept generation that is older than the live content and differs from it. Generations
+/// that a rollback has already skipped are not returned, so repeated rollbacks go further back.
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn before(directory: &Path, live: &Header) -> io::Result<Option<u64>> {
+/// The folder cannot be listed.
+pub fn previous_generation(directory: &Path, live: &Header) -> io::Result<Option<u64>> {
     let defined = |header: &Header| {
         header
             .feeds
@@ -258,7 +251,7 @@ pub fn before(directory: &Path, live: &Header) -> io::Result<Option<u64>> {
     let now = versions(live);
     let mut since = live.generation;
     let mut parent = live.parent;
-    // From the last repetition of this content back to where it began.
+    // From the last repetition of this content back to its first generation.
     while let Some(header) = parent
         .and_then(|parent| header_of(directory, parent))
         .filter(|header| versions(header) == now)
@@ -268,11 +261,15 @@ pub fn before(directory: &Path, live: &Header) -> io::Result<Option<u64>> {
     search(directory, since, |header| versions(header) != now)
 }
 
-/// The newest kept generation in which this feed, as it is in `live`, was at an earlier version.
+/// The newest kept generation in which this feed had an earlier version than in `live`.
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn before_feed(directory: &Path, live: &Header, now: &FeedSummary) -> io::Result<Option<u64>> {
+pub fn previous_of_feed(
+    directory: &Path,
+    live: &Header,
+    now: &FeedSummary,
+) -> io::Result<Option<u64>> {
     let is_another = |feed: &FeedSummary| {
         feed.name == now.name
             && feed.version != now.version
@@ -304,184 +301,4 @@ fn search(
     Ok(older
         .find(|artefact| peek(&artefact.path).is_ok_and(|header| is_it(&header)))
         .map(|artefact| artefact.generation))
-}
-
-/// What one feed says more, or less, of one category.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Moved {
-    /// Entries that came.
-    pub added: u64,
-    /// Entries that went.
-    pub removed: u64,
-}
-
-/// One name that came or went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MovedName {
-    /// The name.
-    pub name: String,
-    /// The feed.
-    pub feed: String,
-    /// The category, where it is about one.
-    pub category: Option<String>,
-}
-
-/// What differs between two generations.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Differences {
-    /// By feed and category.
-    pub moved: BTreeMap<(String, Option<String>), Moved>,
-    /// Names that came, the first of them.
-    pub added: Vec<MovedName>,
-    /// Names that went, the first of them.
-    pub removed: Vec<MovedName>,
-}
-
-/// What differs from one generation to another, with at most `limit` names each way.
-#[must_use]
-pub fn differences(from: &Blocklist, to: &Blocklist, limit: usize) -> Differences {
-    type Said = (String, Option<String>, bool);
-    let said = |lists: &Blocklist, marks: &[Mark]| -> BTreeSet<Said> {
-        let denies = marks
-            .iter()
-            .filter(|mark| mark.polarity == Polarity::Deny && mark.action != Action::Proxied);
-        denies
-            .map(|mark| {
-                let feeds = &lists.header().feeds;
-                let categories = &lists.header().categories;
-                (
-                    feeds[usize::from(mark.feed)].name.clone(),
-                    categories.get(usize::from(mark.category)).cloned(),
-                    mark.action == Action::Path,
-                )
-            })
-            .collect()
-    };
-    let mut differences = Differences::default();
-    for (key, before, after) in Both::new(from, to) {
-        let before = said(from, &before);
-        let after = said(to, &after);
-        for (feed, category, is_path) in after.difference(&before) {
-            differences
-                .moved
-                .entry((feed.clone(), category.clone()))
-                .or_default()
-                .added += 1;
-            if differences.added.len() < limit {
-                differences.added.push(MovedName {
-                    name: shown(&key, *is_path),
-                    feed: feed.clone(),
-                    category: category.clone(),
-                });
-            }
-        }
-        for (feed, category, is_path) in before.difference(&after) {
-            differences
-                .moved
-                .entry((feed.clone(), category.clone()))
-                .or_default()
-                .removed += 1;
-            if differences.removed.len() < limit {
-                differences.removed.push(MovedName {
-                    name: shown(&key, *is_path),
-                    feed: feed.clone(),
-                    category: category.clone(),
-                });
-            }
-        }
-    }
-    differences
-}
-
-/// Walks two lists in step: each key of either, with what each says of it. Keys of which both say
-/// the very same are left out where both lists agree on feeds and categories.
-struct Both<'l> {
-    left: Side<'l>,
-    right: Side<'l>,
-    /// Whether marks of the one mean in the other what they mean there.
-    comparable: bool,
-}
-
-struct Side<'l> {
-    names: Names<'l>,
-    at: Option<(Vec<u8>, Vec<Mark>)>,
-}
-
-impl<'l> Side<'l> {
-    fn new(lists: &'l Blocklist) -> Self {
-        let mut side = Self {
-            names: lists.names(),
-            at: None,
-        };
-        side.step();
-        side
-    }
-
-    fn step(&mut self) -> Option<(Vec<u8>, Vec<Mark>)> {
-        let next = self
-            .names
-            .next()
-            .map(|(key, marks)| (key.to_vec(), marks.to_vec()));
-        std::mem::replace(&mut self.at, next)
-    }
-}
-
-impl<'l> Both<'l> {
-    fn new(left: &'l Blocklist, right: &'l Blocklist) -> Self {
-        let names = |lists: &Blocklist| {
-            lists
-                .header()
-                .feeds
-                .iter()
-                .map(|feed| feed.name.clone())
-                .collect::<Vec<_>>()
-        };
-        let comparable =
-            names(left) == names(right) && left.header().categories == right.header().categories;
-        Self {
-            left: Side::new(left),
-            right: Side::new(right),
-            comparable,
-        }
-    }
-}
-
-impl Iterator for Both<'_> {
-    type Item = (Vec<u8>, Vec<Mark>, Vec<Mark>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let order = match (&self.left.at, &self.right.at) {
-                (None, None) => return None,
-                (Some((left, _)), Some((right, _))) => left.cmp(right),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-            };
-            let (key, left, right) = match order {
-                std::cmp::Ordering::Less => self
-                    .left
-                    .step()
-                    .map(|(key, marks)| (key, marks, Vec::new()))?,
-                std::cmp::Ordering::Greater => self
-                    .right
-                    .step()
-                    .map(|(key, marks)| (key, Vec::new(), marks))?,
-                std::cmp::Ordering::Equal => {
-                    let (key, left) = self.left.step()?;
-                    (key, left, self.right.step()?.1)
-                }
-            };
-            let is_plain =
-                |mark: &Mark| mark.action != Action::Records && mark.action != Action::Proxied;
-            let says_the_same = self.comparable
-                && left.len() == right.len()
-                && left
-                    .iter()
-                    .zip(&right)
-                    .all(|(left, right)| is_plain(left) && left.says_what(right));
-            if !says_the_same {
-                return Some((key, left, right));
-            }
-        }
-    }
 }

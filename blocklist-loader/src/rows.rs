@@ -1,6 +1,6 @@
-//! What parsers say about rows goes through here: names become canonical, public suffixes are
-//! guarded, everything that is not taken is counted, and the first few of each kind are kept for
-//! the person who mends the feed.
+//! Validates what parsers return: makes names canonical, guards public suffixes, and counts all
+//! rows that are not accepted. The first few of each kind are kept as samples for the person who
+//! maintains the feed.
 
 use std::fmt::Display;
 
@@ -15,27 +15,27 @@ use policy::{
     name::{NameBuffer, NameRef},
 };
 
-use crate::parse::adblock::TakenAway;
+use crate::parse::adblock::BadFilters;
 
-/// Complaints kept of each [`Kind`]: with four kinds at most twenty a feed, and no kind crowds out
+/// Samples kept for each [`Kind`]: at most twenty a feed with four kinds, so that no kind displaces
 /// another.
 const SAMPLES_OF_A_KIND: u8 = 5;
-/// The longest path that is told apart from others, in octets; servers refuse longer ones.
+/// The longest URL path, in octets; servers refuse longer ones.
 const PATH_OCTETS_MAX: usize = 8_192;
-/// Characters of a row that a complaint shows: enough to find it again.
+/// Characters of a row that a complaint shows.
 const SAMPLE_CHARACTERS: usize = 80;
 
-/// What a row says of a name.
+/// What an entry does with its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Claim {
+pub(crate) struct EntryRule {
     pub(crate) scope: Scope,
     pub(crate) polarity: Polarity,
     pub(crate) important: bool,
     pub(crate) action: Action,
 }
 
-impl Claim {
-    /// Lists a name, in the plainest way.
+impl EntryRule {
+    /// Blocks a name with the household's policy.
     pub(crate) fn deny(scope: Scope) -> Self {
         Self {
             scope,
@@ -54,22 +54,22 @@ impl Claim {
     }
 }
 
-/// One entry, as its row said it.
+/// One entry as its row states it.
 #[derive(Debug, Clone)]
-pub(crate) struct Said<'a> {
-    /// The name; of an address, the name that stands for it.
+pub(crate) struct ParsedEntry<'a> {
+    /// The name; for an address prefix, the name that encodes it.
     pub(crate) name: NameRef<'a>,
-    /// The path, where it is about one.
+    /// The URL path, for an entry about a part of a host.
     pub(crate) path: Option<&'a [u8]>,
-    /// The place of its category.
+    /// Index of its category.
     pub(crate) category: u8,
-    pub(crate) claim: Claim,
-    /// What the name is answered with, where the action is that.
+    pub(crate) rule: EntryRule,
+    /// The records to answer with, for [`Action::Records`].
     pub(crate) records: Option<&'a Records>,
 }
 
-impl Said<'_> {
-    /// The key that it stands under.
+impl ParsedEntry<'_> {
+    /// The index key of the entry.
     pub(crate) fn key(&self) -> Vec<u8> {
         match self.path {
             Some(path) => key_of_path(self.name, path),
@@ -81,14 +81,14 @@ impl Said<'_> {
         }
     }
 
-    /// The same as an artefact writes it, but for the place of its records.
+    /// The entry in the artefact's form, without the index of its records.
     pub(crate) fn mark(&self, feed: u16) -> Mark {
-        let Claim {
+        let EntryRule {
             scope,
             polarity,
             important,
             action,
-        } = self.claim;
+        } = self.rule;
         Mark {
             polarity,
             important,
@@ -98,10 +98,10 @@ impl Said<'_> {
     }
 }
 
-/// Takes one entry.
-pub(crate) type Take<'a> = dyn FnMut(Said<'_>) -> Result<(), ArtefactError> + 'a;
+/// Receives each accepted entry.
+pub(crate) type Take<'a> = dyn FnMut(ParsedEntry<'_>) -> Result<(), ArtefactError> + 'a;
 
-/// Why a row was not taken.
+/// Why a row was not accepted.
 #[derive(Clone, Copy)]
 enum Kind {
     Bad,
@@ -110,11 +110,10 @@ enum Kind {
     Unmapped,
 }
 
-/// The rows of one feed, as they are understood.
+/// Collects the rows of one feed.
 pub(crate) struct Rows<'a> {
     pub(crate) report: FeedReport,
-    /// Where the format has nowhere else to put it: the category of the file at hand, `None` where
-    /// it has none.
+    /// The category of the current file or row; `None` where `categories` does not map it.
     category: Option<u8>,
     file: String,
     line: u64,
@@ -122,8 +121,8 @@ pub(crate) struct Rows<'a> {
     samples: [u8; 4],
     take: &'a mut Take<'a>,
     failed: Option<ArtefactError>,
-    /// Rules of adblockers that other rows of the feed take away.
-    taken_away: TakenAway,
+    /// Rules of ad blockers that `$badfilter` rows of the feed disable.
+    taken_away: BadFilters,
 }
 
 impl<'a> Rows<'a> {
@@ -137,44 +136,44 @@ impl<'a> Rows<'a> {
             samples: [0; 4],
             take,
             failed: None,
-            taken_away: TakenAway::new(),
+            taken_away: BadFilters::new(),
         }
     }
 
-    /// Rows of these rules say nothing.
-    pub(crate) fn take_away(&mut self, rules: TakenAway) {
+    /// Disables these rules.
+    pub(crate) fn set_bad_filters(&mut self, rules: BadFilters) {
         self.taken_away = rules;
     }
 
-    /// Whether a rule is one of those. Its identity is asked for only where there are some.
-    pub(crate) fn is_taken_away(&self, identity: impl FnOnce() -> Box<[u8]>) -> bool {
+    /// Whether a rule is disabled. `identity` is computed only where the feed has disabled rules.
+    pub(crate) fn is_disabled(&self, identity: impl FnOnce() -> Box<[u8]>) -> bool {
         !self.taken_away.is_empty() && self.taken_away.contains(&identity())
     }
 
-    /// The rows that follow are of this file and this category.
+    /// Starts a file: the rows that follow have this file name and category.
     pub(crate) fn enter(&mut self, file: &str, category: Option<u8>) {
         file.clone_into(&mut self.file);
         self.line = 0;
         self.category = category;
     }
 
-    /// The entries that follow are of this category.
+    /// Sets the category of the entries that follow.
     pub(crate) fn set_category(&mut self, category: u8) {
         self.category = Some(category);
     }
 
-    /// The next line of the file begins, whatever is in it.
+    /// Counts a line of the file.
     pub(crate) fn next_line(&mut self) {
         self.line += 1;
         self.report.lines += 1;
     }
 
-    /// What stopped the entries from being taken, if anything did.
+    /// The first error of the entry receiver, if it failed.
     pub(crate) fn failure(&mut self) -> Option<ArtefactError> {
         self.failed.take()
     }
 
-    /// Rows that held something, understood or not.
+    /// Rows with content, accepted or not.
     pub(crate) fn rows(&self) -> u64 {
         let FeedReport {
             entries,
@@ -188,17 +187,17 @@ impl<'a> Rows<'a> {
         entries + paths + unsupported + bad + public_suffixes + unmapped
     }
 
-    /// A row claims something of a name. What is wrong with the name is wrong with the row.
-    pub(crate) fn entry(&mut self, row: &[u8], name: &[u8], claim: Claim) {
-        self.entry_with(row, name, claim, None);
+    /// Adds an entry. A row whose name is invalid is counted as bad.
+    pub(crate) fn entry(&mut self, row: &[u8], name: &[u8], rule: EntryRule) {
+        self.entry_with(row, name, rule, None);
     }
 
-    /// The same for a row that brings the records to answer with.
+    /// Adds an entry with the records to answer with.
     pub(crate) fn entry_with(
         &mut self,
         row: &[u8],
         name: &[u8],
-        claim: Claim,
+        rule: EntryRule,
         records: Option<&Records>,
     ) {
         let Some(category) = self.category else {
@@ -206,13 +205,13 @@ impl<'a> Rows<'a> {
         };
         let mut buffer = NameBuffer::new();
         match buffer.parse(name) {
-            Ok(name) => self.claim(
+            Ok(name) => self.rule(
                 row,
-                Said {
+                ParsedEntry {
                     name,
                     path: None,
                     category,
-                    claim,
+                    rule,
                     records,
                 },
             ),
@@ -220,17 +219,17 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// A row claims something of the addresses in answers.
-    pub(crate) fn address(&mut self, prefix: IpNet, claim: Claim, records: Option<&Records>) {
+    /// Adds an entry for the addresses in answers.
+    pub(crate) fn address(&mut self, prefix: IpNet, rule: EntryRule, records: Option<&Records>) {
         let Some(category) = self.category else {
             return self.unmapped();
         };
         for name in names_of_prefix(prefix) {
-            self.give(Said {
+            self.give(ParsedEntry {
                 name: name.borrow(),
                 path: None,
                 category,
-                claim,
+                rule,
                 records,
             });
         }
@@ -238,7 +237,8 @@ impl<'a> Rows<'a> {
         self.report.entries += 1;
     }
 
-    /// A row lists a path of a host, which begins with a slash: never the host.
+    /// Adds an entry for a URL path of a host. The path begins with a slash; the host itself is not
+    /// listed.
     pub(crate) fn path_entry(&mut self, row: &[u8], host: &[u8], path: &[u8]) {
         let Some(category) = self.category else {
             return self.unmapped();
@@ -250,15 +250,15 @@ impl<'a> Rows<'a> {
                 &format_args!("the path is longer than {PATH_OCTETS_MAX} octets"),
             ),
             Ok(name) => {
-                let claim = Claim {
+                let rule = EntryRule {
                     action: Action::Path,
-                    ..Claim::deny(Scope::Exact)
+                    ..EntryRule::deny(Scope::Exact)
                 };
-                self.give(Said {
+                self.give(ParsedEntry {
                     name,
                     path: Some(path),
                     category,
-                    claim,
+                    rule,
                     records: None,
                 });
                 self.report.paths += 1;
@@ -267,29 +267,29 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn claim(&mut self, row: &[u8], said: Said<'_>) {
-        let claim = said.claim;
-        // An exact entry covers one name and an exception only gives back: neither can take
-        // strangers down.
-        let covers_below = claim.scope != Scope::Exact && claim.polarity == Polarity::Deny;
+    fn rule(&mut self, row: &[u8], said: ParsedEntry<'_>) {
+        let rule = said.rule;
+        // An exact entry covers one name and an exception only unblocks: neither can block names of
+        // other registrants.
+        let covers_below = rule.scope != Scope::Exact && rule.polarity == Polarity::Deny;
         let suffix = public_suffix(said.name).filter(|_| self.guard_suffixes && covers_below);
         self.report.registry_suffixes +=
             u64::from(suffix.is_some_and(|suffix| suffix != Suffix::Private));
         let is_narrowed = matches!(suffix, Some(Suffix::Registry | Suffix::Private))
-            && claim.scope == Scope::Subtree;
+            && rule.scope == Scope::Subtree;
         if suffix.is_some() && !is_narrowed {
             let reason = "would cover everything under a public suffix; force_public_suffixes = true would take it";
             return self.public_suffix(row, &reason);
         }
-        let claim = if is_narrowed {
-            Claim {
+        let rule = if is_narrowed {
+            EntryRule {
                 scope: Scope::Exact,
-                ..claim
+                ..rule
             }
         } else {
-            claim
+            rule
         };
-        self.give(Said { claim, ..said });
+        self.give(ParsedEntry { rule, ..said });
         self.report.entries += 1;
         if is_narrowed {
             let reason = "is a public suffix, so only the name itself is taken; force_public_suffixes = true would take all below it";
@@ -297,7 +297,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn give(&mut self, said: Said<'_>) {
+    fn give(&mut self, said: ParsedEntry<'_>) {
         if self.failed.is_none()
             && let Err(error) = (self.take)(said)
         {
@@ -310,19 +310,19 @@ impl<'a> Rows<'a> {
         self.complain(Kind::PublicSuffix, row, reason);
     }
 
-    /// A row of a syntax outside our subset of the format.
+    /// Counts a row whose syntax is outside the supported subset of the format.
     pub(crate) fn unsupported(&mut self, row: &[u8], reason: &str) {
         self.report.unsupported += 1;
         self.complain(Kind::Unsupported, row, &reason);
     }
 
-    /// A row that excepts a name in a way outside our subset of the format. It is counted as such,
-    /// and the name is excepted as a whole, so that no other row blocks it.
+    /// Counts an unsupported row that excepts a name, and excepts the whole name, so that no other
+    /// row blocks it.
     pub(crate) fn unsupported_exception(
         &mut self,
         row: &[u8],
         name: &[u8],
-        claim: Claim,
+        rule: EntryRule,
         reason: &str,
     ) {
         self.unsupported(row, reason);
@@ -331,29 +331,29 @@ impl<'a> Rows<'a> {
         };
         let mut buffer = NameBuffer::new();
         if let Ok(name) = buffer.parse(name) {
-            self.give(Said {
+            self.give(ParsedEntry {
                 name,
                 path: None,
                 category,
-                claim,
+                rule,
                 records: None,
             });
         }
     }
 
-    /// A row that holds no name where one must stand.
+    /// Counts a row without a valid name.
     pub(crate) fn bad(&mut self, row: &[u8], reason: &dyn Display) {
         self.report.bad += 1;
         self.complain(Kind::Bad, row, reason);
     }
 
-    /// The rows of this folder belong to no category; said once a folder, counted by row.
+    /// Complains once about a folder without a category; its rows are counted one by one.
     pub(crate) fn complain_unmapped(&mut self, folder: &str) {
         let reason = format!("categories has no entry for the folder {folder:?}");
         self.complain(Kind::Unmapped, b"", &reason);
     }
 
-    /// A code that `categories` does not map was met; to be said once a code.
+    /// Complains about a code that `categories` does not map. The caller does this once per code.
     pub(crate) fn complain_unmapped_code(&mut self, code: &str, title: Option<&str>) {
         let title = title
             .map(|title| format!(" ({})", printable(title.as_bytes())))
@@ -361,7 +361,8 @@ impl<'a> Rows<'a> {
         let file = self.file.clone();
         let line = self.line;
         let text = printable(code.as_bytes());
-        // Not bounded as the other kinds are: each says something else. The caller bounds them.
+        // Not limited like the other kinds, because each code is a different complaint. The caller
+        // limits them.
         let reason = format!("categories has no entry for the code {text}{title}");
         self.report.samples.push(Complaint {
             file,
@@ -371,7 +372,7 @@ impl<'a> Rows<'a> {
         });
     }
 
-    /// A row belongs to no category.
+    /// Counts a row without a category.
     pub(crate) fn unmapped(&mut self) {
         self.report.unmapped += 1;
     }
@@ -392,10 +393,10 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// A row as it can be shown: shortened, and with nothing in it that moves a cursor or turns the
-/// text around.
+/// A row as it can be displayed: shortened, without control characters and without characters that
+/// change the direction of text.
 fn printable(row: &[u8]) -> String {
-    // A character has at most four octets, so nothing beyond these is shown anyway.
+    // A character has at most four octets.
     let text = String::from_utf8_lossy(&row[..row.len().min(SAMPLE_CHARACTERS * 4)]);
     let turns = |character| matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     let shown = |character: char| {

@@ -1,5 +1,5 @@
-//! The files behind a feed: which they are, whether they changed, and their lines, however they are
-//! packed. Knows nothing of formats but that squidGuard's files have fixed names.
+//! The files of a feed: which they are, whether they changed, and their lines after decompression.
+//! The module knows nothing of formats except squidGuard's fixed file names.
 
 use std::{
     fs::{File, Metadata},
@@ -17,18 +17,18 @@ use crate::{
     unpack::{self, UnpackError, Unpacked},
 };
 
-/// The longest line, in octets. A hosts line of a hundred names has 25 thousand; a file without
-/// line ends is no list, and must not be read into memory to find that out.
+/// The longest line, in octets. A hosts line with a hundred names has 25 thousand. The limit keeps
+/// a file without line ends from being read into memory.
 const LINE_OCTETS_MAX: u64 = 1 << 20;
-/// What some editors put in front of UTF-8.
+/// The UTF-8 byte order mark, which some editors write.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What a file of a feed holds.
+/// What a file of a feed contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holds {
-    /// Rows of the feed's format; of squidGuard, the file `domains`.
+pub(crate) enum FileKind {
+    /// Rows of the feed's format; for squidGuard, the file `domains`.
     Names,
-    /// squidGuard's `urls`.
+    /// squidGuard's file `urls`.
     Urls,
 }
 
@@ -36,24 +36,24 @@ pub(crate) enum Holds {
 #[derive(Debug)]
 pub(crate) struct SourceFile {
     pub(crate) path: PathBuf,
-    /// How complaints name it: its path within the feed.
+    /// The path within the feed, as complaints show it.
     pub(crate) label: String,
-    /// The folder that holds it, whose name `categories` maps.
+    /// The folder that contains the file; `categories` maps its name.
     pub(crate) folder: String,
-    pub(crate) holds: Holds,
-    /// The folder that it must lie in, wherever links lead; absent: anywhere.
+    pub(crate) kind: FileKind,
+    /// The folder that the file must be in after symbolic links are resolved; absent: no limit.
     pub(crate) within: Option<PathBuf>,
 }
 
-/// What reading a file comes upon, in order.
-pub(crate) enum Found<'a> {
-    /// Lines of this file follow: its label, the folder that holds it, what it holds.
-    File(&'a str, &'a str, Holds),
-    /// A line, without its end.
+/// What [`read`] visits, in order.
+pub(crate) enum SourceItem<'a> {
+    /// Lines of this file follow: its label, its folder, its kind.
+    File(&'a str, &'a str, FileKind),
+    /// A line without its line end.
     Line(&'a [u8]),
 }
 
-/// Why a file could not be read as text.
+/// Why a file cannot be read as text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     #[error("{step} {path}: {source}")]
@@ -80,7 +80,7 @@ pub(crate) enum SourceError {
     LineTooLong { path: PathBuf, line: u64 },
 }
 
-/// What stops the reading of an archive's members.
+/// Why reading an archive's members stopped.
 enum MemberError {
     Archive(io::Error),
     Source(SourceError),
@@ -92,13 +92,13 @@ impl From<io::Error> for MemberError {
     }
 }
 
-/// Where the content of a feed that is fetched lies.
+/// The folder of the content of a fetched feed.
 pub(crate) fn content(feed: &Feed, directory: &Path) -> PathBuf {
     spool::content_of(&spool::folder_of(directory, &feed.name))
 }
 
-/// The files of a feed, in a stable order: its source, or what was fetched last. `directory` is
-/// that of the artefacts.
+/// The files of a feed in a stable order: its local source, or the spooled content. `directory` is
+/// the folder of the artefacts.
 pub(crate) fn files(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, SourceError> {
     if feed.is_fetched() {
         return fetched_file(feed, directory);
@@ -109,7 +109,7 @@ pub(crate) fn files(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, So
         (true, Format::Squidguard) => squidguard_files(source)?,
         (true, _) => folder_files(source)?,
         (false, _) if metadata.is_file() => {
-            vec![file_at(source.to_owned(), name_of(source), Holds::Names)]
+            vec![file_at(source.to_owned(), name_of(source), FileKind::Names)]
         }
         (false, _) => return Err(SourceError::NotAFile(source.to_owned())),
     };
@@ -119,7 +119,7 @@ pub(crate) fn files(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, So
     Ok(files)
 }
 
-/// The list in its spool, called as its provider calls it.
+/// The spooled file, with the name that its provider uses.
 fn fetched_file(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, SourceError> {
     let content = content(feed, directory);
     let file = spool::whole_file(&content).map_err(|source| SourceError::Io {
@@ -132,24 +132,24 @@ fn fetched_file(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, Source
         path,
         label: published_name(&feed.source),
         folder: String::new(),
-        holds: Holds::Names,
+        kind: FileKind::Names,
         within: None,
     }])
 }
 
-/// The last part of a URL's path.
+/// The last segment of a URL's path.
 pub(crate) fn published_name(source: &str) -> String {
     let path = source.split(['?', '#']).next().unwrap_or(source);
     path.rsplit('/').next().unwrap_or(path).to_owned()
 }
 
-/// Every regular file of a folder that does not hide behind a dot.
+/// All regular files of a folder except those whose name begins with a dot.
 fn folder_files(folder: &Path) -> Result<Vec<SourceFile>, SourceError> {
     let mut files = Vec::new();
     for path in children(folder)? {
         if look_at(&path)?.is_file() {
             let label = name_of(&path);
-            files.push(file_at(path, label, Holds::Names));
+            files.push(file_at(path, label, FileKind::Names));
         }
     }
     Ok(files)
@@ -170,11 +170,11 @@ fn squidguard_files(folder: &Path) -> Result<Vec<SourceFile>, SourceError> {
 
 fn category_files(folder: &Path, prefix: &str) -> Result<Vec<SourceFile>, SourceError> {
     let mut files = Vec::new();
-    for (name, holds) in [("domains", Holds::Names), ("urls", Holds::Urls)] {
+    for (name, kind) in [("domains", FileKind::Names), ("urls", FileKind::Urls)] {
         let path = folder.join(name);
         match look_at(&path) {
             Ok(metadata) if metadata.is_file() => {
-                files.push(file_at(path, format!("{prefix}{name}"), holds))
+                files.push(file_at(path, format!("{prefix}{name}"), kind))
             }
             Err(SourceError::Io { source, .. }) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(SourceError::Io {
@@ -189,13 +189,13 @@ fn category_files(folder: &Path, prefix: &str) -> Result<Vec<SourceFile>, Source
     Ok(files)
 }
 
-fn file_at(path: PathBuf, label: String, holds: Holds) -> SourceFile {
+fn file_at(path: PathBuf, label: String, kind: FileKind) -> SourceFile {
     let folder = path.parent().map(name_of).unwrap_or_default();
     SourceFile {
         path,
         label,
         folder,
-        holds,
+        kind,
         within: None,
     }
 }
@@ -232,9 +232,8 @@ fn look_at(path: &Path) -> Result<Metadata, SourceError> {
     })
 }
 
-/// Digest of what the file system says of a feed's files, without reading them. A feed that cannot
-/// be looked at has a fingerprint too: that of the reason. What is in a spool was digested when it
-/// was put there.
+/// Digest of the metadata of a feed's files, without reading them. For files that cannot be
+/// examined, the digest covers the error. Spooled content was digested when it was written.
 pub(crate) fn fingerprint(feed: &Feed, directory: &Path) -> String {
     let mut hash = Sha256::new();
     let mut note = |fact: String| {
@@ -251,8 +250,8 @@ pub(crate) fn fingerprint(feed: &Feed, directory: &Path) -> String {
             for file in files {
                 note(file.path.to_string_lossy().into_owned());
                 match look_at(&file.path) {
-                    // The time of change of the inode tells what the time of change of the content
-                    // may hide: a copy that keeps its times, a rename of one file over another.
+                    // The inode's change time shows what the modification time can hide: a copy
+                    // that preserves times, or a rename over the file.
                     Ok(metadata) => note(format!(
                         "{} {} {}.{} {}.{}",
                         metadata.ino(),
@@ -271,7 +270,7 @@ pub(crate) fn fingerprint(feed: &Feed, directory: &Path) -> String {
     hexadecimal(&hash.finalize())
 }
 
-/// The fingerprint of a feed whose fetched content has this digest.
+/// The fingerprint of a fetched feed whose content has this digest.
 pub(crate) fn fingerprint_of_content(feed: &Feed, directory: &Path, digest: String) -> String {
     let mut facts = vec![digest];
     if feed.format == Format::CategoryFeed {
@@ -284,14 +283,14 @@ pub(crate) fn fingerprint_of_content(feed: &Feed, directory: &Path, digest: Stri
     hexadecimal(&hash.finalize())
 }
 
-/// Reads a file, or all lists in it if it is an archive, as text, a line at a time. All octets go
-/// through the hash.
+/// Reads a file, or all lists in an archive, line by line. All octets of the file go through the
+/// hash.
 pub(crate) fn read(
     file: &SourceFile,
     format: Format,
     octets_max: u64,
     hash: &mut Sha256,
-    mut visit: impl FnMut(Found<'_>),
+    mut visit: impl FnMut(SourceItem<'_>),
 ) -> Result<(), SourceError> {
     let path = &file.path;
     let opened = open_within(path, file.within.as_deref());
@@ -308,15 +307,15 @@ pub(crate) fn read(
         |Unpacked { reader, is_archive }| match (is_archive, format) {
             (true, Format::Squidguard) => read_archive(path, reader, &mut visit),
             (true, _) => Err(SourceError::Archive(path.clone())),
-            // The folder itself was looked into, so this is all there is.
+            // A folder would have been listed, so no other kind of file can follow.
             (false, Format::Squidguard)
                 if !matches!(file.label.rsplit('/').next(), Some("domains" | "urls")) =>
             {
                 Err(SourceError::NotAFolder(path.clone()))
             }
             (false, _) => {
-                visit(Found::File(&file.label, &file.folder, file.holds));
-                for_each_line(path, reader, |line| visit(Found::Line(line)))
+                visit(SourceItem::File(&file.label, &file.folder, file.kind));
+                for_each_line(path, reader, |line| visit(SourceItem::Line(line)))
             }
         },
     );
@@ -334,28 +333,29 @@ pub(crate) fn read(
     }
 }
 
-/// `domains` and `urls` of an archive, wherever in it they are. Paths are labels and lead nowhere.
+/// Reads `domains` and `urls` in an archive, in any folder. Member paths are labels only; nothing
+/// is written to disk.
 fn read_archive(
     path: &Path,
     reader: &mut dyn BufRead,
-    visit: &mut impl FnMut(Found<'_>),
+    visit: &mut impl FnMut(SourceItem<'_>),
 ) -> Result<(), SourceError> {
     let read = unpack::for_each_member(reader, |parts, member| {
         let [folders @ .., name] = parts else {
             return Ok(());
         };
-        let holds = match name.as_str() {
-            "domains" => Holds::Names,
-            "urls" => Holds::Urls,
+        let kind = match name.as_str() {
+            "domains" => FileKind::Names,
+            "urls" => FileKind::Urls,
             _ => return Ok(()),
         };
-        visit(Found::File(
+        visit(SourceItem::File(
             &parts.join("/"),
             folders.last().map_or("", String::as_str),
-            holds,
+            kind,
         ));
         let mut member = io::BufReader::new(member);
-        for_each_line(path, &mut member, |line| visit(Found::Line(line)))
+        for_each_line(path, &mut member, |line| visit(SourceItem::Line(line)))
             .map_err(MemberError::Source)
     });
     read.map_err(|error| match error {
@@ -367,7 +367,7 @@ fn read_archive(
     })
 }
 
-/// Shows each line without its end.
+/// Visits each line without its line end.
 fn for_each_line(
     path: &Path,
     reader: &mut dyn BufRead,
@@ -422,7 +422,7 @@ impl Read for Hashing<'_> {
     }
 }
 
-/// Octets in hexadecimal, as digests are written.
+/// Octets in hexadecimal, lower case.
 pub(crate) fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

@@ -1,18 +1,18 @@
-//! The spool of a fetched feed: what the build reads in place of the source, and what its fetcher
-//! must remember.
+//! The spool of a fetched feed: the content that a build reads, and the state that the feed's
+//! fetcher keeps with it.
 //!
 //! ```text
-//! state.json                 names the content that counts, and what the fetcher knows of it: the one point of commitment
+//! state.json                 names the current content and holds the fetcher's state; its rename is the commit
 //! content/snapshot-7         one row a line, or a file as it was published
-//! content/delta-7-1          what changed since: lines +row and -row, in order
-//! content/delta-7-2          …
+//! content/delta-7-1          changes since the snapshot: lines +row and -row, in order
+//! content/delta-7-2          ...
 //! ```
 //!
-//! A step writes its file under a name that nobody was told, syncs it, and then replaces
-//! `state.json` by one rename. Before the rename everybody sees the old content with the old state,
-//! after it the new content with the new state; what a killed writer leaves is a file that
-//! `state.json` does not name, swept away by the next [`Spool::open`]. Numbers are not given twice,
-//! so a reader in another process either finds all the files it was told of or looks again.
+//! A writer writes its file under a new name, syncs it, and then replaces `state.json` by one
+//! rename. Readers see the old content with the old state before the rename, and the new content
+//! with the new state after it. A killed writer leaves a file that `state.json` does not name; the
+//! next [`Spool::open`] deletes it. Numbers are never reused, so a reader in another process either
+//! finds all files that it was told of or reads `state.json` again.
 
 use std::{
     collections::BTreeMap,
@@ -31,36 +31,32 @@ const STATE: &str = "state.json";
 /// `state.json` while it is written.
 const STATE_ASIDE: &str = "state.json.writing";
 const CONTENT: &str = "content";
-/// Folders of the spools, within that of the artefacts.
+/// Folder of the spools, inside the folder of the artefacts.
 const FEEDS: &str = "feeds";
-/// How much of a file is in memory at once, in octets.
+/// Size of read and write buffers, in octets.
 const BUFFER_OCTETS: usize = 256 << 10;
-/// The longest row, in octets: the longest record data a zone can have, escaped, has a quarter of
-/// it.
+/// The longest row, in octets: four times the longest record data of a zone in escaped form.
 const ROW_OCTETS_MAX: u64 = 1 << 20;
-/// More deltas than this are folded into the snapshot: every read opens all of them.
+/// The most deltas before they are folded into the snapshot; every read opens all of them.
 const DELTAS_MAX: u64 = 256;
-/// What the disk must take beside the content that there is before a fetch is worth while, in
-/// octets.
+/// Free space beyond the size of the content that a fetch requires, in octets.
 const PROBE_OCTETS: u64 = 1 << 20;
-/// Deltas larger than this part of the snapshot are folded into it: every read holds them in
-/// memory.
+/// Deltas larger than one part in this many of the snapshot are folded into it; every read holds
+/// them in memory.
 const DELTA_PART_MAX: u64 = 4;
-/// How often a reader that was overtaken by a writer looks again. A writer that is faster every
-/// time is none of ours.
+/// How often a reader retries that a writer overtook. No writer here commits so fast.
 const LOOKS_MAX: u32 = 100;
 
-/// What makes two rows speak of the same thing.
+/// The part of a row that identifies it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowKey {
-    /// All of it.
+    /// The whole row.
     WholeRow,
-    /// What stands before the first tab.
+    /// The octets before the first tab.
     UpToTab,
 }
 
 impl RowKey {
-    /// The key of a row.
     pub(crate) fn of(self, row: &[u8]) -> &[u8] {
         match self {
             Self::WholeRow => row,
@@ -74,26 +70,26 @@ impl RowKey {
     }
 }
 
-/// What `state.json` holds.
+/// Content of `state.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Manifest<S> {
+struct SpoolState<S> {
     /// The number of the snapshot; 0 where there is none.
     snapshot: u64,
     snapshot_octets: u64,
-    /// How many deltas follow it, numbered from 1.
+    /// Number of deltas that follow it, numbered from 1.
     deltas: u64,
     delta_octets: u64,
-    /// Digest of what was put in: the same after the same steps, and unmoved by folding.
+    /// Digest of the content: the same after the same steps, and unchanged by folding.
     content: String,
     state: S,
 }
 
 type AnyState = serde_json::Value;
 
-/// How many snapshots this process began.
+/// Number of snapshots that this process began; makes their temporary names unique.
 static WRITERS: AtomicU64 = AtomicU64::new(0);
 
-impl Manifest<AnyState> {
+impl SpoolState<AnyState> {
     fn empty() -> Self {
         Self {
             snapshot: 0,
@@ -114,7 +110,7 @@ impl Manifest<AnyState> {
         }
     }
 
-    /// The files that count: snapshot, then deltas in order.
+    /// The current files: the snapshot, then the deltas in order.
     fn files(&self, content: &Path) -> Vec<PathBuf> {
         let deltas =
             (1..=self.deltas).map(|number| content.join(delta_name(self.snapshot, number)));
@@ -134,8 +130,8 @@ fn delta_name(snapshot: u64, delta: u64) -> String {
     format!("delta-{snapshot}-{delta}")
 }
 
-/// The folder of a feed's spool. Names of feeds are anything people write, so all but the plainest
-/// characters are escaped.
+/// The folder of a feed's spool. The feed's name is escaped except for letters, digits, `_`, `-`
+/// and inner dots.
 pub(crate) fn folder_of(directory: &Path, feed: &str) -> PathBuf {
     let is_plain = |place: usize, octet: u8| {
         octet.is_ascii_alphanumeric() || b"_-".contains(&octet) || (octet == b'.' && place > 0)
@@ -152,12 +148,12 @@ pub(crate) fn folder_of(directory: &Path, feed: &str) -> PathBuf {
         .join(feed.bytes().enumerate().map(escape).collect::<String>())
 }
 
-/// Where in a spool its content lies.
+/// The folder of the content inside a spool.
 pub(crate) fn content_of(folder: &Path) -> PathBuf {
     folder.join(CONTENT)
 }
 
-/// The spool of one feed, as its fetcher holds it. There is one writer; readers may be other
+/// The spool of one feed, as its fetcher uses it. It has one writer; readers may be in other
 /// processes.
 #[derive(Debug, Clone)]
 pub(crate) struct Spool {
@@ -166,18 +162,18 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// Opens a spool, made if it is not there, and sweeps what a killed writer left.
+    /// Opens a spool, creates it if it is missing, and deletes the files that a killed writer left.
     ///
     /// # Errors
-    /// The folder refuses. A `state.json` that cannot be read is as one that is not there:
-    /// everything is fetched anew.
+    /// The file system's error. An unreadable `state.json` counts as missing: everything is fetched
+    /// again.
     pub(crate) fn open(folder: &Path, key: RowKey) -> io::Result<Self> {
         let content = content_of(folder);
         std::fs::create_dir_all(&content)?;
-        let manifest = match Manifest::read(folder) {
+        let manifest = match SpoolState::read(folder) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 std::fs::remove_file(folder.join(STATE))?;
-                Manifest::empty()
+                SpoolState::empty()
             }
             manifest => manifest?,
         };
@@ -188,11 +184,11 @@ impl Spool {
         })
     }
 
-    /// What the fetcher remembered with the content that counts. None where nothing was fetched
-    /// yet, and where another version of this program wrote what this one does not understand.
+    /// The fetcher's state that was stored with the current content. `None` before the first fetch,
+    /// and where another version of the program wrote a state that this one cannot read.
     pub(crate) fn state<S: DeserializeOwned>(&self) -> Option<S> {
-        let manifest = Manifest::read(&self.folder).ok()?;
-        // Content that is gone cannot be built on.
+        let manifest = SpoolState::read(&self.folder).ok()?;
+        // A state without its content is useless.
         let is_whole = manifest
             .files(&content_of(&self.folder))
             .iter()
@@ -200,26 +196,26 @@ impl Spool {
         is_whole.then(|| serde_json::from_value(manifest.state).ok())?
     }
 
-    /// Remembers something else about the same content.
+    /// Stores a new state for the same content.
     pub(crate) fn set_state<S: Serialize>(&self, state: &S) -> io::Result<()> {
-        let manifest = Manifest::read(&self.folder)?;
-        self.commit(&Manifest {
+        let manifest = SpoolState::read(&self.folder)?;
+        self.commit(&SpoolState {
             state: serde_json::to_value(state)?,
             ..manifest
         })
     }
 
-    /// Begins a new content.
+    /// Starts a new content.
     pub(crate) fn snapshot(&self) -> io::Result<SnapshotWriter> {
-        // A writer that nobody waits for any more may still be there, so no two have one name.
+        // An abandoned writer may still run, so each gets a name of its own.
         let path = content_of(&self.folder).join(format!(
             "writing-{}",
             WRITERS.fetch_add(1, Ordering::Relaxed)
         ));
         let file = BufWriter::with_capacity(BUFFER_OCTETS, crash::create(&path)?);
-        let cleanup = Unwanted {
+        let cleanup = RemovedOnDrop {
             path,
-            is_wanted: false,
+            is_kept: false,
         };
         Ok(SnapshotWriter {
             spool: self.clone(),
@@ -230,9 +226,9 @@ impl Spool {
         })
     }
 
-    /// Adds what changed since the content that counts.
+    /// Appends changes to the current content.
     pub(crate) fn append<S: Serialize>(&self, rows: &[RowChange], state: &S) -> io::Result<()> {
-        let manifest = Manifest::read(&self.folder)?;
+        let manifest = SpoolState::read(&self.folder)?;
         if manifest.snapshot == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -248,11 +244,11 @@ impl Spool {
         }
         let deltas = manifest.deltas + 1;
         let path = content_of(&self.folder).join(delta_name(manifest.snapshot, deltas));
-        let mut unwanted = Unwanted {
+        let mut guard = RemovedOnDrop {
             path,
-            is_wanted: false,
+            is_kept: false,
         };
-        let mut file = crash::create(&unwanted.path)?;
+        let mut file = crash::create(&guard.path)?;
         file.write_all(&octets)?;
         crash::sync(&file)?;
         let content = hexadecimal(
@@ -262,51 +258,50 @@ impl Spool {
                 .finalize(),
         );
         let delta_octets = manifest.delta_octets + octets.len() as u64;
-        self.commit(&Manifest {
+        self.commit(&SpoolState {
             deltas,
             delta_octets,
             content,
             state: serde_json::to_value(state)?,
             ..manifest
         })?;
-        unwanted.is_wanted = true;
+        guard.is_kept = true;
         Ok(())
     }
 
-    /// Whether the disk takes as much again as the content has, by writing it.
+    /// Whether the disk accepts as much as the content has, tested by writing it.
     pub(crate) fn has_room(&self) -> bool {
-        let octets = Manifest::read(&self.folder).map_or(0, |manifest| manifest.snapshot_octets)
+        let octets = SpoolState::read(&self.folder).map_or(0, |manifest| manifest.snapshot_octets)
             + PROBE_OCTETS;
         let path = content_of(&self.folder).join(format!(
             "writing-{}",
             WRITERS.fetch_add(1, Ordering::Relaxed)
         ));
-        let probe = Unwanted {
+        let probe = RemovedOnDrop {
             path,
-            is_wanted: false,
+            is_kept: false,
         };
         let written = File::create(&probe.path).and_then(|mut file| {
             io::copy(&mut io::repeat(0).take(octets), &mut file)?;
             file.sync_all()
         });
-        // The state is committed by way of a file of its own.
+        // Committing the state needs a file of its own.
         let state = File::create(self.folder.join(STATE_ASIDE))
             .and_then(|mut file| file.write_all(&[0; 4096]));
         written.is_ok() && state.is_ok()
     }
 
-    /// Whether reading the deltas has become a burden.
+    /// Whether the deltas are too many or too large to be read each time.
     pub(crate) fn should_be_folded(&self) -> bool {
-        Manifest::read(&self.folder).is_ok_and(|manifest| {
+        SpoolState::read(&self.folder).is_ok_and(|manifest| {
             manifest.deltas > DELTAS_MAX
                 || manifest.delta_octets > manifest.snapshot_octets / DELTA_PART_MAX
         })
     }
 
-    /// Writes the rows as they stand into one snapshot. The content is the same, and so is its
-    /// digest.
+    /// Writes the current rows into one snapshot. The content and its digest stay the same.
     pub(crate) fn fold(&self) -> io::Result<()> {
-        let manifest = Manifest::read(&self.folder)?;
+        let manifest = SpoolState::read(&self.folder)?;
         let mut writer = self.snapshot()?;
         let mut written = Ok(());
         for_each_row(&content_of(&self.folder), self.key, &mut |row| {
@@ -318,21 +313,21 @@ impl Spool {
         writer.finish(Some(manifest.content), manifest.state)
     }
 
-    /// The one point of commitment.
-    fn commit(&self, manifest: &Manifest<AnyState>) -> io::Result<()> {
+    /// Replaces `state.json`: the commit of every change.
+    fn commit(&self, manifest: &SpoolState<AnyState>) -> io::Result<()> {
         let aside = self.folder.join(STATE_ASIDE);
         let mut file = crash::create(&aside)?;
         file.write_all(&serde_json::to_vec_pretty(manifest)?)?;
         crash::sync(&file)?;
-        // The files that the state names must be in their folder before the state is.
+        // The files must be in their folder before the state that names them.
         crash::sync(&File::open(content_of(&self.folder))?)?;
         crash::rename(&aside, &self.folder.join(STATE))?;
         crash::sync(&File::open(&self.folder)?)
     }
 }
 
-/// Deletes what the state does not name.
-fn sweep(content: &Path, manifest: &Manifest<AnyState>) -> io::Result<()> {
+/// Deletes the files that the state does not name.
+fn sweep(content: &Path, manifest: &SpoolState<AnyState>) -> io::Result<()> {
     let wanted = manifest.files(content);
     for entry in std::fs::read_dir(content)? {
         let path = entry?.path();
@@ -343,24 +338,23 @@ fn sweep(content: &Path, manifest: &Manifest<AnyState>) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a new content; without [`SnapshotWriter::commit`] it never was.
+/// Writes a new content. Without [`SnapshotWriter::commit`] it is discarded.
 pub(crate) struct SnapshotWriter {
     spool: Spool,
     octets: u64,
     hash: Sha256,
     file: BufWriter<File>,
-    cleanup: Unwanted,
+    cleanup: RemovedOnDrop,
 }
 
 impl SnapshotWriter {
-    /// Adds a row.
     pub(crate) fn row(&mut self, row: &[u8]) -> io::Result<()> {
         check_row(row)?;
         self.write_all(row)?;
         self.write_all(b"\n")
     }
 
-    /// From now on this content counts, and with it this state.
+    /// Makes this the current content, with this state.
     pub(crate) fn commit<S: Serialize>(self, state: &S) -> io::Result<()> {
         let state = serde_json::to_value(state)?;
         self.finish(None, state)
@@ -371,7 +365,7 @@ impl SnapshotWriter {
         hexadecimal(&self.hash.clone().finalize())
     }
 
-    /// What was written so far, to be read from its beginning.
+    /// Opens what was written so far, from its beginning.
     pub(crate) fn written(&mut self) -> io::Result<File> {
         self.file.flush()?;
         File::open(&self.cleanup.path)
@@ -381,11 +375,11 @@ impl SnapshotWriter {
         self.file.flush()?;
         crash::sync(self.file.get_ref())?;
         let content = content.unwrap_or_else(|| self.digest());
-        let snapshot = Manifest::read(&self.spool.folder)?.snapshot + 1;
+        let snapshot = SpoolState::read(&self.spool.folder)?.snapshot + 1;
         let path = content_of(&self.spool.folder).join(snapshot_name(snapshot));
         crash::rename(&self.cleanup.path, &path)?;
         self.cleanup.path = path;
-        let manifest = Manifest {
+        let manifest = SpoolState {
             snapshot,
             snapshot_octets: self.octets,
             deltas: 0,
@@ -394,8 +388,8 @@ impl SnapshotWriter {
             state,
         };
         self.spool.commit(&manifest)?;
-        self.cleanup.is_wanted = true;
-        // What is no longer named is dead weight, no fault: the next start sweeps it again.
+        self.cleanup.is_kept = true;
+        // A leftover file only wastes space; the next start deletes it.
         let _ = sweep(&content_of(&self.spool.folder), &manifest);
         Ok(())
     }
@@ -414,16 +408,16 @@ impl Write for SnapshotWriter {
     }
 }
 
-/// A file that goes when its writer gives up.
-struct Unwanted {
+/// A file that is deleted when its writer is dropped without having finished.
+struct RemovedOnDrop {
     path: PathBuf,
-    is_wanted: bool,
+    is_kept: bool,
 }
 
-impl Drop for Unwanted {
+impl Drop for RemovedOnDrop {
     fn drop(&mut self) {
-        if !self.is_wanted {
-            // Best effort: the next start sweeps it.
+        if !self.is_kept {
+            // Best effort: the next start deletes it.
             let _ = crash::remove(&self.path);
         }
     }
@@ -439,22 +433,22 @@ fn check_row(row: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The digest of the content that counts; empty where there is none.
+/// The digest of the current content; empty where there is none.
 pub(crate) fn content_digest(content: &Path) -> io::Result<String> {
-    Manifest::read(folder_above(content)).map(|manifest| manifest.content)
+    SpoolState::read(folder_above(content)).map(|manifest| manifest.content)
 }
 
-/// What the fetcher remembered, for readers.
+/// The fetcher's state, for readers.
 pub(crate) fn read_state<S: DeserializeOwned>(content: &Path) -> Option<S> {
-    serde_json::from_value(Manifest::read(folder_above(content)).ok()?.state).ok()
+    serde_json::from_value(SpoolState::read(folder_above(content)).ok()?.state).ok()
 }
 
-/// The files that count, in the order in which they are read. None of them ever changes.
+/// The current files in reading order. None of them ever changes.
 pub(crate) fn files(content: &Path) -> io::Result<Vec<PathBuf>> {
-    Ok(Manifest::read(folder_above(content))?.files(content))
+    Ok(SpoolState::read(folder_above(content))?.files(content))
 }
 
-/// The one file of a feed that is fetched as a whole; none before the first fetch.
+/// The one file of a feed that is fetched as a whole; `None` before the first fetch.
 pub(crate) fn whole_file(content: &Path) -> io::Result<Option<PathBuf>> {
     Ok(files(content)?.into_iter().next())
 }
@@ -463,16 +457,16 @@ fn folder_above(content: &Path) -> &Path {
     content.parent().unwrap_or(Path::new(""))
 }
 
-/// What was read: its digest, and what the fetcher remembered of it.
+/// What was read: its digest and the fetcher's state.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     pub(crate) digest: String,
     pub(crate) state: serde_json::Value,
 }
 
-/// All rows as they stand: the snapshot with the deltas applied, in memory proportional to the
-/// deltas only. Rows of the snapshot come first, in its order, then those of the deltas by key. A
-/// writer meanwhile changes nothing of what is read.
+/// Visits all current rows: the snapshot with the deltas applied, in memory proportional to the
+/// deltas. Rows of the snapshot come first, in its order, then those of the deltas by key. A
+/// concurrent writer does not affect what is read.
 pub(crate) fn for_each_row(
     content: &Path,
     key: RowKey,
@@ -506,18 +500,18 @@ pub(crate) fn for_each_row(
     Ok(read)
 }
 
-/// Opens all the files that count at one moment.
+/// Opens all current files as of one moment.
 fn open_all(content: &Path) -> io::Result<(Vec<File>, Content)> {
     let mut looks = 0;
     loop {
-        let manifest = Manifest::read(folder_above(content))?;
+        let manifest = SpoolState::read(folder_above(content))?;
         match manifest
             .files(content)
             .iter()
             .map(File::open)
             .collect::<io::Result<Vec<File>>>()
         {
-            // The writer was faster, and has told of other files by now.
+            // The writer was faster; `state.json` names other files by now.
             Err(error) if error.kind() == io::ErrorKind::NotFound && looks < LOOKS_MAX => {
                 looks += 1
             }
@@ -557,17 +551,18 @@ fn damaged() -> io::Error {
     )
 }
 
-/// What changes the disk, step by step, so that tests can end the program between any two of them.
+/// Every change of the disk, step by step, so that tests can stop the program between any two
+/// steps.
 mod crash {
     use std::{fs::File, io, path::Path};
 
     #[cfg(test)]
     std::thread_local! {
-        /// Steps until the crash, after which nothing happens any more.
+        /// Steps until the simulated crash. All steps after it fail.
         pub(super) static STEPS_LEFT: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
     }
 
-    /// Whether the program still runs.
+    /// Whether the simulated crash is still to come.
     fn lives() -> bool {
         #[cfg(test)]
         return STEPS_LEFT.get().is_none_or(|left| {
@@ -594,7 +589,7 @@ mod crash {
     pub(super) fn sync(file: &File) -> io::Result<()> {
         let synced = step(|| file.sync_all());
         if cfg!(test) && synced.is_err() && file.metadata()?.is_file() {
-            // What was not synced may be lost: half of it is.
+            // Unsynced data may be lost: the test loses half of it.
             file.set_len(file.metadata()?.len() / 2)?;
         }
         synced

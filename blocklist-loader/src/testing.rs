@@ -1,5 +1,5 @@
-//! Words for tests of more than one room: feeds whose rows are put into their spools without a
-//! network, built and changed.
+//! Test helpers of several modules: feeds whose rows are written into their spools without a
+//! network, then built and changed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,26 +14,26 @@ use policy::{
 use serde_json::json;
 
 use crate::{
-    build::{Built, Outcome, Plan, RefusedFeed, build},
-    changes::{ChangeError, Changed, Proposal, propose},
+    build::{BuildOutcome, Built, Plan, RefusedFeed, build},
+    changes::{ChangedRows, DeltaError, Proposal, propose},
     feed::{Feed, Format},
     fetch::RowChange,
     generations::delta_path,
     spool::{RowKey, Spool, folder_of},
 };
 
-/// Feeds, their spools, and a folder for what is built of them.
+/// Feeds, their spools, and a folder for the artefacts.
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) taxonomy: Taxonomy,
-    /// The moment at which things happen.
+    /// The current time of the test.
     pub(crate) now: jiff::Timestamp,
     _folder: tempfile::TempDir,
 }
 
 impl World {
     pub(crate) fn of(feeds: impl IntoIterator<Item = Feed>) -> Self {
-        // Hundreds of cases sync dozens of files each, and it is not the disk that is asked.
+        // Hundreds of cases sync dozens of files each; the disk is not under test.
         let folder = tempfile::tempdir_in("/dev/shm")
             .or_else(|_| tempfile::tempdir())
             .unwrap();
@@ -59,7 +59,7 @@ impl World {
         }
     }
 
-    /// A feed of names with codes.
+    /// A category feed.
     pub(crate) fn codes(categories: &[(&str, &str)]) -> Feed {
         let categories = categories
             .iter()
@@ -81,7 +81,7 @@ impl World {
         Spool::open(&folder_of(&self.plan.directory, &feed.name), key).unwrap()
     }
 
-    /// A feed's provider publishes all rows anew.
+    /// The feed's provider publishes a full version.
     pub(crate) fn publish(
         &self,
         feed: usize,
@@ -94,7 +94,7 @@ impl World {
         writer.commit(&json!({"sequence": version})).unwrap();
     }
 
-    /// It publishes what changed.
+    /// The feed's provider publishes changes.
     pub(crate) fn publish_changes(&self, feed: usize, version: u64, rows: &[RowChange]) {
         self.spool(feed)
             .append(rows, &json!({"sequence": version}))
@@ -103,17 +103,17 @@ impl World {
 
     pub(crate) fn build(&self, previous: Option<&Blocklist>) -> (Built, Arc<Blocklist>) {
         let outcome = build(&self.plan, &self.taxonomy, previous, self.now).unwrap();
-        let Outcome::Built(built) = outcome else {
+        let BuildOutcome::Built(built) = outcome else {
             panic!("nothing was built")
         };
         let lists = Blocklist::open(&built.written.path, &self.taxonomy).unwrap();
         (*built, lists)
     }
 
-    /// A build that finds nothing to be made live, and what it refused.
+    /// Runs a build that must find nothing new; returns the refused feeds.
     pub(crate) fn unchanged(&self, live: &Blocklist) -> Vec<RefusedFeed> {
         let outcome = build(&self.plan, &self.taxonomy, Some(live), self.now).unwrap();
-        let Outcome::Unchanged {
+        let BuildOutcome::Unchanged {
             generation,
             refused,
         } = outcome
@@ -124,19 +124,19 @@ impl World {
         refused
     }
 
-    /// What changed becomes a delta, which nobody has written yet.
+    /// Turns changes into a delta without writing it.
     pub(crate) fn propose(
         &self,
         lists: &Blocklist,
         feed: usize,
         version: u64,
         rows: &[RowChange],
-    ) -> Result<Proposal, ChangeError> {
+    ) -> Result<Proposal, DeltaError> {
         let from = &lists.header().feeds[feed].version;
         let generation = lists.generation() + 1;
         let path = delta_path(&self.plan.directory, generation);
         let version = version.to_string();
-        let changed = Changed {
+        let changed = ChangedRows {
             feed: &self.plan.feeds[feed],
             from,
             version: &version,
@@ -145,13 +145,13 @@ impl World {
         propose(&self.plan, lists, changed, (generation, &path), self.now)
     }
 
-    /// It is written, and laid over the lists.
+    /// Writes a delta and lays it over the lists.
     pub(crate) fn apply(&self, lists: &Blocklist, mut delta: Delta) -> Arc<Blocklist> {
         delta.write().unwrap();
         lists.with(&[delta], &self.taxonomy).unwrap()
     }
 
-    /// The whole of it: published, proposed, applied.
+    /// Publishes, proposes and applies changes.
     pub(crate) fn change(
         &self,
         lists: &Blocklist,
@@ -167,7 +167,7 @@ impl World {
     }
 }
 
-/// Rows as people write them: `+` or `-`, then the row.
+/// Changes from text: `+` or `-`, then the row.
 pub(crate) fn changes(rows: &[&str]) -> Vec<RowChange> {
     let change = |row: &&str| match row.split_at(1) {
         ("+", row) => RowChange::added(row),
@@ -177,7 +177,8 @@ pub(crate) fn changes(rows: &[&str]) -> Vec<RowChange> {
     rows.iter().map(change).collect()
 }
 
-/// All that lists say, by key, but for when it came. The labels of a key stand from the top.
+/// All entries of the lists by key, without arrival times. The labels of a key stand from the
+/// top-level domain down.
 pub(crate) fn said(lists: &Blocklist) -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     lists.for_each_name(|key, marks| {

@@ -1,35 +1,35 @@
-//! Compressed files and archives, read as they are unpacked: nothing is written to disk, no more
-//! than a bound comes out, and what is cut short is an error rather than a short list.
+//! Decompresses files and reads archives as streams. Nothing is written to disk, the output is
+//! bounded, and a truncated file is an error rather than a short list.
 
 use std::{
     cell::Cell,
     io::{self, BufRead, BufReader, Chain, Cursor, Read},
 };
 
-/// How much is in memory at once, in octets: enough that system calls do not show.
+/// Size of buffers, in octets; large enough that system calls do not dominate.
 const BUFFER_OCTETS: usize = 256 << 10;
-/// As many octets show how a file is packed; nothing that is packed has fewer.
+/// The number of octets that identify a compression format. Every compressed file has more.
 const MAGIC_OCTETS: usize = 4;
-/// A header of a tar archive.
+/// Octets of a tar header.
 const BLOCK_OCTETS: usize = 512;
-/// Where in it an archive says what it is.
+/// Position of the magic in a tar header.
 const USTAR: std::ops::Range<usize> = 257..262;
-/// How many zeroes end an archive: two blocks. Without them it is cut short.
+/// The number of zero octets that end an archive: two blocks. Without them it is truncated.
 const END_ZEROES: u64 = 2 * BLOCK_OCTETS as u64;
-/// The longest path in an archive. Longer ones are no lists, and must not fill the memory.
+/// The longest path in an archive, in octets. The limit bounds memory.
 const PATH_OCTETS_MAX: u64 = 4096;
-/// The longest extended header (POSIX pax): paths, times and owners of one file.
+/// The longest extended header (POSIX pax), in octets.
 const PAX_OCTETS_MAX: u64 = 64 << 10;
 
-/// How a file is packed.
+/// The compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Packing {
+pub(crate) enum Compression {
     Plain,
     Gzip,
     Zstd,
 }
 
-impl Packing {
+impl Compression {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -58,31 +58,31 @@ impl Packing {
     }
 }
 
-/// What went wrong while unpacking.
+/// Why a file cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnpackError {
     #[error("it is cut short or damaged ({0}): {1}")]
     Damaged(&'static str, io::Error),
     #[error("it unpacks to more than {0} octets")]
     TooLarge(u64),
-    #[error("it holds nothing, where its name says {0}")]
+    #[error("it is empty, but its name says {0}")]
     Nothing(&'static str),
     #[error("reading")]
     Io(#[source] io::Error),
 }
 
-/// A file being unpacked.
+/// A file while it is unpacked.
 pub(crate) struct Unpacked<'a> {
     pub(crate) reader: &'a mut dyn BufRead,
     pub(crate) is_archive: bool,
 }
 
-/// Unpacks a file and lets `visit` read it. Then all that it left is read as well, because what was
-/// cut short shows at the end.
+/// Unpacks a file and lets `visit` read it. The rest is read as well, because truncation shows only
+/// at the end.
 ///
 /// # Errors
-/// Those of unpacking, which stand above those of the visitor: what was cut short makes no sense
-/// either.
+/// An error of unpacking takes precedence over one of the visitor, because truncated content makes
+/// no sense to the visitor either.
 pub(crate) fn unpack<T, E>(
     raw: &mut dyn Read,
     name: &str,
@@ -91,29 +91,29 @@ pub(crate) fn unpack<T, E>(
 ) -> Result<Result<T, E>, UnpackError> {
     let mut raw = BufReader::with_capacity(BUFFER_OCTETS, raw);
     let start = raw.fill_buf().map_err(UnpackError::Io)?;
-    let packing = Packing::by_content(start);
-    let named = Packing::by_name(name);
-    // A server may have unpacked a list and left it its name, so what is in a file decides; but
-    // something must be in it.
-    if named != Packing::Plain && start.len() < MAGIC_OCTETS {
+    let packing = Compression::by_content(start);
+    let named = Compression::by_name(name);
+    // A server may decompress a list and keep its name, so the content decides. But an empty file
+    // under such a name is an error.
+    if named != Compression::Plain && start.len() < MAGIC_OCTETS {
         return Err(UnpackError::Nothing(named.as_str()));
     }
     let is_exceeded = Cell::new(false);
     let failed = Cell::new(None);
     let inner: Box<dyn Read + '_> = match packing {
-        Packing::Plain => Box::new(raw),
-        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
-        Packing::Zstd => Box::new(zstd::Decoder::with_buffer(raw).map_err(UnpackError::Io)?),
+        Compression::Plain => Box::new(raw),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
+        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(raw).map_err(UnpackError::Io)?),
     };
-    // A file that is not packed is as large as it looks.
-    let left = if packing == Packing::Plain {
+    // `octets_max` bounds decompressed content; the fetcher has bounded an uncompressed file.
+    let left = if packing == Compression::Plain {
         u64::MAX
     } else {
         octets_max
     };
     let bounded = BufReader::with_capacity(
         BUFFER_OCTETS,
-        Bounded {
+        LimitedReader {
             inner,
             left,
             is_exceeded: &is_exceeded,
@@ -126,7 +126,7 @@ pub(crate) fn unpack<T, E>(
     }
     match (failed.take(), packing) {
         (None, _) => Ok(result),
-        (Some(error), Packing::Plain) => Err(UnpackError::Io(error)),
+        (Some(error), Compression::Plain) => Err(UnpackError::Io(error)),
         (Some(error), _) => Err(UnpackError::Damaged(packing.as_str(), error)),
     }
 }
@@ -137,7 +137,7 @@ fn look_inside<R: Read, T, E>(
     visit: impl FnOnce(Unpacked<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let mut start = Vec::with_capacity(BLOCK_OCTETS);
-    // What fails here fails again for whoever reads on.
+    // The caller that reads on meets the same error.
     let _ = reader
         .by_ref()
         .take(BLOCK_OCTETS as u64)
@@ -153,21 +153,21 @@ fn look_inside<R: Read, T, E>(
         reader: &mut buffered,
         is_archive,
     });
-    // A failure is noted where it happens, below.
+    // [`LimitedReader`] has recorded the failure.
     let _ = io::copy(&mut buffered, &mut io::sink());
     result
 }
 
-/// Lets no more than a bound through, and notes what failed, which libraries in between may
-/// rewrite.
-struct Bounded<'a> {
+/// Passes at most a given number of octets, and records the first error, because libraries in
+/// between may replace it.
+struct LimitedReader<'a> {
     inner: Box<dyn Read + 'a>,
     left: u64,
     is_exceeded: &'a Cell<bool>,
     failed: &'a Cell<Option<io::Error>>,
 }
 
-impl Read for Bounded<'_> {
+impl Read for LimitedReader<'_> {
     fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
         if self.is_exceeded.get() {
             return Err(io::Error::other("too large"));
@@ -192,20 +192,21 @@ impl Read for Bounded<'_> {
     }
 }
 
-/// Shows all regular files of an archive with their paths: parts, without those that say nothing.
+/// Visits all regular files of an archive with the components of their paths, without empty and dot
+/// components.
 ///
 /// # Errors
-/// The archive is damaged or cut short, or what `visit` says.
+/// The archive is damaged or truncated, or `visit` fails.
 pub(crate) fn for_each_member<E: From<io::Error>>(
     archive: &mut dyn BufRead,
     mut visit: impl FnMut(&[String], &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), E> {
     let zeroes = Cell::new(0);
-    let mut whole = tar::Archive::new(Zeroes {
+    let mut whole = tar::Archive::new(TrailingZeroes {
         inner: archive,
         zeroes: &zeroes,
     });
-    // The path of the next member, if headers of its own say it.
+    // The path of the next member, if an extension header states it.
     let mut long_path = None;
     for member in whole.entries()?.raw(true) {
         let mut member = member?;
@@ -225,7 +226,7 @@ pub(crate) fn for_each_member<E: From<io::Error>>(
                 .take()
                 .unwrap_or_else(|| member.path_bytes().into_owned());
             if kind.is_file() {
-                let mut counted = Counting {
+                let mut counted = CountingReader {
                     inner: &mut member,
                     octets: 0,
                 };
@@ -264,7 +265,7 @@ fn read_bounded(member: &mut dyn Read, size: u64, most: u64) -> io::Result<Vec<u
     }
 }
 
-/// The record `path` of an extended header: lines of `LENGTH KEY=VALUE`.
+/// The record `path` of an extended header, whose lines are `LENGTH KEY=VALUE`.
 fn pax_path(header: &[u8]) -> Option<Vec<u8>> {
     let records = tar::PaxExtensions::new(header);
     let path = records
@@ -282,12 +283,12 @@ fn parts(path: &[u8]) -> Vec<String> {
         .collect()
 }
 
-struct Counting<'a> {
+struct CountingReader<'a> {
     inner: &'a mut dyn Read,
     octets: u64,
 }
 
-impl Read for Counting<'_> {
+impl Read for CountingReader<'_> {
     fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(octets)?;
         self.octets += length as u64;
@@ -295,13 +296,13 @@ impl Read for Counting<'_> {
     }
 }
 
-/// Counts the zeroes at the end of what was read so far.
-struct Zeroes<'a> {
+/// Counts the zero octets at the end of what was read so far.
+struct TrailingZeroes<'a> {
     inner: &'a mut dyn BufRead,
     zeroes: &'a Cell<u64>,
 }
 
-impl Read for Zeroes<'_> {
+impl Read for TrailingZeroes<'_> {
     fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(octets)?;
         let octets = &octets[..length];

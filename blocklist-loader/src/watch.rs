@@ -1,16 +1,16 @@
-//! Notices that a source may have changed, and says so; whether it did and what follows is not
-//! decided here.
+//! Detects that a local source may have changed and calls back. The caller finds out whether it
+//! did.
 //!
 //! ```text
-//! arm every folder -> look at all sources -> differs? say so -> sleep until an event or the next rescan
-//!        ^                                                            |
-//!        '-------------- wait until it is quiet <---------------------'
+//! watch every folder -> fingerprint all sources -> differs? call back -> wait for an event or the next rescan
+//!        ^                                                                   |
+//!        '--------------- wait until no event comes for 250 ms <-------------'
 //! ```
 //!
-//! Events only say when to look: which files are sources, and whether one changed, is read off the
-//! file system after all folders are armed anew. So a folder that was deleted, made again or is not
-//! there yet needs no case of its own, events that were lost cost at most a rescan, and a neighbour
-//! of a source wakes nobody but this thread.
+//! Events only trigger a look: which files are sources, and whether one changed, is read from the
+//! file system after all watches are renewed. So a folder that is deleted, recreated or missing
+//! needs no special case, lost events cost at most one rescan interval, and changes of neighbouring
+//! files only wake this thread.
 
 use std::{
     io,
@@ -27,15 +27,15 @@ use crate::{
     source::fingerprint,
 };
 
-/// Without an event for so long, a writer is taken to have finished.
+/// A writer counts as finished when no event comes for this long.
 const QUIET: Duration = Duration::from_millis(250);
-/// A writer that never pauses is not waited for longer than this.
+/// The longest wait for a writer that does not pause.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often all sources are looked at without any event: network file systems send none, full
+/// How often all sources are examined without an event: network file systems send none, and full
 /// queues lose some.
 const RESCAN: Duration = Duration::from_secs(60);
 
-/// Watches until it is dropped. One thread.
+/// Watches until it is dropped. Uses one thread.
 #[derive(Debug)]
 pub struct Watcher {
     wake: Sender<Wake>,
@@ -49,12 +49,11 @@ enum Wake {
 
 impl Watcher {
     /// Watches the sources of these feeds. `changed` is called on the watcher's thread: once at the
-    /// start, because what happened before is unknown, and then each time a source may have
-    /// changed.
+    /// start, because earlier changes are unknown, and then each time a source may have changed.
     ///
     /// # Errors
-    /// The system gave no thread. Without events there are still rescans, so that is no error but a
-    /// log line.
+    /// The thread cannot be started. Missing events are only logged, because rescans continue
+    /// without them.
     pub fn start(feeds: Vec<Feed>, changed: impl FnMut() + Send + 'static) -> io::Result<Self> {
         let (wake, woken) = channel();
         let events = wake.clone();
@@ -71,14 +70,14 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // Neither can fail in a way that matters: a thread that is gone needs no stopping.
+        // Neither error matters: a finished thread needs no stop.
         let _ = self.wake.send(Wake::Stop);
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 fn watch(feeds: &[Feed], events: &Sender<Wake>, woken: &Receiver<Wake>, mut changed: impl FnMut()) {
-    // What is fetched is told of by whoever fetches it.
+    // The fetchers report changes of remote sources themselves.
     let feeds: Vec<Feed> = feeds
         .iter()
         .filter(|feed| !feed.is_fetched())
@@ -102,7 +101,7 @@ fn watch(feeds: &[Feed], events: &Sender<Wake>, woken: &Receiver<Wake>, mut chan
     }
 }
 
-/// Waits until a stream of events pauses. False if the watcher shall stop.
+/// Waits until events pause. Returns false if the watcher must stop.
 fn wait_for_quiet(woken: &Receiver<Wake>) -> bool {
     let begun = Instant::now();
     loop {
@@ -114,34 +113,34 @@ fn wait_for_quiet(woken: &Receiver<Wake>) -> bool {
     }
 }
 
-/// Asks the system for events on all folders of all sources, as they are at this moment.
+/// Watches all folders of all sources as they are now.
 fn arm(feeds: &[Feed], events: &Sender<Wake>) -> Option<notify::RecommendedWatcher> {
     let events = events.clone();
     let handler = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| is_only_reading(event.kind)) {
             return;
         }
-        // Nobody listens any more only when the watcher is being dropped.
+        // The receiver is gone only while the watcher is dropped.
         let _ = events.send(Wake::Event);
     };
     let mut armed = notify::recommended_watcher(handler)
-        .inspect_err(|error| tracing::warn!(%error, "no events for list files; they are looked at every {} s", RESCAN.as_secs()))
+        .inspect_err(|error| tracing::warn!(%error, "no file system events for list files; they are checked every {} s", RESCAN.as_secs()))
         .ok()?;
     for (folder, mode) in folders(feeds) {
         if let Err(error) = armed.watch(&folder, mode) {
-            tracing::warn!(%error, folder = %folder.display(), "no events for a folder of lists; it is looked at every {} s", RESCAN.as_secs());
+            tracing::warn!(%error, folder = %folder.display(), "no file system events for a folder of lists; it is checked every {} s", RESCAN.as_secs());
         }
     }
     Some(armed)
 }
 
-/// Our own reading of a source must not look like a change of it.
+/// Reading a source must not count as a change.
 fn is_only_reading(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
-/// The folders to watch: those that are sources, those that hold one, and those that hold a
-/// symbolic link on the way to one. Of what is not there, the nearest ancestor that is.
+/// The folders to watch: sources that are folders, the parents of sources, and the parents of
+/// symbolic links on the way to them. For a missing folder, its nearest existing ancestor.
 fn folders(feeds: &[Feed]) -> Vec<(PathBuf, RecursiveMode)> {
     let mut folders = Vec::new();
     for feed in feeds {
@@ -164,13 +163,13 @@ fn folders(feeds: &[Feed]) -> Vec<(PathBuf, RecursiveMode)> {
                 .extend(nearest_holder(path).map(|folder| (folder, RecursiveMode::NonRecursive)));
         }
     }
-    // A folder that is wanted in both ways is watched in the one that sees more.
+    // A folder that is wanted in both modes is watched recursively.
     folders.sort_by_key(|(path, mode)| (path.clone(), *mode == RecursiveMode::NonRecursive));
     folders.dedup_by(|a, b| a.0 == b.0);
     folders
 }
 
-/// The folder that holds this path, or the nearest one above it that exists.
+/// The parent of this path, or the nearest existing folder above it.
 fn nearest_holder(path: &Path) -> Option<PathBuf> {
     let holders = path.ancestors().skip(1).map(|folder| {
         if folder.as_os_str().is_empty() {

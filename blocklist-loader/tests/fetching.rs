@@ -1,5 +1,5 @@
-//! Promises of fetching lists over HTTP: what was published is what is read, and whatever is wrong
-//! on the way stops at a gate and leaves what was there.
+//! Tests of fetching lists over HTTP: the published content is read, and every transport fault is
+//! refused by its gate and leaves the content unchanged.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 #[allow(dead_code, reason = "the program's own tests use the rest")]
@@ -7,7 +7,9 @@ mod server;
 
 use std::io::{Cursor, Write};
 
-use blocklist_loader::{Feed, FetchError, Fetched, Fetcher, Format, Outcome, Plan, Secret, build};
+use blocklist_loader::{
+    BuildOutcome, Feed, FetchError, Fetched, Fetcher, Format, Plan, Secret, build,
+};
 use policy::{
     category::Taxonomy,
     lists::{blocklist::Blocklist, entry::Scope},
@@ -16,14 +18,14 @@ use policy::{
 use server::{Page, Server};
 use sha2::{Digest, Sha256};
 
-/// A list at a server, and the folder it is fetched into.
-struct House {
+/// A list on a server, and the folder that it is fetched into.
+struct BuildFixture {
     server: Server,
     folder: tempfile::TempDir,
     feed: Feed,
 }
 
-impl House {
+impl BuildFixture {
     fn new(path: &str, format: Format) -> Self {
         let server = Server::start();
         let feed = Feed {
@@ -41,9 +43,9 @@ impl House {
     }
 
     fn list(page: Page) -> Self {
-        let house = Self::new("/list.txt", Format::Domains);
-        house.server.put("/list.txt", page);
-        house
+        let fixture = Self::new("/list.txt", Format::Domains);
+        fixture.server.put("/list.txt", page);
+        fixture
     }
 
     fn with(mut self, change: impl FnOnce(&mut Feed, &Server)) -> Self {
@@ -60,8 +62,8 @@ impl House {
         self.fetcher().fetch().await
     }
 
-    /// Whether the lists built of what was fetched cover these names; the reason if nothing could
-    /// be read.
+    /// Whether lists built from the fetched content cover these names; the reason if nothing can be
+    /// read.
     fn covers(&self, names: &[&str]) -> Result<Vec<bool>, String> {
         let plan = Plan {
             feeds: vec![self.feed.clone()],
@@ -70,7 +72,7 @@ impl House {
             ..Plan::default()
         };
         let taxonomy = Taxonomy::shipped();
-        let Outcome::Built(built) =
+        let BuildOutcome::Built(built) =
             build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap()
         else {
             panic!("forced")
@@ -87,7 +89,7 @@ impl House {
         Ok(names.iter().map(covers).collect())
     }
 
-    /// The next fetch fails with these words, and everything is as it was.
+    /// The next fetch fails with this error, and the content is unchanged.
     async fn stays(&self, words: &[&str]) {
         let before = self.covers(&["good.example", "bad.example"]);
         let error = self.fetch().await.unwrap_err();
@@ -138,27 +140,27 @@ async fn a_list_is_fetched_once_and_then_only_asked_for() {
         ("ETag", "\"1\""),
         ("Last-Modified", "Sat, 01 Nov 2025 00:00:00 GMT"),
     ] {
-        let house = House::list(Page::of(LIST).with(header, value));
+        let fixture = BuildFixture::list(Page::of(LIST).with(header, value));
         assert_eq!(
-            house.covers(&["www.good.example"]),
+            fixture.covers(&["www.good.example"]),
             Ok(vec![false]),
             "nothing was fetched yet, and nothing is refused"
         );
         assert_eq!(
-            house.fetch().await.unwrap(),
+            fixture.fetch().await.unwrap(),
             Fetched::Replaced {
                 version: version(LIST)
             }
         );
         assert_eq!(
-            house.covers(&["www.good.example", "more.example"]),
+            fixture.covers(&["www.good.example", "more.example"]),
             Ok(vec![true, false])
         );
-        // Another start asks as the first one did.
-        let mut fetcher = house.fetcher();
+        // A restarted fetcher sends the same validators.
+        let mut fetcher = fixture.fetcher();
         assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Unchanged);
         assert_eq!(
-            house
+            fixture
                 .server
                 .requests()
                 .iter()
@@ -167,7 +169,7 @@ async fn a_list_is_fetched_once_and_then_only_asked_for() {
             [200, 304]
         );
 
-        house.server.put(
+        fixture.server.put(
             "/list.txt",
             Page::of(OTHER).with(header, "Sun, 02 Nov 2025 00:00:00 GMT"),
         );
@@ -178,16 +180,16 @@ async fn a_list_is_fetched_once_and_then_only_asked_for() {
             }
         );
         assert_eq!(
-            house.covers(&["good.example", "more.example"]),
+            fixture.covers(&["good.example", "more.example"]),
             Ok(vec![true, true])
         );
-        // The same octets under another date are the same version, and the date is remembered.
-        house
+        // The same octets with another date are the same version; the date is stored.
+        fixture
             .server
             .put("/list.txt", Page::of(OTHER).with(header, "\"3\""));
         assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Unchanged);
         assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Unchanged);
-        assert_eq!(house.server.requests().last().unwrap().status, 304);
+        assert_eq!(fixture.server.requests().last().unwrap().status, 304);
     }
 }
 
@@ -213,13 +215,13 @@ async fn content_codings_are_taken_off_and_packed_lists_are_read_as_they_are() {
             Page::of(gzip(gzip(LIST))).with("Content-Encoding", "gzip"),
         ),
     ] {
-        let house = House::new(path, Format::Domains);
-        house.server.put(path, page);
+        let fixture = BuildFixture::new(path, Format::Domains);
+        fixture.server.put(path, page);
         assert!(
-            matches!(house.fetch().await.unwrap(), Fetched::Replaced { .. }),
+            matches!(fixture.fetch().await.unwrap(), Fetched::Replaced { .. }),
             "{path}"
         );
-        assert_eq!(house.covers(&["good.example"]), Ok(vec![true]), "{path}");
+        assert_eq!(fixture.covers(&["good.example"]), Ok(vec![true]), "{path}");
     }
 }
 
@@ -238,25 +240,27 @@ async fn an_archive_of_folders_is_read_without_being_unpacked_to_disk() {
             .unwrap();
     }
     let archive = builder.into_inner().unwrap();
-    let house = House::new("/lists.tar.gz", Format::Squidguard).with(|feed, _| {
+    let fixture = BuildFixture::new("/lists.tar.gz", Format::Squidguard).with(|feed, _| {
         feed.category = None;
         feed.categories = [("gambling".to_owned(), "gambling".to_owned())].into();
     });
-    house.server.put("/lists.tar.gz", Page::of(gzip(&archive)));
+    fixture
+        .server
+        .put("/lists.tar.gz", Page::of(gzip(&archive)));
     assert_eq!(
-        house.fetch().await.unwrap(),
+        fixture.fetch().await.unwrap(),
         Fetched::Replaced {
             version: version(gzip(&archive))
         }
     );
     assert_eq!(
-        house.covers(&["good.example", "adult.example"]),
+        fixture.covers(&["good.example", "adult.example"]),
         Ok(vec![true, false])
     );
-    house
+    fixture
         .server
         .put("/lists.tar.gz", Page::of(gzip(&archive[..700])));
-    house
+    fixture
         .stays(&["compression: lists.tar.gz: it is cut short or damaged (tar)"])
         .await;
 }
@@ -264,9 +268,9 @@ async fn an_archive_of_folders_is_read_without_being_unpacked_to_disk() {
 #[tokio::test]
 async fn what_a_server_does_wrong_changes_nothing() {
     let big = "x.example\n".repeat(200_000);
-    let house =
-        House::list(Page::of(LIST).with("ETag", "\"1\"")).with(|feed, _| feed.size_max_mib = 1);
-    house.fetch().await.unwrap();
+    let fixture = BuildFixture::list(Page::of(LIST).with("ETag", "\"1\""))
+        .with(|feed, _| feed.size_max_mib = 1);
+    fixture.fetch().await.unwrap();
     for (page, words) in [
         (
             Page {
@@ -320,7 +324,7 @@ async fn what_a_server_does_wrong_changes_nothing() {
         ),
         (
             Page::redirect("ftp://127.0.0.1/"),
-            &["transport:", "where anybody could answer"],
+            &["transport:", "which is not a safe target"],
         ),
         (
             Page::status(302),
@@ -334,12 +338,12 @@ async fn what_a_server_does_wrong_changes_nothing() {
             ],
         ),
     ] {
-        house.server.put("/list.txt", page.with("ETag", "\"2\""));
-        house.stays(words).await;
+        fixture.server.put("/list.txt", page.with("ETag", "\"2\""));
+        fixture.stays(words).await;
     }
-    house.server.put("/list.txt", Page::of(OTHER));
+    fixture.server.put("/list.txt", Page::of(OTHER));
     assert_eq!(
-        house.fetch().await.unwrap(),
+        fixture.fetch().await.unwrap(),
         Fetched::Replaced {
             version: version(OTHER)
         }
@@ -348,38 +352,40 @@ async fn what_a_server_does_wrong_changes_nothing() {
 
 #[tokio::test]
 async fn a_server_that_does_not_go_on_is_left_when_its_time_is_over() {
-    let house = House::list(Page {
+    let fixture = BuildFixture::list(Page {
         is_silent: true,
         ..Page::of(LIST)
     })
     .with(|feed, _| feed.timeout_s = 1);
-    house.stays(&["time:", "took longer than 1 s"]).await;
+    fixture.stays(&["time:", "took longer than 1 s"]).await;
 }
 
 #[tokio::test]
 async fn five_redirects_lead_to_the_list_and_a_sixth_does_not() {
-    let house = House::list(Page::redirect("/1"));
+    let fixture = BuildFixture::list(Page::redirect("/1"));
     for hop in 1..=4 {
-        house
+        fixture
             .server
             .put(&format!("/{hop}"), Page::redirect(format!("/{}", hop + 1)));
     }
-    house.server.put("/5", Page::of(LIST));
+    fixture.server.put("/5", Page::of(LIST));
     assert_eq!(
-        house.fetch().await.unwrap(),
+        fixture.fetch().await.unwrap(),
         Fetched::Replaced {
             version: version(LIST)
         }
     );
-    house.server.put("/5", Page::redirect("/6"));
-    house.server.put("/6", Page::of(OTHER));
-    house.stays(&["transport:", "more than 5 redirects"]).await;
+    fixture.server.put("/5", Page::redirect("/6"));
+    fixture.server.put("/6", Page::of(OTHER));
+    fixture
+        .stays(&["transport:", "more than 5 redirects"])
+        .await;
 }
 
 #[tokio::test]
 async fn an_address_of_our_own_network_is_only_asked_where_that_is_allowed() {
-    let house = House::list(Page::of(LIST));
-    let port = house.feed.source.split(':').nth(2).unwrap().to_owned();
+    let fixture = BuildFixture::list(Page::of(LIST));
+    let port = fixture.feed.source.split(':').nth(2).unwrap().to_owned();
     for (host, address) in [
         ("127.0.0.1", "127.0.0.1"),
         ("0x7f.1", "127.0.0.1"),
@@ -389,9 +395,9 @@ async fn an_address_of_our_own_network_is_only_asked_where_that_is_allowed() {
         let feed = Feed {
             source: format!("http://{host}:{port}"),
             allow_private: false,
-            ..house.feed.clone()
+            ..fixture.feed.clone()
         };
-        let error = Fetcher::new(&feed, house.folder.path())
+        let error = Fetcher::new(&feed, fixture.folder.path())
             .unwrap()
             .fetch()
             .await
@@ -408,20 +414,20 @@ async fn an_address_of_our_own_network_is_only_asked_where_that_is_allowed() {
             "{error}"
         );
     }
-    assert!(house.server.requests().is_empty());
+    assert!(fixture.server.requests().is_empty());
 }
 
 #[tokio::test]
 async fn credentials_go_to_the_source_alone_and_are_read_anew_each_time() {
     let other = Server::start();
     other.put("/list", Page::of(LIST));
-    let house = House::list(Page::redirect("/near"))
+    let fixture = BuildFixture::list(Page::redirect("/near"))
         .with(|feed, _| feed.bearer = Some(Secret::new("t0ken")));
-    house
+    fixture
         .server
         .put("/near", Page::redirect(other.url("/list")));
-    house.fetch().await.unwrap();
-    let told: Vec<_> = house
+    fixture.fetch().await.unwrap();
+    let told: Vec<_> = fixture
         .server
         .requests()
         .iter()
@@ -436,34 +442,34 @@ async fn credentials_go_to_the_source_alone_and_are_read_anew_each_time() {
     );
     assert_eq!(other.requests()[0].header("Authorization"), None);
 
-    let house = House::list(Page::of(LIST));
-    let file = house.folder.path().join("password");
-    let house = house.with(|feed, _| {
+    let fixture = BuildFixture::list(Page::of(LIST));
+    let file = fixture.folder.path().join("password");
+    let fixture = fixture.with(|feed, _| {
         feed.username = Some("Aladdin".to_owned());
         feed.password = Some(Secret::new(format!("file:{}", file.display())));
     });
-    house
+    fixture
         .stays(&["transport:", "credentials: password: reading"])
         .await;
     std::fs::write(&file, "open sesame\n").unwrap();
-    house.fetch().await.unwrap();
+    fixture.fetch().await.unwrap();
     assert_eq!(
-        house.server.requests()[0].header("Authorization"),
+        fixture.server.requests()[0].header("Authorization"),
         Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
     );
-    house.server.put("/list.txt", Page::status(401));
-    let error = house.fetch().await.unwrap_err();
+    fixture.server.put("/list.txt", Page::status(401));
+    let error = fixture.fetch().await.unwrap_err();
     assert!(!format!("{error:?}").contains("sesame"));
 }
 
 #[tokio::test]
 async fn a_list_must_have_its_checksum() {
-    let house = House::list(Page::of(LIST))
+    let fixture = BuildFixture::list(Page::of(LIST))
         .with(|feed, server| feed.sha256_url = Some(server.url("/SHA256SUMS")));
-    house
+    fixture
         .stays(&["transport:", "/SHA256SUMS answered 404"])
         .await;
-    house.server.put(
+    fixture.server.put(
         "/SHA256SUMS",
         Page::of(format!(
             "{}  list.txt\n{}  other\n",
@@ -471,11 +477,13 @@ async fn a_list_must_have_its_checksum() {
             digest("x")
         )),
     );
-    house.fetch().await.unwrap();
-    house.server.put("/list.txt", Page::of("bad.example\n"));
-    house.stays(&["checksum: the SHA-256 of the list is"]).await;
-    house.server.put("/SHA256SUMS", Page::of("<html>"));
-    house
+    fixture.fetch().await.unwrap();
+    fixture.server.put("/list.txt", Page::of("bad.example\n"));
+    fixture
+        .stays(&["checksum: the SHA-256 of the list is"])
+        .await;
+    fixture.server.put("/SHA256SUMS", Page::of("<html>"));
+    fixture
         .stays(&["checksum:", "holds no SHA-256 of \"list.txt\""])
         .await;
 }
@@ -491,11 +499,11 @@ async fn a_list_must_be_signed_by_the_key_of_its_definition() {
             .unwrap()
             .into_string()
     };
-    let plain = House::list(Page::of(LIST).with("ETag", "\"1\""));
+    let plain = BuildFixture::list(Page::of(LIST).with("ETag", "\"1\""));
     plain.fetch().await.unwrap();
-    let house = plain.with(|feed, _| feed.minisign_key = Some(ours.pk.to_base64()));
-    // What was taken unsigned before does not count: it is asked for anew.
-    house
+    let fixture = plain.with(|feed, _| feed.minisign_key = Some(ours.pk.to_base64()));
+    // Content that was fetched without verification is fetched again.
+    fixture
         .stays(&["transport:", "/list.txt.minisig answered 404"])
         .await;
     for (signature, words) in [
@@ -509,25 +517,27 @@ async fn a_list_must_be_signed_by_the_key_of_its_definition() {
         ),
         ("nonsense".to_owned(), "is no signature of minisign"),
     ] {
-        house.server.put("/list.txt.minisig", Page::of(signature));
-        house.stays(&[words]).await;
+        fixture.server.put("/list.txt.minisig", Page::of(signature));
+        fixture.stays(&[words]).await;
     }
-    house
+    fixture
         .server
         .put("/list.txt.minisig", Page::of(sign(&ours, LIST)));
-    assert_eq!(house.fetch().await.unwrap(), Fetched::Unchanged);
-    assert_eq!(house.fetch().await.unwrap(), Fetched::Unchanged);
-    assert_eq!(house.server.requests().last().unwrap().status, 304);
+    assert_eq!(fixture.fetch().await.unwrap(), Fetched::Unchanged);
+    assert_eq!(fixture.fetch().await.unwrap(), Fetched::Unchanged);
+    assert_eq!(fixture.server.requests().last().unwrap().status, 304);
 
-    let house = house.with(|feed, server| feed.signature_url = Some(server.url("/elsewhere")));
-    house.server.remove("/list.txt.minisig");
-    house.server.put("/elsewhere", Page::of(sign(&ours, LIST)));
-    assert_eq!(house.fetch().await.unwrap(), Fetched::Unchanged);
+    let fixture = fixture.with(|feed, server| feed.signature_url = Some(server.url("/elsewhere")));
+    fixture.server.remove("/list.txt.minisig");
+    fixture
+        .server
+        .put("/elsewhere", Page::of(sign(&ours, LIST)));
+    assert_eq!(fixture.fetch().await.unwrap(), Fetched::Unchanged);
 }
 
 #[tokio::test]
 async fn a_category_feed_over_http_costs_nothing_while_nothing_changed() {
-    let house = House::new("/feed/", Format::CategoryFeed).with(|feed, _| {
+    let fixture = BuildFixture::new("/feed/", Format::CategoryFeed).with(|feed, _| {
         feed.category = None;
         feed.categories = [
             ("1".to_owned(), "gambling".to_owned()),
@@ -553,18 +563,20 @@ async fn a_category_feed_over_http_costs_nothing_while_nothing_changed() {
             file("snapshot_7.gz", None, 7, &snapshot)
         )
     };
-    house.server.put(
+    fixture.server.put(
         "/feed/feed.json",
         Page::of(manifest("")).with("ETag", "\"7\""),
     );
-    house.server.put("/feed/snapshot_7.gz", Page::of(&snapshot));
-    house.server.put(
+    fixture
+        .server
+        .put("/feed/snapshot_7.gz", Page::of(&snapshot));
+    fixture.server.put(
         "/feed/feed-codes.json",
         Page::of(
             "{\"v\":1,\"codes\":[{\"code\":1,\"title\":\"Bets\"},{\"code\":2,\"title\":\"Odd\"}]}",
         ),
     );
-    let mut fetcher = house.fetcher();
+    let mut fetcher = fixture.fetcher();
     assert_eq!(
         fetcher.fetch().await.unwrap(),
         Fetched::Replaced {
@@ -572,13 +584,13 @@ async fn a_category_feed_over_http_costs_nothing_while_nothing_changed() {
         }
     );
     assert_eq!(
-        house.covers(&["good.example", "odd.example", "shop.example"]),
+        fixture.covers(&["good.example", "odd.example", "shop.example"]),
         Ok(vec![true, false, false])
     );
-    assert_eq!(house.server.requests().len(), 3);
+    assert_eq!(fixture.server.requests().len(), 3);
     for _ in 0..3 {
         assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Unchanged);
-        let asked = house.server.requests();
+        let asked = fixture.server.requests();
         assert_eq!(
             (asked.len(), asked[0].path.as_str(), asked[0].status),
             (1, "/feed/feed.json", 304)
@@ -594,11 +606,11 @@ async fn a_category_feed_over_http_costs_nothing_while_nothing_changed() {
         (broken, "transport:"),
         (Page::of(&delta[1..]), "size:"),
     ] {
-        house.server.put(
+        fixture.server.put(
             "/feed/feed.json",
             Page::of(manifest(&file("delta_8.zst", Some(7), 8, &delta))).with("ETag", "\"8\""),
         );
-        house.server.put("/feed/delta_8.zst", page);
+        fixture.server.put("/feed/delta_8.zst", page);
         assert!(
             fetcher
                 .fetch()
@@ -608,11 +620,11 @@ async fn a_category_feed_over_http_costs_nothing_while_nothing_changed() {
                 .starts_with(words)
         );
         assert_eq!(
-            house.covers(&["good.example", "more.example"]),
+            fixture.covers(&["good.example", "more.example"]),
             Ok(vec![true, false])
         );
     }
-    house.server.put("/feed/delta_8.zst", Page::of(&delta));
+    fixture.server.put("/feed/delta_8.zst", Page::of(&delta));
     let Fetched::Changed {
         from,
         version,
@@ -637,12 +649,12 @@ async fn a_category_feed_over_http_costs_nothing_while_nothing_changed() {
         ["+more.example\t1", "-good.example", "+www.more.example\t3"]
     );
     assert_eq!(
-        house.covers(&["good.example", "more.example", "www.more.example"]),
+        fixture.covers(&["good.example", "more.example", "www.more.example"]),
         Ok(vec![false, true, false])
     );
     fetcher.tidy().await.unwrap();
     assert_eq!(
-        house.covers(&["good.example", "more.example", "www.more.example"]),
+        fixture.covers(&["good.example", "more.example", "www.more.example"]),
         Ok(vec![false, true, false])
     );
 }

@@ -1,5 +1,5 @@
-//! All lists of `../shared/data`, or of the folder that `OX_PROTECT_DATA` names: they load, whole,
-//! and each name of each list is found again. Where the folder is absent this says so and proves
+//! All lists in `../shared/data`, or in the folder of `OX_PROTECT_DATA`: they load completely, and
+//! each name of each list is found. Without the folder, the test prints a notice and checks
 //! nothing.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use blocklist_loader::{Feed, Format, Outcome, Plan, build};
+use blocklist_loader::{BuildOutcome, Feed, Format, Plan, build};
 use policy::{
     category::Taxonomy,
     lists::{blocklist::Blocklist, entry::Scope},
@@ -122,8 +122,7 @@ fn feeds(lists: &Path) -> Vec<Feed> {
     feeds
 }
 
-/// The names of a file as somebody with a pencil would find them: the longest word of a row that is
-/// no comment.
+/// The names of a file by a naive method: the longest word of each row that is not a comment.
 fn naive_names(file: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(file).unwrap();
     let rows = text
@@ -157,7 +156,8 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
         ..Plan::default()
     };
     let begun = Instant::now();
-    let Outcome::Built(built) = build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap()
+    let BuildOutcome::Built(built) =
+        build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap()
     else {
         panic!("nothing was built")
     };
@@ -231,7 +231,7 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
         bad.len() as u64 >= header.feeds.iter().map(|feed| feed.report.bad).sum(),
         "a row is bad that the pencil can read"
     );
-    // The guard narrows what stands at a public suffix to the name itself, so even those names are
+    // The guard narrows an entry at a public suffix to the name itself, so even those names are
     // found.
     assert!(missing.is_empty(), "listed, and not found: {missing:?}");
 }

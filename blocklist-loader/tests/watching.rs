@@ -1,5 +1,5 @@
-//! Promises of the watcher: whatever way a source changes, it is told. No sleeps: each wait ends
-//! with the event it is for.
+//! Tests of the watcher: it detects every kind of change of a source. There are no sleeps; each
+//! wait ends with the awaited event.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 use std::{
@@ -12,7 +12,8 @@ use std::{
 use blocklist_loader::{Feed, Format, Watcher};
 use policy::lists::entry::Scope;
 
-/// Far above the quiet time and far below the rescan, so that only events can have told.
+/// Far above the quiet time and far below the rescan interval, so that only events can be the
+/// cause.
 const SOON: Duration = Duration::from_secs(60);
 
 struct Watched {

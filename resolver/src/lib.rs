@@ -1,15 +1,22 @@
-//! DNS: from a packet to a reply. The files are the stages of a query, in this order:
+//! DNS: from a packet to a reply.
 //!
 //! ```text
-//! listen -> worker | tcp  -> query   -> engine                               -> respond -> record
-//! doors     udp: batches     parsing    identify, decide, cache, review         wire       counters
-//!                                          |  miss
-//!                                          v
-//!                                        flight -> recurse -> local | special | recursor
+//! listener ──> engine: identify, cache, decide, review, reply ──> telemetry
+//!  udp, stream   │  miss
+//!                └──> single_flight ──> upstream: local records, special names ──> recursor
 //! ```
 //!
-//! This crate alone knows DNS messages. It knows no HTTP, no database and no feed; rules and lists
-//! come to it compiled, through `policy`.
+//! - `message`: queries, responses and replies on the wire; numbers of the protocol
+//! - `listener`: sockets, workers, TCP connections, access control, the client of a query
+//! - `engine`: the data path
+//! - `cache`: answers of the Internet, without decisions
+//! - `upstream`: where answers come from
+//! - `recursor`: iterative resolution from the root
+//! - `telemetry`: counters, events, the query sample
+//! - `limiter`, `single_flight`, `time`: helpers of engine and recursor
+//!
+//! This crate alone knows DNS messages of clients. It knows no HTTP, no database and no feed; it
+//! gets rules and lists compiled, from `policy`.
 
 pub mod cache;
 pub mod engine;
@@ -19,4 +26,5 @@ pub mod message;
 pub mod recursor;
 pub mod single_flight;
 pub mod telemetry;
+pub mod time;
 pub mod upstream;

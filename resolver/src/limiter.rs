@@ -1,5 +1,5 @@
-//! How many may wait at one thing at a time: at a zone that does not answer, or for one client.
-//! What is gone, or attacked, or attacks, must not take the places of everybody else.
+//! Limits concurrent work per key (a zone or a client), so that one unresponsive zone or one client
+//! cannot use all capacity.
 
 use std::{
     hash::Hash,
@@ -9,68 +9,68 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt};
 
-/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, in which anybody may
-/// have as many as he likes.
-pub(crate) fn counted_as(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
+/// The key of a client: its IPv4 address, or the /64 of its IPv6 address, in which one client may
+/// use any number of addresses.
+pub(crate) fn client_key(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         v4 => v4,
     }
 }
 
-/// Places by whatever they are counted by.
-pub struct Gate<K> {
-    inside: Arc<Mutex<HashMap<K, u32>>>,
+/// A limit for each key.
+pub struct Limiter<K> {
+    in_use: Arc<Mutex<HashMap<K, u32>>>,
     max: u32,
 }
 
-impl<K: Hash + Eq + Clone> Gate<K> {
-    /// So many places for each.
+impl<K: Hash + Eq + Clone> Limiter<K> {
+    /// A limiter with at most `max` permits for each key.
     #[must_use]
     pub fn new(max: u32) -> Self {
         Self {
-            inside: Arc::new(Mutex::new(HashMap::new())),
+            in_use: Arc::new(Mutex::new(HashMap::new())),
             max,
         }
     }
 
-    /// Takes a place; none where all are taken.
+    /// Takes a permit; none if all of this key are in use.
     #[must_use]
-    pub fn enter(&self, key: &K) -> Option<Place<K>> {
-        let mut inside = lock(&self.inside);
-        match inside.get_mut(key) {
+    pub fn try_acquire(&self, key: &K) -> Option<Permit<K>> {
+        let mut in_use = lock(&self.in_use);
+        match in_use.get_mut(key) {
             Some(count) if *count >= self.max => return None,
             Some(count) => *count += 1,
             None => {
-                inside.insert(key.clone(), 1);
+                in_use.insert(key.clone(), 1);
             }
         }
-        Some(Place {
-            inside: Arc::clone(&self.inside),
+        Some(Permit {
+            in_use: Arc::clone(&self.in_use),
             key: key.clone(),
         })
     }
 }
 
-fn lock<K>(inside: &Mutex<HashMap<K, u32>>) -> MutexGuard<'_, HashMap<K, u32>> {
-    inside
+fn lock<K>(in_use: &Mutex<HashMap<K, u32>>) -> MutexGuard<'_, HashMap<K, u32>> {
+    in_use
         .lock()
-        .expect("nothing panics while it holds the lock")
+        .expect("no thread panics while it holds the lock")
 }
 
-/// A place; given back when it is dropped.
-pub struct Place<K: Hash + Eq> {
-    inside: Arc<Mutex<HashMap<K, u32>>>,
+/// A permit; returned when it is dropped.
+pub struct Permit<K: Hash + Eq> {
+    in_use: Arc<Mutex<HashMap<K, u32>>>,
     key: K,
 }
 
-impl<K: Hash + Eq> Drop for Place<K> {
+impl<K: Hash + Eq> Drop for Permit<K> {
     fn drop(&mut self) {
-        let mut inside = lock(&self.inside);
-        if let Some(count) = inside.get_mut(&self.key) {
+        let mut in_use = lock(&self.in_use);
+        if let Some(count) = in_use.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                inside.remove(&self.key);
+                in_use.remove(&self.key);
             }
         }
     }
@@ -81,14 +81,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_so_many_places_and_gets_them_back() {
-        let gate = Gate::new(2);
-        let first = gate.enter(&"a");
-        let _second = gate.enter(&"a");
-        assert!(gate.enter(&"a").is_none() && gate.enter(&"b").is_some());
+    fn each_key_has_its_permits_and_gets_them_back() {
+        let limiter = Limiter::new(2);
+        let first = limiter.try_acquire(&"a");
+        let _second = limiter.try_acquire(&"a");
+        assert!(limiter.try_acquire(&"a").is_none() && limiter.try_acquire(&"b").is_some());
         drop(first);
-        assert!(gate.enter(&"a").is_some());
-        drop(gate.enter(&"a"));
-        assert_eq!(lock(&gate.inside).len(), 1, "nobody is at b any more");
+        assert!(limiter.try_acquire(&"a").is_some());
+        drop(limiter.try_acquire(&"a"));
+        assert_eq!(
+            lock(&limiter.in_use).len(),
+            1,
+            "a key without permits in use is removed"
+        );
     }
 }

@@ -20,8 +20,9 @@ use hickory_proto::{
 use policy::name::WireName;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use resolver::message::{
-    query::{Query, Rcode, Rejection},
+    query::{Query, Rejection},
     reader::{self, Extent, Reading},
+    types::Rcode,
 };
 
 /// Some seconds of an unoptimised test.
@@ -122,7 +123,7 @@ fn has_pointer(packet: &[u8]) -> bool {
 /// Why a packet that hickory reads may be no query for us.
 fn refusable(packet: &[u8], theirs: &Message) -> Option<Rejection> {
     if packet[2] & 0x80 != 0 {
-        return Some(Rejection::Silent);
+        return Some(Rejection::Ignore);
     }
     if packet[2] & 0x78 != 0 {
         return Some(Rejection::Answer(Rcode::NotImp));
@@ -201,10 +202,10 @@ fn same(ours: &Query<'_>, theirs: &Message, packet: &[u8]) {
     name.push(0);
     assert_eq!(ours.name().wire(), &name[..]);
     assert_eq!(
-        (ours.record_type, ours.class),
+        (ours.rtype, ours.class),
         (
-            u16::from(question.query_type),
-            u16::from(question.query_class)
+            u16::from(question.query_type).into(),
+            u16::from(question.query_class).into()
         )
     );
     assert_eq!(ours.id(), packet[..2]);

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use policy::lists::mandates::Landing;
 use resolver::message::{
+    blocked::{BlockedAnswer, BlockedAnswers},
     ede::Contact,
-    reply::{BlockedAnswer, BlockedAnswers},
 };
 use serde::{Deserialize, Serialize};
 

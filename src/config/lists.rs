@@ -30,7 +30,7 @@ pub struct Lists {
     pub api_allow_private: bool,
     /// Where nodes share what one of them builds; absent shares nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub share: Option<share::Settings>,
+    pub share: Option<share::ShareSettings>,
 }
 
 impl Default for Lists {

@@ -1,6 +1,6 @@
 //! What the configuration takes and what it refuses.
 
-use resolver::message::reply::BlockedAnswer;
+use resolver::message::blocked::BlockedAnswer;
 
 use super::*;
 

@@ -14,9 +14,10 @@ use policy::{
     name::Name,
 };
 use resolver::{
-    engine::{Engine, Parts, Stale},
+    engine::{Engine, EngineConfig, ServeStale},
     listener::notify::OnNotify,
     recursor::{FixedZone, Recursor, Settings, network::Internet, rrsets::TtlBounds, scrub},
+    time::SystemClock,
     upstream::{Recursion, local_records::LocalRecords, special_names::SpecialNames},
 };
 
@@ -32,7 +33,7 @@ pub fn engine(
 ) -> anyhow::Result<Engine> {
     let dns = &checked.config.dns;
     let recursive = &checked.config.recursion;
-    Ok(Engine::new(Parts {
+    Ok(Engine::new(EngineConfig {
         directory: Arc::clone(directory),
         lists: Arc::clone(lists),
         taxonomy: Arc::new(checked.taxonomy.clone()),
@@ -47,13 +48,14 @@ pub fn engine(
         cache_octets: dns.cache_mib << 20,
         resolutions_max: dns.resolutions_max,
         waiting_per_client_max: dns.waiting_per_client_max,
-        stale: Stale {
-            longer: Duration::from_secs(recursive.serve_stale_s.into()),
-            client_patience: Duration::from_millis(recursive.stale_client_timeout_ms.into()),
+        stale: ServeStale {
+            stale_max: Duration::from_secs(recursive.serve_stale_s.into()),
+            client_timeout: Duration::from_millis(recursive.stale_client_timeout_ms.into()),
         },
-        renews: recursive.prefetch,
+        prefetch: recursive.prefetch,
         sample_every: checked.config.lists.query_sample,
         on_notify,
+        clock: Arc::new(SystemClock::start()),
     }))
 }
 

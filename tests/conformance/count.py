@@ -2,7 +2,7 @@
 """Counts what was played beside what Unbound does with the same scenarios: count.py FOLDER RESULTS
 
 FOLDER holds the scenario runner, its scenarios and its baselines; RESULTS the JSON lines of play.sh. A scenario counts as passed when the
-runner says "pass", strict or not. Further scenarios (`cases` in RESULTS) are a group of their own, beside which nobody stands. Exit code 1
+runner says "pass", strict or not. Further scenarios (`cases` in RESULTS) are a group of their own, without a baseline. Exit code 1
 when Unbound passes a scenario of the group "iteration and caching" that we do not pass, or a further one does not pass, and explained.toml
 gives no reason for it.
 """

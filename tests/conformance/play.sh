@@ -8,7 +8,7 @@ folder=$1 binary=$2 results=$3
 shift 3
 adapter=$(dirname "$0")/adapter
 mkdir -p "$results"
-# The folder is somebody else's: nothing is written there.
+# Nothing is written into the runner's folder.
 export PYTHONDONTWRITEBYTECODE=1
 # A shell that came with faketime of its own would shift the runner's clock, too.
 unset LD_PRELOAD FAKETIME

@@ -1,18 +1,18 @@
-//! What a family may know of what its devices ask for, and what nobody keeps: counts for as long as
-//! the household says, and then nothing, in the API and on the disk.
+//! Activity counts: what a family may see of its devices' queries. Counts are kept as long as the
+//! household chooses, and are then deleted from the API and from the disk.
 
 use std::{fs, time::Duration};
 
 use crate::world::{Answer, Api, Events, Switch::*, World, eventually};
 use serde_json::{Value, json};
 
-/// How long is waited until what was asked is in the counts.
+/// The longest wait until queries are counted.
 const COUNTED_WITHIN: Duration = Duration::from_secs(60);
 
 const HISTORY: &str = "/v1/households/home/history";
 const ACTIVITY: &str = "/v1/households/home/activity";
 
-/// A home with a child's tablet, a computer and a guest's phone, that blocks `youtube` and
+/// A home with a child's tablet, a computer and a guest's phone, which blocks `youtube` and
 /// `violence`.
 async fn home(clock: &str) -> World {
     let draft = World::with_zone("tube.example. 60 A 192.0.2.5\nwww 60 A 192.0.2.6")
@@ -40,7 +40,7 @@ async fn home(clock: &str) -> World {
 const TABLET: &str = "127.0.7.10";
 const COMPUTER: &str = "127.0.7.11";
 const GUEST: &str = "127.0.7.12";
-/// One that nobody named.
+/// A device without a definition.
 const VISITOR: &str = "127.0.7.99";
 
 async fn keep(world: &World, body: Value) -> Answer {
@@ -63,7 +63,7 @@ async fn activity(api: &Api, query: &str) -> Value {
     api.get(&format!("{ACTIVITY}{query}")).await.ok().json
 }
 
-/// Waits until so many queries are counted, and gives what is shown then.
+/// Waits until this many queries are counted; returns what is shown then.
 async fn counted(api: &Api, asked: u64) -> Value {
     let what = format!("{asked} queries are counted");
     eventually(&what, COUNTED_WITHIN, async || {
@@ -85,7 +85,7 @@ fn devices(shown: &Value) -> Vec<(String, u64, u64)> {
     devices.map(row).collect()
 }
 
-/// Whether a text stands in any file of the node.
+/// Whether a text occurs in any file of the node.
 fn is_on_disk(world: &World, text: &str) -> bool {
     let mut folders = vec![world.folder().to_owned()];
     while let Some(folder) = folders.pop() {
@@ -129,7 +129,7 @@ async fn nothing_is_counted_until_the_family_says_so() {
         (&json!(true), &json!(false))
     );
     keep(&world, json!({ "days": 7, "unknown_devices": true })).await;
-    // What is left out stays as it is.
+    // Omitted keys stay unchanged.
     assert_eq!(
         keep(&world, json!({ "days": 7 })).await.json["history"]["unknown_devices"],
         true
@@ -216,7 +216,7 @@ async fn nothing_is_counted_until_the_family_says_so() {
             .all(|event| event["kind"] != "block"),
         "the operator is not of the family"
     );
-    // Who is not of the family leaves a trace, and the auditor sees that trace alone.
+    // Access from outside the family leaves an audit row, and the auditor sees only that row.
     let audit = world
         .api
         .get("/v1/audit?subject=activity:home")
@@ -253,7 +253,7 @@ async fn nothing_is_counted_until_the_family_says_so() {
         (&json!(7), &json!([])),
         "the hour at the end is the next one's"
     );
-    // What is counted survives the end of the program.
+    // Counts survive a restart.
     world.daemon.terminate().await;
     world.daemon.restart().await;
     assert_eq!(activity(&world.api, "").await["asked"], 11);
@@ -290,7 +290,7 @@ async fn the_eighth_day_is_gone_from_api_and_disk_and_guests_never_appear() {
         (&json!(true), &json!(7), &json!(true))
     );
 
-    // Often enough that the anonymous sample of what is asked would have the guest's name, too.
+    // Often enough that the anonymous query sample would include the guest's name.
     ask(&world, GUEST, "guest.fight.example", 300).await;
     ask(&world, VISITOR, "visitor.fight.example", 3).await;
     ask(&world, COMPUTER, "fight.example", 1).await;
@@ -329,7 +329,7 @@ async fn the_eighth_day_is_gone_from_api_and_disk_and_guests_never_appear() {
         "a child hears of its own: {}",
         names(&childs)
     );
-    // Who was left alone is not counted again because another parent wants it.
+    // A person who is excluded is not counted again at another parent's request.
     let refused = other_parent
         .device("home", "guest", json!({ "log": true }))
         .await;
@@ -338,7 +338,7 @@ async fn the_eighth_day_is_gone_from_api_and_disk_and_guests_never_appear() {
         (403, "role", &json!("log"))
     );
 
-    // In the same hour of the eighth day it is still seven days ago, and an hour later it is not.
+    // In the same hour of the eighth day it is still seven days ago; an hour later it is not.
     world.clock().set("2030-06-10 12:50:00");
     assert_eq!(activity(&world.api, "").await["asked"], 3);
     world.daemon.terminate().await;
@@ -370,7 +370,7 @@ async fn what_is_erased_or_no_longer_wanted_is_gone_at_once_and_stays_away() {
     ask(&world, COMPUTER, "fight.example", 2).await;
     ask(&world, TABLET, "www.tube.example", 3).await;
     counted(&world.api, 5).await;
-    // As much of it on the disk as ever is.
+    // The file size does not depend on the counts.
     world.daemon.terminate().await;
     world.daemon.restart().await;
     world
@@ -399,7 +399,7 @@ async fn what_is_erased_or_no_longer_wanted_is_gone_at_once_and_stays_away() {
         "{audit}"
     );
 
-    // What is asked in the very second of the forgetting is forgotten, too.
+    // A query in the same second as the deletion is deleted, too.
     world.clock().advance(Duration::from_secs(2));
     ask(&world, TABLET, "www.tube.example", 1).await;
     counted(&world.api, 3).await;
@@ -446,7 +446,7 @@ async fn what_an_order_blocks_is_nobodys_activity_by_whatever_way_it_is_ordered(
         .mandate("address", order(json!({ "address": "192.0.2.20" })))
         .await
         .ok();
-    // Blocked for a category as well: the order speaks, and the category's counts do not move.
+    // Blocked by a category as well: the mandate decides, and the category's counts do not change.
     world
         .api
         .mandate(
@@ -521,7 +521,7 @@ async fn what_is_owed_to_a_missing_file_of_counts_is_done_later() {
         (503, "history_unavailable")
     );
     assert!(world.api.metric("ox_protect_history_available").await < 0.5);
-    // The family does not want it any more; the file that has it is not there.
+    // The family turns the history off; the file that has it does not exist.
     world.api.delete(HISTORY).await.ok();
     world.daemon.terminate().await;
     assert_eq!(
@@ -610,13 +610,13 @@ async fn a_device_that_takes_a_way_round_is_seen_not_to_use_the_filter() {
     }
     world.clock().set("2030-06-03 19:04:00");
     ask(&world, TABLET, "news.example", 1).await;
-    // Private Relay on the tablet, a public resolver in the computer's browser; the guest just
-    // sleeps.
+    // Private Relay on the tablet, a public resolver in the computer's browser; the guest's phone
+    // is idle.
     ask(&world, TABLET, "mask.icloud.com", 1).await;
     ask(&world, COMPUTER, "resolver.example", 1).await;
     counted(&world.api, 6).await;
     world.clock().set("2030-06-03 19:06:00");
-    // The computer goes on using the filter all the same.
+    // The computer keeps using the filter nevertheless.
     ask(&world, COMPUTER, "news.example", 1).await;
     counted(&world.api, 7).await;
     world.clock().set("2030-06-03 19:13:00");
@@ -661,7 +661,7 @@ async fn a_device_that_takes_a_way_round_is_seen_not_to_use_the_filter() {
         "not using your filter since 19:04: {tablet}"
     );
     assert_eq!(tablet["sign"], "relay");
-    // It comes back.
+    // The device comes back.
     ask(&world, TABLET, "news.example", 1).await;
     let shown = counted(&world.api, 10).await;
     assert!(
@@ -672,7 +672,7 @@ async fn a_device_that_takes_a_way_round_is_seen_not_to_use_the_filter() {
             .any(|row| row["device"] == "tablet" && row["silent"].is_null())
     );
 
-    // What was forgotten is not told of.
+    // A deleted observation is not reported.
     ask(&world, TABLET, "mask.icloud.com", 1).await;
     counted(&world.api, 11).await;
     world.api.delete(ACTIVITY).await.ok();

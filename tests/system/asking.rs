@@ -1,5 +1,5 @@
-//! A child asks, the parents hear of it at once, and what they allow works on the next query and
-//! closes by itself.
+//! Access requests: a child asks, the parents are notified at once, and what they allow is in
+//! effect on the next query and ends by itself.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn a_childs_request_reaches_its_parent_and_opens_an_hour() {
     assert_eq!(
         computer.ask("tube.example. A").await,
         "blocked: youtube",
-        "the tablet asked, and nobody else"
+        "only the tablet has asked"
     );
     assert_eq!(
         (&answered.json["state"], answered.version() > 0),
@@ -137,7 +137,6 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
         )
         .await;
     assert_eq!((other.status, other.problem()), (403, "role"));
-    // Denied.
     let id = ask("tube.example").await;
     parent
         .put(
@@ -148,7 +147,7 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
         .ok();
     ear.heard("answer", &[("state", "denied")]).await;
     assert_eq!(tablet.ask("tube.example. A").await, "blocked: youtube");
-    // For good, the whole category, for everybody.
+    // Permanently, the whole category, for the household.
     let id = ask("www.tube.example").await;
     parent
         .put(
@@ -165,7 +164,7 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
         ("192.0.2.5".into(), "192.0.2.5".into())
     );
     world.toggle("home", "youtube", Block).await;
-    // For good, the name, for the device.
+    // Permanently, the name, for the device.
     let id = ask("www.tube.example").await;
     let nobody = parent
         .put(
@@ -176,7 +175,7 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
     assert_eq!(
         (nobody.status, nobody.problem()),
         (422, "person"),
-        "the tablet is nobody's"
+        "the tablet belongs to no person"
     );
     parent
         .put(&format!("{REQUESTS}/{id}"), json!({ "answer": "allow" }))
@@ -189,7 +188,7 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
         ),
         ("192.0.2.6".into(), "blocked: youtube".into())
     );
-    // What is ordered is nobody's to allow, whenever the order comes.
+    // A mandate cannot be lifted, even if it comes later.
     let id = ask("ordered.example").await;
     world
         .api
@@ -213,7 +212,7 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
     for refused in refused {
         assert_eq!((refused.status, refused.problem()), (409, "mandatory"));
     }
-    // A parent's own question of another device is not the child's to see.
+    // A parent's own request for another device is not visible to the child.
     parent
         .post(
             REQUESTS,
@@ -273,7 +272,7 @@ async fn a_name_is_asked_for_once_and_one_that_is_open_not_at_all() {
         .post(REQUESTS, json!({ "name": "free.example" }))
         .await;
     assert_eq!((open.status, open.problem()), (409, "not_blocked"));
-    // A name is blocked also by what it leads to.
+    // A name is blocked because of its CNAME target, too.
     let behind = child
         .post(REQUESTS, json!({ "name": "alias.free.example" }))
         .await

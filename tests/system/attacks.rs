@@ -1,6 +1,5 @@
-//! Attacks on and by way of a resolver: what one question may cost others, what other clients
-//! notice of it, and what nobody who guesses gets believed. The numbers are the best of what
-//! today's resolvers were measured at.
+//! Attacks on a resolver and through it: the cost of one query for others, the effect on other
+//! clients, and spoofed responses. The limits are the best that current resolvers were measured at.
 
 use std::{
     net::Ipv4Addr,
@@ -17,16 +16,16 @@ use crate::world::{
 
 /// The attacker's zone.
 const ATTACKER: &str = "attacker.example.";
-/// The zone his servers send resolvers to.
+/// The zone that the attacker's referrals point to.
 const VICTIM: &str = "victim.example.";
-/// A zone that others use, and the address of every name in it.
+/// A zone of other clients, and the address of every name in it.
 const GOOD: (&str, &str) = ("good.example.", "192.0.2.1");
-/// What an attacker wants to be believed.
+/// The address in forged answers.
 const FORGED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
-/// How long a resolver is given to have nothing more to ask.
+/// The longest wait until the resolver sends no more queries.
 const QUIET_WITHIN: Duration = Duration::from_secs(120);
 
-/// An attacker, a victim and somebody uninvolved.
+/// An attacker, a victim and an uninvolved zone.
 fn internet() -> Internet {
     Internet::new()
         .zone(ATTACKER, "")
@@ -66,7 +65,7 @@ fn dead_servers() -> Internet {
     internet
 }
 
-/// Two zones whose only servers are named in each other; one of them is the attacker's.
+/// Two zones whose only servers are named in each other; one is the attacker's.
 fn cycle() -> Internet {
     let other = format!("ns.other.{ATTACKER}");
     internet()
@@ -74,12 +73,12 @@ fn cycle() -> Internet {
         .zone_served_by(&format!("other.{ATTACKER}"), &["ns.cycle.example."], "")
 }
 
-/// A name below the attacker's zone that nobody asked before.
+/// A name below the attacker's zone that was not queried before.
 fn fresh(number: usize) -> String {
     format!("u{number}.{ATTACKER} A")
 }
 
-/// A name so deep that it can be referred a hundred times.
+/// A name deep enough to be referred a hundred times.
 fn deep(number: usize) -> String {
     format!("{}u{number}.{ATTACKER} A", "a.".repeat(100))
 }
@@ -95,12 +94,12 @@ fn in_cycle(number: usize) -> String {
     )
 }
 
-/// Waits until the resolver has nothing more to ask, and returns all that was asked.
+/// Waits until the resolver sends no more queries; returns their number.
 async fn when_quiet(internet: &Internet) -> u64 {
     let began = Instant::now();
     let mut before = internet.tally().queries();
     loop {
-        // The longest pause of a resolver that is not done: one time-out.
+        // The longest pause of a resolver that is still working: one timeout.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let now = internet.tally().queries();
         if now == before {
@@ -114,8 +113,8 @@ async fn when_quiet(internet: &Internet) -> u64 {
     }
 }
 
-/// Asks one question and demands a reply, if only SERVFAIL. Returns it, and all queries that it
-/// caused.
+/// Sends one query and requires a response, even if it is SERVFAIL. Returns it, and the number of
+/// queries that it caused.
 async fn cost(world: &World, question: &str) -> (String, u64) {
     let asked = ask_all(&world.line("127.0.7.9"), [question.to_owned()], 1)
         .await
@@ -207,7 +206,7 @@ async fn referrals_without_end_cost_fifty_queries_at_most() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// Fifty times the same two names, and fifty different ones.
+/// The same two names fifty times, and fifty different ones.
 #[tokio::test]
 async fn fifty_questions_about_circular_zones_cost_25_queries_at_most() {
     let broken = all_at_once([2, 50], async |names| {
@@ -252,16 +251,15 @@ async fn a_server_that_truncates_and_stalls_costs_fifty_queries_at_most() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// What a client of somebody else's got.
+/// The results of another client.
 #[derive(Default)]
 struct Service {
-    /// How many queries the servers of the Internet got, of whomever, while one cold name was asked
-    /// for.
+    /// The number of queries to all servers of the Internet while one uncached name was resolved.
     meanwhile: Vec<u64>,
     wrong: Vec<Asked>,
 }
 
-/// Asks for two cached names and a cold one, again and again, fifty times a second at most.
+/// Queries two cached names and an uncached one repeatedly, at most fifty times a second.
 async fn use_service(world: &World, line: &Line) -> Service {
     let mut ticks = interval(Duration::from_millis(20));
     let mut service = Service::default();
@@ -289,15 +287,15 @@ async fn use_service(world: &World, line: &Line) -> Service {
     service
 }
 
-/// A clock that never makes up for what a busy machine did not come to.
+/// A timer that skips ticks missed on a busy machine.
 fn interval(period: Duration) -> tokio::time::Interval {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks
 }
 
-/// Keeps 200 questions from 50 addresses under way, new ones at most 200 times a second, and minds
-/// no answer. Dropped, it ends.
+/// Keeps 200 queries from 50 addresses in flight, at most 200 new ones a second, and ignores the
+/// answers. Ends when it is dropped.
 fn attack(world: &World, question: fn(usize) -> String) -> JoinSet<()> {
     const UNDER_WAY: usize = 200;
     let lines: Vec<Line> = (1..=50)
@@ -319,13 +317,12 @@ fn attack(world: &World, question: fn(usize) -> String) -> JoinSet<()> {
     attack
 }
 
-/// Another client gets all it asks for while the attack runs, and gets it before the attack's own
-/// questions are through with their queries: how long that takes depends on the machine, what
-/// happens before it does not.
+/// Another client gets all its answers during the attack, and gets them before the attack's own
+/// lookups have finished. The time depends on the machine; the order of events does not.
 async fn others_notice_nothing(internet: Internet, question: fn(usize) -> String) {
-    /// Queries of all the questions of the attack while one cold name is asked for: those that were
-    /// sent already, and some more for each. Behind one round of the attack it would wait for 200
-    /// questions with up to 50 queries each.
+    /// The most queries for the attack while one uncached name is resolved: those already sent, and
+    /// some more for each. Behind a full round of the attack, the name would wait for 200 lookups
+    /// with up to 50 queries each.
     const MEANWHILE_MAX: u64 = 1_000;
     let world = World::draft(internet).start().await;
     let somebody = world.line("127.0.7.9");
@@ -404,7 +401,7 @@ async fn others_notice_nothing_of_servers_that_drip() {
     .await;
 }
 
-/// A silent authority with so many zones: the attacker's, and more at the same address.
+/// A silent server with this many zones: the attacker's, and others at the same address.
 fn silent_authority(zones: usize) -> Internet {
     let mut internet = attacker_behaves(&Behaviour::Silent);
     for number in 1..zones {
@@ -415,7 +412,7 @@ fn silent_authority(zones: usize) -> Internet {
     internet
 }
 
-/// What is below one zone of a silent authority, and below twenty of them in turn.
+/// Names below one zone of a silent server, and below twenty of them in turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_unanswerable_questions_leave_room_for_another_client() {
     for (zones, questions) in [(1, 3_000), (20, 6_000)] {
@@ -485,7 +482,7 @@ async fn a_hundred_near_misses_make_the_resolver_ask_over_tcp() {
     );
 }
 
-/// In an ordinary run 100,000 forged packets are sent; `SPOOFS=1000000` asks for more.
+/// A normal run sends 100,000 forged packets; `SPOOFS=1000000` raises the number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn none_of_a_hundred_thousand_spoofed_answers_is_believed() {
     const TIMES: u16 = 400;
@@ -514,8 +511,8 @@ async fn none_of_a_hundred_thousand_spoofed_answers_is_believed() {
     };
     let mut questions = 0;
     let mut wrong = Vec::new();
-    // Each name is one query at least, unless the resolver asks over TCP only by now; then the
-    // attacker has lost as well.
+    // Each name is at least one query, unless the resolver has switched to TCP; then the attacker
+    // has failed as well.
     while spoofs() < wanted && questions * u64::from(TIMES) < 4 * wanted {
         let round = questions..questions + 50;
         questions = round.end;
@@ -553,9 +550,8 @@ async fn none_of_a_hundred_thousand_spoofed_answers_is_believed() {
 
 #[tokio::test]
 async fn a_malformed_or_foreign_packet_does_not_end_the_wait_for_the_answer() {
-    /// One is enough. A forged complaint has the server asked more plainly, each time without one
-    /// thing (options, mixed letters, EDNS), and over TCP in the end; and on a busy machine the
-    /// answer may seem lost once.
+    /// One is enough. A forged error makes the resolver retry without one feature (options, mixed
+    /// case, EDNS), and over TCP in the end. On a busy machine the answer may seem lost once.
     const QUERIES_MAX: u64 = 6;
     let forged = |lie| Lie::AllOf(vec![Lie::ForgedAddress(FORGED), lie]);
     let lies = [
@@ -621,8 +617,7 @@ async fn ports_ids_and_letter_case_of_queries_cannot_be_guessed() {
         "{queries} queries for 400 names"
     );
     for (what, values, bits) in [("ports", tally.ports(), 12), ("ids", tally.ids(), 12)] {
-        // Of so many values drawn at random from some tens of thousands, one or the other comes
-        // twice.
+        // Among this many random values out of some tens of thousands, a few occur twice.
         assert!(
             values.len() * 100 >= queries * 95,
             "{what}: {} different ones in {queries} queries",
@@ -668,8 +663,8 @@ async fn five_hundred_clients_with_one_question_cause_one_query() {
             RecordType::A,
         )
     };
-    // Long enough for most of them to come in time, short of what a server that nobody knows is
-    // given. Where the machine is so busy that the answer seems lost, one of them asks again.
+    // Long enough for most answers to arrive in time, shorter than the timeout for an unknown
+    // server. On a very busy machine an answer seems lost and the query is repeated.
     let few = 1..=4;
     world
         .internet
@@ -681,7 +676,7 @@ async fn five_hundred_clients_with_one_question_cause_one_query() {
     assert!(few.contains(&queries), "{queries} queries");
 }
 
-/// What a server adds to its answers, about a zone that is not its own.
+/// Records about another zone that a server adds to its answers.
 fn poisons(victim: &str) -> Vec<(&'static str, Lie)> {
     let takeover = format!("{victim} 3600 NS ns1.evil.example.");
     let address = format!("www.{victim} 3600 A {FORGED}");
@@ -735,8 +730,8 @@ fn poisons(victim: &str) -> Vec<(&'static str, Lie)> {
     ]
 }
 
-/// Every kind of poison is served to a resolver that has never heard of the victim, and to one that
-/// knows it; by a plain answer, and by an alias that points to the victim.
+/// Every kind of poison, for a resolver that does not know the victim and for one that does; in a
+/// plain answer, and in an alias that points to the victim.
 #[tokio::test]
 async fn what_a_server_adds_about_zones_of_others_is_not_believed() {
     const RIGHT: &str = "192.0.2.99";
@@ -790,16 +785,16 @@ async fn what_a_server_adds_about_zones_of_others_is_not_believed() {
     }
 }
 
-/// The zone of a server that its parent takes away or exchanges, whose own records live for an
+/// The zone of a server that its parent removes or replaces, with own records that have a TTL of an
 /// hour.
 const GHOST: &str = "ghost.example.";
 
-/// Its delegation, which lives for two seconds.
+/// The delegation, with a TTL of two seconds.
 fn delegation_of_ghost(address: std::net::IpAddr) -> String {
     format!("ghost 2 NS ns1.{GHOST}\nns1.ghost 2 A {address}")
 }
 
-/// Clients ask for all that could keep the zone alive, ten times a second.
+/// Clients query everything that could keep the zone alive, ten times a second.
 async fn keep_ghost_alive(line: &Line, tag: &str, rounds: usize) {
     for round in 0..rounds {
         for question in [
@@ -824,7 +819,7 @@ async fn a_revoked_delegation_is_gone_when_the_parents_ttl_is_over() {
     keep_ghost_alive(&line, "before", 10).await;
     world.internet.replace("example.", "");
     world.internet.revoke(GHOST);
-    // Two seconds of TTL, and one for a clock that counts whole ones.
+    // Two seconds of TTL, plus one for a clock that counts whole seconds.
     keep_ghost_alive(&line, "after", 30).await;
     for number in 0..5 {
         assert_eq!(

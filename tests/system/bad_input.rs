@@ -1,4 +1,4 @@
-//! Bad input gets a pointed error; nothing is lost and nothing goes down.
+//! Bad input gets a precise error; nothing is lost and nothing fails.
 
 use std::time::Duration;
 
@@ -36,8 +36,7 @@ async fn every_good_question_beside_fuzzed_packets_is_answered() {
         };
         socket.send(&packet).unwrap();
         if round % 1000 == 0 {
-            // Like any client it asks again where its packet is lost in the queue of a server that
-            // is slower than the noise.
+            // Like any client it retries if its packet is lost in the full queue of the server.
             let what = format!("an answer after {round} packets");
             eventually(&what, Duration::from_secs(60), async || {
                 impatient.ask("a.example. A").await == "192.0.2.1"

@@ -1,5 +1,5 @@
-//! Servers as they are out there: lame, silent, slow, broken and lossy. What at least one good
-//! server serves is found.
+//! Faulty authoritative servers: lame, silent, slow, broken and lossy. Names that at least one good
+//! server serves are resolved.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -12,18 +12,18 @@ use crate::world::{
 };
 
 const ZONES: usize = 1_000;
-/// Questions under way at a time.
+/// Concurrent queries.
 const AT_ONCE: usize = 32;
-/// Servers of each bad kind, and good ones; zones share them.
+/// Servers of each faulty kind, and good ones; zones share them.
 const EACH_BAD: usize = 3;
 const GOOD: usize = 12;
-/// Where servers of the pool have their names.
+/// The zone of the pool's server names.
 const HOSTS: &str = "hosts.example.";
-/// What liars want to take over, its address, and the one they give it.
+/// The name that forgers want to take over, its address, and the forged one.
 const BANK: (&str, &str) = ("bank.example.", "192.0.2.99");
 const FORGED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 
-/// The kinds of bad servers.
+/// The kinds of faulty servers.
 fn bad_kinds() -> [(&'static str, Behaviour); 9] {
     let bank = format!("{} 3600 A {FORGED}", BANK.0);
     let takeover = format!(
@@ -46,14 +46,14 @@ fn bad_kinds() -> [(&'static str, Behaviour); 9] {
     ]
 }
 
-/// Every server of the pool: its name and what it does. The names are those of [`HOSTS`].
+/// Every server of the pool: its name and its behaviour. The names are in [`HOSTS`].
 fn pool() -> Vec<(String, Behaviour)> {
     let mut pool: Vec<_> = (0..GOOD)
         .map(|number| (format!("good{number}.{HOSTS}"), Behaviour::Answers))
         .collect();
     for (kind, behaviour) in bad_kinds() {
         for number in 0..EACH_BAD {
-            // Of three that refuse, one fails.
+            // Of three that refuse, one responds SERVFAIL instead.
             let behaviour = if matches!(behaviour, Behaviour::Refuses) && number == 0 {
                 Behaviour::Fails
             } else {
@@ -69,7 +69,7 @@ fn zone(number: usize) -> String {
     format!("z{number}.example.")
 }
 
-/// The right address of a zone.
+/// The correct address of a zone.
 fn address(number: usize) -> Ipv4Addr {
     let [.., high, low] = number.to_be_bytes();
     Ipv4Addr::new(198, 18, high, low)
@@ -90,7 +90,7 @@ fn choose(chance: &mut StdRng, pool: &[(String, Behaviour)]) -> Vec<String> {
 }
 
 /// A thousand zones on forty servers. Every other zone names its servers in itself, so that they
-/// come with glue.
+/// have glue.
 fn populate(internet: Internet, seed: u64) -> Internet {
     let pool = pool();
     let mut chance = StdRng::seed_from_u64(seed);
@@ -133,16 +133,16 @@ fn populate(internet: Internet, seed: u64) -> Internet {
     internet
 }
 
-/// What one resolver made of the thousand zones.
+/// One resolver's results for the thousand zones.
 #[derive(Debug)]
 struct Played {
-    /// Questions that got anything but the right address.
+    /// Queries with a wrong or missing address.
     wrong: Vec<String>,
-    /// Upstream queries about a zone, in the median.
+    /// Median number of upstream queries for a zone.
     queries: u64,
 }
 
-/// Asks for one cold name in each zone.
+/// Queries one uncached name in each zone.
 async fn play(who: &str, line: &Line, internet: &Internet) -> Played {
     internet.forget_questions();
     let mut asked = ask_all(
@@ -220,8 +220,8 @@ async fn a_thousand_zones_with_one_good_server_each_resolve_rightly() {
     assert_eq!(home.ask(&format!("{} A", BANK.0)).await, BANK.1);
 }
 
-/// Both resolvers play the same Internet, one after the other. It must be on port 53, where Unbound
-/// looks for authorities.
+/// Both resolvers run on the same Internet, one after the other. It must be on port 53, the only
+/// port of Unbound's queries to authorities.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_servers_cost_no_more_queries_than_they_cost_unbound() {
     let Some(internet) = Internet::on_port_53().filter(|_| Unbound::is_installed()) else {
@@ -240,10 +240,10 @@ async fn bad_servers_cost_no_more_queries_than_they_cost_unbound() {
     );
 }
 
-/// The bad servers' addresses are known from elsewhere, the good one's name must be looked up.
+/// The addresses of the faulty servers are cached, the good one's name must be resolved.
 #[tokio::test]
 async fn a_good_server_without_glue_is_looked_up_before_bad_ones_are_exhausted() {
-    /// What each bad server may get before the good one is asked: a question, and its repetitions
+    /// The most queries to each faulty server before the good one is queried: one, and retries
     /// where it may have been lost.
     const QUERIES_MAX: u64 = 4;
     let kinds = [
@@ -292,8 +292,8 @@ async fn a_good_server_without_glue_is_looked_up_before_bad_ones_are_exhausted()
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// The world of the lossy test: 500 zones with a name each, and 5 zones with 100 names each, all of
-/// them and what is above them with two servers, as RFC 1034 asks for.
+/// The Internet of the packet-loss test: 500 zones with a name each, and 5 zones with 100 names
+/// each. All of these and their parents have two servers, as RFC 1034 requires.
 fn lossy_internet(seed: u64) -> Internet {
     let small: Vec<String> = (0..500).map(zone).collect();
     let large: Vec<String> = (0..5)
@@ -362,8 +362,7 @@ async fn with_three_packets_in_ten_lost_both_ways_cold_names_still_resolve() {
         world.internet.tally().queries()
     );
     assert!(other.is_empty(), "wrong: {other:#?}");
-    // One in a thousand is what chance does; a machine so busy that servers seem slow as well costs
-    // some more.
+    // One in a thousand fails by chance; a machine so busy that servers seem slow costs some more.
     assert!(
         failed.len() * 100 <= asked.len(),
         "{} of {} failed: {:#?}",

@@ -1,4 +1,4 @@
-//! What a block looks like, and what it does not touch.
+//! The form of a block, and the queries that it does not affect.
 
 use serde_json::json;
 

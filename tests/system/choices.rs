@@ -1,4 +1,4 @@
-//! The choice that nobody gets around, and the figures that an operator owes for it.
+//! The mandatory choice of a preset, and the figures that an operator must report about it.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 const ACCOUNTS: usize = 10_000;
 const CHOOSE: usize = 6_000;
-/// Those who choose at a time.
+/// Concurrent households.
 const AT_ONCE: usize = 32;
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn of_ten_thousand_accounts_six_thousand_choose_and_the_figures_are_right(
     }
     under_way.join_all().await;
     println!("{CHOOSE} choices took {:?}", began.elapsed());
-    // One of the undecided has a preset of its own.
+    // One of the undecided households has a preset of its own.
     world
         .api
         .household("h9999", json!({ "preset": "strict" }))
@@ -127,7 +127,7 @@ async fn of_ten_thousand_accounts_six_thousand_choose_and_the_figures_are_right(
         2_000
     );
 
-    // The undecided receive what the report says, and an explanation says who decided.
+    // The undecided get the reported default, and an explanation names who decided.
     let undecided = world.line("127.39.14.1");
     let off = world.line("127.0.0.9");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The commands, as an operator types them.
+//! The commands of the program.
 
 use std::process::Output;
 

@@ -1,13 +1,12 @@
-//! The OpenAPI document and the running program, held against each other by schemathesis: whatever
-//! the document allows is answered as it says, whatever it forbids is refused, and nothing ends in
-//! a 5xx.
+//! schemathesis compares the OpenAPI document with the running program: what the document allows is
+//! answered accordingly, what it forbids is refused, and no request ends in a 5xx.
 
 use std::{path::Path, process::Command};
 
 use crate::world::{Switch::*, World, seed};
 use serde_json::json;
 
-/// Requests of each kind for each operation. `CONTRACT_EXAMPLES=100` asks more.
+/// Requests of each kind for each operation; `CONTRACT_EXAMPLES=100` raises the number.
 const EXAMPLES: &str = "6";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +47,7 @@ async fn the_running_program_is_what_its_openapi_document_says() {
             "--header",
             &format!("Authorization: Bearer {}", world.daemon.key()),
         ])
-        // A stream of events has no end to wait for; other tests read it.
+        // An event stream is endless; other tests read it.
         .args(["--exclude-path-regex", "/events$"])
         .args([
             "--checks",

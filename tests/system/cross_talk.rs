@@ -1,6 +1,6 @@
-//! No cross-talk: ten thousand lines with rules of their own ask the same thousand names through
-//! one cache, while households toggle and lists are swapped, and every verdict is the one that a
-//! reference model gives for that line at that moment.
+//! No cross-talk: ten thousand clients with rules of their own query the same thousand names
+//! through one cache, while households toggle and lists are swapped. Every verdict is the one that
+//! a reference model gives for that client at that moment.
 
 use std::{
     fmt::Write as _,
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use policy::rules::household::{Filtering, Household, Set, State, Switch as Stored};
 use policy_store::Store;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::listener::udp::{Batch, Path};
+use resolver::listener::udp::{Batch, UdpPath};
 
 use crate::world::{Feed, Switch, World, eventually, seed};
 
@@ -26,17 +26,17 @@ const SLUGS: [&str; 8] = [
     "gambling", "violence", "social", "games", "adult", "ads", "dating", "vpn",
 ];
 const ZONE: &str = "names.example";
-/// Asked in `make test`; the environment asks for more: the scenario N-6 wants ten million.
+/// The number of queries in `make test`; an environment variable raises it, up to ten million.
 const QUERIES: u64 = 1_000_000;
 const QUERIES_VARIABLE: &str = "WORLD_QUERIES";
 const OUTSTANDING: usize = 64;
-/// Changes of rules under which the verdicts are looked at, at least; and how many times the
-/// queries are asked for that at most.
+/// The least number of changes of rules during the test, and by how much the number of queries may
+/// grow to reach it.
 const TOGGLES_MIN: u64 = 50;
 const MORE_MAX: u64 = 20;
 
-/// What the lists of a version say of a name: a bit for each slug. Every third name is listed
-/// nowhere.
+/// The categories of a name in a version of the lists: a bit for each slug. Every third name is
+/// unlisted.
 fn listed(version: u64, name: u32) -> u8 {
     let bits = (version << 32 | u64::from(name)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     if bits >> 62 == 0 {
@@ -82,8 +82,8 @@ fn household(line: u32, mask: u8) -> Household {
     household
 }
 
-/// A value that changes now and then: what it was, what it becomes, and how many changes began or
-/// ended. Between a change's beginning and its end both are right.
+/// A value that changes now and then: the old value, the new value, and the number of changes begun
+/// or ended. During a change both values are right.
 struct Changing(AtomicU64);
 
 #[derive(Clone, Copy)]
@@ -124,7 +124,7 @@ impl Changing {
     }
 }
 
-/// All that the model knows.
+/// The state of the reference model.
 struct Model {
     masks: Vec<Changing>,
     version: Changing,
@@ -133,7 +133,7 @@ struct Model {
     is_over: AtomicBool,
 }
 
-/// A query on its way: who asked what, and what held when it left.
+/// A query in flight: client, name, and the state when it was sent.
 #[derive(Clone, Copy)]
 struct Asked {
     line: u32,
@@ -143,18 +143,17 @@ struct Asked {
 }
 
 impl Model {
-    /// Whether rules and lists have changed as often as it takes for the queries to mean something.
+    /// Whether rules and lists have changed often enough for the queries to be meaningful.
     fn has_changed_enough(&self) -> bool {
         self.toggles.load(SeqCst) >= TOGGLES_MIN && self.swaps.load(SeqCst) >= 1
     }
 
-    /// Which verdicts are right for a query that is answered now: blocked, allowed; and whether
-    /// only one of them is.
+    /// The verdicts that are right for a query answered now: blocked, allowed; and whether only one
+    /// of them is.
     fn right(&self, asked: Asked) -> (bool, bool) {
         let mask = self.masks[asked.line as usize].moment();
         let version = self.version.moment();
-        // Two whole changes while one query was under way: its rules may have been any of those
-        // between.
+        // Two whole changes during one query: its rules may have been any of those between.
         if mask.steps - asked.mask.steps > 2 || version.steps - asked.version.steps > 2 {
             return (true, true);
         }
@@ -191,9 +190,9 @@ fn packet(id: u16, name: u32) -> Vec<u8> {
     packet
 }
 
-/// Asks until so many are answered, half of them had only one right verdict, and enough has changed
-/// meanwhile: on a busy machine changes take their time. Returns how many were wrong, how many had
-/// only one right verdict, and how many were answered.
+/// Sends queries until this many are answered, half of them had only one right verdict, and enough
+/// has changed meanwhile; changes take long on a busy machine. Returns how many were wrong, how
+/// many had only one right verdict, and how many were answered.
 fn ask(
     model: &Model,
     server: SocketAddr,
@@ -226,7 +225,7 @@ fn ask(
                 version: model.version.moment(),
             });
             let slot = &mut outbox.slots_mut()[count];
-            slot.set_path(Path::new(server, Some(address(line).into())));
+            slot.set_path(UdpPath::new(server, Some(address(line).into())));
             slot.reply = packet(u16::try_from(id).unwrap(), name);
             count += 1;
         }
@@ -352,7 +351,7 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
                 eventually("the new lists are live", Duration::from_secs(60), is_live).await;
             }
             model.version.end();
-            // Most of the time a version must hold still, so that most verdicts have only one right
+            // A version stays for most of the time, so that most verdicts have only one right
             // answer.
             let pause = tokio::time::Instant::now() + Duration::from_secs(2);
             while !is_over() && tokio::time::Instant::now() < pause {

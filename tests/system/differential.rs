@@ -1,5 +1,5 @@
-//! Our recursor beside hickory's, on thousands of names of one simulated Internet. Every difference
-//! must be one that is known.
+//! The recursor compared with hickory's, on thousands of names of one simulated Internet. Every
+//! difference must be a known one.
 
 use hickory_proto::rr::{Name, RecordType};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -8,9 +8,9 @@ use crate::world::{Internet, Oracle, World, seed};
 
 /// Zones, under four top-level domains.
 const ZONES: usize = 250;
-/// Questions at a time.
+/// Concurrent queries.
 const AT_A_TIME: usize = 16;
-/// What is asked in each zone: names relative to it, and types.
+/// The queries in each zone: names relative to it, and types.
 const NAMES: &[&str] = &[
     "@",
     "www",
@@ -38,7 +38,7 @@ const TYPES: [RecordType; 6] = [
     RecordType::NS,
 ];
 
-/// The zone with this number; aliases lead into the one after it.
+/// The zone with this number; its aliases lead into the next one.
 fn zone(number: usize) -> (String, String) {
     let name = |number: usize| format!("z{number}.{}.", ["com", "net", "test", "co"][number % 4]);
     let next = name((number + 1) % ZONES);
@@ -51,9 +51,9 @@ fn zone(number: usize) -> (String, String) {
     (name(number), records)
 }
 
-/// Differences that are right. The authorities here deny `wild`, which only has a wildcard below it
-/// and so exists (RFC 4592 section 2.2.2); hickory's recursor stops at that, ours asks for the
-/// whole name before it believes.
+/// Known differences in which this recursor is right. The servers here deny `wild`, which has only
+/// a wildcard below it and therefore exists (RFC 4592 section 2.2.2). hickory's recursor stops at
+/// that denial; this one queries the whole name first.
 fn is_known(name: &str, ours: &str, theirs: &str) -> bool {
     name.contains(".wild.") && ours == "192.0.2.250" && theirs == "NXDOMAIN"
 }
@@ -64,7 +64,7 @@ async fn thousands_of_names_are_found_as_hickory_finds_them() {
     let parents = zones
         .iter()
         .map(|(apex, records)| (apex.as_str(), records.as_str()));
-    // Every fifth zone has a child of its own behind a cut.
+    // Every fifth zone has a child zone.
     let children: Vec<(String, String)> = zones
         .iter()
         .step_by(5)

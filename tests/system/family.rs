@@ -1,5 +1,5 @@
-//! What parents do: one device, certain hours, a reward. Each is true on the next query, for whom
-//! it is meant, and ends by the clock with nobody acting.
+//! Actions of parents: one device, certain hours, a reward. Each is in effect on the next query,
+//! only for its target, and ends by the clock without further action.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::world::{Api, Line, Switch::*, World, eventually};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
-/// How long a change by the clock is waited for.
+/// The longest wait for a change by the clock.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const ZONES: [&str; 6] = [
@@ -19,8 +19,8 @@ const ZONES: [&str; 6] = [
     "news.example. 60 A 192.0.2.6",
 ];
 
-/// A home with a tablet, a computer and a phone in Europe/London, whose preset blocks nothing of
-/// what is asked here but violence.
+/// A home with a tablet, a computer and a phone in Europe/London, whose preset blocks nothing here
+/// except violence.
 async fn family(clock: &str) -> World {
     let draft = World::with_zone(ZONES[0]);
     let draft = ZONES[1..]
@@ -57,7 +57,7 @@ const TABLET: &str = "127.0.7.10";
 const COMPUTER: &str = "127.0.7.11";
 const NOBODY: &str = "127.0.7.99";
 
-/// What a line gets for each of some names: `+` an answer, `-` a block.
+/// The results of a client for some names: `+` an answer, `-` a block.
 async fn sees(line: &Line, names: &[&str]) -> String {
     let mut seen = String::new();
     for name in names {
@@ -196,8 +196,8 @@ async fn a_persons_rules_hold_below_the_devices_own_and_above_the_households() {
     assert_eq!(sees(&tablet, &names).await, "++-");
 }
 
-/// Looks some minutes before an instant and at it. The clock jumps there from days before, which is
-/// noticed too.
+/// Checks some minutes before an instant and at it. The clock jumps there from days before, which
+/// the daemon detects, too.
 async fn around(
     world: &World,
     line: &Line,
@@ -285,7 +285,7 @@ async fn bedtime_holds_over_midnight_and_when_clocks_change() {
         "++++",
     )
     .await;
-    // Bedtime: everybody, over midnight.
+    // Bedtime: the whole household, over midnight.
     around(
         &world,
         &computer,
@@ -342,7 +342,7 @@ async fn bedtime_holds_over_midnight_and_when_clocks_change() {
         "++++",
     )
     .await;
-    // Clocks go forward on the 29th, back on the 25th of October.
+    // Clocks go forward on 29 March and back on 25 October.
     for (begin, end) in [
         ("2026-03-28T21:30:00Z", "2026-03-29T05:30:00Z"),
         ("2026-10-24T20:30:00Z", "2026-10-25T06:30:00Z"),
@@ -350,7 +350,7 @@ async fn bedtime_holds_over_midnight_and_when_clocks_change() {
         around(&world, &computer, at(begin), &names, "++++", "----").await;
         around(&world, &computer, at(end), &names, "----", "++++").await;
     }
-    // What is set is live whatever the clock was set to meanwhile.
+    // A write is in effect whatever the clock was set to meanwhile.
     world
         .api
         .delete("/v1/households/home/schedules/bedtime")
@@ -417,7 +417,7 @@ async fn a_reward_opens_one_computer_for_its_minutes_is_seen_and_can_be_ended() 
         (&json!("grant"), &grant.json["until"]),
         "{explained}"
     );
-    // It closes by itself.
+    // The grant ends by itself.
     world.clock().advance(Duration::from_secs(40 * 60));
     assert_eq!(sees(&computer, &names).await, "+--");
     world.clock().advance(Duration::from_secs(6 * 60));

@@ -1,5 +1,4 @@
-//! The way back: what was live once is live again at once, and stays so until somebody says
-//! otherwise.
+//! Rollback: an earlier content is live again at once, and stays live until it is released.
 
 use std::{
     net::Ipv4Addr,
@@ -17,7 +16,7 @@ fn everywhere() -> crate::world::Draft {
     World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77))
 }
 
-/// The whole artefacts in the folder: each is what a build or a fold wrote.
+/// The full artefacts in the folder: each was written by a build or a fold.
 fn compiled(world: &World) -> Vec<String> {
     let names = std::fs::read_dir(world.folder().join("lists"))
         .unwrap()
@@ -54,7 +53,7 @@ async fn lists(world: &World) -> Value {
     world.api.get("/v1/lists").await.ok().json
 }
 
-/// Waits until the daemon has asked a feed, and dealt with what it got, after now.
+/// Waits until the daemon has polled a feed from now on and has processed the result.
 async fn is_asked_again(world: &World, name: &str) {
     for _ in 0..2 {
         let before = feed(world, name).await["fetched_at"].clone();
@@ -191,7 +190,7 @@ async fn a_generation_and_a_feed_go_back_without_compiling_and_stay_there() {
         "{row:#}"
     );
 
-    // What the provider publishes next is not for a feed that is held, and others are not held up.
+    // A held feed does not take the provider's next version, and other feeds are not held.
     provider.publish("/bets.txt", THREE);
     provider.publish("/adult.txt", "one.adult.example\ntwo.adult.example\n");
     eventually("the other feed goes on", LIVE_WITHIN, async || {
@@ -212,7 +211,7 @@ async fn a_generation_and_a_feed_go_back_without_compiling_and_stay_there() {
         (&json!("held"), &bets["version"])
     );
 
-    // After a power cut, what was gone back to is what is live.
+    // After a crash, the rolled-back content is live.
     world.daemon.restart().await;
     let names = [&BETS[..], &["one.adult.example", "two.adult.example"]].concat();
     let now = "kept.bets.example withdrawn.bets.example one.adult.example two.adult.example";
@@ -267,7 +266,7 @@ async fn a_generation_and_a_feed_go_back_without_compiling_and_stay_there() {
         listed("mistaken.bets.example"),
         "{row:#}"
     );
-    // Once more leads on into the past, not to what was just taken back.
+    // A second rollback goes further back, not to the content that was just rolled back.
     world
         .api
         .post("/v1/feeds/bets/rollback", json!({}))

@@ -1,5 +1,5 @@
-//! What a feed that is defined over the API may reach: no file, secret or network of the machine,
-//! unless the configuration says so.
+//! Limits of feeds defined over the API: no file, secret or network of the machine, unless the
+//! configuration permits it.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -121,7 +121,7 @@ async fn the_api_defines_no_feed_that_reaches_into_the_machine() {
         }
     }
     assert_eq!(world.api.get("/v1/feeds/own").await.status, 404);
-    // What is well defined is not led astray by a later change either.
+    // A later change of an accepted definition is checked, too.
     world.api.post("/v1/feeds", definition(remote)).await.ok();
     assert_eq!(
         world
@@ -200,7 +200,7 @@ async fn local_feeds_of_the_api_live_in_their_folder_and_links_lead_nowhere() {
         );
     }
 
-    // A configuration that no longer allows it leaves what it had, and says so.
+    // If the configuration no longer permits it, the feed keeps its entries and raises an alarm.
     std::fs::remove_file(path("list.txt")).unwrap();
     std::fs::write(path("list.txt"), "two.bets.example\n").unwrap();
     eventually("it goes on", LIVE_WITHIN, async || {

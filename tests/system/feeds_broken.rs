@@ -1,5 +1,5 @@
-//! Provider feeds that break in every way we know of, under load: nothing of them is live, nothing
-//! that was live is lost, and who is responsible is told which gate stopped what.
+//! Provider feeds that are broken in every known way, under load: nothing of them becomes live,
+//! nothing live is lost, and the operator is told which gate refused what.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -10,22 +10,22 @@ use crate::world::{
     gzip, sha256,
 };
 
-/// How long a version may take from its publication to a verdict of the gates: a poll, a build and
-/// a swap, on a busy machine.
+/// The longest time from publication to the result of the gates: a poll, a build and a swap, on a
+/// busy machine.
 const DEALT_WITH_WITHIN: Duration = Duration::from_secs(60);
-/// Names that a good version lists.
+/// Names in a good version.
 const NAMES: u32 = 40;
-/// Where every name is that nobody lists.
+/// The address of every name that is not listed.
 const FREE: &str = "192.0.2.77";
 
-/// One feed, the way in which it breaks, and what must come of it.
+/// One feed, its fault, and the expected result.
 struct Case {
     name: &'static str,
     gate: &'static str,
     /// Further keys of its definition.
     keys: String,
     file: String,
-    /// Its file, when all is well, and when it is broken.
+    /// Its file in a good and in a broken version.
     good: fn(&str) -> Page,
     broken: fn(&str) -> Page,
     /// A name that only the broken version lists, or that must never be blocked.
@@ -76,7 +76,7 @@ fn listed(feed: &str, count: u32) -> String {
         .collect()
 }
 
-/// The good list and one name more.
+/// The good list and one more name.
 fn and(feed: &str, name: &str) -> Page {
     Page::of(format!("{}{name}\n", listed(feed, NAMES)))
 }
@@ -85,7 +85,7 @@ fn broken(feed: &str) -> Page {
     and(feed, &format!("broken.{feed}.example"))
 }
 
-/// All of them; those of category feeds are beside it.
+/// All cases except those of category feeds.
 fn cases(provider: &Provider, signer: &Signer) -> Vec<Case> {
     vec![
         Case::new("empty", "empty", |_| Page::of("")),
@@ -148,7 +148,7 @@ fn cases(provider: &Provider, signer: &Signer) -> Vec<Case> {
     ]
 }
 
-/// The page of a list, with its checksum and its signature where somebody asks for them.
+/// Publishes the page of a list, with its checksum and its signature where the case needs them.
 fn publish(provider: &Provider, signer: &Signer, case: &Case, page: Page) {
     match case.name {
         "checksum" => provider.publish("/checksum.txt.sha256", sha256(&page.body)),
@@ -175,8 +175,8 @@ async fn state(world: &World, feed: &str) -> Value {
     world.api.get(&format!("/v1/feeds/{feed}")).await.ok().json
 }
 
-/// Waits until a feed's alarm names a gate, which must be told everywhere else too; what is live
-/// must be what it was.
+/// Waits until a feed's alarm names a gate, which must appear in all other places too; the live
+/// content must be unchanged.
 async fn is_stopped_and_told(
     world: &World,
     events: &Events,
@@ -303,8 +303,8 @@ async fn no_broken_version_is_ever_live_and_every_gate_is_told() {
 
     for case in &cases {
         match case.name {
-            // What was published beside the list stays, as it does where somebody else puts another
-            // list there.
+            // The published checksum or signature stays, as when an attacker replaces only the
+            // list.
             "checksum" | "signature" => provider.answer(&case.file, (case.broken)(case.name)),
             _ => publish(&provider, &signer, case, (case.broken)(case.name)),
         }
@@ -376,8 +376,8 @@ fn mended(case: &Case) -> String {
     listed(case.name, count) + &format!("mended.{}.example\n", case.name)
 }
 
-/// The way round the gates, for who has looked: what would change, the right version, and never
-/// what came damaged.
+/// Approval by an operator: the changes are shown, only the right version can be approved, and
+/// never damaged content.
 async fn the_shrunk_ones_go_live_when_an_operator_says_so(world: &World, events: &Events) {
     let home = world.line("127.0.7.9");
     let api = &world.api;

@@ -1,5 +1,5 @@
-//! Changes as a provider publishes them by the second: rows, not lists; live at once, without a
-//! build; folded when nobody waits.
+//! Changes that a provider publishes every second: rows, not lists. They are live at once, without
+//! a build, and folded in the background.
 
 use std::{fmt::Write, net::Ipv4Addr, time::Duration};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::world::{CategoryFeed, Feed, Line, Load, Provider, Switch::*, World, eventually};
 
 const NAMES: usize = 100_000;
-/// Rows of one delta: half of them come, half go.
+/// Rows of one delta: half of them are added, half removed.
 const ROWS: usize = 10_000;
 /// Deltas until the overlay must have been folded at least once.
 const DELTAS: usize = 8;
@@ -19,12 +19,12 @@ fn kept(number: usize) -> String {
     format!("kept{number}.list.example")
 }
 
-/// A name that the delta of this number takes away.
+/// A name that the delta with this number removes.
 fn gone(delta: usize, number: usize) -> String {
     format!("gone{delta}-{number}.list.example")
 }
 
-/// A name that it brings.
+/// A name that it adds.
 fn come(delta: usize, number: usize) -> String {
     format!("come{delta}-{number}.list.example")
 }
@@ -47,7 +47,7 @@ async fn ask(line: &Line, name: &str) -> String {
     line.ask(&format!("{name}. A")).await
 }
 
-/// Each side of a delta, before it or after it: two names that came, two that went.
+/// The state before or after a delta: two names that it added, two that it removed.
 async fn has_delta(line: &Line, delta: usize, is_there: bool) {
     let (came, went) = if is_there {
         ("blocked: gambling", FREE)
@@ -151,7 +151,7 @@ async fn ten_thousand_changed_rows_become_live_and_no_list_is_built() {
             after["last_swap_ms"], after["overlay_entries"]
         );
         if delta == DELTAS / 2 {
-            // A power cut in the middle of it all, with the overlay as it is.
+            // A crash in between, with the current overlay.
             asked += load.end().await;
             let generation = lists(&world).await["generation"].clone();
             world.daemon.restart().await;

@@ -1,5 +1,4 @@
-//! Feeds that are defined over the API: fetched, live, changed, gone; and still there after a
-//! restart.
+//! Feeds defined over the API: fetched, live, changed, deleted; and still there after a restart.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -9,7 +8,7 @@ use crate::world::{Events, Provider, Switch::*, World, eventually};
 
 const LIVE_WITHIN: Duration = Duration::from_secs(60);
 const FREE: &str = "192.0.2.77";
-/// The providers of a closed world are at loopback addresses.
+/// The providers of the tests have loopback addresses.
 const PRIVATE: &str = "[lists]\napi_allow_private = true\n";
 
 fn definition(provider: &Provider, path: &str) -> Value {
@@ -82,7 +81,7 @@ async fn a_feed_made_by_the_api_is_fetched_and_outlives_a_restart() {
         "a feed that waits for its first fetch is no reason for an alarm: {stopped:?}"
     );
 
-    // Another category, and the secret as it is shown.
+    // Another category, and the secret as the API shows it.
     let changed = Value::Object(
         [
             ("category", json!("adult")),
@@ -105,7 +104,7 @@ async fn a_feed_made_by_the_api_is_fetched_and_outlives_a_restart() {
         200
     );
     becomes("one.bets.example", "blocked: adult").await;
-    // Another source: what the old one listed is free.
+    // Another source: the names of the old one are unblocked.
     assert_eq!(
         api.put("/v1/feeds/provider", definition(&provider, "/two.txt"))
             .await

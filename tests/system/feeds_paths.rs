@@ -1,5 +1,5 @@
-//! Orders about single pages (I-4): a page is not its host, so the host goes to whoever can tell
-//! pages apart, or passes.
+//! Mandates about single pages: a page is not its host, so the host goes to a proxy that can
+//! distinguish pages, or is not blocked.
 
 use std::{collections::BTreeMap, fmt::Write, net::Ipv4Addr};
 
@@ -22,7 +22,7 @@ fn pages() -> impl Iterator<Item = (String, String)> {
 }
 
 fn shared(number: usize) -> String {
-    // Some are below others, as hosts of one hoster are.
+    // Some are below others, like hosts of one hosting provider.
     if number.is_multiple_of(7) {
         format!("www.host{}.shared.example", number + 1)
     } else {
@@ -56,7 +56,7 @@ async fn verdicts(world: &World) -> BTreeMap<&'static str, usize> {
     verdicts
 }
 
-/// With a proxy all shared hosts go there; without one they pass. Nothing else differs.
+/// With a proxy all shared hosts go there; without one they are not blocked. Nothing else differs.
 async fn is_judged_page_by_page(feed: impl Fn() -> Feed) {
     for (config, there) in [
         (format!("[dns]\nurl_proxy = [\"{PROXY}\"]\n"), "proxy"),

@@ -1,5 +1,5 @@
-//! A version that is refused changes nothing: no generation, nothing that is kept, nothing of the
-//! past.
+//! A refused version changes nothing: no new generation, no change of the kept generations and of
+//! the history.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -14,7 +14,7 @@ fn everywhere() -> crate::world::Draft {
     World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77)).config("[lists]\nkeep = 3\n")
 }
 
-/// The generations that are kept, newest first.
+/// The kept generations, newest first.
 async fn kept(world: &World) -> Vec<u64> {
     let kept = world.api.get("/v1/lists/generations").await.ok().json;
     kept["generations"]
@@ -115,7 +115,7 @@ async fn twelve_broken_pages_make_no_generation_and_cost_no_past() {
         1.0
     );
 
-    // The same page again costs no build, and a restart knows of it without one.
+    // The same page again causes no build, and a restart knows of it without one.
     let builds = || {
         world
             .daemon
@@ -136,7 +136,7 @@ async fn twelve_broken_pages_make_no_generation_and_cost_no_past() {
         (live.clone(), before.clone())
     );
 
-    // The good one comes back: it is live as it was, and nothing is refused.
+    // The good version is back: it is live as before, and nothing is refused.
     provider.publish("/bets.txt", "two.bets.example\n");
     world
         .api
@@ -184,7 +184,7 @@ async fn broken_and_touched_files_make_no_generation_either() {
         feed(&world).await["state"] == "live"
     })
     .await;
-    // Touched, and then changed: what comes after shows that what came before was dealt with.
+    // Touched, and then changed: when the later change is live, the earlier one has been processed.
     world.relist("gambling", "one.bets.example");
     world
         .api
@@ -289,7 +289,7 @@ async fn a_deleted_feed_stays_deleted_whatever_is_rolled_back() {
     )
     .await;
     is_gone("rolled back by the command line").await;
-    // And the name is free for another feed.
+    // The name is free for another feed.
     api.post("/v1/feeds", definition).await.ok();
     becomes("blocked: gambling").await;
     assert_eq!(api.get("/v1/feeds/own").await.ok().json["origin"], "api");

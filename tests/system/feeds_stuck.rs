@@ -1,5 +1,5 @@
-//! What stands in the way on our own side: a disk that refuses, a program that was replaced, a
-//! provider that is silent when the node starts.
+//! Local faults: a failing disk, a replaced program, a provider that is silent when the node
+//! starts.
 
 use std::{
     fs::Permissions,
@@ -25,7 +25,7 @@ async fn feed(world: &World, name: &str) -> Value {
     world.api.get(&format!("/v1/feeds/{name}")).await.ok().json
 }
 
-/// Waits until the feed has this alarm, which stands everywhere else too.
+/// Waits until the feed has this alarm, in all other places too.
 async fn has_alarm(world: &World, name: &str, gate: &str) {
     eventually(&format!("{name}: {gate}"), PATIENCE, async || {
         feed(world, name).await["alarm"]["gate"] == gate
@@ -57,7 +57,7 @@ async fn has_alarm(world: &World, name: &str, gate: &str) {
     );
 }
 
-/// Waits until a name is blocked without anybody's doing, and the alarm is over.
+/// Waits until a name is blocked without intervention and the alarm has ended.
 async fn is_live(world: &World, name: &str, listed: &str) {
     let home = world.line("127.0.7.9");
     eventually("it is live by itself", PATIENCE, async || {
@@ -79,8 +79,8 @@ async fn is_live(world: &World, name: &str, listed: &str) {
     );
 }
 
-/// Puts a folder where the daemon must write a file: what a disk does that refuses, to a tester who
-/// may do everything.
+/// Puts a folder in place of a file that the daemon must write. This simulates a failing disk even
+/// for root.
 fn block(path: &Path) {
     let _it_may_not_be_there = std::fs::remove_file(path);
     std::fs::create_dir(path).unwrap();
@@ -114,7 +114,7 @@ async fn a_full_disk_under_a_build_is_an_alarm_until_the_list_is_live() {
         feed(&world, "gambling").await["failures"]["disk"].as_u64() > failed
     })
     .await;
-    // A restart in the middle of it forgets nothing.
+    // A restart in between keeps the alarm.
     world.daemon.restart().await;
     has_alarm(&world, "gambling", "disk").await;
     std::fs::remove_dir(&lock).unwrap();
@@ -134,7 +134,7 @@ async fn a_full_disk_under_a_fetch_is_an_alarm_and_no_provider_is_asked_in_vain(
     for slug in ["gambling", "violence"] {
         world.toggle("home", slug, Block).await;
     }
-    // What is written there does not fit, as on a disk without room.
+    // The content does not fit, as on a full disk.
     let aside = world
         .folder()
         .join("lists/feeds/gambling/state.json.writing");
@@ -173,7 +173,7 @@ async fn what_was_fetched_before_a_kill_is_built_after_it() {
     has_alarm(&world, "gambling", "disk").await;
     world.daemon.kill();
     std::fs::remove_dir(&lock).unwrap();
-    // The provider says the same as before: what is new lies in the spool alone.
+    // The provider's version is unchanged: only the spool has the new content.
     world.daemon.restart().await;
     is_live(&world, "gambling", "two.bets.example").await;
 }
@@ -204,7 +204,7 @@ async fn a_build_that_cannot_start_is_an_alarm_and_is_tried_again() {
         .start()
         .await;
     world.toggle("home", "gambling", Block).await;
-    // A program that none may run, the tester included.
+    // A program that no user may execute, not even the tester.
     let may_run = |mode: u32| {
         std::fs::set_permissions(
             world.folder().join("ox-protect"),

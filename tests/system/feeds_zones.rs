@@ -1,5 +1,5 @@
-//! Response policy zones from real primaries, in the running daemon: told by NOTIFY, live at once,
-//! every action on the wire.
+//! Response policy zones from real primaries in the running daemon: announced by NOTIFY, live at
+//! once, with every action visible on the wire.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -7,10 +7,9 @@ use serde_json::json;
 
 use crate::world::{KEY, Kind, Line, Primary, SECRET, World, ZONE, Zone, eventually, row};
 
-/// Long for what a NOTIFY tells at once, short beside the hour after which the primary is asked
-/// without one.
+/// Long for a change announced by NOTIFY, short beside the hour between polls without one.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long somebody waits whose query is dropped.
+/// The longest wait of a client whose query is dropped.
 const SILENCE: Duration = Duration::from_millis(400);
 
 fn rules() -> BTreeSet<String> {
@@ -40,7 +39,7 @@ const SITE: &str = "site.example. 60 A 192.0.2.7
     evil     60 A 192.0.2.66
     moved    60 A 192.0.2.67";
 
-/// The answers of a home, and what only a look at the packets tells apart.
+/// The answers of a home, and the differences that only the packets show.
 async fn every_action_is_on_the_wire(home: &Line) {
     let code = async |question: &str| home.reply(question).await.unwrap().code().to_string();
     let blocked = async |question: &str| {

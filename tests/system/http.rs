@@ -1,4 +1,5 @@
-//! The API's listener, spoken to octet by octet: what HTTP/1.1 must refuse is refused with a code.
+//! The API's listener at the level of octets: what HTTP/1.1 requires to be refused is refused with
+//! a code.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,7 +14,7 @@ use crate::{
     world::{Events, Internet, Page, Provider, Switch, World, eventually, ox_protect},
 };
 
-/// A connection that says nothing for so long is one that will say nothing.
+/// A connection that is silent for this long stays silent.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Sends octets and reads until the listener closes.
@@ -28,7 +29,7 @@ async fn say(address: SocketAddr, octets: &[u8]) -> String {
     String::from_utf8_lossy(&heard).into_owned()
 }
 
-/// The status and the code of the last answer in what was heard.
+/// The status and the code of the last response in the received text.
 fn refusal(heard: &str) -> (u16, String) {
     let begin = ["HTTP/1.1 4", "HTTP/1.1 5"]
         .iter()
@@ -128,7 +129,7 @@ async fn what_http_must_refuse_is_refused_with_a_code() {
             octets.chars().take(80).collect::<String>()
         );
     }
-    // What came before on the same connection was answered.
+    // The earlier request on the same connection was answered.
     let heard = say(
         api,
         b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n",
@@ -312,7 +313,7 @@ async fn names_of_the_internet_lead_into_no_home_and_the_homes_own_do() {
         .parse::<toml::Table>()
         .unwrap();
     let of_home = config["recursion"]["private_addresses"].as_array().unwrap();
-    // The simulated Internet lives on loopback, and so it must be the Internet here.
+    // The simulated Internet uses loopback, which must count as the Internet here.
     let private: Vec<_> = of_home
         .iter()
         .filter(|network| !network.as_str().unwrap().starts_with("127."))

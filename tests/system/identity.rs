@@ -1,5 +1,5 @@
-//! Who is asking: households by network, devices by address or by the MAC address their router
-//! adds.
+//! Identification of clients: households by network, devices by address or by the MAC that their
+//! router adds.
 
 use crate::world::{Switch::*, World};
 
@@ -64,7 +64,7 @@ async fn inside_a_household_a_mac_address_in_octets_or_text_picks_the_device() {
             .ask("bets.example. A")
             .await,
         "192.0.2.7",
-        "a device nobody named is its household's"
+        "an undefined device has its household's rules"
     );
     assert_eq!(
         world
@@ -73,7 +73,7 @@ async fn inside_a_household_a_mac_address_in_octets_or_text_picks_the_device() {
             .ask("bets.example. A")
             .await,
         "192.0.2.7",
-        "another household's device is nobody here"
+        "another household's device is unknown here"
     );
 }
 
@@ -98,7 +98,7 @@ async fn outside_of_every_household_only_a_trusted_peer_may_say_who_asks() {
         "192.0.2.7"
     );
     assert!(dropped().await > before, "what is dropped is counted");
-    // A second household claims the same address: now it names nobody.
+    // A second household has the same MAC: now it identifies no device.
     world.device("flat", "clone", ("mac", PHONE)).await;
     assert_eq!(
         proxy.with_mac(PHONE).ask("bets.example. A").await,

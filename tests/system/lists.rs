@@ -1,4 +1,4 @@
-//! Lists on real data and under change: exactly what they say, at once, and never half.
+//! Lists with real data and under change: exact, immediate, and never partial.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,11 +10,11 @@ use std::{
 
 use crate::world::{Behaviour, Feed, Internet, Line, Switch::*, World, eventually};
 
-/// How long a change on disk may take to be live: a second of quiet, a build and a swap, on a busy
-/// machine.
+/// The longest time until a change on disk is live: a second of quiet, a build and a swap, on a
+/// busy machine.
 const LIVE_WITHIN: Duration = Duration::from_secs(60);
 
-/// The folder of real lists; absent on machines that have none.
+/// The folder of real lists; absent on machines without them.
 fn data() -> Option<PathBuf> {
     let path = std::env::var_os("OX_PROTECT_DATA")
         .map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
@@ -25,8 +25,8 @@ fn data() -> Option<PathBuf> {
     path
 }
 
-/// An Internet in which every name has this address, by forwarding: tens of thousands of names need
-/// no walk from the root.
+/// An Internet in which every name has this address, reached by forwarding, so that tens of
+/// thousands of names need no iteration from the root.
 async fn everything_exists(feeds: Vec<Feed>) -> (World, Internet) {
     let elsewhere = Internet::new();
     elsewhere
@@ -43,7 +43,7 @@ async fn everything_exists(feeds: Vec<Feed>) -> (World, Internet) {
     (draft.start().await, elsewhere)
 }
 
-/// Asks many names, 64 at a time, and hands each answer over.
+/// Queries many names, 64 concurrently, and passes each answer on.
 async fn ask_all(line: &Line, names: &[String], mut check: impl FnMut(&str, &str)) {
     for names in names.chunks(64) {
         let asked: Vec<_> = names
@@ -247,7 +247,7 @@ async fn a_changed_list_goes_live_and_a_broken_one_leaves_the_old_in_use() {
             "blocked: gambling",
             "{what}: the last good entries stay"
         );
-        // Another feed is not held up by the broken one.
+        // The broken feed does not delay another one.
         let before = generation().await;
         world.relist("violence", &format!("fight.example {what}.example"));
         eventually("the other feed is live", LIVE_WITHIN, async || {
@@ -325,7 +325,7 @@ async fn a_damaged_artefact_is_passed_over_at_the_start() {
     );
 }
 
-/// A million names that share little, so that the artefact is as large as a provider's; each
+/// A million names with little in common, so that the artefact is as large as a provider's; each
 /// generation has its own.
 fn million(generation: u64) -> String {
     (0..1_000_000)
@@ -397,7 +397,7 @@ async fn no_query_is_lost_while_a_million_names_change_again_and_again() {
         );
         println!("generation {generation}: live {took:?} after the change");
     }
-    // All changes happened under load: it ends when it is told to, and then counts.
+    // All changes happened under load: the load ends on request and then reports its counts.
     let told = Command::new("sh")
         .args(["-c", "kill -s INT \"$0\"", &load.id().to_string()])
         .status();

@@ -1,7 +1,7 @@
-//! Promises of the whole, kept by the real program in a simulated Internet. One file a theme, one
-//! test a promise.
+//! Tests of the real program in a simulated Internet. One file for each theme, one promise for each
+//! test.
 
-// A test that cannot go on says so by failing.
+// A helper that cannot continue fails the test.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../world/mod.rs"]

@@ -1,4 +1,4 @@
-//! What is ordered, by whom it is not lifted, and that it begins and ends by the clock.
+//! Mandates: no subscriber can lift them, and they begin and end by the clock.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::world::{Feed, Line, Reply, Switch::*, World, eventually, ox_protect};
 
-/// An order begins and ends within this time.
+/// The longest delay of a mandate's beginning and end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `16 192.0.2.80 court-order`: code and text of the reason, with what is answered between them.
+/// `16 192.0.2.80 court-order`: code and text of the reason, with the answer between them.
 fn in_words(reply: &Reply) -> String {
     let errors = reply.extended_errors();
     let asked = reply.message.queries[0].query_type;
@@ -149,7 +149,7 @@ async fn what_a_court_orders_stays_whatever_a_household_chooses() {
     world.own_name("home", "ordered.example", Allow).await;
 }
 
-/// Asks until the answer is another one, and says what the daemon's clock showed then.
+/// Queries until the answer changes; returns the daemon's time at that moment.
 async fn change_of(world: &World, question: &str, from: &str) -> Timestamp {
     let home = world.line("127.0.7.9");
     eventually(question, PATIENCE, async || {
@@ -159,7 +159,8 @@ async fn change_of(world: &World, question: &str, from: &str) -> Timestamp {
     world.clock().now()
 }
 
-/// Never before its time; how long after it is shown and not judged, for the machine may be busy.
+/// Never before its time. The delay after it is printed and not judged, because the machine may be
+/// busy.
 fn is_not_before(moment: Timestamp, time: &str) -> bool {
     let late = moment.duration_since(time.parse().unwrap());
     println!("{late:?} late");
@@ -190,7 +191,7 @@ async fn an_order_begins_and_ends_by_the_clock_also_across_a_restart() {
         world.api.get("/v1/mandates/match-day").await.ok().json["state"],
         "active"
     );
-    // Power fails inside the window: the first answer afterwards is under the order.
+    // A crash inside the window: the first answer afterwards obeys the mandate.
     world.daemon.restart().await;
     assert_eq!(
         ask(&home, "match.example. A").await,
@@ -208,8 +209,8 @@ async fn an_order_begins_and_ends_by_the_clock_also_across_a_restart() {
         world.api.get("/v1/mandates/match-day").await.ok().json["state"],
         "expired"
     );
-    // A clock that is put right, either way, is noticed; so is what it passed while nobody was
-    // there.
+    // The daemon detects a clock that is corrected in either direction, and mandates whose time
+    // passed while it was down.
     for (time, answer) in [
         ("2030-06-01 16:00:00", "16 NXDomain court-order"),
         ("2030-06-01 11:00:00", "192.0.2.7"),
@@ -417,7 +418,7 @@ async fn nobody_but_the_operator_can_tell_a_confidential_order_from_another() {
             parent.text
         );
     }
-    // Both are counted as what they rest on, and as nothing else.
+    // Both are counted under what they are based on, and under nothing else.
     let page = async || world.api.get("/metrics").await.ok().text;
     let is_of_verdicts = |line: &&str| {
         line.starts_with("ox_protect_mandate") || line.starts_with("ox_protect_verdicts")
@@ -428,8 +429,8 @@ async fn nobody_but_the_operator_can_tell_a_confidential_order_from_another() {
             .map(str::to_owned)
             .collect::<BTreeSet<_>>()
     };
-    // What workers count is published a moment later, on a busy machine several: before and after,
-    // it is waited for until nothing moves.
+    // Counters of workers are published a moment later, on a busy machine several: the test waits
+    // until they stop changing.
     let settled = async || {
         let mut last = BTreeSet::new();
         let is_still = async || {

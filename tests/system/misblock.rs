@@ -1,5 +1,5 @@
-//! What is blocked by mistake: anybody may say so, somebody answers by the clock, and what is
-//! lifted stays lifted as long as was said.
+//! Reports of wrongly blocked names: anyone can report one, the operator answers by the clock, and
+//! what is unblocked stays so for the stated time.
 
 use std::time::Duration;
 
@@ -213,7 +213,7 @@ async fn the_public_check_tells_of_an_order_no_more_than_its_basis() {
             .contains(&json!("strict")),
         "{bets}"
     );
-    // Word for word the same, so that nobody learns which order is confidential.
+    // Literally equal, so that no caller can find out which mandate is confidential.
     let open = check("open.example").await;
     let secret = check("secret.example").await;
     assert_eq!(
@@ -237,7 +237,7 @@ async fn the_public_check_tells_of_an_order_no_more_than_its_basis() {
         .await;
     assert_eq!((refused.status, refused.problem()), (409, "mandatory"));
     check("bets.example").await;
-    // One more each minute is let through, should all this take so long.
+    // One more request a minute is permitted, in case this takes so long.
     let mut often = public.get("/v1/check?name=bets.example").await;
     for _ in 0..20 {
         if often.status == 200 {

@@ -1,5 +1,5 @@
-//! Whoever loosens the filter, the holder of the account learns of it: signed, in plain words, and
-//! also when everything fails at first.
+//! Notifications: the account holder learns of every change that weakens the filter, signed, in
+//! plain words, and also when delivery fails at first.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn world(hook: &Hook, mailbox: Option<&Mailbox>) -> World {
     world
 }
 
-/// Somebody with a key, of which the holder was told.
+/// A new key, of which the holder was notified.
 async fn parent(world: &World, hook: &Hook, role: &str) -> Api {
     let told = hook.notices().len();
     let made = world
@@ -53,7 +53,7 @@ async fn parent(world: &World, hook: &Hook, role: &str) -> Api {
     world.api.with_key(made.json["secret"].as_str().unwrap())
 }
 
-/// Checks a signature as its receiver does.
+/// Verifies a signature as its receiver does.
 fn is_signed(signature: &str, body: &str) -> bool {
     let (time, hex) = signature
         .strip_prefix("t=")
@@ -160,7 +160,7 @@ async fn each_way_to_loosen_is_told_and_no_way_to_tighten() {
     let delete = |path: &str| (path.to_owned(), None);
     let block = || json!({ "state": "block" });
     let allow = || json!({ "state": "allow" });
-    // What is done, and what is told of it; nothing for what tightens.
+    // The actions and their notifications; none for stricter rules.
     let steps = [
         (put("", json!({ "preset": "strict" })), None),
         (put("", json!({ "preset": "moderate" })), Some("category")),
@@ -331,7 +331,7 @@ async fn the_holder_is_told_when_more_of_a_family_is_kept() {
         ),
         (&json!("history"), &json!(7))
     );
-    // Less, or the same: nothing to tell.
+    // Less or the same: no notification.
     keep(json!({ "days": 3 })).await;
     world
         .api
@@ -358,7 +358,8 @@ async fn the_holder_is_told_when_more_of_a_family_is_kept() {
         (5, &json!("history")),
         "a device that was left alone is counted"
     );
-    // Of nothing kept there is nothing to tell, and the next notice is about what opens.
+    // Without a history there is nothing to report; the next notification is about the weakened
+    // filter.
     world
         .api
         .put("/v1/households/home/history", json!({ "days": 0 }))
@@ -418,7 +419,7 @@ async fn who_is_let_in_and_what_is_taken_away_is_told_by_mail_in_lines_of_ours()
             .map(|notice| notice["kind"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
-    // One that could not be delivered at once comes after the next.
+    // A notification that failed at first may arrive after the next one.
     let kinds: std::collections::BTreeSet<_> = kinds(&hook.wait_for(3).await).into_iter().collect();
     assert_eq!(
         kinds,
@@ -445,7 +446,7 @@ async fn who_is_let_in_and_what_is_taken_away_is_told_by_mail_in_lines_of_ours()
             .iter()
             .find(is_it)
             .unwrap_or_else(|| panic!("{subject} is not in {mails:?}"));
-        // Lines of a mail may be folded where they are long.
+        // Long lines of a mail may be folded.
         assert!(mail.replace("=\r\n", "").contains(words), "{mail}");
     }
 }

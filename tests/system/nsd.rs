@@ -1,5 +1,5 @@
-//! The tour of the README against NSD, a real authority server: root, top-level domain and zones on
-//! one loopback address.
+//! The tour of the README with NSD, a real authoritative server: root, top-level domain and zones
+//! on one loopback address.
 
 use std::{
     net::{TcpListener, UdpSocket},
@@ -10,9 +10,9 @@ use std::{
 
 use crate::world::{Internet, Switch::*, World, eventually, line};
 
-/// Debian puts it where an ordinary user's PATH does not look.
+/// Debian's path, which is not in an ordinary user's PATH.
 const NSD: &str = "/usr/sbin/nsd";
-/// An address of its own, apart from those that the simulated Internet takes.
+/// An address outside the ranges of the simulated Internet.
 const ADDRESS: &str = "127.60.0.53";
 
 struct Nsd(Child);

@@ -1,5 +1,5 @@
-//! Authorities that understand less than they should or need seconds, and what an operator sets for
-//! the answers of all: seen by a client.
+//! Servers that lack features or need seconds, and the operator's settings for all answers, as a
+//! client sees them.
 
 use std::time::Duration;
 

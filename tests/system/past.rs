@@ -1,12 +1,12 @@
-//! A complaint about yesterday: an explanation by the rules, lists and orders of that time equals
-//! what was explained then.
+//! Explanations of the past: an explanation by the rules, lists and mandates of a past time equals
+//! the explanation at that time.
 
 use std::time::Duration;
 
 use crate::world::{Switch::*, World, eventually, ox_protect};
 use serde_json::{Value, json};
 
-/// What an explanation says, but for the setter's and the answer's details that are of the moment.
+/// An explanation without the details that depend on the current moment.
 fn essence(explained: &Value) -> Value {
     let of = |key: &str| explained[key].clone();
     json!([
@@ -103,7 +103,7 @@ async fn an_explanation_of_a_past_time_equals_the_one_given_then() {
         })
         .collect();
     println!("{verdicts:#?}");
-    // The next day, the clock long past all of it; also after a restart.
+    // The next day, with the clock past all of it; also after a restart.
     world.clock().advance(Duration::from_secs(86_400));
     world.daemon.restart().await;
     for (at, expected) in &told {

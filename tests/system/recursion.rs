@@ -84,7 +84,8 @@ async fn a_herd_with_one_question_asks_the_authority_once() {
     for asker in herd {
         assert_eq!(asker.await.unwrap(), "192.0.2.1");
     }
-    // A machine so busy that the authority seems silent has it asked again, but by one of the herd.
+    // On a very busy machine the server seems silent and gets a retry, but only from one of the
+    // clients.
     let queries = world.internet.asked("www.a.example.", RecordType::A);
     assert!(
         (1..=5).contains(&queries),
@@ -272,7 +273,7 @@ async fn a_stub_zone_is_asked_where_it_says_and_special_names_nowhere() {
     assert_eq!(
         world.internet.tally().queries(),
         0,
-        "nobody else heard of it"
+        "no other server was queried"
     );
 }
 
@@ -337,8 +338,8 @@ async fn a_client_waits_for_so_many_questions_and_others_for_theirs() {
     for one in asked {
         assert_eq!(one.await.unwrap(), "SERVFAIL");
     }
-    // A place may be free again before the last of the hundred comes, where the machine is so busy
-    // that this takes seconds.
+    // A slot may be free again before the last of the hundred arrives, on a machine so busy that
+    // this takes seconds.
     let refused = world.api.metric("ox_protect_clients_limited_total").await;
     assert!(
         (41.0..=80.0).contains(&refused),

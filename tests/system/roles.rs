@@ -1,5 +1,5 @@
-//! Who may do what, with the real program: keys from the command line and from parents, tokens of a
-//! provider, a crash in between.
+//! Permissions in the real program: keys from the command line and from parents, tokens of a
+//! provider, and a crash in between.
 
 use std::process::Output;
 
@@ -29,7 +29,7 @@ async fn two_households() -> World {
         .listing("gambling", "bets.example")
         .household("home", "127.0.7.0/24")
         .household("other", "127.0.8.0/24")
-        // A walk over all routes is more than a family asks at once.
+        // A walk over all routes exceeds the rate limit of a family.
         .config("[api]\nrate_per_s = 0\n")
         .start()
         .await;
@@ -99,7 +99,7 @@ async fn a_parent_switches_its_own_home_and_learns_nothing_of_another() {
         before.json["categories"]["gambling"]["set_by"],
         format!("key:{id}")
     );
-    // A stream of events has no end to wait for.
+    // An event stream is endless.
     for (method, path) in routes_of_households(&world.api)
         .await
         .into_iter()
@@ -305,8 +305,8 @@ async fn a_token_opens_while_its_key_is_in_the_providers_file() {
     let both = [("one", &first), ("two", &second)];
     std::fs::write(folder.path().join("new"), key_set(&both[1..])).unwrap();
     std::fs::rename(folder.path().join("new"), &file).unwrap();
-    // Of the same length and perhaps of the same moment is another set of as many keys: so it is
-    // made longer.
+    // Another key set may have the same length and the same modification time, so it is made
+    // longer.
     std::fs::write(&file, key_set(&both[1..]) + "\n").unwrap();
     bob.get("/v1/households/home").await.ok();
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Safe search: a search engine's names lead to its address for families, for whom it is set,
-//! whatever opens them.
+//! Safe search: a search engine's names lead to its family address, where it is set, whatever
+//! allows the names.
 
 use crate::world::{Feed, Line, Switch::*, World};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const TABLET: &str = "127.0.7.10";
 const COMPUTER: &str = "127.0.7.11";
 
-/// The engines' own addresses are 198.51.100.x, those for families 203.0.113.x.
+/// The engines' own addresses are 198.51.100.x, the family addresses 203.0.113.x.
 const ENGINES: [&str; 5] = [
     "google.com. 60 A 198.51.100.1\nwww 60 A 198.51.100.2\nwww 60 AAAA 2001:db8::2\nwww 60 HTTPS 1 . alpn=h2\nforcesafesearch 60 A 203.0.113.1\nforcesafesearch 60 AAAA 2001:db8::b1",
     "bing.com. 60 A 198.51.100.3\nwww 60 A 198.51.100.4\nstrict 60 A 203.0.113.2",
@@ -16,8 +16,7 @@ const ENGINES: [&str; 5] = [
     "yandex.tm. 60 A 198.51.100.10\nwww 60 A 198.51.100.11",
 ];
 
-/// A home with a tablet and a computer, in an Internet with the engines and a name that is an alias
-/// of each.
+/// A home with a tablet and a computer, in an Internet with the engines and an alias of each.
 async fn home() -> World {
     let draft = World::with_zone(ENGINES[0]);
     let draft = ENGINES[1..]
@@ -44,8 +43,8 @@ async fn lines(line: &Line, question: &str) -> String {
         .join(" | ")
 }
 
-/// Whether a name is led to the engine's address for families: by its A record, which the alias
-/// goes before.
+/// Whether a name leads to the engine's family address, judged by its A record, which follows the
+/// alias.
 async fn is_led(line: &Line, name: &str) -> bool {
     let answer = lines(line, &format!("{name}. A")).await;
     assert!(
@@ -72,7 +71,7 @@ async fn safe_search_leads_only_its_device_to_the_engines_family_addresses() {
     let tablet = world.line(TABLET);
     let computer = world.line(COMPUTER);
     let levels = json!({ "google": "strict", "bing": "strict", "youtube": "moderate", "duckduckgo": "strict" });
-    // What was in the cache before must not matter.
+    // The previous content of the cache must not matter.
     assert_eq!(tablet.ask("www.google.com. A").await, "198.51.100.2");
     world
         .api
@@ -182,7 +181,7 @@ async fn a_reward_and_an_allow_open_youtube_and_leave_it_restricted() {
     world.toggle("home", "youtube", Block).await;
     assert_eq!(tablet.ask("www.youtube.com. A").await, "blocked: youtube");
     let tablets = "/v1/households/home/devices/tablet";
-    // A category, a name, everything, by grant; a name by own list of device and household; a
+    // A category, a name, everything, by grant; a name by the own list of device and household; a
     // category by a switch and by a schedule.
     for grant in [
         json!({ "category": "youtube", "minutes": 5 }),
@@ -387,7 +386,7 @@ async fn a_household_may_have_an_allow_unlock_search_and_sees_that_it_does() {
         .await
         .ok();
     assert!(is_led(&tablet, "www.google.com").await);
-    // The nearest place speaks, and where none does it is locked.
+    // The most specific setting decides; without one it is locked.
     world.own_name("home", "google.com", Allow).await;
     world
         .api
@@ -444,7 +443,7 @@ async fn each_host_of_an_engine_is_led_or_where_it_has_none_blocked() {
         );
     }
     assert!(!is_led(&computer, "html.duckduckgo.com").await);
-    // No allow opens it; the engine's level does.
+    // No allow lifts it; the engine's level does.
     world.own_name("home", "duckduckgo.com", Allow).await;
     assert_eq!(
         tablet.ask("html.duckduckgo.com. A").await,

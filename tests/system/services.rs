@@ -1,5 +1,5 @@
-//! Services and public resolvers by their names, without any feed: what a category brings itself is
-//! blocked for whom it is switched, opened by a grant, and named by an explanation.
+//! Services and public resolvers by their names, without any feed: a category's built-in names are
+//! blocked where it is on, opened by a grant, and named in an explanation.
 
 use crate::world::{Line, Switch::*, World, ox_protect};
 use serde_json::{Value, json};
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 const TABLET: &str = "127.0.7.10";
 const COMPUTER: &str = "127.0.7.11";
 
-/// A home with a tablet and a computer, on an Internet that has the real names of some services and
-/// no list of them.
+/// A home with a tablet and a computer, on an Internet with the real names of some services and no
+/// list of them.
 async fn home() -> World {
     let world = World::with_zone("tiktok.com. 60 A 198.51.100.1\nwww 60 A 198.51.100.2")
         .zone("youtube.com. 60 A 198.51.100.3\nwww 60 A 198.51.100.4\nrestrict 60 A 203.0.113.1")
@@ -31,7 +31,7 @@ async fn answers<const N: usize>(line: &Line, questions: [&str; N]) -> [String; 
     said
 }
 
-/// What an explanation says of the entry that decided.
+/// The entry that decided, from an explanation.
 fn entry(explained: &Value) -> Value {
     let of = |key: &str| explained[key].clone();
     json!([
@@ -131,7 +131,7 @@ async fn a_service_is_blocked_by_its_name_on_one_device_without_any_feed() {
         serde_json::from_slice(&by_command.stdout).unwrap_or_else(|_| panic!("{by_command:?}"));
     assert_eq!(entry(&by_command), expected, "{by_command}");
 
-    // An own list stands above it, also behind an alias.
+    // An own list takes precedence, also behind an alias.
     world.own_name("home", "www.tiktok.com", Allow).await;
     assert_eq!(
         answers(&tablet, names).await,

@@ -1,4 +1,4 @@
-//! Signals: which end the node, how quietly, and that no other one does.
+//! Signals: which ones end the node, and how orderly.
 
 use std::{fs, os::unix::process::ExitStatusExt, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::world::{Switch::*, World, eventually};
 
-/// How long the node may take to say something.
+/// The longest time until the node logs something.
 const SAID_WITHIN: Duration = Duration::from_secs(20);
 
 async fn said(world: &World, what: &str) {
@@ -25,7 +25,7 @@ async fn no_signal_ends_the_node_that_is_not_meant_to() {
         "HUP", "USR1", "USR2", "PIPE", "ALRM", "VTALRM", "PROF", "XFSZ", "WINCH", "URG", "CHLD",
         "CONT",
     ];
-    // STKFLT and IO have no name in every shell.
+    // STKFLT and IO have no name in some shells.
     let numbered = [16, 29]
         .into_iter()
         .chain(34..64)
@@ -86,7 +86,7 @@ async fn each_ending_signal_ends_the_node_in_order_and_without_an_error() {
                 Some(json!({ "days": 7, "names": true }).to_string()),
             )
             .await;
-        // Somebody writes and somebody asks until the end, and beyond.
+        // A writer and a DNS client work until the end, and beyond.
         let api = world.api.clone();
         let writer = tokio::spawn(async move {
             let mut written = 0_u32;
@@ -142,8 +142,8 @@ async fn each_ending_signal_ends_the_node_in_order_and_without_an_error() {
 #[tokio::test]
 async fn a_second_signal_ends_a_node_at_once_that_is_about_to_end() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
-    // An open stream of events keeps the first one waiting no longer than an answer under way
-    // would; so the clients of a slow one are many.
+    // An open event stream delays the shutdown no longer than a request in flight would; so the
+    // test uses many clients.
     let mut held = Vec::new();
     for _ in 0..4 {
         let mut stream = tokio::net::TcpStream::connect(world.daemon.doors().api())

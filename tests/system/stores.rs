@@ -1,5 +1,5 @@
-//! The stores of a node: what becomes of them when the disk is full, a file is gone, a second
-//! daemon comes, or rows of the audit are taken away.
+//! The stores of a node when the disk is full, a file is missing, a second daemon starts, or rows
+//! of the audit were removed.
 
 use std::{
     fs,
@@ -13,12 +13,13 @@ use serde_json::json;
 
 use crate::world::{Answer, Events, Hook, Switch::*, World, eventually, ox_protect};
 
-/// How long the node may take to find out how its disk is: it looks every five seconds.
+/// The longest time until the node detects the state of its disk, which it checks every five
+/// seconds.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 /// More writes than a store has connections.
 const WRITES: usize = 10;
 
-/// A file system of two megabytes in memory; only root can have one.
+/// A file system of two megabytes in memory; only root can create one.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -65,7 +66,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A write that takes more than what is left in a journal.
+/// A write that needs more space than the journal has left.
 async fn write(world: &World) -> Answer {
     world
         .api
@@ -76,7 +77,7 @@ async fn write(world: &World) -> Answer {
         .await
 }
 
-/// Tries to start a node that must refuse.
+/// Tries to start a node that must refuse to start.
 fn serve(config: &Path) -> (bool, String) {
     let output = ox_protect(&["serve", "--config", config.to_str().unwrap()]);
     (
@@ -126,7 +127,7 @@ async fn a_full_disk_refuses_changes_until_there_is_room_and_no_longer() {
     while refused < WRITES {
         let answer = write(&world).await;
         if answer.status < 300 {
-            // What was left in the journal is used up first.
+            // The space left in the journal is used up first.
             continue;
         }
         assert_eq!((answer.status, answer.problem()), (500, "store_failed"));
@@ -360,7 +361,7 @@ async fn what_a_node_keeps_is_its_owners_alone() {
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
-    // An earlier version left it to the umask.
+    // An earlier version left the mode to the umask.
     assert!(world.daemon.terminate().await.success());
     fs::set_permissions(store(&world), fs::Permissions::from_mode(0o644)).unwrap();
     world.daemon.restart().await;
@@ -420,7 +421,7 @@ async fn rows_that_are_taken_from_the_audit_are_missed() {
     assert!(ok && verified["signed_head"] == head.trim(), "{head}");
     assert!(audit(&["verify", "--head", head.trim()]).0);
     assert!(world.daemon.terminate().await.success());
-    // At the end the head is in the log, and at the operator's.
+    // At the end the head is in the log, and at the operator's receiver.
     let announced = hook
         .notices()
         .into_iter()
@@ -464,7 +465,7 @@ async fn rows_that_are_taken_from_the_audit_are_missed() {
         world.daemon.complaints().contains("audit_is_never_deleted"),
         "the trigger is told of"
     );
-    // The markers are the intruder's as well; the log is not.
+    // The intruder also controls the markers, but not the log.
     let (ok, said) = audit(&["verify", "--head", log.to_str().unwrap()]);
     assert!(!ok, "{said}");
     assert!(audit(&["acknowledge", "--note", "a drill"]).0);

@@ -1,10 +1,10 @@
-//! Clients that belong to nobody, and senders of NOTIFY that are no primary: both are refused.
+//! Clients outside all households and senders of NOTIFY that are no primary: both are refused.
 
 use serde_json::json;
 
 use crate::world::World;
 
-/// NOTIFY for `rpz.example`, RFC 1996.
+/// NOTIFY for `rpz.example` (RFC 1996).
 const NOTIFY: &[u8] = b"\x12\x34\x24\0\0\x01\0\0\0\0\0\0\x03rpz\x07example\0\0\x06\0\x01";
 const REFUSED: u8 = 5;
 
@@ -64,7 +64,7 @@ async fn a_notify_is_taken_from_the_primary_or_a_named_sender_alone() {
         .await;
     let code = async |from: &str| world.line(from).send(NOTIFY).await.unwrap()[3] & 0x0f;
     assert_eq!(code("127.0.0.1").await, REFUSED, "no such zone is followed");
-    // Nobody answers there, which changes nothing of who may say that the zone has changed.
+    // No server answers there, which does not change who may send a NOTIFY for the zone.
     let definition = json!({
         "name": "zone", "source": "rpz://localhost:1/rpz.example", "format": "rpz", "tier": "security", "category": "malware",
         "allow_private": true, "interval_s": 3600,

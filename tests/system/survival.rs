@@ -1,4 +1,4 @@
-//! Killed at any instant: every acknowledged write is there, and the start is clean.
+//! Killed at any instant: every acknowledged write is there, and the start succeeds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +17,8 @@ async fn fifty_kills_in_the_middle_of_writes_lose_no_acknowledged_write() {
     let mut acknowledged: Vec<u64> = Vec::new();
     let mut next = 0;
     for round in 0..50 {
-        // So many are acknowledged, however long that takes, and then the kill comes at any instant
-        // of the next one or two.
+        // This many writes are acknowledged, however long that takes; then the kill comes at any
+        // instant of the next one or two.
         let writes = chance.random_range(0..=6);
         let patience = Duration::from_micros(chance.random_range(0..20_000));
         let api = world.api.clone();
@@ -40,7 +40,7 @@ async fn fifty_kills_in_the_middle_of_writes_lose_no_acknowledged_write() {
                         log.lock().unwrap().push(number)
                     }
                     Ok(answer) => panic!("{} {}", answer.status, answer.text),
-                    // Killed in the middle: neither promised nor refused.
+                    // Killed in between: neither acknowledged nor refused.
                     Err(_) => return number + 1,
                 }
             }

@@ -1,4 +1,4 @@
-//! A toggle is true on the next query, for the one it is for.
+//! A toggle is in effect on the next query, for its target only.
 
 use std::time::Instant;
 

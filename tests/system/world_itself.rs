@@ -1,7 +1,8 @@
-//! The simulated Internet keeps its own promises. Without them a green test of the program would
-//! mean nothing.
+//! Tests of the simulated Internet itself. Without them a passing test of the program would mean
+//! nothing.
 //!
-//! A bare client plays the resolver here: it asks as a resolver asks, and every step is looked at.
+//! A bare client plays the resolver here: it sends queries like a resolver, and every step is
+//! checked.
 
 use std::{
     net::Ipv4Addr,
@@ -20,13 +21,13 @@ use crate::world::{
     eventually, line, seed,
 };
 
-/// How long a test waits for something that must not come.
+/// How long a test waits for something that must not arrive.
 const LONG_ENOUGH: Duration = Duration::from_millis(700);
-/// How long it waits where some answers must come and others must not: far longer than loopback
-/// takes, even on a busy machine.
+/// How long a test waits where some answers must arrive and others must not: far longer than
+/// loopback needs, even on a busy machine.
 const COMES_OR_NOT: Duration = Duration::from_secs(10);
 
-/// A zone with a bit of everything.
+/// A zone with several kinds of records.
 const BETS: &str = "
     @     60 A     192.0.2.7
     www   60 CNAME @
@@ -39,12 +40,12 @@ fn internet() -> Internet {
     Internet::new().zone("bets.example.", BETS)
 }
 
-/// A resolver's side of the conversation with one server.
+/// A resolver's connection to one server.
 fn resolver(server: &Authority) -> Line {
     line("127.0.0.53").to(server.address()).iterative()
 }
 
-/// Whether a reply is a referral as a real server sends it.
+/// Whether a response is a referral as a real server sends it.
 fn is_referral(reply: &Reply) -> bool {
     let name_servers_only = reply
         .message
@@ -275,7 +276,7 @@ async fn a_slow_server_answers_queries_beside_each_other_after_its_delay() {
             .all(|asked| asked.answer == "192.0.2.7" && asked.took >= delay),
         "{asked:?}"
     );
-    // One after the other they take more than two minutes.
+    // Sequentially they would take more than two minutes.
     assert!(
         began.elapsed() < delay * (QUESTIONS as u32) / 2,
         "{QUESTIONS} delays side by side took {:?}",
@@ -297,8 +298,8 @@ async fn loss_follows_its_seed_and_spares_tcp() {
             asking.push(tokio::spawn(async move {
                 patient.reply("bets.example. A").await.is_some()
             }));
-            // The next one leaves when this one has met its fate, so that the order is the same in
-            // every run.
+            // The next query is sent after this one has arrived or been dropped, so that the order
+            // is the same in every run.
             eventually("the query arrives", COMES_OR_NOT, async || {
                 zone.tally().queries() == number
             })
@@ -575,7 +576,7 @@ async fn a_spoofers_packets_come_first_and_each_has_something_wrong() {
     let mut believed = 0;
     let mut right = 0;
     for _ in 0..64 {
-        // This resolver looks at id and source, but not at the letter case.
+        // This resolver checks id and source, but not the letter case.
         match resolver(&server).reply("bets.example. A").await.unwrap() {
             reply if reply.to_string() == "192.0.2.7" => right += 1,
             reply => {

@@ -1,8 +1,7 @@
-//! The REST API as an ISP's script uses it: a base URL, a key, and a verb for what is said most
-//! often.
+//! A client of the REST API with a base URL and a key, and helpers for the most frequent requests.
 //!
-//! Verbs return the [`Answer`] whatever its status; `.ok()` turns anything but success into a
-//! failed test that shows what the server said.
+//! Helpers return the [`Answer`] whatever its status; `.ok()` fails the test with the server's
+//! response unless the status is success.
 
 use std::sync::Arc;
 
@@ -11,14 +10,13 @@ use serde_json::{Value, json};
 
 use super::doors::Doors;
 
-/// A switch as the API knows it.
+/// The value of a switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {
-    /// Blocks.
     Block,
-    /// Allows, whatever the layers above say.
+    /// Allows, whatever the layers above state.
     Allow,
-    /// Says nothing; what stands above holds.
+    /// Inherits the value of the layer above.
     Inherit,
 }
 
@@ -31,23 +29,20 @@ pub struct Api {
     headers: Vec<(String, String)>,
 }
 
-/// What the API replied.
+/// A response of the API.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// HTTP status.
     pub status: u16,
-    /// Headers.
     pub headers: HeaderMap,
-    /// The body as text.
     pub text: String,
-    /// The body as JSON, `null` if it is none.
+    /// The body as JSON; `null` if it is not JSON.
     pub json: Value,
     asked: String,
 }
 
 impl Api {
     pub(super) fn new(doors: Arc<Doors>, key: &str) -> Self {
-        // A proxy from the environment would take the requests out of this machine.
+        // A proxy from the environment would send requests out of this machine.
         let client = Client::builder()
             .no_proxy()
             .build()
@@ -60,7 +55,7 @@ impl Api {
         }
     }
 
-    /// The same API with another key; an empty one sends no `Authorization`.
+    /// The same API with another key; an empty key sends no `Authorization`.
     pub fn with_key(&self, key: &str) -> Self {
         Self {
             key: key.to_owned(),
@@ -68,7 +63,7 @@ impl Api {
         }
     }
 
-    /// Sends one header more, such as `If-Match` or `Idempotency-Key`.
+    /// Adds a request header, such as `If-Match` or `Idempotency-Key`.
     pub fn with_header(&self, name: &str, value: &str) -> Self {
         let mut headers = self.headers.clone();
         headers.push((name.to_owned(), value.to_owned()));
@@ -78,30 +73,26 @@ impl Api {
         }
     }
 
-    /// GET.
     pub async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path, None).await
     }
 
-    /// PUT of JSON.
     pub async fn put(&self, path: &str, body: Value) -> Answer {
         self.request(Method::PUT, path, Some(body.to_string()))
             .await
     }
 
-    /// POST of JSON.
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.request(Method::POST, path, Some(body.to_string()))
             .await
     }
 
-    /// DELETE.
     pub async fn delete(&self, path: &str) -> Answer {
         self.request(Method::DELETE, path, None).await
     }
 
-    /// Any request with any body, sent as JSON even where it is none. Fails the test if no answer
-    /// comes.
+    /// Sends any request with any body, with the JSON content type in any case. Fails the test
+    /// without a response.
     pub async fn request(&self, method: Method, path: &str, body: Option<String>) -> Answer {
         let asked = format!("{method} {path}");
         self.attempt(method, path, body)
@@ -109,7 +100,7 @@ impl Api {
             .unwrap_or_else(|error| panic!("{asked}: {error:?}"))
     }
 
-    /// The same, for tests in which the daemon may die under the request.
+    /// The same for tests in which the daemon may die during the request.
     pub async fn attempt(
         &self,
         method: Method,
@@ -145,7 +136,7 @@ impl Api {
         })
     }
 
-    /// GET of something that has no end.
+    /// GET of an endless response.
     pub(super) async fn stream(&self, path: &str) -> Response {
         let asked = self
             .client
@@ -158,7 +149,7 @@ impl Api {
             .unwrap_or_else(|error| panic!("{path}: {error:?}"))
     }
 
-    /// A counter or gauge with exactly these labels among its own; 0 if it is not there yet.
+    /// A counter or gauge whose labels include exactly these; 0 if it does not exist yet.
     pub async fn metric_of(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let page = self.get("/metrics").await.ok().text;
         let has = |line: &str| {
@@ -200,7 +191,7 @@ impl Api {
         .await
     }
 
-    /// Sets a category for one device.
+    /// Sets a category for a device.
     pub async fn toggle_device(
         &self,
         household: &str,
@@ -216,7 +207,7 @@ impl Api {
         self.set(&path, switch, json!({})).await
     }
 
-    /// Puts a name on a household's own list, with its scope: `exact` or `subtree`.
+    /// Puts a name on a household's own list, with scope `exact` or `subtree`.
     pub async fn own_name(
         &self,
         household: &str,
@@ -228,7 +219,7 @@ impl Api {
         self.set(&path, switch, json!({ "scope": scope })).await
     }
 
-    /// Puts a name on one device's own list.
+    /// Puts a name on a device's own list.
     pub async fn own_name_of_device(
         &self,
         household: &str,
@@ -245,13 +236,13 @@ impl Api {
         self.set(&path, switch, json!({ "scope": scope })).await
     }
 
-    /// Writes a mandate.
+    /// Creates or changes a mandate.
     pub async fn mandate(&self, id: &str, body: Value) -> Answer {
         self.put(&format!("/v1/mandates/{}", encoded(id)), body)
             .await
     }
 
-    /// Why a name is answered as it is in this household.
+    /// Explains the answer to a name in a household.
     pub async fn explain(&self, name: &str, household: &str) -> Answer {
         self.get(&format!(
             "/v1/explain?name={}&household={}",
@@ -261,7 +252,7 @@ impl Api {
         .await
     }
 
-    /// The sum of a metric over all its labels, from `/metrics`; 0 if it is not there yet.
+    /// The sum of a metric over all labels, from `/metrics`; 0 if it does not exist yet.
     pub async fn metric(&self, name: &str) -> f64 {
         let page = self.get("/metrics").await.ok().text;
         let samples = page
@@ -283,7 +274,7 @@ impl Api {
 }
 
 impl Answer {
-    /// The answer, if its status says success.
+    /// The response, if its status is success.
     pub fn ok(self) -> Self {
         assert!(
             (200..300).contains(&self.status),
@@ -307,7 +298,7 @@ impl Answer {
         self.json["code"].as_str().unwrap_or_default()
     }
 
-    /// A header as text.
+    /// A response header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
@@ -321,8 +312,8 @@ fn device_path(household: &str, device: &str) -> String {
     format!("{}/devices/{}", household_path(household), encoded(device))
 }
 
-/// Percent-encodes one path segment: all but the unreserved characters of RFC 3986, so a CIDR's
-/// slash is `%2F`.
+/// Percent-encodes one path segment: everything but the unreserved characters of RFC 3986, so that
+/// the slash of a CIDR becomes `%2F`.
 pub fn encoded(segment: &str) -> String {
     let one = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

@@ -1,13 +1,13 @@
-//! One authority server: the zones it serves, how it behaves, and what it was asked.
+//! One authoritative server: its zones, its behaviour, and the counts of its queries.
 //!
 //! ```text
-//! bytes -> Request -> note -> behave -> { truth = referral, or hickory's Catalog } -> bend, cut to size -> bytes
+//! bytes -> Request -> count -> behaviour -> { truth = referral, or hickory's Catalog } -> forge, truncate -> bytes
 //! ```
 //!
 //! Answers come from hickory-server's `Catalog`. Referrals are made here, because hickory 0.26.3
-//! sets the AA bit in them, leaves out the glue, and puts the name servers into the answer section
-//! when NS was asked; a resolver tested against that would learn the wrong Internet. Sockets are in
-//! `listen.rs`.
+//! sets the AA bit in them, omits the glue, and puts the name servers into the answer section of a
+//! response to NS; a resolver tested against that would be tested against a wrong Internet. The
+//! sockets are in `listen.rs`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -37,13 +37,13 @@ use super::{
     zone::{self, Records},
 };
 
-/// The largest reply over UDP to a query without EDNS (RFC 1035, section 4.2.1).
+/// The largest UDP response to a query without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP_LIMIT: u16 = 512;
 
-/// TTL of what a server invents, in seconds.
+/// TTL of records that a server makes up, in seconds.
 pub(super) const INVENTED_TTL_S: u32 = 60;
 
-/// An authority server at an address of its own.
+/// An authoritative server with an address of its own.
 pub struct Authority {
     name: Name,
     address: SocketAddr,
@@ -52,7 +52,7 @@ pub struct Authority {
     tally: Mutex<Tally>,
 }
 
-/// What a server has to say; replaced as a whole when a zone changes.
+/// The zones of a server; replaced as a whole when a zone changes.
 #[derive(Default)]
 struct Zones {
     catalog: Catalog,
@@ -62,7 +62,7 @@ struct Zones {
 struct Conduct {
     behaviour: Behaviour,
     chance: StdRng,
-    /// How often each child of a zone was asked about, while the server plays.
+    /// The number of queries for each child of a zone, while the server runs an attack.
     turns: HashMap<LowerName, usize>,
 }
 
@@ -82,17 +82,17 @@ impl Authority {
         }
     }
 
-    /// The server's name, as it stands in NS records.
+    /// The server's name in NS records.
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// Where it listens, UDP and TCP.
+    /// The address for UDP and TCP.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes how the server behaves, from the next query on.
+    /// Changes the server's behaviour from the next query on.
     pub fn becomes(&self, behaviour: Behaviour) {
         let mut conduct = lock(&self.conduct);
         if let Behaviour::Loses { seed, share } | Behaviour::LosesBothWays { seed, share } =
@@ -104,17 +104,17 @@ impl Authority {
         conduct.behaviour = behaviour;
     }
 
-    /// What reached the server so far.
+    /// The counts of the queries so far.
     pub fn tally(&self) -> Tally {
         lock(&self.tally).clone()
     }
 
-    /// How many queries it got.
+    /// The number of queries.
     pub fn queries(&self) -> u64 {
         lock(&self.tally).queries()
     }
 
-    /// Starts counting anew.
+    /// Resets the counts.
     pub fn forget_questions(&self) {
         *lock(&self.tally) = Tally::default();
     }
@@ -138,7 +138,7 @@ impl Authority {
         *lock(&self.zones) = Arc::new(zones);
     }
 
-    /// How long the server waits before each octet it sends over TCP.
+    /// The delay before each octet over TCP.
     pub(super) fn pace(&self) -> Option<Duration> {
         match lock(&self.conduct).behaviour {
             Behaviour::Drips(pace) => Some(pace),
@@ -146,7 +146,7 @@ impl Authority {
         }
     }
 
-    /// The packets to send back, none of them if the server keeps silent.
+    /// The packets to send back; none if the server is silent.
     pub(super) async fn respond(
         &self,
         packet: Vec<u8>,
@@ -164,7 +164,7 @@ impl Authority {
         lock(&self.tally).note(&request);
         let (behaviour, fates) = {
             let mut conduct = lock(&self.conduct);
-            // One for the way in, one for the way out.
+            // One for the query, one for the response.
             let fates: [f64; 2] = conduct.chance.random();
             (conduct.behaviour.clone(), fates)
         };
@@ -235,7 +235,7 @@ impl Authority {
         vec![Packet::own(encode(&reply, &request))]
     }
 
-    /// Where a game stands, or `None` for a question that its zone answers of itself.
+    /// The position in an attack; `None` for a query that the zone answers itself.
     fn position(&self, request: &Request) -> Option<Position> {
         let zones = Arc::clone(&lock(&self.zones));
         let question = request.queries.queries().first()?.name();
@@ -266,7 +266,7 @@ impl Authority {
         }
     }
 
-    /// What a well-behaved server says.
+    /// The response of a well-behaved server.
     async fn truth(&self, request: &Request) -> Message {
         let zones = Arc::clone(&lock(&self.zones));
         let Some(question) = request.queries.queries().first() else {
@@ -284,7 +284,7 @@ impl Authority {
         }
         let mut answer = ask_hickory(&zones.catalog, request).await;
         if question.query_type() == RecordType::NS {
-            // hickory adds the address of the first name server only.
+            // hickory adds only the address of the first name server.
             answer.additionals = zone::glue(records, &answer.answers);
         }
         answer
@@ -321,7 +321,7 @@ async fn ask_hickory(catalog: &Catalog, request: &Request) -> Message {
         .unwrap_or_else(|| failure(request, ResponseCode::ServFail))
 }
 
-/// Catches the response of a `Catalog` in place of sending it.
+/// Catches the response of a `Catalog` instead of sending it.
 #[derive(Clone, Default)]
 struct Caught(Arc<Mutex<Option<Vec<u8>>>>);
 
@@ -345,7 +345,7 @@ impl ResponseHandler for Caught {
     }
 }
 
-/// A reply that has the question, no records, and EDNS if the query had it.
+/// A response with the question, without records, and with EDNS if the query had it.
 fn blank(request: &Request) -> Message {
     let mut reply = Message::new(request.metadata.id, MessageType::Response, OpCode::Query);
     reply.metadata = Metadata::response_from_request(&request.metadata);
@@ -415,7 +415,7 @@ fn told(lie: &Lie, truth: Message, request: &Request) -> Vec<u8> {
     }
 }
 
-/// The bytes, with TC set and the rest left out where the transport has no room.
+/// The message as bytes; with TC and without records where it does not fit.
 fn encode(message: &Message, request: &Request) -> Vec<u8> {
     let limit = match request.protocol() {
         Protocol::Udp => request.edns.as_ref().map_or(PLAIN_UDP_LIMIT, |edns| {
@@ -432,7 +432,7 @@ fn encode(message: &Message, request: &Request) -> Vec<u8> {
     bytes
 }
 
-/// A poisoned lock means that another test thread failed; its own report is the one to read.
+/// A poisoned lock means that another test thread failed, and that thread reports the cause.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()

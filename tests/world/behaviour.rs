@@ -1,8 +1,8 @@
-//! How an authority server behaves: well, badly, or as a liar.
+//! The behaviour of an authoritative server: correct, faulty or hostile.
 //!
-//! A behaviour can be changed at any moment with [`Authority::becomes`](super::Authority::becomes)
-//! and holds from the next query on. This file says what each one means; `authority.rs` carries it
-//! out.
+//! A behaviour can be changed at any time with
+//! [`Authority::set_behaviour`](super::Authority::set_behaviour) and applies from the next query
+//! on. This file defines each one; `authority.rs` implements it.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -13,104 +13,100 @@ use hickory_proto::{
 
 use super::{game::Game, spoofer::Spoofer, zone};
 
-/// What a server does with the queries that reach it.
+/// How a server treats its queries.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
     /// Answers from its zones.
     Answers,
-    /// Takes queries and never replies, over UDP and TCP.
+    /// Accepts queries over UDP and TCP and never responds.
     Silent,
-    /// Answers, but only after this long.
+    /// Answers after this delay.
     Delays(Duration),
-    /// Leaves this share of the UDP queries, 0 to 1, unanswered; the seed makes a run repeatable.
-    /// TCP loses nothing.
+    /// Drops this share (0 to 1) of the UDP queries; a seed makes a run repeatable. TCP is not
+    /// affected.
     Loses {
-        /// Probability that a query gets no reply.
+        /// Probability that a query gets no response.
         share: f64,
-        /// Start of the chain of chances; see [`seed`](super::seed).
+        /// Seed of the random numbers; see [`seed`](super::seed).
         seed: u64,
     },
-    /// Loses this share of the UDP packets, 0 to 1, on their way in, and the same share of what is
-    /// left on its way out.
+    /// Drops this share (0 to 1) of the UDP queries, and the same share of the responses.
     LosesBothWays {
-        /// Probability that one packet is lost.
+        /// Probability that a packet is lost.
         share: f64,
-        /// Start of the chain of chances; see [`seed`](super::seed).
+        /// Seed of the random numbers; see [`seed`](super::seed).
         seed: u64,
     },
-    /// Replies REFUSED, as a server does that was never told of the zone.
+    /// Responds REFUSED, like a server that does not have the zone.
     Refuses,
-    /// Replies SERVFAIL.
+    /// Responds SERVFAIL.
     Fails,
-    /// Lame: replies without authority and without answer, pointing back to the root.
+    /// Lame: responds without authority and without an answer, with a referral to the root.
     RefersUpwards,
-    /// Over UDP says only that the answer is truncated; answers over TCP.
+    /// Sends empty truncated responses over UDP; answers over TCP.
     Truncates,
-    /// Over UDP says only that the answer is truncated; over TCP takes the query and never replies.
+    /// Sends empty truncated responses over UDP; accepts queries over TCP and never responds.
     TruncatesAndHangs,
-    /// Over UDP says only that the answer is truncated; over TCP sends one octet of it each time
-    /// this long has passed.
+    /// Sends empty truncated responses over UDP; over TCP it sends one octet at this interval.
     Drips(Duration),
-    /// Replies FORMERR to every query that carries EDNS, as some old servers do, and answers the
-    /// others.
+    /// Responds FORMERR to every query with EDNS, like some old servers; answers others.
     RejectsEdns,
-    /// Replies NXDOMAIN to every name that has a capital, and answers the others.
+    /// Responds NXDOMAIN to every name with a capital letter; answers others.
     DeniesCapitals,
-    /// Replies SERVFAIL to every query that carries EDNS options, and answers the others.
+    /// Responds SERVFAIL to every query with EDNS options; answers others.
     FailsOnOptions,
-    /// Answers every A question, whatever its name, with this address, and all else with NODATA.
-    /// With it one root server stands for a whole Internet in which every name exists.
+    /// Answers every A query with this address, whatever its name, and others with NODATA. One root
+    /// server with this behaviour is an Internet in which every name exists.
     AnswersEverything(Ipv4Addr),
-    /// Sends the lie in place of the answer.
+    /// Sends a forged response in place of the answer.
     Lies(Lie),
-    /// Sends the lies, and directly after them the answer: an attacker who was faster. Over TCP
-    /// only the answer.
+    /// Sends forged responses directly before the answer, like a faster attacker. Over TCP only the
+    /// answer.
     LiesFirst(Vec<Lie>),
-    /// Answers, but an attacker off the path was faster. Over TCP only the answer.
+    /// Answers after an off-path attacker's packets. Over TCP only the answer.
     Spoofed(Spoofer),
-    /// Answers what stands in its zones; below them an attacker leads the resolver on.
+    /// Answers from its zones; names below them attract the resolver into an attack.
     Plays(Game),
 }
 
-/// One way of not telling the truth.
+/// A forged response.
 #[derive(Clone, Debug)]
 pub enum Lie {
-    /// The answer under another message id.
+    /// The answer with another message id.
     WrongId,
-    /// The answer under an id that lies this far from the right one.
+    /// The answer with an id at this distance from the right one.
     IdPlus(u16),
-    /// The answer, each letter of its question in the other case.
+    /// The answer with the case of each letter of its question inverted.
     WrongCase,
-    /// The answer with this address in place of each that it holds.
+    /// The answer with this address in place of each address.
     ForgedAddress(Ipv4Addr),
     /// The answer without its question.
     NoQuestion,
-    /// No records but this code.
+    /// No records, with this RCODE.
     Code(ResponseCode),
-    /// The answer with an OPT record whose option reaches past its end.
+    /// The answer with an OPT record whose option exceeds its length.
     BrokenOpt,
-    /// The answer, but to a question nobody asked.
+    /// The answer with another question.
     WrongQuestion,
     /// The answer with the QR bit clear.
     NotAReply,
-    /// The answer, with these records (master-file lines, full names) added to the answer section.
+    /// The answer with these records (zone-file lines, full names) added to the answer section.
     ExtraAnswer(String),
-    /// The same, added to the authority section.
+    /// The same in the authority section.
     ExtraAuthority(String),
-    /// The same, added to the additional section.
+    /// The same in the additional section.
     ExtraAdditional(String),
-    /// All of these at once, in this order.
+    /// All of these, in this order.
     AllOf(Vec<Self>),
     /// These bytes.
     Garbage(Vec<u8>),
 }
 
-/// The name put into the question by [`Lie::WrongQuestion`].
+/// The name in the question of [`Lie::WrongQuestion`].
 pub const FORGED_NAME: &str = "never-asked.invalid.";
 
 impl Lie {
-    /// The truth, bent. `None` means that no message can say it; [`Lie::Garbage`] then has the
-    /// bytes.
+    /// Forges the answer. `None` where no message can express it, as for [`Lie::Garbage`].
     pub(super) fn bend(&self, mut truth: Message) -> Option<Message> {
         match self {
             Self::WrongId => truth.metadata.id ^= 0x5aa5,
@@ -125,7 +121,7 @@ impl Lie {
                 (truth.answers, truth.authorities, truth.additionals) = Default::default();
                 truth.metadata.response_code = *code;
             }
-            // What is broken in the bytes only; see `scar`.
+            // Broken in the bytes only; see `scar`.
             Self::BrokenOpt => truth.edns = None,
             Self::WrongQuestion => {
                 let forged = Name::from_ascii(FORGED_NAME).expect("the constant is a name");
@@ -148,11 +144,11 @@ impl Lie {
         Some(truth)
     }
 
-    /// The bytes of what `bend` made, with what no message can say.
+    /// Applies what no message can express to the bytes of a forged message.
     pub(super) fn scar(&self, mut bytes: Vec<u8>) -> Vec<u8> {
         match self {
             Self::BrokenOpt => {
-                // ARCOUNT, which stands in the last two octets of the header.
+                // ARCOUNT is in the last two octets of the header.
                 let additionals = u16::from_be_bytes([bytes[10], bytes[11]]) + 1;
                 bytes[10..12].copy_from_slice(&additionals.to_be_bytes());
                 bytes.extend(BROKEN_OPT);
@@ -164,10 +160,10 @@ impl Lie {
     }
 }
 
-/// Root, OPT, 1232 octets, no flags, four octets of data: option 10 with 65,535 octets.
+/// Root, OPT, 1232 octets, no flags, four octets of data: option 10 with a length of 65,535 octets.
 const BROKEN_OPT: [u8; 15] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 4, 0, 10, 0xff, 0xff];
 
-/// The name with each letter in the other case.
+/// The name with the case of each letter inverted.
 fn other_case(name: &Name) -> Name {
     let swap = |octet: &u8| {
         if octet.is_ascii_lowercase() {

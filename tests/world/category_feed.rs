@@ -1,11 +1,11 @@
-//! A category feed as its producer makes it (`docs/category-feed.md`): snapshots, deltas, and the
-//! manifest that names them.
+//! A category feed as its producer publishes it (`docs/category-feed.md`): snapshots, deltas and a
+//! manifest.
 
 use serde_json::{Value, json};
 
 use super::provider::{Provider, gzip, sha256};
 
-/// One feed in a folder of a provider. Each step publishes its file first and the manifest last.
+/// One feed in a folder of a provider. Each step publishes its file before the manifest.
 pub struct CategoryFeed<'p> {
     provider: &'p Provider,
     folder: String,
@@ -15,7 +15,7 @@ pub struct CategoryFeed<'p> {
 }
 
 impl<'p> CategoryFeed<'p> {
-    /// A feed in this folder, with a first snapshot of these rows.
+    /// Publishes a feed in this folder, with a first snapshot of these rows.
     pub fn publish(provider: &'p Provider, folder: &str, rows: &str) -> Self {
         let mut feed = Self {
             provider,
@@ -28,7 +28,6 @@ impl<'p> CategoryFeed<'p> {
         feed
     }
 
-    /// Where it is.
     pub fn url(&self) -> String {
         self.provider.url(&format!("/{}/", self.folder))
     }
@@ -38,12 +37,12 @@ impl<'p> CategoryFeed<'p> {
         self.sequence
     }
 
-    /// Where the newest delta is on the server.
+    /// Path of the newest delta on the server.
     pub fn delta_path(&self) -> String {
         format!("/{}/delta_{}.gz", self.folder, self.sequence)
     }
 
-    /// All rows anew; deltas lead here no more.
+    /// Publishes all rows as a snapshot that no delta leads to.
     pub fn snapshot(&mut self, rows: &str) {
         self.sequence += 1;
         let file = self.file("snapshot", &gzip(rows), None);
@@ -51,21 +50,21 @@ impl<'p> CategoryFeed<'p> {
         self.announce();
     }
 
-    /// What changed since the newest version.
+    /// Publishes the changes since the newest version.
     pub fn delta(&mut self, rows: &str) {
         let from = self.sequence;
         self.sequence += 1;
         self.add_delta(&gzip(rows), from);
     }
 
-    /// What changed since a version that nobody can have: one is missing on the way.
+    /// Publishes changes from a version that does not exist: a delta in between is missing.
     pub fn delta_behind_a_hole(&mut self, rows: &str) {
         self.sequence += 2;
         self.add_delta(&gzip(rows), self.sequence - 1);
     }
 
-    /// A delta that is published as it was damaged: the manifest has its SHA-256, and half of it is
-    /// missing.
+    /// Publishes a damaged delta: half of it is missing, and the manifest has the SHA-256 of the
+    /// rest.
     pub fn damaged_delta(&mut self, rows: &str) {
         let from = self.sequence;
         let packed = gzip(rows);

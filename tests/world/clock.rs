@@ -1,8 +1,8 @@
-//! The wall clock that the daemon sees, by Debian's libfaketime: the program has no knob for it, so
-//! what is tested is what runs.
+//! The wall clock of the daemon, set by Debian's libfaketime: the program has no test setting for
+//! it, so the tested program is the shipped one.
 //!
-//! A file holds how far that clock is from the real one. It goes on by itself, also while the
-//! daemon is down; time that is measured, not read off a clock, is always real.
+//! A file holds the offset from the real clock. The fake clock keeps running, also while the daemon
+//! is down. Monotonic time is always real.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-/// A clock that is set.
+/// A wall clock that a test can set.
 pub struct Clock {
     file: PathBuf,
 }
@@ -27,7 +27,7 @@ impl Clock {
         clock
     }
 
-    /// Sets it: `2030-01-01 12:00:00`, in UTC.
+    /// Sets the clock: `2030-01-01 12:00:00`, in UTC.
     pub fn set(&self, time: &str) {
         let civil: DateTime = time
             .parse()
@@ -39,18 +39,18 @@ impl Clock {
         self.publish(wanted.as_nanosecond() - real());
     }
 
-    /// Moves it on.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         let by = i128::try_from(by.as_nanos()).expect("less than ages");
         self.publish(self.ahead() + by);
     }
 
-    /// What it shows.
+    /// The time of the clock.
     pub fn now(&self) -> Timestamp {
         Timestamp::from_nanosecond(real() + self.ahead()).expect("a time of our days")
     }
 
-    /// What the daemon must be started with.
+    /// The environment variables that the daemon needs.
     pub(super) fn environment(&self) -> Vec<(String, String)> {
         let file = self.file.display().to_string();
         let pairs = [
@@ -58,14 +58,14 @@ impl Clock {
             ("FAKETIME_TIMESTAMP_FILE", file),
             ("FAKETIME_NO_CACHE", "1".to_owned()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            // Files keep their times: a clock that jumps changes no list.
+            // File times are not faked, so that a jump of the clock changes no list.
             ("NO_FAKE_STAT", "1".to_owned()),
             ("TZ", "UTC".to_owned()),
         ];
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
     }
 
-    /// Nanoseconds that it is ahead of the real one.
+    /// The offset from the real clock in nanoseconds.
     fn ahead(&self) -> i128 {
         let text = fs::read_to_string(&self.file).expect("the clock's file is ours");
         let (sign, digits) = text.trim().split_at(1);
@@ -75,7 +75,7 @@ impl Clock {
         if sign == "-" { -ahead } else { ahead }
     }
 
-    /// In one step: whoever reads it finds the old or the new.
+    /// In one step, so that readers find the old or the new offset.
     fn publish(&self, ahead: i128) {
         let sign = if ahead < 0 { '-' } else { '+' };
         let ahead = ahead.unsigned_abs();
@@ -98,7 +98,7 @@ fn real() -> i128 {
     i128::try_from(since.as_nanos()).expect("less than ages")
 }
 
-/// The library, in the folder of whatever machine this is.
+/// The library, in the folder of this machine's architecture.
 fn library() -> PathBuf {
     let folders = fs::read_dir("/usr/lib")
         .into_iter()

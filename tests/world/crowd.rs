@@ -1,4 +1,4 @@
-//! Many questions or whole cases at once, and what became of each.
+//! Many queries or whole cases at once, and their results.
 
 use std::{
     collections::VecDeque,
@@ -10,18 +10,16 @@ use tokio::task::JoinSet;
 
 use super::line::Line;
 
-/// One question and its outcome.
+/// One query and its result.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// What was asked.
     pub question: String,
-    /// What [`Line::ask`] said.
+    /// The result of [`Client::ask`].
     pub answer: String,
-    /// How long it took.
     pub took: Duration,
 }
 
-/// Asks all questions, so many of them at a time, and returns the outcomes as they came.
+/// Sends all queries with limited concurrency; returns the results in order of completion.
 pub async fn ask_all(
     line: &Line,
     questions: impl IntoIterator<Item = String>,
@@ -44,7 +42,7 @@ pub async fn ask_all(
     }
 }
 
-/// Asks and takes the time.
+/// Sends a query and measures the time.
 async fn ask(line: &Line, question: String) -> Asked {
     let began = Instant::now();
     let answer = line.ask(&question).await;
@@ -55,7 +53,7 @@ async fn ask(line: &Line, question: String) -> Asked {
     }
 }
 
-/// The value that so large a share of all values, 0 to 1, does not exceed.
+/// The quantile of values at this share, 0 to 1.
 pub fn quantile<T: Copy + Ord>(values: impl IntoIterator<Item = T>, share: f64) -> T {
     let mut values: Vec<T> = values.into_iter().collect();
     values.sort_unstable();
@@ -65,7 +63,7 @@ pub fn quantile<T: Copy + Ord>(values: impl IntoIterator<Item = T>, share: f64) 
         .expect("there are values")
 }
 
-/// Plays each case in a world of its own, all at the same time, and returns what did not hold.
+/// Runs each case in a world of its own, all concurrently; returns the failures.
 pub async fn all_at_once<
     C: Send + 'static,
     F: Future<Output = Result<(), String>> + Send + 'static,
@@ -82,7 +80,7 @@ pub async fn all_at_once<
         .collect()
 }
 
-/// `Err` with what was found, unless it holds.
+/// `Err` with what was found, unless the condition is true.
 pub fn check(holds: bool, found: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(found()) }
 }

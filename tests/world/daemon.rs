@@ -1,11 +1,11 @@
-//! The program under test: the real executable, as a child process with a folder of its own.
+//! The program under test: the real executable as a child process with a folder of its own.
 //!
 //! ```text
-//! write config -> spawn `ox-protect serve` -> wait for the ready lines -> doors and key are known
+//! write config -> spawn `ox-protect serve` -> wait for the ready lines -> addresses and key are known
 //! ```
 //!
-//! It can be killed, told to end, and started again on the same folder; it never outlives the test.
-//! Its standard error goes to `stderr.log` in the folder and is shown when the test fails.
+//! A test can kill it, terminate it and start it again on the same folder; it ends with the test.
+//! Its standard error goes to `stderr.log` in the folder and is printed when the test fails.
 
 use std::{
     fs::{self, File},
@@ -23,17 +23,17 @@ use toml::Table;
 
 use super::{doors::Doors, footprint::Footprint, patience::eventually, settings::dns_addresses};
 
-/// The program's copy in a folder.
+/// Name of a copy of the program in a folder.
 const COPY: &str = "ox-protect";
 
-/// How long a start may take: unoptimised, on a busy machine, with all real lists.
+/// The longest start: unoptimised, on a busy machine, with all real lists.
 const READY_WITHIN: Duration = Duration::from_secs(600);
 
-/// How long an orderly end may take.
+/// The longest orderly shutdown.
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
-/// The running program. All methods take `&self`, so that one task may kill it under the hands of
-/// another.
+/// The running program. All methods take `&self`, so that one task can kill it while another uses
+/// it.
 pub struct Daemon {
     folder: PathBuf,
     dns_addresses: usize,
@@ -45,12 +45,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Writes `settings` into `folder`, starts the program on them and waits until it is ready.
+    /// Writes `settings` into `folder`, starts the program, and waits until it is ready.
     pub async fn start(folder: &Path, settings: &Table) -> Self {
         Self::start_in(folder, settings, Vec::new()).await
     }
 
-    /// The same with more variables in its environment, at each of its starts.
+    /// The same with additional environment variables at each start.
     pub async fn start_in(
         folder: &Path,
         settings: &Table,
@@ -74,7 +74,7 @@ impl Daemon {
         daemon
     }
 
-    /// Starts it again on the same folder, killing it first if it still runs.
+    /// Starts it again on the same folder; kills it first if it still runs.
     pub async fn restart(&self) {
         self.kill();
         let (child, lines) = spawn(&self.folder, &self.environment, &self.said);
@@ -82,14 +82,14 @@ impl Daemon {
         self.wait_until_ready(lines).await;
     }
 
-    /// Ends it on the spot, as `kill -9` and a power cut do.
+    /// Kills it with SIGKILL.
     pub fn kill(&self) {
         let mut child = lock(&self.child);
         let _it_may_have_ended_itself = child.kill();
         child.wait().expect("the child is ours to wait for");
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Terminates it and waits for its end.
     pub async fn terminate(&self) -> ExitStatus {
         self.signal("TERM");
         let mut status = None;
@@ -101,10 +101,9 @@ impl Daemon {
         status.expect("the wait ended because there is a status")
     }
 
-    /// Sends a signal by its name without SIG.
+    /// Sends a signal; its name has no SIG prefix.
     pub fn signal(&self, name: &str) {
-        // The shell has `kill` built in; calling it spares the tests a dependency and a line of
-        // unsafe code.
+        // `kill` is built into the shell; this avoids a dependency and unsafe code.
         let sent = Command::new("sh")
             .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()])
             .status();
@@ -114,24 +113,23 @@ impl Daemon {
         );
     }
 
-    /// How it ended, or `None` while it runs.
+    /// The exit status; `None` while it runs.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         lock(&self.child)
             .try_wait()
             .expect("the child is ours to wait for")
     }
 
-    /// Its process id.
     pub fn id(&self) -> u32 {
         lock(&self.child).id()
     }
 
-    /// What it costs now.
+    /// Its current memory and CPU time.
     pub fn footprint(&self) -> Footprint {
         Footprint::of(self.id())
     }
 
-    /// Where it can be reached.
+    /// The addresses it listens on.
     pub fn doors(&self) -> &Arc<Doors> {
         &self.doors
     }
@@ -141,17 +139,17 @@ impl Daemon {
         lock(&self.key).clone()
     }
 
-    /// Its configuration file.
+    /// The path of its configuration file.
     pub fn config(&self) -> PathBuf {
         config_file(&self.folder)
     }
 
-    /// Everything it wrote to standard output, over all its starts.
+    /// The lines of standard output of all starts.
     pub fn said(&self) -> Vec<String> {
         lock(&self.said).clone()
     }
 
-    /// Everything it wrote to standard error, over all its starts.
+    /// Standard error of all starts.
     pub fn complaints(&self) -> String {
         fs::read_to_string(self.folder.join("stderr.log")).unwrap_or_default()
     }
@@ -214,8 +212,8 @@ impl Drop for Daemon {
     }
 }
 
-/// A copy of the program for this folder alone, which a test may replace while it runs. Where there
-/// is one, a daemon in the folder is it.
+/// Copies the program into this folder, where a test may replace it while it runs. A daemon in this
+/// folder runs the copy.
 pub fn copy_program(folder: &Path) -> PathBuf {
     let copy = folder.join(COPY);
     fs::copy(env!("CARGO_BIN_EXE_ox-protect"), &copy)
@@ -232,7 +230,7 @@ pub fn ox_protect(arguments: &[&str]) -> Output {
         .expect("cargo built the executable")
 }
 
-/// The executable, with nothing of the tester's own settings.
+/// The executable, without the environment of the test run.
 fn program() -> Command {
     without_own_settings(Command::new(env!("CARGO_BIN_EXE_ox-protect")))
 }
@@ -276,7 +274,7 @@ fn spawn(
     let (sender, lines) = mpsc::unbounded_channel();
     let output = child.stdout.take().expect("standard output is piped");
     let said = Arc::clone(said);
-    // Reads to the end, for a pipe that nobody empties would stop the daemon.
+    // Reads to the end: a full pipe would block the daemon.
     thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             lock(&said).push(line.clone());

@@ -1,5 +1,5 @@
-//! Where the daemon can be reached. It listens on port 0, so that each start has new doors; lines
-//! and API clients that were made before go on to find them.
+//! The addresses of the daemon. It listens on port 0, so each start has new ports; existing DNS and
+//! API clients use the current ones.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ struct Found {
 }
 
 impl Doors {
-    /// The first DNS address, UDP and TCP.
+    /// The first DNS address, for UDP and TCP.
     pub fn dns(&self) -> SocketAddr {
         *self
             .all_dns()
@@ -25,7 +25,7 @@ impl Doors {
             .expect("the daemon has said where it listens for DNS")
     }
 
-    /// Every DNS address, in the order of the ready lines.
+    /// All DNS addresses, in the order of the ready lines.
     pub fn all_dns(&self) -> Vec<SocketAddr> {
         self.found().dns
     }
@@ -37,7 +37,7 @@ impl Doors {
             .expect("the daemon has said where it listens for HTTP")
     }
 
-    /// Takes over what a start found.
+    /// Stores the addresses of a new start.
     pub(super) fn moved(&self, dns: Vec<SocketAddr>, api: SocketAddr) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Found {
             dns,

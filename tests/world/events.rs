@@ -1,4 +1,4 @@
-//! The event stream of the API, listened to from the beginning to the end of a test.
+//! The API's event stream, received for the duration of a test.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,22 +10,22 @@ use tokio::task::JoinHandle;
 
 use super::{api::Api, patience::eventually};
 
-/// How long an event is waited for.
+/// The longest wait for an event.
 const HEARD_WITHIN: Duration = Duration::from_secs(60);
 
-/// Who listens.
+/// A receiver of events.
 pub struct Events {
     heard: Arc<Mutex<Vec<Value>>>,
     task: JoinHandle<()>,
 }
 
 impl Events {
-    /// Listens to the lists from now on.
+    /// Subscribes to the events of the lists.
     pub async fn listen(api: &Api) -> Self {
         Self::on(api, "/v1/events").await
     }
 
-    /// Listens to what happens in a household.
+    /// Subscribes to the events of a household.
     pub async fn of_household(api: &Api, household: &str) -> Self {
         Self::on(api, &format!("/v1/households/{household}/events")).await
     }
@@ -51,7 +51,7 @@ impl Events {
         Self { heard, task }
     }
 
-    /// Waits until an event of this kind was heard that has these fields.
+    /// Waits until an event of this kind with these fields has arrived.
     pub async fn heard(&self, kind: &str, fields: &[(&str, &str)]) {
         let is_it = |event: &Value| {
             event["kind"] == kind && fields.iter().all(|(field, value)| event[*field] == *value)
@@ -68,7 +68,7 @@ impl Events {
         self.task.is_finished()
     }
 
-    /// All that was heard.
+    /// All events so far.
     pub fn so_far(&self) -> Vec<Value> {
         self.heard
             .lock()

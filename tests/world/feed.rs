@@ -1,4 +1,4 @@
-//! A feed: a list of names in a file, and the entry of the configuration that reads it.
+//! A feed: a file with names, and its entry in the configuration.
 
 use std::{
     collections::BTreeMap,
@@ -9,8 +9,7 @@ use std::{
 use serde_json::json;
 use toml::Table;
 
-/// A feed of one category. Unless told otherwise: plain domains, each with its subtree, the choice
-/// of households.
+/// A feed with one category. Defaults: format `domains`, scope `subtree`, tier `choice`.
 #[derive(Clone, Debug)]
 pub struct Feed {
     name: String,
@@ -25,7 +24,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A feed named like its category.
+    /// A feed with the name of its category.
     pub fn new(category: &str) -> Self {
         Self {
             name: category.to_owned(),
@@ -40,13 +39,13 @@ impl Feed {
         }
     }
 
-    /// Lists these names, separated by spaces, beside those already listed.
+    /// Adds names, separated by spaces.
     pub fn names(mut self, names: &str) -> Self {
         self.text += &one_a_line(names);
         self
     }
 
-    /// Has exactly this text in its file.
+    /// Sets the whole text of the file.
     pub fn text(self, text: &str) -> Self {
         Self {
             text: text.to_owned(),
@@ -54,7 +53,7 @@ impl Feed {
         }
     }
 
-    /// Is read from here, a path or URL, and not from a file the world writes.
+    /// Sets a source, a path or URL, in place of the written file.
     pub fn source(self, source: &str) -> Self {
         Self {
             source: Some(source.to_owned()),
@@ -62,7 +61,7 @@ impl Feed {
         }
     }
 
-    /// Carries several categories: the feed's own code or folder, and our slug for it.
+    /// Maps several categories: the feed's code or folder, and the slug.
     pub fn categories(self, pairs: &[(&str, &str)]) -> Self {
         let categories = pairs
             .iter()
@@ -95,7 +94,7 @@ impl Feed {
         }
     }
 
-    /// Has further keys, as TOML; they go before what is said otherwise.
+    /// Adds keys as TOML; they take precedence.
     pub fn with(mut self, keys: &str) -> Self {
         self.extra.extend(
             keys.parse::<Table>()
@@ -104,13 +103,13 @@ impl Feed {
         self
     }
 
-    /// Is fetched from a provider on this machine, every second.
+    /// Fetches from a provider on this machine every second.
     pub fn fetched_from(self, url: &str) -> Self {
         self.source(url)
             .with("allow_private = true\ninterval_s = 1")
     }
 
-    /// Is about no category: an order, or names that are never blocked.
+    /// Removes the category, as for mandates and names that are never blocked.
     pub fn without_category(self) -> Self {
         Self {
             has_category: false,
@@ -118,7 +117,7 @@ impl Feed {
         }
     }
 
-    /// Has a name of its own, beside its category.
+    /// Sets a name other than the category.
     pub fn called(self, name: &str) -> Self {
         let category = self.name.clone();
         let named = Self {
@@ -136,7 +135,7 @@ impl Feed {
         &self.name
     }
 
-    /// Writes the file, unless the feed comes from elsewhere.
+    /// Writes the file, unless the feed has another source.
     pub(super) fn write(&self, folder: &Path) {
         if self.source.is_none() {
             publish(&file(folder, &self.name), &self.text);
@@ -167,16 +166,16 @@ impl Feed {
     }
 }
 
-/// The file of a feed that the world writes.
+/// The path of a written feed.
 pub(super) fn file(folder: &Path, name: &str) -> PathBuf {
     folder.join("feeds").join(format!("{name}.txt"))
 }
 
-/// Replaces a file as a careful publisher does: written aside, then renamed, so that nobody reads
-/// half of it.
+/// Replaces a file by a rename, so that readers never see half of it.
 pub(super) fn publish(path: &Path, text: &str) {
     let parent = path.parent().expect("a feed's file is in a folder");
-    // Aside is the folder above, so that whoever watches this one sees a single change, the rename.
+    // The temporary file is in the parent folder, so that the watched folder has a single change,
+    // the rename.
     let aside = parent.with_extension(path.file_name().expect("a feed's file has a name"));
     let published = fs::create_dir_all(parent)
         .and_then(|()| fs::write(&aside, text))
@@ -184,7 +183,7 @@ pub(super) fn publish(path: &Path, text: &str) {
     published.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// Names separated by spaces, each on a line of its own.
+/// Names separated by spaces, one a line.
 pub(super) fn one_a_line(names: &str) -> String {
     names
         .split_whitespace()

@@ -1,9 +1,9 @@
-//! What a process costs, read from Linux' `/proc`.
+//! Memory and CPU time of a process, from Linux' `/proc`.
 
 use std::{fs, time::Duration};
 
-/// Clock ticks a second in `/proc/PID/stat`: `USER_HZ`, which is 100 on every architecture Rust
-/// runs on.
+/// Clock ticks a second in `/proc/PID/stat`: `USER_HZ`, 100 on every architecture that Rust
+/// supports.
 const TICKS_PER_SECOND: u32 = 100;
 
 /// Memory and CPU time of a process at one moment.
@@ -11,14 +11,14 @@ const TICKS_PER_SECOND: u32 = 100;
 pub struct Footprint {
     /// Resident memory (`VmRSS`), in bytes.
     pub resident: u64,
-    /// The most it ever was (`VmHWM`), in bytes.
+    /// Peak resident memory (`VmHWM`), in bytes.
     pub peak: u64,
     /// CPU time of all threads, user and system.
     pub cpu: Duration,
 }
 
 impl Footprint {
-    /// Reads `/proc`; fails the test if the process is gone.
+    /// Reads `/proc`; fails the test if the process has ended.
     pub(super) fn of(process: u32) -> Self {
         let read = |file: &str| {
             fs::read_to_string(format!("/proc/{process}/{file}"))
@@ -36,15 +36,15 @@ impl Footprint {
             value.unwrap_or_else(|| panic!("no {key} for process {process}"))
         };
         let stat = read("stat");
-        // The second field is the command's name and may hold spaces; what follows it is counted
-        // from its parenthesis.
+        // The second field is the command's name, which may have spaces; the fields after its
+        // parenthesis are counted.
         let fields: Vec<&str> = stat
             .rsplit(')')
             .next()
             .unwrap_or_default()
             .split_whitespace()
             .collect();
-        // utime and stime, fields 14 and 15 of proc_pid_stat(5), 11 and 12 after the name.
+        // utime and stime: fields 14 and 15 of proc_pid_stat(5), 11 and 12 after the name.
         let ticks: u32 = fields[11..13]
             .iter()
             .map(|field| field.parse::<u32>().expect("ticks are a number"))

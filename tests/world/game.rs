@@ -1,9 +1,9 @@
-//! What an attacker's server says to keep a resolver busy: referrals and aliases that lead to more
-//! of them.
+//! Responses of an attacker's server that keep a resolver busy: referrals and aliases that lead to
+//! further ones.
 //!
-//! All of it is made from the question, so every name below the attacker's zone is a new game that
-//! costs him nothing. A child is the name one label below his zone; its first label is `ROUND-TAG`,
-//! or a tag alone for round 0, and each move leads to the next round.
+//! Responses depend only on the question, so every name below the attacker's zone starts a new
+//! attack at no cost. A child is the name one label below the attacker's zone; its first label is
+//! `ROUND-TAG`, or a tag alone for round 0, and each step leads to the next round.
 
 use std::net::Ipv4Addr;
 
@@ -14,61 +14,57 @@ use hickory_proto::{
 
 use super::{authority::INVENTED_TTL_S, internet::name};
 
-/// From this depth below its zone on a name counts as used up; 127 labels is all that a name can
-/// have.
+/// The depth below its zone at which a name counts as exhausted; a name has at most 127 labels.
 const USED_UP: usize = 100;
 
-/// One way to keep a resolver busy.
+/// One kind of attack.
 #[derive(Clone, Debug)]
 pub enum Game {
-    /// Refers each child to so many servers named in a zone of somebody else, without glue:
-    /// NXNSAttack.
+    /// Refers each child to this many servers named in another zone, without glue: NXNSAttack.
     GluelessReferrals {
-        /// How many name servers a referral has.
+        /// Name servers of a referral.
         servers: usize,
-        /// The zone that is to be asked for their addresses.
+        /// The zone in which their addresses must be resolved.
         victim: &'static str,
     },
-    /// Each child is an alias of the next one, over so many rounds.
+    /// Each child is an alias of the next one, for this many rounds.
     Aliases {
-        /// How many aliases there are before the address.
+        /// Number of aliases before the address.
         length: usize,
     },
-    /// Each child's only server is named below the next child: none is ever found.
+    /// Each child's only server is named below the next child: no address is ever found.
     EndlessReferrals,
-    /// Refers one label deeper with each question, back to the server itself, and from the deepest
-    /// name on by an alias to a new one that is as deep.
+    /// Refers one label deeper with each query, back to the server itself; the deepest name is an
+    /// alias of a new one of the same depth.
     EverDeeper,
-    /// Refers to the very zone that was asked, and to itself.
+    /// Refers to the zone that was queried, and to itself.
     BackToItself,
-    /// The product of the above (CAMP): each child is first referred to glueless servers and, with
-    /// glue, to the server itself, then turns out to be an alias in the next child.
+    /// The product of the above (CAMP): each child is first referred to servers without glue and,
+    /// with glue, to the server itself, and is then an alias of the next child.
     AliasesAcrossReferrals {
-        /// How many glueless name servers a referral has.
+        /// Name servers without glue in a referral.
         servers: usize,
-        /// The zone that is to be asked for their addresses.
+        /// The zone in which their addresses must be resolved.
         victim: &'static str,
     },
 }
 
-/// Where a game stands when a question comes.
+/// The position of a query in an attack.
 pub(super) struct Position {
-    /// The server that plays.
+    /// The attacker's server.
     pub server: Name,
-    /// Its address.
     pub address: Ipv4Addr,
-    /// Its zone.
     pub apex: Name,
-    /// The ancestor of the question, or the question itself, that lies directly below the zone.
+    /// The ancestor of the query name, or the name itself, that is directly below the zone.
     pub child: Name,
-    /// What was asked.
+    /// The query name.
     pub question: Name,
-    /// How many questions there were about this child, with this one.
+    /// The number of queries for this child so far, including this one.
     pub turn: usize,
 }
 
 impl Game {
-    /// Completes a reply that has nothing but the question yet.
+    /// Completes a response that has only the question.
     pub(super) fn play(&self, position: &Position, reply: Message) -> Message {
         match self {
             Self::GluelessReferrals { servers, victim } => referral(
@@ -102,7 +98,7 @@ impl Game {
 }
 
 impl Position {
-    /// The number and the tag in the child's first label.
+    /// The round and the tag in the child's first label.
     fn label(&self) -> (usize, String) {
         let label =
             String::from_utf8_lossy(self.child.iter().next().unwrap_or_default()).into_owned();
@@ -132,10 +128,10 @@ impl Position {
             .collect()
     }
 
-    /// Adds a referral of `cut` to the server that plays, with glue.
+    /// Adds a referral of `cut` to the attacker's server, with glue.
     fn refer_here(&self, reply: Message, cut: &Name) -> Message {
-        // Named below the cut, so that the glue may be believed; the zone's own server has its own
-        // name.
+        // Named below the cut, so that a resolver may accept the glue; the zone's own server has
+        // its own name.
         let server = if cut == &self.apex {
             self.server.clone()
         } else {

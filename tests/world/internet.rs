@@ -4,14 +4,13 @@
 //! ```text
 //! Internet::new()                                             .  and its server at 127.P.0.1
 //!     .zone("bets.example.", "@ 60 A 192.0.2.7")              example.  and  bets.example.,  each at an address
-//!     .zone_served_by("news.example.", &["ns.host.test."], …) a server with a name elsewhere: found without glue
+//!     .zone_served_by("news.example.", &["ns.host.test."], …) a server with a name in another zone, without glue
 //! ```
 //!
 //! Root and top-level zones, delegations and glue are generated. Every server has an address of its
-//! own, all of them one port, which the resolver under test is given as `recursion.authority_port`.
-//! A server may have several names, so that thousands of zones need a few sockets only. The servers
-//! run on a runtime of their own, so that a test may block, and everything can be changed while
-//! they run.
+//! own; all share one port, which the resolver under test gets as `recursion.authority_port`. A
+//! server may have several names, so that thousands of zones need few sockets. The servers run on a
+//! runtime of their own, so that a test may block. Everything can be changed while they run.
 
 use std::{
     collections::BTreeMap,
@@ -34,21 +33,20 @@ use super::{
     zone::{Below, Records, Zone},
 };
 
-/// Ports are looked for from here on: above the privileged and the well-known ones …
+/// The first port that is tried: above the privileged and the well-known ones …
 const FIRST_PORT: u16 = 10_240;
 
-/// … and below Linux' ephemeral ones, so that no client socket ever sits on a port that was found
-/// free.
+/// … and below Linux' ephemeral ones, so that no client socket uses a port that was found free.
 const PORTS: u16 = 20_000;
 
-/// Where the rest of the world expects authorities.
+/// The standard DNS port.
 const DNS_PORT: u16 = 53;
 
-/// Authorities have addresses from 127.64 to 127.127; 127.0 to 127.63 stay free for those who ask.
+/// Servers have addresses from 127.64 to 127.127; 127.0 to 127.63 are for clients.
 const FIRST_RANGE: u8 = 64;
 const LAST_RANGE: u8 = 127;
 
-/// Runs one whole Internet; dropped with it.
+/// Runs one simulated Internet until it is dropped.
 pub struct Internet {
     port: u16,
     range: u8,
@@ -64,17 +62,17 @@ struct Plan {
 }
 
 impl Internet {
-    /// An Internet with a root and nothing below it.
+    /// An Internet with only a root.
     pub fn new() -> Self {
         let range = first_range();
-        // A process with the same addresses may have been faster between looking and binding.
+        // Another process with the same addresses may bind a port after it was found free.
         std::iter::repeat_with(free_port)
             .find_map(|port| Self::at(range, port))
             .expect("the ports do not end")
     }
 
-    /// The same on the port where resolvers of others look for authorities; `None` where this
-    /// process may not listen there.
+    /// The same on port 53, for resolvers that cannot use another port; `None` where this process
+    /// may not bind it.
     pub fn on_port_53() -> Option<Self> {
         let may_listen = |range| match UdpSocket::bind((nth_address(range, 0), DNS_PORT)) {
             Ok(_) => true,
@@ -89,7 +87,7 @@ impl Internet {
             .find_map(|range| Self::at(range, DNS_PORT))
     }
 
-    /// `None` if another Internet is there already.
+    /// `None` if another Internet uses this range.
     fn at(range: u8, port: u16) -> Option<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -109,13 +107,12 @@ impl Internet {
         Some(internet.zone_served_by(".", &["a.root-servers.net."], ""))
     }
 
-    /// Adds a zone with one server, `ns1` in the zone, or replaces the records of a zone that is
-    /// there.
+    /// Adds a zone with one server, `ns1` in the zone, or replaces the records of an existing zone.
     pub fn zone(self, apex: &str, records: &str) -> Self {
         self.zones([(apex, records)])
     }
 
-    /// Adds many zones at once.
+    /// Adds many zones.
     pub fn zones<'text>(self, zones: impl IntoIterator<Item = (&'text str, &'text str)>) -> Self {
         let mut plan = self.plan();
         for (apex, records) in zones {
@@ -126,12 +123,12 @@ impl Internet {
         self
     }
 
-    /// Adds a zone served by all of `servers`. A server that is already there serves one zone more.
+    /// Adds a zone served by all of `servers`. An existing server gets one more zone.
     pub fn zone_served_by(self, apex: &str, servers: &[&str], records: &str) -> Self {
         self.zones_served_by([(apex, servers, records)])
     }
 
-    /// Adds many zones at once, each served by the servers named.
+    /// Adds many zones, each with its servers.
     pub fn zones_served_by<'text>(
         self,
         zones: impl IntoIterator<Item = (&'text str, &'text [&'text str], &'text str)>,
@@ -146,13 +143,13 @@ impl Internet {
         self
     }
 
-    /// Gives a server one name more, under which it can serve zones that are declared from now on.
+    /// Gives a server another name, for zones that are declared from now on.
     pub fn alias(&self, alias: &str, server: &str) {
         let server = self.server(server);
         self.plan().aliases.insert(name(alias), server);
     }
 
-    /// Takes a zone's delegation out of its parent. Its servers go on answering.
+    /// Removes a zone's delegation from its parent. Its servers keep answering.
     pub fn revoke(&self, apex: &str) {
         let mut plan = self.plan();
         let zone = plan
@@ -163,7 +160,7 @@ impl Internet {
         plan.publish();
     }
 
-    /// Gives a zone new records, from the next query on.
+    /// Replaces the records of a zone from the next query on.
     pub fn replace(&self, apex: &str, records: &str) {
         let mut plan = self.plan();
         let zone = plan
@@ -174,7 +171,7 @@ impl Internet {
         plan.publish();
     }
 
-    /// The server of this name.
+    /// The server with this name.
     pub fn server(&self, server: &str) -> Arc<Authority> {
         self.plan()
             .find(&name(server))
@@ -200,14 +197,14 @@ impl Internet {
         self.servers_of(".").swap_remove(0)
     }
 
-    /// Makes every server of a zone behave so.
+    /// Sets the behaviour of every server of a zone.
     pub fn make(&self, apex: &str, behaviour: &Behaviour) {
         for server in self.servers_of(apex) {
             server.becomes(behaviour.clone());
         }
     }
 
-    /// What reached all servers together.
+    /// The counts of all servers together.
     pub fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         for server in self.plan().authorities.values() {
@@ -216,7 +213,7 @@ impl Internet {
         sum
     }
 
-    /// How many queries all servers together got: what a tally says, without a copy of it.
+    /// The number of queries to all servers; cheaper than a tally.
     pub fn queries(&self) -> u64 {
         self.plan()
             .authorities
@@ -225,24 +222,24 @@ impl Internet {
             .sum()
     }
 
-    /// How often any server was asked exactly this.
+    /// How often this question reached any server.
     pub fn asked(&self, question: &str, kind: RecordType) -> u64 {
         self.tally().asked(&LowerName::from(&name(question)), kind)
     }
 
-    /// Starts counting anew, at every server.
+    /// Resets the counts of every server.
     pub fn forget_questions(&self) {
         for server in self.plan().authorities.values() {
             server.forget_questions();
         }
     }
 
-    /// The port of every authority.
+    /// The port of every server.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The root hints, in the form of IANA's `named.root`.
+    /// The root hints in the format of IANA's `named.root`.
     pub fn root_hints(&self) -> String {
         let line = |server: &Arc<Authority>| {
             format!(
@@ -254,7 +251,7 @@ impl Internet {
         self.servers_of(".").iter().map(line).collect()
     }
 
-    /// Notes a zone and what it needs: its top-level domain, and servers where it has none.
+    /// Adds a zone, its top-level domain, and servers where it has none.
     fn declare(&self, plan: &mut Plan, apex: &Name, servers: &[Name], records: &str) {
         let key = LowerName::from(apex);
         if apex.num_labels() > 1 {
@@ -281,7 +278,7 @@ impl Internet {
         plan.zones.insert(key, Zone::new(apex, servers, records));
     }
 
-    /// Starts a server at an address, or says that another socket is there.
+    /// Starts a server at an address; `None` if another socket uses it.
     fn settle(&self, server: &Name, address: Ipv4Addr) -> Option<Arc<Authority>> {
         let address = SocketAddr::from((address, self.port));
         let sockets = match Sockets::bind(address) {
@@ -304,14 +301,14 @@ impl Internet {
 }
 
 impl Plan {
-    /// The server that has this name or alias.
+    /// The server with this name or alias.
     fn find(&self, server: &Name) -> Option<&Arc<Authority>> {
         self.authorities
             .get(server)
             .or_else(|| self.aliases.get(server))
     }
 
-    /// Completes every zone and hands each server what it serves.
+    /// Completes every zone and gives each server its zones.
     fn publish(&self) {
         let all = || self.authorities.iter().chain(&self.aliases);
         let addresses = all()
@@ -336,36 +333,36 @@ impl Plan {
 
 impl Drop for Internet {
     fn drop(&mut self) {
-        // A runtime dropped inside another one would panic; in the background it may end anywhere.
+        // Dropping a runtime inside another one panics, so it is shut down in the background.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Reads a name, which is absolute with or without its final dot.
+/// Parses a name, which is absolute with or without a final dot.
 pub fn name(text: &str) -> Name {
     let mut name = Name::from_ascii(text).unwrap_or_else(|error| panic!("name {text:?}: {error}"));
     name.set_fqdn(true);
     name
 }
 
-/// The address of the n-th server in a range, which is the second octet.
+/// The address of the n-th server in a range, the second octet.
 fn nth_address(range: u8, number: usize) -> Ipv4Addr {
     let [.., high, low] = (number + 1).to_be_bytes();
     Ipv4Addr::new(127, range, high, low)
 }
 
-/// A range that differs between processes that run at the same time.
+/// A range that differs between concurrent processes.
 fn first_range() -> u8 {
     let ranges = u32::from(LAST_RANGE - FIRST_RANGE) + 1;
     FIRST_RANGE + u8::try_from(std::process::id() % ranges).expect("the remainder is below 64")
 }
 
-/// A port on which nobody listens at any address.
+/// A port that is free at every address.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Neighbouring processes start to look far from each other.
+    // Processes with neighbouring ids start their search far apart.
     let start = std::process::id().wrapping_mul(101) % u32::from(PORTS);
     for _ in 0..PORTS {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! A line: somebody with an address who asks a DNS server.
+//! A DNS client with a source address of its own.
 //!
-//! It asks once, over UDP, with EDNS, and waits a minute; no retry and no fallback hide what the
-//! server did. All that can be changed: `home.over_tcp()`, `home.without_edns()`,
+//! By default it sends one query over UDP with EDNS and waits a minute, without retry or fallback,
+//! so that tests see what the server does. Variants: `home.over_tcp()`, `home.without_edns()`,
 //! `home.with_mac("02:00:00:00:00:07")`.
 
 use std::{
@@ -23,18 +23,17 @@ use tokio::{
 
 use super::{doors::Doors, question::question, reply::Reply};
 
-/// The UDP size a line announces: what fits a packet everywhere (DNS flag day 2020).
+/// The announced UDP payload size (DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
 
-/// The option in which a router tells the MAC of the device behind it.
+/// The EDNS option with the device's MAC, as routers send it.
 pub const MAC_OPTION: u16 = 65_001;
 
-/// How long a line waits: longer than a resolver may work on one question, so that SERVFAIL is seen
-/// as such, also on a busy machine.
+/// The longest wait for a response: longer than a resolver may work on one query, so that its
+/// SERVFAIL arrives, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A DNS client at one source address. Cloned for each change, so a test can keep several views of
-/// one home.
+/// A DNS client at one source address. Each variant is a clone, so that a test can keep several.
 #[derive(Clone)]
 pub struct Line {
     from: IpAddr,
@@ -48,7 +47,7 @@ pub struct Line {
     patience: Duration,
 }
 
-/// The daemon, whose port changes when it starts anew, or a fixed address.
+/// The daemon, whose port changes when it restarts, or a fixed address.
 #[derive(Clone)]
 enum Target {
     Nowhere,
@@ -56,7 +55,7 @@ enum Target {
     Daemon(Arc<Doors>),
 }
 
-/// A line at this source address; say next whom it asks.
+/// A client at this source address; the server is set next.
 pub fn line(from: &str) -> Line {
     Line {
         from: from
@@ -74,7 +73,7 @@ pub fn line(from: &str) -> Line {
 }
 
 impl Line {
-    /// Asks the server at this address.
+    /// Sends queries to this address.
     pub fn to(&self, address: SocketAddr) -> Self {
         Self {
             to: Target::Address(address),
@@ -82,7 +81,7 @@ impl Line {
         }
     }
 
-    /// Asks the daemon, wherever it listens at the moment.
+    /// Sends queries to the daemon's current address.
     pub(super) fn to_daemon(&self, doors: Arc<Doors>) -> Self {
         Self {
             to: Target::Daemon(doors),
@@ -90,7 +89,7 @@ impl Line {
         }
     }
 
-    /// Asks over TCP.
+    /// Uses TCP.
     pub fn over_tcp(&self) -> Self {
         Self {
             tcp: true,
@@ -98,7 +97,7 @@ impl Line {
         }
     }
 
-    /// Asks without EDNS, as stubs did in 1998.
+    /// Sends no EDNS.
     pub fn without_edns(&self) -> Self {
         Self {
             edns: false,
@@ -122,7 +121,7 @@ impl Line {
         }
     }
 
-    /// Clears RD, as a resolver does when it asks an authority.
+    /// Clears RD, as a resolver does in queries to authorities.
     pub fn iterative(&self) -> Self {
         Self {
             recursion_desired: false,
@@ -140,7 +139,7 @@ impl Line {
         }
     }
 
-    /// Adds the device's MAC, written `02:00:00:00:00:07`, in six bytes.
+    /// Adds the device's MAC, written `02:00:00:00:00:07`, as six octets.
     pub fn with_mac(&self, mac: &str) -> Self {
         let octet =
             |text| u8::from_str_radix(text, 16).unwrap_or_else(|_| panic!("{mac:?} is not a MAC"));
@@ -154,7 +153,7 @@ impl Line {
         self.with_option(MAC_OPTION, mac.as_bytes())
     }
 
-    /// Waits this long for a reply.
+    /// Sets the longest wait for a response.
     pub fn with_patience(&self, patience: Duration) -> Self {
         Self {
             patience,
@@ -162,15 +161,15 @@ impl Line {
         }
     }
 
-    /// Asks, and says in one line what came back: `192.0.2.7`, `blocked: gambling`, `NXDOMAIN`,
-    /// `NODATA`, `truncated`, or `silence`.
+    /// Sends a query and returns the result as one line: `192.0.2.7`, `blocked: gambling`,
+    /// `NXDOMAIN`, `NODATA`, `truncated`, or `silence`.
     pub async fn ask(&self, text: &str) -> String {
         self.reply(text)
             .await
             .map_or_else(|| "silence".to_owned(), |reply| reply.to_string())
     }
 
-    /// Asks, and returns the whole reply, or `None` if there was none in time.
+    /// Sends a query and returns the response; `None` without one in time.
     pub async fn reply(&self, text: &str) -> Option<Reply> {
         let query = self.query(text);
         let wire = query
@@ -189,12 +188,12 @@ impl Line {
         )
     }
 
-    /// Sends these bytes, whatever they are, and returns the first bytes that come back.
+    /// Sends these bytes and returns the first response.
     pub async fn send(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         self.exchange(bytes, |_| true).await
     }
 
-    /// The query this line would send.
+    /// The query that this client would send.
     pub fn query(&self, text: &str) -> Message {
         let mut query = Message::new(rand::random(), MessageType::Query, OpCode::Query);
         query.metadata.recursion_desired = self.recursion_desired;
@@ -217,7 +216,7 @@ impl Line {
             true => timeout(self.patience, self.exchange_over_tcp(bytes)).await,
             false => timeout(self.patience, self.exchange_over_udp(bytes, fits)).await,
         };
-        // A refused or broken connection is silence too: no answer came.
+        // A refused or broken connection counts as silence.
         outcome.ok().and_then(Result::ok)
     }
 
@@ -258,7 +257,7 @@ impl Line {
 
     fn server(&self) -> SocketAddr {
         match &self.to {
-            Target::Nowhere => panic!("line({}) asks nobody: say .to(address)", self.from),
+            Target::Nowhere => panic!("client({}) has no server: call .to(address)", self.from),
             Target::Address(address) => *address,
             Target::Daemon(doors) => doors.dns(),
         }

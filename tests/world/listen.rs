@@ -1,8 +1,7 @@
-//! The sockets of an authority server: UDP and TCP at one loopback address.
+//! The sockets of an authoritative server: UDP and TCP at one loopback address.
 //!
-//! hickory-server has listeners of its own. They are not used, because they send only messages
-//! hickory itself has put together and insist that a reply bears the id of its query; a liar needs
-//! the last word over every byte.
+//! hickory-server's own listeners are not used: they send only messages that hickory has built, and
+//! require that a response has the id of its query; forged responses need control over every byte.
 
 use std::{
     io,
@@ -24,10 +23,10 @@ use super::{
     spoofer::{Packet, Sender},
 };
 
-/// Whence packets come that have a foreign source address.
+/// The source of packets with a foreign address.
 const FOREIGN: Ipv4Addr = Ipv4Addr::new(127, 63, 0, 66);
 
-/// Sockets that are bound but not yet served.
+/// Bound sockets that are not served yet.
 pub(super) struct Sockets {
     udp: std::net::UdpSocket,
     tcp: std::net::TcpListener,
@@ -60,8 +59,7 @@ impl Sockets {
     }
 }
 
-/// The socket of a server, and those from which an attacker sends in its name; they are bound when
-/// first used.
+/// The socket of a server, and those that an attacker spoofs it with; these are bound at first use.
 struct Mouth {
     own: UdpSocket,
     same_address: OnceCell<UdpSocket>,
@@ -88,12 +86,12 @@ impl Mouth {
     }
 }
 
-/// A task per query, so that one delayed answer does not delay the next.
+/// One task per query, so that a delayed answer does not delay the next.
 async fn serve_udp(mouth: Arc<Mouth>, authority: Arc<Authority>) {
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
-        // An error here is the ICMP echo of a client that has gone; the next datagram is as good as
-        // any.
+        // An error here is the ICMP error of a client that has closed its socket; the next datagram
+        // is unaffected.
         let Ok((length, from)) = mouth.own.recv_from(&mut buffer).await else {
             continue;
         };

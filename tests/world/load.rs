@@ -1,5 +1,5 @@
-//! Somebody who asks the same names again and again, and looks at every answer, while other things
-//! happen.
+//! Background load: queries the same names repeatedly and checks every answer while a test does
+//! other things.
 
 use std::{
     sync::{
@@ -13,26 +13,27 @@ use tokio::task::JoinHandle;
 
 use super::line::Line;
 
-/// Between two questions of one asker: a few hundred a second leave cores to what a test is about.
+/// Pause between two queries of one client: a few hundred a second leave CPU time for the test
+/// itself.
 const PACE: Duration = Duration::from_millis(2);
 
-/// Who asks.
+/// A running load.
 pub struct Load {
     is_over: Arc<AtomicBool>,
     task: JoinHandle<Watched>,
 }
 
-/// What was seen.
+/// The results.
 #[derive(Debug, Default)]
 pub struct Watched {
-    /// Answers.
+    /// Number of answers.
     pub asked: u64,
-    /// Those that were not the expected ones.
+    /// Unexpected answers.
     pub wrong: Vec<String>,
 }
 
 impl Load {
-    /// Asks `(NAME TYPE, the answer)` in a loop from now on.
+    /// Starts to query `(NAME TYPE, answer)` in a loop.
     pub fn on(line: &Line, expected: Vec<(String, String)>) -> Self {
         let line = line.clone();
         let is_over = Arc::new(AtomicBool::new(false));
@@ -58,10 +59,10 @@ impl Load {
         Self { is_over, task }
     }
 
-    /// Stops asking. Fails the test if an answer was wrong; returns how many there were.
+    /// Stops. Fails the test if an answer was wrong; returns the number of answers.
     pub async fn end(self) -> u64 {
         self.is_over.store(true, Ordering::Relaxed);
-        let Watched { asked, wrong } = self.task.await.expect("whoever asks does not panic");
+        let Watched { asked, wrong } = self.task.await.expect("the query task does not panic");
         assert!(
             wrong.is_empty(),
             "{} of {asked} answers were wrong: {:#?}",

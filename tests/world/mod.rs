@@ -1,17 +1,16 @@
-//! The world in which the program is tested, and the words in which the tests are written.
+//! The test environment of the program, and the vocabulary of the tests.
 //!
 //! ```text
-//!  line("127.0.7.9") --asks-->  Daemon (the real executable)  --recurses-->  Internet (root, TLDs, zones)
-//!  Api               --rules-->    |  reads Feed files                         Authority, Behaviour, Lie, Tally
-//!                                  '- config, store, artefacts in one temporary folder
+//!  client("127.0.7.9") --queries-->  Daemon (the real executable)  --recurses-->  Internet (root, TLDs, zones)
+//!  Api                 --rules---->    |  reads Feed files                         Authority, Behaviour, Lie, Tally
+//!                                      '- config, store, artefacts in one temporary folder
 //! ```
 //!
-//! `World` (`whole.rs`) ties it together; most tests need no other word. Nothing here leaves the
-//! machine: authorities and askers are loopback addresses, the former from 127.64 on, the latter
-//! below. This folder knows the program only by its contract: command line, configuration, ready
-//! lines, REST and DNS.
+//! `World` (`whole.rs`) combines these; most tests need nothing else. No packet leaves the machine:
+//! servers have loopback addresses from 127.64 on, clients below that. This folder knows the
+//! program only by its interfaces: command line, configuration, ready lines, REST and DNS.
 
-// Several test programs share these words; none uses all of them, and none exports them.
+// Several test programs share this module; none uses all of it, and none exports it.
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
 mod api;

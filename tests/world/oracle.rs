@@ -1,7 +1,8 @@
-//! A second opinion: the recursor inside hickory-resolver, pointed at the simulated Internet.
+//! A second opinion: hickory-resolver's recursor on the simulated Internet.
 //!
-//! It is right about honest zones. It is known to give up when the first authority refuses or is
-//! silent, and to know no DNAME; a test that asks it says which differences it expects and why.
+//! Its results for correct zones are reliable. It gives up when the first server refuses or is
+//! silent, and does not support DNAME; a test that uses it states the differences that it expects,
+//! and why.
 
 use std::{net::IpAddr, time::Instant};
 
@@ -18,14 +19,14 @@ use hickory_resolver::{
 
 use super::internet::Internet;
 
-/// Depth of delegations and of name-server look-ups: each label is a step for this recursor.
+/// Depth of delegations and of name-server lookups: each label is a step for this recursor.
 const DEPTH_MAX: u8 = 64;
 
 /// Hickory's recursor.
 pub struct Oracle(Recursor<AuthorityPort>);
 
 impl Oracle {
-    /// Resolves in this Internet.
+    /// A recursor on this Internet.
     pub fn new(internet: &Internet) -> Self {
         let roots: Vec<IpAddr> = internet
             .servers_of(".")
@@ -35,7 +36,7 @@ impl Oracle {
         let options = RecursorOptions {
             recursion_limit: DEPTH_MAX,
             ns_recursion_limit: DEPTH_MAX,
-            // Its default bars the loopback network, where this Internet lives.
+            // Its default excludes the loopback network, which this Internet uses.
             deny_server: vec!["::/0".parse().expect("a network")],
             ..RecursorOptions::default()
         };
@@ -46,7 +47,7 @@ impl Oracle {
         Self(Recursor::with_options(&roots, options, provider).expect("the root has an address"))
     }
 
-    /// What it says, in the words of a [`Reply`](super::Reply).
+    /// Its answer, in the notation of a [`Reply`](super::Reply).
     pub async fn ask(&self, name: &Name, kind: RecordType) -> String {
         match self
             .0
@@ -76,8 +77,7 @@ impl Oracle {
     }
 }
 
-/// Tokio's sockets, but every authority is asked at one port. The recursor itself knows only port
-/// 53.
+/// Tokio's sockets, with every server at one port. The recursor itself supports only port 53.
 #[derive(Clone)]
 struct AuthorityPort {
     inner: TokioRuntimeProvider,

@@ -1,20 +1,20 @@
-//! Waiting without sleeping blindly, and chance that can be repeated.
+//! Waiting for conditions, and repeatable random numbers.
 
 use std::time::{Duration, Instant};
 
-/// What every wait is given at least: a busy machine is slow, and that is no fault of what is
-/// tested. Lists are built in the idle class for a minute, and only then beside whatever else runs.
+/// The minimum of every time limit: a busy machine is slow, and that is no fault of the program. A
+/// build of lists runs in the idle scheduling class for a minute before it takes a normal share of
+/// CPU time.
 const PATIENCE_MIN: Duration = Duration::from_secs(300);
 
-/// How often a condition is looked at again.
+/// The interval between two checks of a condition.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// The environment variable that repeats a run.
 const SEED_VARIABLE: &str = "WORLD_SEED";
 
-/// Looks again and again until `holds`, and fails with `what` once `within` has passed, five
-/// minutes at least. Returns the time it took, to be shown and never to be judged: `benches/`
-/// measures.
+/// Checks repeatedly until `holds`, and fails with `what` after `within`, at least five minutes.
+/// Returns the elapsed time, which tests print and never judge: `benches/` measures.
 pub async fn eventually(
     what: &str,
     within: Duration,
@@ -29,8 +29,8 @@ pub async fn eventually(
     began.elapsed()
 }
 
-/// A seed for chance: a new one each run, or the one in `WORLD_SEED`; printed, so that a failure
-/// can be repeated.
+/// A random seed: a new one for each run, or the one in `WORLD_SEED`. It is printed, so that a
+/// failure can be repeated.
 pub fn seed() -> u64 {
     let wanted = std::env::var(SEED_VARIABLE)
         .ok()

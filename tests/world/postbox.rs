@@ -1,5 +1,5 @@
-//! Those to whom notices go: an operator's web server, and a mail server. Both keep what they get,
-//! and can be out of order.
+//! Receivers of notifications: an operator's web server and a mail server. Both keep what they
+//! receive and can simulate an outage.
 
 use std::{
     net::SocketAddr,
@@ -19,10 +19,10 @@ use tokio::{
 
 use super::patience::eventually;
 
-/// How long a notice is waited for.
+/// The longest wait for a notification.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 
-/// A web server that is told.
+/// A web server that receives notifications.
 pub struct Hook {
     address: SocketAddr,
     is_broken: Arc<AtomicBool>,
@@ -59,17 +59,16 @@ impl Hook {
         }
     }
 
-    /// Where it is.
     pub fn url(&self) -> String {
         format!("http://{}/hook?token=abc", self.address)
     }
 
-    /// From now on it takes what comes, or answers that it is out of order.
+    /// Starts or ends a simulated outage.
     pub fn is_broken(&self, is_broken: bool) {
         self.is_broken.store(is_broken, Ordering::Relaxed);
     }
 
-    /// All that came: the signature, and the body as it came.
+    /// All requests: the signature and the body.
     pub fn so_far(&self) -> Vec<(String, String)> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let signature = |headers: &HeaderMap| {
@@ -85,7 +84,7 @@ impl Hook {
             .collect()
     }
 
-    /// The notices that came.
+    /// The notifications that arrived.
     pub fn notices(&self) -> Vec<Value> {
         self.so_far()
             .iter()
@@ -93,7 +92,7 @@ impl Hook {
             .collect()
     }
 
-    /// Waits until so many came, and returns them.
+    /// Waits until this many have arrived and returns them.
     pub async fn wait_for(&self, count: usize) -> Vec<Value> {
         eventually(&format!("{count} notices"), DELIVERED_WITHIN, async || {
             self.notices().len() >= count
@@ -132,7 +131,7 @@ impl Mailbox {
         self.address.port()
     }
 
-    /// Waits until so many came, and returns them: envelope, headers and text.
+    /// Waits until this many have arrived and returns them: envelope, headers and text.
     pub async fn wait_for(&self, count: usize) -> Vec<String> {
         let so_far = || {
             self.mails
@@ -148,7 +147,7 @@ impl Mailbox {
     }
 }
 
-/// One client, in the words of RFC 5321.
+/// Serves one client (RFC 5321).
 async fn serve(stream: TcpStream, kept: &Mutex<Vec<String>>) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let mut mail = String::new();

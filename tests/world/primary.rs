@@ -1,4 +1,4 @@
-//! Real primaries of policy zones, BIND and Knot DNS, as the loader's own tests run them.
+//! Real primaries of policy zones, BIND and Knot DNS, shared with the loader's own tests.
 
 #[path = "../../blocklist-loader/tests/primaries/patience.rs"]
 mod patience;

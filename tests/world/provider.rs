@@ -1,5 +1,5 @@
-//! A provider of lists: a small HTTP server on loopback that publishes them, and can do everything
-//! that a provider must not.
+//! A provider of lists: a small HTTP server on loopback that publishes them and can misbehave in
+//! every way.
 
 #[path = "../../blocklist-loader/tests/server/mod.rs"]
 mod server;
@@ -13,39 +13,39 @@ use sha2::{Digest, Sha256};
 use server::Server;
 pub use server::{Page, Request};
 
-/// Who publishes. What it has published stays until something else is put in its place.
+/// A provider. What it publishes stays until it is replaced.
 pub struct Provider(Server);
 
 impl Provider {
-    /// Opens its server.
+    /// Starts the server.
     pub fn open() -> Self {
         Self(Server::start())
     }
 
-    /// Where a path of it is.
+    /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         self.0.url(path)
     }
 
     /// Publishes a file.
     pub fn publish(&self, path: &str, body: impl AsRef<[u8]>) {
-        // Without an ETag, so that every asking brings all of it: what is new is for the daemon to
-        // find out.
+        // Without an ETag, so that every request gets the whole content, and the daemon must detect
+        // changes.
         self.0.put(path, Page::of(body));
     }
 
-    /// Answers a path in any way there is.
+    /// Sets the response of a path.
     pub fn answer(&self, path: &str, page: Page) {
         self.0.put(path, page);
     }
 
-    /// What was asked since the last time that somebody wanted to know, in order.
+    /// The requests since the last call, in order.
     pub fn requests(&self) -> Vec<Request> {
         self.0.requests()
     }
 }
 
-/// Packed with gzip.
+/// Compresses with gzip.
 pub fn gzip(content: impl AsRef<[u8]>) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
     packer
@@ -54,7 +54,7 @@ pub fn gzip(content: impl AsRef<[u8]>) -> Vec<u8> {
         .expect("memory does not refuse")
 }
 
-/// The SHA-256, hexadecimal.
+/// The SHA-256 in hexadecimal.
 pub fn sha256(content: impl AsRef<[u8]>) -> String {
     Sha256::digest(content)
         .iter()
@@ -62,21 +62,21 @@ pub fn sha256(content: impl AsRef<[u8]>) -> String {
         .collect()
 }
 
-/// Who signs with minisign.
+/// A minisign signer.
 pub struct Signer(KeyPair);
 
 impl Signer {
-    /// With a key of its own.
+    /// A signer with a new key.
     pub fn new() -> Self {
         Self(KeyPair::generate_unencrypted_keypair().expect("the system has entropy"))
     }
 
-    /// The public key as a configuration has it.
+    /// The public key in the configuration's form.
     pub fn public_key(&self) -> String {
         self.0.pk.to_base64()
     }
 
-    /// The signature's file.
+    /// The content of the signature file.
     pub fn sign(&self, content: impl AsRef<[u8]>) -> String {
         let signature = minisign::sign(Some(&self.0.pk), &self.0.sk, content.as_ref(), None, None);
         signature.expect("a key signs").into_string()

@@ -1,4 +1,4 @@
-//! Questions as a person writes them: `bets.example. A`, `version.bind. CH TXT`.
+//! Parses questions: `bets.example. A`, `version.bind. CH TXT`.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use hickory_proto::{
 
 use super::internet::name;
 
-/// Reads `NAME [CLASS] TYPE`.
+/// Parses `NAME [CLASS] TYPE`.
 pub fn question(text: &str) -> Query {
     let words: Vec<&str> = text.split_whitespace().collect();
     let (owner, class, kind) = match words[..] {
@@ -26,7 +26,7 @@ pub fn question(text: &str) -> Query {
     question
 }
 
-/// Reads a mnemonic, or `TYPE65534` as in RFC 3597.
+/// Parses a mnemonic, or `TYPE65534` (RFC 3597).
 fn record_type(text: &str) -> RecordType {
     let number = text
         .strip_prefix("TYPE")

@@ -1,4 +1,4 @@
-//! What came back: the message, and one line that says what a person would say about it.
+//! A response: the message, and a one-line summary.
 
 use std::{fmt, time::Duration};
 
@@ -13,22 +13,21 @@ use hickory_proto::{
 /// The EDNS option of RFC 8914, which hickory keeps as bytes.
 const EXTENDED_ERROR_OPTION: u16 = 15;
 
-/// RFC 8914: blocked by the operator's security list (15), by an external order (16), by the
-/// household's choice (17).
+/// RFC 8914: Blocked by the operator's security list (15), Censored by a mandate (16), Filtered by
+/// the household (17).
 const BLOCKING_CODES: std::ops::RangeInclusive<u16> = 15..=17;
 
-/// A parsed reply.
+/// A parsed response.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// The message.
     pub message: Message,
-    /// The very bytes.
+    /// The received bytes.
     pub wire: Vec<u8>,
-    /// From sending the query to having the reply.
+    /// The time between query and response.
     pub took: Duration,
 }
 
-/// An extended DNS error.
+/// An extended DNS error (RFC 8914).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtendedError {
     /// INFO-CODE.
@@ -38,7 +37,7 @@ pub struct ExtendedError {
 }
 
 impl Reply {
-    /// Parses a reply; `None` if it is not a DNS message.
+    /// Parses a response; `None` if it is not a DNS message.
     pub(super) fn read(wire: Vec<u8>, took: Duration) -> Option<Self> {
         let message = Message::from_vec(&wire).ok()?;
         Some(Self {
@@ -48,7 +47,7 @@ impl Reply {
         })
     }
 
-    /// The response code, with the upper bits from EDNS.
+    /// The RCODE with its upper bits from EDNS.
     pub fn code(&self) -> ResponseCode {
         self.message.metadata.response_code
     }
@@ -63,7 +62,7 @@ impl Reply {
         self.message.metadata.authoritative
     }
 
-    /// All extended errors, in the order they came.
+    /// All extended errors in order.
     pub fn extended_errors(&self) -> Vec<ExtendedError> {
         self.option(EXTENDED_ERROR_OPTION)
             .into_iter()
@@ -71,7 +70,7 @@ impl Reply {
             .collect()
     }
 
-    /// The data of each EDNS option with this code, of those hickory has no type for.
+    /// The data of each EDNS option with this code, among those without a type in hickory.
     pub fn option(&self, code: u16) -> Vec<&[u8]> {
         let options = self
             .message
@@ -93,7 +92,7 @@ impl Reply {
         self.message.answers.iter().map(|record| record.ttl).min()
     }
 
-    /// The answer section as text: `OWNER TYPE DATA`, without TTLs, in the order it came.
+    /// The answer section as text: `OWNER TYPE DATA`, without TTLs, in order.
     pub fn answer_lines(&self) -> Vec<String> {
         lines(&self.message.answers)
     }
@@ -108,7 +107,7 @@ impl Reply {
         lines(&self.message.additionals)
     }
 
-    /// Data of the records of the type that was asked, sorted, because servers rotate them.
+    /// Data of the records of the query type, sorted, because servers rotate them.
     fn data(&self) -> Vec<String> {
         let asked = self
             .message
@@ -127,7 +126,7 @@ impl Reply {
 }
 
 impl fmt::Display for Reply {
-    /// `blocked: TEXT`, or the data asked for, or what there is instead of it.
+    /// `blocked: TEXT`, or the queried data, or the result without data.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(block) = self
             .extended_errors()

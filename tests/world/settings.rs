@@ -1,4 +1,5 @@
-//! The daemon's configuration: what a closed world needs, the feeds, and what a test adds as TOML.
+//! The daemon's configuration: the settings for a closed test environment, the feeds, and TOML that
+//! a test adds.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use toml::{Table, Value};
 
 use super::feed::Feed;
 
-/// The configuration of a daemon that lives in `folder` and knows no Internet but ours.
+/// The configuration of a daemon in `folder` that uses only the simulated Internet.
 pub fn settings(folder: &Path, authority_port: u16, feeds: &[Feed], extra: &[String]) -> Table {
     let feeds: Vec<Table> = feeds.iter().map(|feed| feed.entry(folder)).collect();
     let base = json!({
@@ -35,13 +36,12 @@ pub fn settings(folder: &Path, authority_port: u16, feeds: &[Feed], extra: &[Str
     table
 }
 
-/// How many DNS addresses the daemon will say it listens on.
+/// The number of DNS addresses that the daemon will report.
 pub fn dns_addresses(settings: &Table) -> usize {
     settings["dns"]["listen"].as_array().map_or(1, Vec::len)
 }
 
-/// Adds keys to tables and entries to `[[feeds]]`; any other value takes the place of what was
-/// there.
+/// Merges tables and appends to `[[feeds]]`; any other value replaces the existing one.
 fn merge(base: &mut Table, extra: Table) {
     for (key, value) in extra {
         match (base.get_mut(&key), value) {

@@ -1,42 +1,41 @@
-//! An attacker off the path: he sees no query, so he guesses, thousands of times for each.
+//! An off-path attacker, who sees no query and sends thousands of guesses for each.
 //!
-//! What he must guess is the message id, the port and the letter case of the question. Each query
-//! is met with one kind of wrong guess; everything else in his packets is right, as if he had
-//! guessed that already. Packets under a foreign port or address even bear the right id: it is the
-//! resolver's socket that must not take them.
+//! The attacker must guess the message id, the port and the letter case of the question. Each query
+//! is met with one kind of wrong guess; everything else in the packets is right. Packets from a
+//! foreign port or address even have the right id: the resolver's socket must reject them.
 
 use std::net::Ipv4Addr;
 
 use super::behaviour::Lie;
 
-/// Sends forged answers before the server's own.
+/// Sends forged responses before the server's own.
 #[derive(Clone, Debug)]
 pub struct Spoofer {
-    /// How many packets he sends for each query.
+    /// Number of packets for each query.
     pub times: u16,
-    /// The address he wants to be believed.
+    /// The address in the forged answers.
     pub address: Ipv4Addr,
 }
 
-/// A packet on its way to a resolver.
+/// A packet to a resolver.
 pub(super) struct Packet {
     pub bytes: Vec<u8>,
     pub sender: Sender,
 }
 
-/// The source address a packet bears.
+/// The source address of a packet.
 #[derive(Clone, Copy)]
 pub(super) enum Sender {
-    /// Address and port of the server that was asked.
+    /// Address and port of the queried server.
     Itself,
-    /// The server's address, another port.
+    /// The server's address with another port.
     OtherPort,
     /// Another address.
     OtherAddress,
 }
 
 impl Packet {
-    /// A packet from the server that was asked.
+    /// A packet from the queried server.
     pub fn own(bytes: Vec<u8>) -> Self {
         Self {
             bytes,
@@ -46,7 +45,7 @@ impl Packet {
 }
 
 impl Spoofer {
-    /// The forged packets; `tell` puts a lie about the answer into bytes.
+    /// The forged packets; `tell` encodes a forged response.
     pub(super) fn forge(&self, tell: impl Fn(&Lie) -> Vec<u8>) -> Vec<Packet> {
         let lie = Lie::ForgedAddress(self.address);
         let forged = tell(&lie);
@@ -58,7 +57,7 @@ impl Spoofer {
                 })
                 .collect()
         };
-        // The resolver drew the id; its last two bits choose the kind of guess.
+        // The resolver chose the id at random; its last two bits select the kind of guess.
         match forged[1] % 4 {
             0 => (1..=self.times)
                 .map(|distance| Packet::own(with_id_plus(&forged, distance)))

@@ -1,7 +1,7 @@
-//! What a server was asked: counts by name and type, transports, EDNS options, and what makes a
-//! query hard to guess.
+//! Counts of the queries to a server: by name and type, transport, EDNS options, and the properties
+//! that make a query hard to guess.
 //!
-//! Counts and not a log, so that a million queries cost no memory.
+//! Counts rather than a log, so that a million queries use no memory.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use hickory_proto::rr::{LowerName, RecordType};
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 
-/// The questions that reached one server, or several of them added up.
+/// The counts of one server, or the sum of several.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     questions: HashMap<(LowerName, RecordType), u64>,
@@ -23,7 +23,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Notes one query.
+    /// Counts one query.
     pub(super) fn note(&mut self, request: &Request) {
         match request.protocol() {
             Protocol::Tcp => self.tcp += 1,
@@ -51,7 +51,7 @@ impl Tally {
         }
     }
 
-    /// Takes over the counts of another server.
+    /// Adds the counts of another server.
     pub(super) fn add(&mut self, other: &Self) {
         for (question, count) in &other.questions {
             *self.questions.entry(question.clone()).or_default() += count;
@@ -65,7 +65,7 @@ impl Tally {
         self.tcp += other.tcp;
     }
 
-    /// How often exactly this was asked.
+    /// How often this question was asked.
     pub fn asked(&self, name: &LowerName, kind: RecordType) -> u64 {
         self.questions
             .get(&(name.clone(), kind))
@@ -73,28 +73,27 @@ impl Tally {
             .unwrap_or_default()
     }
 
-    /// All queries.
+    /// The number of queries.
     pub fn queries(&self) -> u64 {
         self.udp + self.tcp
     }
 
-    /// Queries that came over UDP.
+    /// The number of queries over UDP.
     pub fn over_udp(&self) -> u64 {
         self.udp
     }
 
-    /// Queries that came over TCP.
+    /// The number of queries over TCP.
     pub fn over_tcp(&self) -> u64 {
         self.tcp
     }
 
-    /// Codes of all EDNS options that were seen: what a resolver tells the world about those who
-    /// ask it.
+    /// The codes of all EDNS options: what a resolver reveals about its clients.
     pub fn edns_options(&self) -> &BTreeSet<u16> {
         &self.options
     }
 
-    /// All ports from which queries came.
+    /// The source ports of all queries.
     pub fn ports(&self) -> &BTreeSet<u16> {
         &self.ports
     }
@@ -109,7 +108,7 @@ impl Tally {
         self.capital_letters as f64 / (self.small_letters + self.capital_letters).max(1) as f64
     }
 
-    /// How often names at or below `apex` were asked, over all types.
+    /// The number of queries for names at or below `apex`, for all types.
     pub fn asked_below(&self, apex: &LowerName) -> u64 {
         self.questions
             .iter()
@@ -118,7 +117,7 @@ impl Tally {
             .sum()
     }
 
-    /// Each question with its count, as `NAME TYPE`, in the order of the text.
+    /// Each question with its count, as `NAME TYPE`, sorted.
     pub fn questions(&self) -> Vec<(String, u64)> {
         let mut all: Vec<_> = self
             .questions

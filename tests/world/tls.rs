@@ -1,4 +1,4 @@
-//! A door over TLS in front of a server that knows only TCP.
+//! A TLS proxy in front of a server that supports only TCP.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ use tokio_rustls::{
     rustls::{ServerConfig, pki_types::PrivateKeyDer},
 };
 
-/// A running door; it is shut with the runtime of the test.
+/// A running proxy; it ends with the test's runtime.
 pub struct TlsDoor {
     address: SocketAddr,
     certificate: String,
@@ -25,7 +25,7 @@ pub struct TlsDoor {
 }
 
 impl TlsDoor {
-    /// Opens a door that proves to have this name and leads to that server.
+    /// Starts a proxy with a certificate for this name in front of that server.
     pub async fn open(name: &str, to: SocketAddr) -> Self {
         let made = rcgen::generate_simple_self_signed([name.to_owned()])
             .expect("a name that a certificate can have");
@@ -44,7 +44,7 @@ impl TlsDoor {
                 let acceptor = acceptor.clone();
                 let count = Arc::clone(&count);
                 tokio::spawn(async move {
-                    // A client that does not like the certificate goes away.
+                    // A client that rejects the certificate disconnects.
                     let Ok(mut inside) = acceptor.accept(stream).await else {
                         return;
                     };
@@ -62,17 +62,16 @@ impl TlsDoor {
         }
     }
 
-    /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The certificate that vouches for it, as PEM.
+    /// The certificate as PEM.
     pub fn certificate(&self) -> &str {
         &self.certificate
     }
 
-    /// How many came in so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }

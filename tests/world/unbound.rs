@@ -1,5 +1,5 @@
-//! Unbound in the same world: what another resolver makes of it. It asks port 53 and no other, so
-//! it needs [`Internet::on_port_53`](super::Internet::on_port_53).
+//! Unbound on the simulated Internet, for comparison with another resolver. It can only query port
+//! 53, so it needs [`Internet::on_port_53`](super::Internet::on_port_53).
 
 use std::{
     fs::{self, File},
@@ -16,13 +16,13 @@ use super::{
     patience::eventually,
 };
 
-/// Debian puts it where an ordinary user's PATH does not look.
+/// Debian's path, which is not in an ordinary user's PATH.
 const PROGRAM: &str = "/usr/sbin/unbound";
 
-/// Where it listens, apart from those who ask and from the simulated Internet.
+/// Its address, outside the ranges of clients and of the simulated Internet.
 const ADDRESS: &str = "127.60.0.54";
 
-/// A running Unbound; it ends with this.
+/// A running Unbound; it ends when this is dropped.
 pub struct Unbound {
     child: Child,
     address: SocketAddr,
@@ -35,9 +35,8 @@ impl Unbound {
         std::path::Path::new(PROGRAM).exists()
     }
 
-    /// Starts one that recurses in this Internet and waits until it answers. It does not validate,
-    /// and it answers however late it is: of itself it drops a question after 1.9 s, for the client
-    /// to ask again.
+    /// Starts one that recurses on this Internet and waits until it answers. It does not validate,
+    /// and it answers however late: by default it drops a query after 1.9 s and waits for a retry.
     pub async fn start(internet: &Internet) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("ox-protect-unbound-")
@@ -74,7 +73,7 @@ impl Unbound {
         let impatient = unbound
             .line("127.0.7.9")
             .with_patience(Duration::from_millis(300));
-        // Asks itself only: nothing is in its cache when it is ready.
+        // Queries itself only, so that its cache is empty when it is ready.
         eventually("Unbound answers", Duration::from_secs(20), async || {
             impatient.ask("localhost. A").await == "127.0.0.1"
         })
@@ -82,7 +81,7 @@ impl Unbound {
         unbound
     }
 
-    /// Somebody at this address, who asks it.
+    /// A client at this address that queries it.
     pub fn line(&self, from: &str) -> Line {
         line(from).to(self.address)
     }

@@ -1,11 +1,10 @@
-//! The whole world of a test: an Internet, feeds, the daemon between them, households, and those
-//! who ask.
+//! The complete environment of a test: an Internet, feeds, the daemon, households and DNS clients.
 //!
 //! ```text
 //! World::with_zone("bets.example. 60 A 192.0.2.7").listing("gambling", "bets.example").start().await
 //! ```
 //!
-//! Time is real here: the daemon is a process of its own and would not notice a paused clock.
+//! Time is real: the daemon is a separate process, which a paused clock does not affect.
 
 use std::{fs, net::Ipv4Addr};
 
@@ -23,25 +22,24 @@ use super::{
     settings::settings,
 };
 
-/// The household every world has unless a test names its own, and its network.
+/// The default household and its network.
 const HOME: (&str, &str) = ("home", "127.0.7.0/24");
 
-/// A running world. What it holds ends with it: first the daemon, then the Internet, then the
-/// folder.
+/// A running environment. On drop the daemon ends first, then the Internet, then the folder.
 pub struct World {
     /// The program under test.
     pub daemon: Daemon,
     /// Its API, with the operator's key.
     pub api: Api,
-    /// What it resolves.
+    /// The Internet that it resolves.
     pub internet: Internet,
-    /// Where every name is, in a world that has such a place.
+    /// The Internet in which every name exists, where the test uses one.
     elsewhere: Option<Internet>,
     clock: Option<Clock>,
     folder: TempDir,
 }
 
-/// A world that is being described.
+/// Builds a [`World`].
 pub struct Draft {
     internet: Internet,
     elsewhere: Option<Internet>,
@@ -53,8 +51,8 @@ pub struct Draft {
 }
 
 impl World {
-    /// Begins with one zone in master-file lines. The first word is the zone's name; later lines
-    /// are relative to it.
+    /// Begins with one zone in zone-file lines. The first word is the zone's name; later lines are
+    /// relative to it.
     pub fn with_zone(zone: &str) -> Draft {
         Self::draft(Internet::new()).zone(zone)
     }
@@ -72,8 +70,8 @@ impl World {
         }
     }
 
-    /// Begins with an Internet in which every name has this address, by forwarding: thousands of
-    /// names need no walk from the root.
+    /// Begins with an Internet in which every name has this address, reached by forwarding, so that
+    /// thousands of names need no iteration from the root.
     pub fn where_every_name_is(address: Ipv4Addr) -> Draft {
         let elsewhere = Internet::new();
         elsewhere
@@ -89,12 +87,12 @@ impl World {
         }
     }
 
-    /// Somebody at this address, who asks the daemon.
+    /// A client at this address that queries the daemon.
     pub fn line(&self, from: &str) -> Line {
         line(from).to_daemon(self.daemon.doors().clone())
     }
 
-    /// Sets a category for a household; it holds when this returns.
+    /// Sets a category for a household; it is in effect when this returns.
     pub async fn toggle(&self, household: &str, slug: &str, switch: Switch) {
         self.api.toggle(household, slug, switch).await.ok();
     }
@@ -115,30 +113,30 @@ impl World {
             .ok();
     }
 
-    /// Creates a household with a network, filtering on, blocking nothing of itself.
+    /// Creates a household with a network, with filtering on and nothing blocked.
     pub async fn household(&self, id: &str, network: &str) {
         let body = json!({ "time_zone": "UTC", "preset": "off", "filtering": "on" });
         self.api.household(id, body).await.ok();
         self.api.network(id, network).await.ok();
     }
 
-    /// Creates a device, known by one identifier such as `("mac", "02:00:00:00:00:07")`.
+    /// Creates a device with one identifier, such as `("mac", "02:00:00:00:00:07")`.
     pub async fn device(&self, household: &str, device: &str, (kind, value): (&str, &str)) {
         let body = json!({ "name": device, "identifiers": [{ kind: value }] });
         self.api.device(household, device, body).await.ok();
     }
 
-    /// Replaces the file of a feed, names separated by spaces. The daemon notices in its own time.
+    /// Replaces the file of a feed, names separated by spaces. The daemon detects the change.
     pub fn relist(&self, feed: &str, names: &str) {
         self.rewrite(feed, &feed::one_a_line(names));
     }
 
-    /// Replaces the file of a feed by this text, which may be nonsense.
+    /// Replaces the file of a feed by any text.
     pub fn rewrite(&self, feed: &str, text: &str) {
         feed::publish(&feed::file(self.folder(), feed), text);
     }
 
-    /// The clock that the daemon sees, where the world has one of its own: [`Draft::clock`].
+    /// The daemon's clock, if [`Draft::clock`] has set one.
     pub fn clock(&self) -> &Clock {
         self.clock
             .as_ref()
@@ -152,8 +150,8 @@ impl World {
 }
 
 impl Draft {
-    /// Adds a zone in master-file lines. The first word is the zone's name; later lines are
-    /// relative to it.
+    /// Adds a zone in zone-file lines. The first word is the zone's name; later lines are relative
+    /// to it.
     pub fn zone(mut self, zone: &str) -> Self {
         let apex = zone
             .split_whitespace()
@@ -179,7 +177,7 @@ impl Draft {
         self
     }
 
-    /// Adds a household. A test that names its households gets these and no `home` of itself.
+    /// Adds a household. With this, the default household `home` is not created.
     pub fn household(mut self, id: &str, network: &str) -> Self {
         self.households
             .get_or_insert_default()
@@ -187,20 +185,20 @@ impl Draft {
         self
     }
 
-    /// Leaves all households to the test.
+    /// Creates no household.
     pub fn without_households(mut self) -> Self {
         self.households = Some(Vec::new());
         self
     }
 
-    /// Adds configuration as TOML; it goes before what a world sets itself.
+    /// Adds configuration as TOML, which takes precedence.
     pub fn config(mut self, toml: &str) -> Self {
         self.settings.push(toml.to_owned());
         self
     }
 
-    /// Runs a copy of the program that lies in the world's folder, with this search path: the test
-    /// may replace it while it runs.
+    /// Runs a copy of the program in the world's folder, with this search path, so that the test
+    /// may replace the program while it runs.
     pub fn copied(self, path: &str) -> Self {
         Self {
             copied: Some(path.to_owned()),

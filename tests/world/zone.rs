@@ -1,15 +1,15 @@
-//! One zone of the simulated Internet: the text a test wrote, and what is generated around it.
+//! One zone of the simulated Internet: the text of a test and the generated records.
 //!
-//! A test writes only the records it is about. The rest of what makes a zone a zone is added here:
+//! A test writes only the records that matter to it. The rest is generated:
 //!
 //! ```text
 //! SOA, apex NS                     unless the text has its own
 //! addresses of name servers        in the zone that encloses the server's name
-//! NS and glue of each child zone   glue only for servers named below the cut, as RFC 9471 asks of a parent
+//! NS and glue of each child zone   glue only for servers named below the cut, as RFC 9471 requires of a parent
 //! ```
 //!
-//! What the test wrote always wins, so that a wrong delegation or a missing address can be written
-//! down as well. This file knows no sockets and no messages.
+//! The test's own text has precedence, so that a test can also write a wrong delegation or leave
+//! out an address. This file knows no sockets and no messages.
 
 use std::collections::BTreeMap;
 
@@ -19,25 +19,23 @@ use hickory_proto::serialize::txt::Parser;
 /// All record sets of one zone, as hickory keeps them.
 pub type Records = BTreeMap<RrKey, RecordSet>;
 
-/// TTL of a record whose line names none, and of negative answers, in seconds.
+/// TTL of a record whose line has none, and of negative answers, in seconds.
 const DEFAULT_TTL_S: u32 = 60;
 
-/// TTL of delegations, glue and apex records that are generated, in seconds: an hour, far beyond
-/// any test.
+/// TTL of generated delegations, glue and apex records, in seconds: an hour, longer than any test.
 const GENERATED_TTL_S: u32 = 3600;
 
-/// A zone as the test declared it, with the servers that are to serve it.
+/// A zone as the test declared it, with its servers.
 #[derive(Clone)]
 pub struct Zone {
-    /// The zone's own name.
     pub apex: LowerName,
-    /// Names of its authority servers.
+    /// Names of its servers.
     pub servers: Vec<Name>,
     written: Records,
     is_revoked: bool,
 }
 
-/// What stands directly below each zone: its children, and the names of servers.
+/// The children and the server names directly below each zone.
 #[derive(Default)]
 pub struct Below<'plan> {
     children: BTreeMap<LowerName, Vec<&'plan Zone>>,
@@ -45,7 +43,7 @@ pub struct Below<'plan> {
 }
 
 impl<'plan> Below<'plan> {
-    /// Finds for each zone and each server the zone that encloses it most closely.
+    /// Finds the closest enclosing zone of each zone and each server.
     pub fn new(
         zones: &'plan BTreeMap<LowerName, Zone>,
         servers: impl Iterator<Item = &'plan Name>,
@@ -77,7 +75,7 @@ impl<'plan> Below<'plan> {
 }
 
 impl Zone {
-    /// Reads `records`, master-file lines relative to `apex`.
+    /// Parses `records`, zone-file lines relative to `apex`.
     pub fn new(apex: &Name, servers: Vec<Name>, records: &str) -> Self {
         Self {
             apex: apex.into(),
@@ -87,17 +85,17 @@ impl Zone {
         }
     }
 
-    /// Takes the delegation out of the parent zone. The zone itself is served as before.
+    /// Removes the delegation from the parent zone. The zone itself is served as before.
     pub fn revoke(&mut self) {
         self.is_revoked = true;
     }
 
-    /// Takes new records in place of the written ones; the servers stay.
+    /// Replaces the written records; the servers stay.
     pub fn rewrite(&mut self, records: &str) {
         self.written = parse(&Name::from(&self.apex), records);
     }
 
-    /// The whole zone, given what stands below each zone of this Internet and the address of each
+    /// The complete zone, given what is below each zone of this Internet and the address of each
     /// name server.
     pub fn complete(&self, below: &Below, addresses: &BTreeMap<Name, String>) -> Records {
         let mut generated = self.start_of_authority();
@@ -154,11 +152,11 @@ pub fn closest<'zones, T>(
     }
 }
 
-/// The name-server set at the highest zone cut strictly below `apex` and at or above `name`, if
-/// there is one.
+/// The NS set at the highest zone cut strictly below `apex` and at or above `name`, if there is
+/// one.
 ///
-/// A DS question at the cut itself belongs to the parent (RFC 4035, section 3.1.4.1), so it meets
-/// no cut there.
+/// A DS query for the cut itself belongs to the parent (RFC 4035 section 3.1.4.1), so it has no cut
+/// there.
 pub fn cut_above<'records>(
     records: &'records Records,
     apex: &LowerName,
@@ -180,7 +178,7 @@ pub fn cut_above<'records>(
     highest
 }
 
-/// The addresses a zone holds for the targets of `name_servers`.
+/// The addresses that a zone has for the targets of `name_servers`.
 pub fn glue(records: &Records, name_servers: &[Record]) -> Vec<Record> {
     let targets = name_servers.iter().filter_map(|record| match &record.data {
         RData::NS(target) => Some(LowerName::from(&target.0)),
@@ -194,8 +192,8 @@ pub fn glue(records: &Records, name_servers: &[Record]) -> Vec<Record> {
         .collect()
 }
 
-/// Reads master-file lines. They are trimmed, so that a test may indent them; therefore each names
-/// its owner.
+/// Parses zone-file lines. They are trimmed, so that a test may indent them; therefore each must
+/// have its owner.
 pub fn parse(origin: &Name, text: &str) -> Records {
     let lines: Vec<String> = text
         .lines()
@@ -208,8 +206,7 @@ pub fn parse(origin: &Name, text: &str) -> Records {
     }
 }
 
-/// `www CNAME @`, which RFC 1035 allows and hickory's parser does not: it takes `@` for an owner
-/// only.
+/// `www CNAME @` is valid by RFC 1035, but hickory's parser accepts `@` only as an owner.
 fn with_origin_spelled_out(line: &str, origin: &Name) -> String {
     let (owner, data) = line.split_at(line.find(char::is_whitespace).unwrap_or(line.len()));
     let quotes = data.contains('"');

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use control::lists::model::{
-    Condition, FeedState, ListControl, Origin, Refusal, RolledBack, WhatIf,
+    Condition, DefinitionError, FeedState, ListControl, Origin, RolledBack, WhatIf,
 };
 use policy_store::{Author, StoredFeed};
 use serde::{Deserialize, Serialize};
@@ -343,7 +343,7 @@ async fn define(
         .check_definition(definition)
         .await
         .map_err(
-            |Refusal {
+            |DefinitionError {
                  field,
                  code,
                  message,

@@ -8,10 +8,12 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use control::Control;
-use control::households::{
-    events::HouseholdEvent,
-    write::{Beside, change_beside, set_by},
+use control::{
+    Control,
+    households::{
+        events::HouseholdEvent,
+        write::{Beside, change_beside, set_by},
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{

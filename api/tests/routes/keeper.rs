@@ -14,8 +14,8 @@ use std::{
 
 use async_trait::async_trait;
 use control::lists::model::{
-    Alarm, Change, Condition, Difference, FeedState, GenerationState, ListControl, ListError,
-    ListEvent, ListedName, Origin, OverlayState, Refusal, RefusedVersion, RolledBack, Touched,
+    Alarm, Change, Condition, DefinitionError, Difference, FeedState, GenerationState, ListControl,
+    ListError, ListEvent, ListedName, Origin, OverlayState, RefusedVersion, RolledBack, Touched,
     WhatIf,
 };
 use jiff::Timestamp;
@@ -162,9 +162,9 @@ impl ListControl for Keeper {
         self.state().feeds.get(name).cloned()
     }
 
-    async fn check_definition(&self, mut definition: Value) -> Result<Value, Refusal> {
+    async fn check_definition(&self, mut definition: Value) -> Result<Value, DefinitionError> {
         if definition["source"].as_str().is_none_or(str::is_empty) {
-            return Err(Refusal {
+            return Err(DefinitionError {
                 field: Some("source".to_owned()),
                 code: "definition",
                 message: "source is empty; name a file or a folder".to_owned(),

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use hdrhistogram::Histogram;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::listener::udp::{Batch, Path};
+use resolver::listener::udp::{Batch, UdpPath};
 
 use crate::mix::Mix;
 
@@ -27,7 +27,7 @@ const IDS: usize = 4_096;
 /// A reply that takes longer is lost.
 const LOST_AFTER: Duration = Duration::from_secs(1);
 const SOCKET_BUFFER_OCTETS: usize = 8 << 20;
-/// Asking each question once has no end of its own: without a reply for so long, nobody is there;
+/// Asking each question once has no end of its own: without a reply for so long, there is no server;
 const SILENT_AFTER: Duration = Duration::from_secs(10);
 /// and where it takes longer than this, so much is lost that the room, freed a second late, would
 /// let it last for hours.
@@ -87,7 +87,7 @@ impl Outcome {
 /// One socket and what is on its way there.
 struct Door {
     socket: UdpSocket,
-    /// When the query with this id was due, in nanoseconds since the start and one; 0 is nobody's.
+    /// When the query with this id was due, in nanoseconds since the start and one; 0: no query.
     due: Box<[u64; IDS]>,
     next_id: usize,
     outstanding: usize,
@@ -127,7 +127,7 @@ impl Door {
         (id as u16).to_be_bytes()
     }
 
-    /// When a reply's query was due; none where nobody asked.
+    /// When a reply's query was due; none where no query was sent.
     fn settle(&mut self, id: [u8; 2]) -> Option<u64> {
         let due = std::mem::take(self.due.get_mut(usize::from(u16::from_be_bytes(id)))?);
         self.outstanding -= usize::from(due != 0);
@@ -284,7 +284,7 @@ fn send(
                     FIRST_LINE + chance.random_range(0..load.lines),
                 ))
             });
-            slot.set_path(Path::new(server, local));
+            slot.set_path(UdpPath::new(server, local));
             slot.reply.clear();
             slot.reply
                 .extend_from_slice(&mix.packets[(already + sent) as usize % mix.packets.len()]);

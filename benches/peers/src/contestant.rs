@@ -17,7 +17,7 @@ use anyhow::{Context, ensure};
 
 use crate::reload::{Change, Tell};
 
-/// BIND's ports go up from here by the last octet of the address that anybody else would have.
+/// BIND's ports go up from here by the last octet of the address that another contestant would have.
 const BIND_FIRST_PORT: u16 = 5_300;
 /// BIND takes one change of a response-policy zone a minute (`min-update-interval`); the first
 /// after a quiet minute at once.
@@ -25,7 +25,7 @@ const BIND_REST: Duration = Duration::from_secs(61);
 /// What Knot Resolver needs to watch a file, inside of the root folder.
 const KNOT_WATCHES_BY: &str = "usr/share/lua/5.1/cqueues/notify.lua";
 
-/// Somebody to measure.
+/// A program to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The floor: datagrams sent back in batches.

@@ -93,7 +93,7 @@ struct Run {
     /// Queries outstanding.
     #[arg(long, default_value_t = 160)]
     outstanding: usize,
-    /// Names a round that nobody asked before.
+    /// Names a round that were not asked for before.
     #[arg(long, default_value_t = 10_000)]
     cold: usize,
     /// Names on the list.
@@ -150,7 +150,7 @@ struct Contestant {
     resident_fresh: u64,
     /// Expects what is listed to be blocked.
     blocks: bool,
-    /// Is asked for names that nobody asked before, too.
+    /// Also asked for names that were not asked for before.
     resolves: bool,
     measured: Measured,
 }
@@ -302,7 +302,7 @@ impl Wanted {
         )
     }
 
-    /// As it stands in the table; whoever looks for a name there finds the one with one worker.
+    /// The name in the table; a search for the bare name finds the contestant with one worker.
     fn name(&self) -> String {
         match self.setting.workers {
             1 => self.kind.name().to_owned(),
@@ -512,7 +512,8 @@ fn weigh_lists(contestants: &mut [Contestant], names: usize) {
     }
 }
 
-/// Changes everybody's list, one after the other. Whoever cannot reload keeps the other figures.
+/// Changes the list of each contestant, one after the other. A contestant that cannot reload keeps
+/// its other figures.
 fn change_lists(contestants: &mut [Contestant], place: &Place, output: &Path, list: &[String]) {
     let (next, new) = mix::changed(list, reload::CHANGED);
     for contestant in contestants.iter_mut().filter(|one| one.blocks) {
@@ -604,7 +605,7 @@ impl Contestant {
         Ok((outcome, cpu_us))
     }
 
-    /// Whoever filters wrongly gets no figure.
+    /// A contestant that filters wrongly gets no figure.
     fn check(&self, outcome: &Outcome, mix: &Mix) -> anyhow::Result<()> {
         let expected = if self.blocks { mix.listed_share } else { 0.0 };
         let blocked = outcome.share(NXDOMAIN);

@@ -132,7 +132,7 @@ impl Mix {
         }
     }
 
-    /// Names that nobody asked before, in domains whose servers are known: each costs one query to
+    /// Names that were not asked for before, in domains whose servers are known: each costs one query to
     /// an authority. Some rivals keep their cache on disk, so each run has names of its own.
     pub fn cold(round: usize, count: usize) -> Self {
         let mut chance = StdRng::seed_from_u64(SEED + 2 + round as u64);

@@ -129,7 +129,7 @@ pub fn json(all: &[Measured]) -> Value {
         .collect()
 }
 
-/// One line a round, for whoever wants to see the noise.
+/// One line a round: shows the noise.
 pub fn rounds(all: &[Measured]) -> String {
     let mut text = String::new();
     for measured in all {

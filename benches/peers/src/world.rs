@@ -42,7 +42,7 @@ impl World {
                 root,
                 "tld{tld}. {TTL} IN NS ns.tld{tld}.\nns.tld{tld}. {TTL} IN A {TLD}"
             );
-            // A name that is nobody's has an address all the same: if it does not exist for a
+            // A name without an owner has an address all the same: if it does not exist for a
             // client, it was blocked.
             let mut zone =
                 format!("$ORIGIN tld{tld}.\n{soa}ns {TTL} IN A {TLD}\n* {TTL} IN A 192.0.2.9\n");

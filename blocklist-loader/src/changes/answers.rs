@@ -1,5 +1,5 @@
-//! Records that entries answer with, by place: those of the lists, and behind them those that
-//! changed rows bring.
+//! Records that entries answer with, by index: those of the lists, then those that changed rows
+//! add.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,11 @@ use policy::lists::{
     entry::{Action, Mark, Records},
 };
 
-/// What one delta can name.
+/// All records that one delta can refer to.
 pub(super) struct Answers<'l> {
     old: &'l [Records],
     new: Vec<Records>,
-    /// Where the old ones are, once somebody asked.
+    /// Indexes of the old records; filled at the first lookup.
     old_places: Option<HashMap<&'l Records, u32>>,
     new_places: HashMap<Records, u32>,
 }
@@ -27,7 +27,7 @@ impl<'l> Answers<'l> {
         }
     }
 
-    /// The records at a place.
+    /// The records at an index.
     pub(super) fn at(&self, place: u32) -> Records {
         let place = place as usize;
         self.old
@@ -37,7 +37,8 @@ impl<'l> Answers<'l> {
             .unwrap_or_default()
     }
 
-    /// The place of records: thousands of entries answer the same, in one delta after the other.
+    /// The index of records. Thousands of entries share the same records, in one delta after
+    /// another.
     pub(super) fn place(&mut self, records: Records) -> Result<u32, ArtefactError> {
         let old_places = self
             .old_places
@@ -55,7 +56,7 @@ impl<'l> Answers<'l> {
         Ok(place)
     }
 
-    /// The new ones that are needed in the end; the marks name their places among those.
+    /// The new records that the changes still use. The indexes in the marks are adjusted to these.
     pub(super) fn needed_by(&self, changes: &mut [(Box<[u8]>, Vec<Mark>)]) -> Vec<Records> {
         let mut needed = Vec::new();
         let mut places = HashMap::new();

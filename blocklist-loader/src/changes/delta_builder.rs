@@ -1,5 +1,5 @@
-//! What one feed says of each key that its changed rows touch: read row by row, as a build would
-//! read them.
+//! Computes a feed's entries of each key that its changed rows touch. The rows are read one by one,
+//! with the parsers that a build uses.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,54 +17,54 @@ use policy::{
     name::{Name, NameRef, name_of_key},
 };
 
-use super::{ChangeError, answers::Answers};
+use super::{DeltaError, answers::Answers};
 use crate::{
     feed::{Feed, Format},
     fetch::RowChange,
-    gate::Sentry,
+    gate::NameGuard,
     parse::{category_feed, rpz},
-    review::{Change, shown},
-    rows::{Claim, Rows, Said},
+    review::{NameChange, shown},
+    rows::{EntryRule, ParsedEntry, Rows},
     source,
     spool::{self, RowKey},
 };
 
-/// Marks of one feed, as they are and as they will be.
-pub(super) struct Desk<'l> {
+/// Marks of one feed before and after the change.
+pub(super) struct DeltaBuilder<'l> {
     lists: &'l Blocklist,
     place: u16,
-    /// The feed's marks as they will be.
+    /// The feed's marks after the change, by key.
     touched: BTreeMap<Vec<u8>, Vec<Mark>>,
     answers: Answers<'l>,
 }
 
-/// What was counted while rows were read.
+/// Counts of the rows that were read.
 #[derive(Default)]
-pub(super) struct Read {
-    /// Rows that came and are bad.
+pub(super) struct RowCounts {
+    /// Bad rows among the added ones.
     pub(super) bad: u64,
     came: FeedReport,
     went: FeedReport,
-    /// Whether a row that goes can be read: then everything is counted by rows, as a build counts
-    /// it. Otherwise entries are counted by marks, and what gives none is not known.
+    /// Whether removed rows can be parsed. If so, everything is counted by rows, as in a build.
+    /// Otherwise entries are counted by marks, and rows without a mark are unknown.
     counts_rows: bool,
 }
 
-/// What differs in the end.
-pub(super) struct Finished {
+/// What the delta consists of.
+pub(super) struct DeltaParts {
     pub(super) changes: Vec<(Box<[u8]>, Vec<Mark>)>,
     pub(super) arrivals: Vec<jiff::Timestamp>,
-    /// How many names more there are.
+    /// By how much the number of names changes.
     pub(super) names: i64,
     entries: i64,
     paths: i64,
-    /// By name, what is blocked from now on and what no longer.
-    pub(super) told: Vec<Change>,
+    /// The names that become blocked or unblocked.
+    pub(super) told: Vec<NameChange>,
 }
 
-impl Read {
-    /// The feed's report when all this is live.
-    pub(super) fn applied_to(&self, report: &FeedReport, finished: &Finished) -> FeedReport {
+impl RowCounts {
+    /// The feed's report after the change.
+    pub(super) fn applied_to(&self, report: &FeedReport, finished: &DeltaParts) -> FeedReport {
         let by = |had: u64, came: u64, went: u64| (had + came).saturating_sub(went);
         let registry_suffixes = by(
             report.registry_suffixes,
@@ -100,7 +100,7 @@ impl Read {
     }
 }
 
-impl<'l> Desk<'l> {
+impl<'l> DeltaBuilder<'l> {
     pub(super) fn new(lists: &'l Blocklist, place: u16) -> Self {
         Self {
             lists,
@@ -110,7 +110,7 @@ impl<'l> Desk<'l> {
         }
     }
 
-    /// The feed's marks at a key as they are in the lists.
+    /// The feed's marks of a key in the lists.
     fn before(&self, key: &[u8]) -> Vec<Mark> {
         self.lists
             .marks(key)
@@ -119,7 +119,7 @@ impl<'l> Desk<'l> {
             .collect()
     }
 
-    /// The same as they will be.
+    /// The feed's marks of a key after the changes so far.
     fn after(&self, key: &[u8]) -> Vec<Mark> {
         self.touched
             .get(key)
@@ -134,15 +134,15 @@ impl<'l> Desk<'l> {
         self.touched.get_mut(key).expect("just put there")
     }
 
-    /// Reads the rows as a build would, and applies each.
+    /// Reads the rows as a build would and applies each.
     pub(super) fn read(
         &mut self,
         feed: &Feed,
         directory: &Path,
         rows: &[RowChange],
-    ) -> Result<Read, ChangeError> {
+    ) -> Result<RowCounts, DeltaError> {
         let slugs = &self.lists.header().categories;
-        // A slug that the lists do not have yet could not be in the feed's definition.
+        // A slug that the lists do not have cannot be in the feed's definition.
         let place_of = |slug: &str| {
             let place = slugs.iter().position(|category| category == slug);
             place
@@ -156,16 +156,16 @@ impl<'l> Desk<'l> {
         }
     }
 
-    /// A row of names with codes takes the place of all that was said of its name.
+    /// A row of a category feed replaces all entries of its name.
     fn read_codes(
         &mut self,
         feed: &Feed,
         content: &Path,
         rows: &[RowChange],
         place_of: &dyn Fn(&str) -> u8,
-    ) -> Result<Read, ChangeError> {
+    ) -> Result<RowCounts, DeltaError> {
         let mut reader = category_feed::Reader::new(feed, content, place_of);
-        let mut read = Read::default();
+        let mut read = RowCounts::default();
         for RowChange { added, row } in rows {
             if let Some(key) = category_feed::key(row) {
                 let marks = self.touch(&key);
@@ -173,7 +173,7 @@ impl<'l> Desk<'l> {
                 marks.retain(|mark| is_exception(mark) || mark.action == Action::Proxied);
             }
             if *added {
-                let heard = hear(feed, &mut |said| self.add(&said), |rows| {
+                let heard = read_row(feed, &mut |said| self.add(&said), |rows| {
                     reader.read(row, rows)
                 })?;
                 read.bad += heard.bad;
@@ -183,20 +183,20 @@ impl<'l> Desk<'l> {
         Ok(read)
     }
 
-    /// A row of a zone says what it says beside what others say of its owner.
+    /// A row of a zone adds to the other rows of its owner name.
     fn read_records(
         &mut self,
         feed: &Feed,
         content: &Path,
         rows: &[RowChange],
         place_of: &dyn Fn(&str) -> u8,
-    ) -> Result<Read, ChangeError> {
+    ) -> Result<RowCounts, DeltaError> {
         let mut reader = rpz::Reader::new(feed, place_of);
-        let mut read = Read {
+        let mut read = RowCounts {
             counts_rows: true,
-            ..Read::default()
+            ..RowCounts::default()
         };
-        // Two rows may say the same thing in two ways, one that goes and one that comes, in any
+        // A removed and an added row may stand for the same entry in different spellings, in any
         // order.
         let last: BTreeMap<&[u8], bool> = rows
             .iter()
@@ -210,36 +210,36 @@ impl<'l> Desk<'l> {
             .map(|(row, _)| row)
         {
             is_about_addresses |= rpz::is_about_addresses(row);
-            let mut remove = |said: Said<'_>| {
+            let mut remove = |said: ParsedEntry<'_>| {
                 taken_away.insert(said.key());
                 self.remove(&said)
             };
             count(
                 &mut read.went,
-                &hear(feed, &mut remove, |rows| reader.read(row, rows))?,
+                &read_row(feed, &mut remove, |rows| reader.read(row, rows))?,
             );
         }
         for row in last.iter().filter(|(_, added)| **added).map(|(row, _)| row) {
-            let heard = hear(feed, &mut |said| self.add(&said), |rows| {
+            let heard = read_row(feed, &mut |said| self.add(&said), |rows| {
                 reader.read(row, rows)
             })?;
             read.bad += heard.bad;
             count(&mut read.came, &heard);
         }
-        // Networks that end between two labels are several keys, which other networks may have,
-        // too: the rows that stay say it again.
+        // A prefix that ends between two labels is several keys, which other prefixes may share.
+        // The remaining rows add these keys again.
         if is_about_addresses {
             let mut failed = Ok(());
             spool::for_each_row(content, RowKey::WholeRow, &mut |row| {
                 if failed.is_ok() && rpz::is_about_addresses(row) {
-                    let mut add = |said: Said<'_>| {
+                    let mut add = |said: ParsedEntry<'_>| {
                         if taken_away.contains(&said.key()) {
                             self.add(&said)
                         } else {
                             Ok(())
                         }
                     };
-                    failed = hear(feed, &mut add, |rows| reader.read(row, rows)).map(|_| ());
+                    failed = read_row(feed, &mut add, |rows| reader.read(row, rows)).map(|_| ());
                 }
             })?;
             failed?;
@@ -247,7 +247,7 @@ impl<'l> Desk<'l> {
         Ok(read)
     }
 
-    fn add(&mut self, said: &Said<'_>) -> Result<(), ArtefactError> {
+    fn add(&mut self, said: &ParsedEntry<'_>) -> Result<(), ArtefactError> {
         let key = said.key();
         let mut mark = said.mark(self.place);
         let old = self
@@ -260,7 +260,7 @@ impl<'l> Desk<'l> {
             }
             return Ok(());
         };
-        // One name has one set of records, whatever the rows they came in.
+        // A name has one set of records, whichever rows they come from.
         let mut all = match old {
             Some(old) => {
                 let old = self.touch(&key).remove(old);
@@ -276,7 +276,7 @@ impl<'l> Desk<'l> {
         Ok(())
     }
 
-    fn remove(&mut self, said: &Said<'_>) -> Result<(), ArtefactError> {
+    fn remove(&mut self, said: &ParsedEntry<'_>) -> Result<(), ArtefactError> {
         let key = said.key();
         let mark = said.mark(self.place);
         let marks = self.touch(&key);
@@ -295,9 +295,9 @@ impl<'l> Desk<'l> {
         Ok(())
     }
 
-    /// Excepts the operator's own names that would be covered, and no others; says which.
+    /// Excepts the operator's own names that would be covered, and no others; returns these names.
     pub(super) fn guard_own_names(&mut self, feed: &Feed, own: &[Name]) -> Vec<Name> {
-        let denied = self.sentry(feed, own).own_names_denied();
+        let denied = self.guard(feed, own).own_names_denied();
         for name in own {
             let key = key_of(name.borrow());
             let is_excepted = self.after(&key).iter().any(is_exception);
@@ -317,10 +317,10 @@ impl<'l> Desk<'l> {
         denied
     }
 
-    /// A sentry that has heard what the feed will say.
-    pub(super) fn sentry<'f>(&self, feed: &'f Feed, own: &'f [Name]) -> Sentry<'f> {
-        let mut sentry = Sentry::new(feed, own);
-        let names: Vec<Name> = sentry.names().map(NameRef::to_owned).collect();
+    /// A guard that has observed the feed's entries after the change.
+    pub(super) fn guard<'f>(&self, feed: &'f Feed, own: &'f [Name]) -> NameGuard<'f> {
+        let mut guard = NameGuard::new(feed, own);
+        let names: Vec<Name> = guard.names().map(NameRef::to_owned).collect();
         for name in &names {
             for mark in self
                 .after(&key_of(name.borrow()))
@@ -335,25 +335,25 @@ impl<'l> Desk<'l> {
                     category,
                     ..
                 } = *mark;
-                let claim = Claim {
+                let rule = EntryRule {
                     scope,
                     polarity,
                     important,
                     action,
                 };
-                sentry.hear(&Said {
+                guard.observe(&ParsedEntry {
                     name: name.borrow(),
                     path: None,
                     category,
-                    claim,
+                    rule,
                     records: None,
                 });
             }
         }
-        sentry
+        guard
     }
 
-    /// Counts the paths of each host whose paths came or went.
+    /// Updates the count of paths of each host whose paths changed.
     pub(super) fn count_paths(&mut self) {
         let mut moved: BTreeMap<(Vec<u8>, u8), i64> = BTreeMap::new();
         for (key, after) in &self.touched {
@@ -382,11 +382,11 @@ impl<'l> Desk<'l> {
         }
     }
 
-    /// All that will be said of each key that differs, with the time at which it came; and how much
-    /// more there is.
-    pub(super) fn finish(&self, now: jiff::Timestamp) -> Finished {
+    /// All new marks of each key that differs, with their time of arrival, and the changes of the
+    /// counts.
+    pub(super) fn finish(&self, now: jiff::Timestamp) -> DeltaParts {
         let arrivals = self.lists.header().arrivals.clone();
-        let mut finished = Finished {
+        let mut finished = DeltaParts {
             changes: Vec::new(),
             arrivals,
             names: 0,
@@ -439,7 +439,7 @@ impl<'l> Desk<'l> {
                 .chain(has.difference(&had).map(|said| (true, said)));
             finished
                 .told
-                .extend(told.map(|(blocked, (category, is_path))| Change {
+                .extend(told.map(|(blocked, (category, is_path))| NameChange {
                     blocked,
                     category: category.clone(),
                     name: shown(key, *is_path),
@@ -452,8 +452,8 @@ impl<'l> Desk<'l> {
         finished
     }
 
-    /// What marks block: for which category, and whether only a path. Whoever judges a version does
-    /// not care how.
+    /// The categories that marks block, each with whether only a path is blocked. A reviewer needs
+    /// no more detail.
     fn listed(&self, marks: &[Mark]) -> BTreeSet<(Option<String>, bool)> {
         let category = |mark: &Mark| {
             self.lists
@@ -470,16 +470,16 @@ impl<'l> Desk<'l> {
             .collect()
     }
 
-    /// The answers that the changes need beyond those of the lists.
+    /// The records that the changes need beyond those of the lists.
     pub(super) fn new_answers(&self, changes: &mut [(Box<[u8]>, Vec<Mark>)]) -> Vec<Records> {
         self.answers.needed_by(changes)
     }
 }
 
-/// Reads one row, and says what was counted.
-fn hear(
+/// Reads one row and returns its counts.
+fn read_row(
     feed: &Feed,
-    take: &mut dyn FnMut(Said<'_>) -> Result<(), ArtefactError>,
+    take: &mut dyn FnMut(ParsedEntry<'_>) -> Result<(), ArtefactError>,
     speak: impl FnOnce(&mut Rows<'_>),
 ) -> Result<FeedReport, ArtefactError> {
     let mut heard = Rows::new(!feed.force_public_suffixes, take);
@@ -502,8 +502,8 @@ fn count(total: &mut FeedReport, heard: &FeedReport) {
     total.registry_suffixes += heard.registry_suffixes;
 }
 
-/// Entries at a key that would have covered a registry's suffix, had they not been narrowed to the
-/// name itself.
+/// The number of entries of a key that would have covered a registry's suffix and were narrowed to
+/// the name itself.
 fn narrowed(feed: &Feed, key: &[u8], marks: &[Mark]) -> u64 {
     if feed.force_public_suffixes || feed.bare_scope() != Scope::Subtree {
         return 0;
@@ -522,7 +522,7 @@ fn narrowed(feed: &Feed, key: &[u8], marks: &[Mark]) -> u64 {
     }
 }
 
-/// The exception that keeps an own name reachable; rows know nothing of it.
+/// Whether a mark is the exception of an own name. Rows do not know of these.
 fn is_exception(mark: &Mark) -> bool {
     mark.polarity == Polarity::Allow
         && mark.important
@@ -536,12 +536,12 @@ fn key_of(name: NameRef<'_>) -> Vec<u8> {
     key
 }
 
-/// Deltas that come sooner after each other than this have one time of arrival: a table of times
-/// with a delta every second would be full in a day, and nobody asks for the second. In seconds.
+/// Deltas less than this far apart share one time of arrival, in seconds. A table with an entry for
+/// each second would be full within a day, and arrival times need no such precision.
 const ARRIVALS_APART_S: i64 = 60;
 
-/// The place of now in a table of arrivals. A full table tells no more times apart, until the next
-/// build thins it.
+/// The index of the current time in the table of arrivals. A full table gets no more entries until
+/// the next build thins it.
 fn next_arrival(arrivals: &mut Vec<jiff::Timestamp>, now: jiff::Timestamp) -> u16 {
     let is_near = arrivals
         .last()

@@ -1,4 +1,4 @@
-//! Promises of the quick way: rows laid over what is live say what a build of all rows says.
+//! Tests of deltas: rows laid over the live lists give the same entries as a build of all rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,7 +77,7 @@ const DATA: [&str; 7] = [
     "NOTYPE\tx",
 ];
 
-/// What an owner of a zone has: a CNAME, or other records.
+/// The records of an owner of a zone: a CNAME, or others.
 #[derive(Debug, Clone)]
 enum Data {
     Nothing,
@@ -87,9 +87,9 @@ enum Data {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Rows of names with codes, in order; one without codes goes.
+    /// Rows of the category feed in order; a row without codes is a removal.
     Codes(Vec<(usize, usize, Option<usize>)>),
-    /// Owners of the zone and what they have from now on.
+    /// Owners of the zone with their new records.
     Zone(Vec<(usize, Data)>),
 }
 
@@ -113,7 +113,7 @@ fn zone() -> impl Strategy<Value = Vec<(usize, Data)>> {
     prop::collection::vec((0..OWNERS.len(), data), 0..8)
 }
 
-/// The rows of both feeds as their providers have them.
+/// The current rows of both feeds at their providers.
 #[derive(Debug, Clone, Default)]
 struct Published {
     codes: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -157,7 +157,7 @@ impl Published {
         rows
     }
 
-    /// In the order in which a transfer tells them: that of the rows.
+    /// The changed rows in the order of a transfer.
     fn change_zone(&mut self, changes: &[(usize, Data)]) -> Vec<RowChange> {
         let before = self.rows_of_zone();
         self.zone.extend(changes.iter().cloned());
@@ -177,7 +177,7 @@ fn rows_that_go_live_clear_what_was_said_of_a_refused_version() {
     let world = World::of([World::codes(&[("1", "gambling")])]);
     world.publish(0, 1, ["a.example\t1"]);
     let (_, lists) = world.build(None);
-    // Lists of an earlier version of the program say so in their header.
+    // Lists of an earlier version of the program state that in their header.
     let refused = policy::lists::artefact::Refused {
         version: "0".to_owned(),
         gate: "shrink".to_owned(),
@@ -213,7 +213,7 @@ fn rows_that_go_live_clear_what_was_said_of_a_refused_version() {
     );
 }
 
-/// Two feeds whose rows change, and one that speaks of the same names.
+/// Two feeds with row changes, and one that lists the same names.
 fn world(scope: Scope, tier: Tier, matching: Matching) -> World {
     let category = |category: &str| (tier == Tier::Choice).then(|| category.to_owned());
     let codes = Feed {
@@ -268,14 +268,14 @@ proptest! {
                 Step::Zone(changes) => (1, published.change_zone(changes)),
             };
             world.publish_changes(feed, version, &rows);
-            // What a gate would stop is as good a change as any other.
+            // A version that a gate refuses is as good a change as any other here.
             let proposal = match world.propose(&lists, feed, version, &rows) {
-                Err(ChangeError::Stopped(_, proposal)) => *proposal,
+                Err(DeltaError::Stopped(_, proposal)) => *proposal,
                 other => other.unwrap(),
             };
             lists = world.apply(&lists, proposal.delta);
         }
-        // Random rows are bad in many ways; whether they make sense is asked elsewhere.
+        // Random rows are bad in many ways; other tests check the gates.
         let versions = lists.header().feeds.iter().map(|feed| (feed.name.clone(), feed.version.clone()));
         world.plan.approved = versions.collect();
         let (built, whole) = world.build(None);
@@ -298,7 +298,7 @@ proptest! {
                 prop_assert_eq!(counts(changed), counts(built));
             }
         }
-        // The same from the disk, delta by delta and folded.
+        // The same after reading from disk, delta by delta and folded.
         let directory = &world.plan.directory;
         let generation = lists.generation();
         prop_assert_eq!(&said(&generations::open(directory, generation, &world.taxonomy).unwrap()), &expected);
@@ -324,7 +324,7 @@ fn a_thousand_changes_to_one_garden_need_its_answer_once() {
     assert_eq!(lists.answers().len(), 2);
     for version in 2..30 {
         let garden = format!("+n{version}.example\tCNAME\tgarden.example.");
-        // Of a set that grows record by record only the last one is kept.
+        // Of a record set that grows record by record, only the last one is kept.
         let rows = changes(&[
             &garden,
             "+b.example\tA\t192.0.2.2",
@@ -366,7 +366,7 @@ fn what_stays_keeps_the_time_at_which_it_came_and_what_comes_has_its_own() {
             .map(|entry| entry.since.unwrap())
             .collect()
     };
-    // A build afterwards knows it, too.
+    // A later build uses it as well.
     world.plan.force = true;
     let (_, built) = world.build(Some(&lists));
     for lists in [&lists, &built] {
@@ -387,15 +387,15 @@ fn rows_that_do_not_continue_what_is_live_are_not_applied() {
     let (_, lists) = world.build(None);
     let rows = changes(&["+b.example\tCNAME\t."]);
     let path = generations::delta_path(&world.plan.directory, 2);
-    let mut changed = Changed {
+    let mut changed = ChangedRows {
         feed: &world.plan.feeds[0],
         from: "4",
         version: "6",
         rows: &rows,
     };
     let proposed = propose(&world.plan, &lists, changed, (2, &path), world.now);
-    assert!(matches!(proposed, Err(ChangeError::NotContinued)));
-    // Lists of another definition are not continued either.
+    assert!(matches!(proposed, Err(DeltaError::NotContinued)));
+    // Lists with another definition are not continued.
     changed.from = "5";
     let feed = Feed {
         tier: Tier::Security,
@@ -404,18 +404,18 @@ fn rows_that_do_not_continue_what_is_live_are_not_applied() {
     let proposed = propose(
         &world.plan,
         &lists,
-        Changed {
+        ChangedRows {
             feed: &feed,
             ..changed
         },
         (2, &path),
         world.now,
     );
-    assert!(matches!(proposed, Err(ChangeError::NotContinued)));
-    // Nor a feed that is held.
+    assert!(matches!(proposed, Err(DeltaError::NotContinued)));
+    // A held feed is not continued.
     let held = {
         let second = world.change(&lists, 0, 6, &rows);
-        crate::rollback::repeat(
+        crate::rollback::repeat_generation(
             &world.plan.directory,
             (&second, &lists),
             &world.plan.feeds,
@@ -427,11 +427,11 @@ fn rows_that_do_not_continue_what_is_live_are_not_applied() {
     let held = world.apply(&lists, held);
     assert!(matches!(
         world.propose(&held, 0, 7, &rows),
-        Err(ChangeError::NotContinued)
+        Err(DeltaError::NotContinued)
     ));
     world.plan.feeds[0].name = "another".to_owned();
     assert!(matches!(
         world.propose(&lists, 0, 6, &rows),
-        Err(ChangeError::NotContinued)
+        Err(DeltaError::NotContinued)
     ));
 }

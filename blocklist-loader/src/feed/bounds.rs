@@ -1,6 +1,6 @@
-//! What a feed that was defined over the API may reach. The key of an operator's portal must not
-//! read the files of this machine, name its secrets or ask its network: what a definition of the
-//! configuration may do beyond that is for those who can write the configuration.
+//! Limits on what a feed that was defined over the API may reach. An API key must not allow its
+//! holder to read files of this machine, refer to its secrets or send requests to its network. Only
+//! the configuration file may do that.
 
 use std::{
     fs::File,
@@ -14,32 +14,33 @@ use serde::{Deserialize, Serialize};
 use super::{Feed, is_remote, transport::is_reference};
 use crate::fetch::is_public;
 
-/// What definitions of the API may name.
+/// What definitions of the API may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
-    /// The folder that local sources lie in, wherever links lead; absent: no local sources.
+    /// The folder that local sources must be in after symbolic links are resolved; absent: no local
+    /// sources.
     pub folder: Option<PathBuf>,
-    /// Whether sources may be at addresses that are not of the public Internet.
+    /// Whether sources may have addresses outside the public Internet.
     pub allow_private: bool,
 }
 
-/// What a definition of the API names and must not.
+/// What is wrong with a definition of the API.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutOfBounds {
-    /// A secret that lies on this machine.
+    /// A reference to a secret of this machine.
     #[error(
         "{0} is a reference to this machine (env: or file:), which a feed defined over the API must not have; write the secret itself"
     )]
     SecretReference(&'static str),
-    /// A local source, and no folder for such.
+    /// A local source, while no folder for local sources is set.
     #[error(
         "source is a path, which a feed defined over the API must not have: lists.api_folder is not set"
     )]
     NoFolder,
-    /// A local source elsewhere.
-    #[error("source lies outside of lists.api_folder, or leads there")]
+    /// A local source outside the folder.
+    #[error("source is outside of lists.api_folder, or links to the outside")]
     OutsideFolder,
-    /// An address of this network.
+    /// An address outside the public Internet.
     #[error(
         "{0} is for sources that are not of the public Internet, which a feed defined over the API must not have: lists.api_allow_private is false"
     )]
@@ -47,7 +48,7 @@ pub enum OutOfBounds {
 }
 
 impl OutOfBounds {
-    /// A word that stays.
+    /// Stable code for API answers.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -68,13 +69,13 @@ impl OutOfBounds {
 }
 
 impl Bounds {
-    /// Checks a definition, which is sound in itself.
+    /// Checks a definition that [`Feed::check`] has accepted.
     ///
     /// # Errors
-    /// The first thing that it must not name.
+    /// The first value that is not allowed.
     pub fn check(&self, feed: &Feed) -> Result<(), OutOfBounds> {
         let secrets = [
-            // No user name has a colon (RFC 7617 section 2), so nothing is lost.
+            // A user name has no colon (RFC 7617 section 2), so no valid one is rejected.
             (
                 "username",
                 feed.username.as_deref().is_some_and(is_reference),
@@ -132,14 +133,13 @@ impl Bounds {
     }
 }
 
-/// Whether an address names a host that is not of the public Internet. What a name resolves to is
-/// looked at when it is connected to.
+/// Whether the host in a URL is an address outside the public Internet, or `localhost`. Other host
+/// names are checked when the fetcher resolves them.
 fn is_at_private_host(address: &str) -> bool {
     let Some((_, rest)) = address.split_once("://") else {
         return false;
     };
-    // A scheme of the web is parsed as browsers do, so that 127.1 and 0x7f000001 are what they
-    // mean.
+    // Parsed as a URL with a special scheme, so that `127.1` and `0x7f000001` become addresses.
     let Some(url) = reqwest::Url::parse(&format!("http://{rest}")).ok() else {
         return false;
     };
@@ -150,8 +150,8 @@ fn is_at_private_host(address: &str) -> bool {
     }
 }
 
-/// Whether a path lies in a folder once links and `..` are followed. Of what is not there yet, the
-/// nearest ancestor that is.
+/// Whether a path is inside a folder after symbolic links and `..` are resolved. For a path that
+/// does not exist, the nearest existing ancestor decides.
 fn leads_within(path: &Path, folder: &Path) -> bool {
     let Ok(folder) = folder.canonicalize() else {
         return false;
@@ -159,8 +159,8 @@ fn leads_within(path: &Path, folder: &Path) -> bool {
     if let Ok(path) = path.canonicalize() {
         return path.starts_with(folder);
     }
-    // A link to nowhere may lead somewhere tomorrow, and `..` behind what is not there cannot be
-    // followed.
+    // A dangling link may get a target later, and `..` behind a missing component cannot be
+    // resolved.
     let there = path
         .ancestors()
         .find(|ancestor| ancestor.symlink_metadata().is_ok());
@@ -178,8 +178,8 @@ fn leads_within(path: &Path, folder: &Path) -> bool {
             .is_ok_and(|there| there.starts_with(folder))
 }
 
-/// Opens a file that must lie in a folder, wherever links lead at this moment: it is the opened
-/// file that is asked where it lies.
+/// Opens a file that must be inside a folder. The check is repeated on the opened descriptor, so a
+/// link that changes in between has no effect.
 pub(crate) fn open_within(path: &Path, within: Option<&Path>) -> io::Result<File> {
     let Some(folder) = within else {
         return File::open(path);
@@ -187,7 +187,7 @@ pub(crate) fn open_within(path: &Path, within: Option<&Path>) -> io::Result<File
     let outside = || {
         io::Error::new(
             io::ErrorKind::PermissionDenied,
-            "it leads out of lists.api_folder",
+            "it is outside of lists.api_folder",
         )
     };
     if !leads_within(path, folder) {
@@ -203,7 +203,7 @@ pub(crate) fn open_within(path: &Path, within: Option<&Path>) -> io::Result<File
 }
 
 impl Feed {
-    /// The folder that local files of this feed must lie in; none where they may lie anywhere.
+    /// The folder that local files of this feed must be in; `None`: no limit.
     pub(crate) fn within(&self) -> Option<&Path> {
         self.bounds
             .as_ref()

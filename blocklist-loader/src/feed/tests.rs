@@ -1,4 +1,4 @@
-//! Promises of a feed's definition: what cannot work is refused with the words that would.
+//! Tests of feed definitions: an unusable one is refused with the accepted values.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn a_definition_that_cannot_work_is_told_what_would() {
     check(
         &GOOD.replace("scope = \"subtree\"\n", ""),
         Err(
-            "feeds \"gambling\": scope is missing: format \"domains\" does not say what a bare name means; one of exact, subtree, descendants",
+            "feeds \"gambling\": scope is missing: format \"domains\" does not define what a bare name covers; one of exact, subtree, descendants",
         ),
     );
     check(
@@ -80,7 +80,7 @@ fn a_source_that_cannot_be_fetched_is_told_what_could() {
     );
     refused(
         &with("http://", "domains"),
-        "source is no address: \"http://\": empty host",
+        "source is not a valid URL: \"http://\": empty host",
     );
     refused(
         &with("https://me:secret@a.example/b", "domains"),
@@ -107,7 +107,7 @@ fn a_source_that_cannot_be_fetched_is_told_what_could() {
     ] {
         refused(
             &with(source, "rpz"),
-            &format!("source is no address: \"{source}\": it must be rpz://HOST:PORT/ZONE"),
+            &format!("source is not a valid URL: \"{source}\": it must be rpz://HOST:PORT/ZONE"),
         );
     }
     for source in [
@@ -203,7 +203,7 @@ fn keys_of_fetching_that_cannot_work_are_told_what_would() {
     );
     refused(
         with(GOOD, "must_not_match = [\"a..b\"]"),
-        "must_not_match: \"a..b\" is no name",
+        "must_not_match: \"a..b\" is not a domain name",
     );
     for half in [
         "username = \"me\"",
@@ -300,7 +300,7 @@ fn a_format_whose_rows_say_what_they_cover_takes_no_other_scope() {
         check(&toml, Ok(()));
         check(&toml.replace("scope = \"subtree\"\n", ""), Ok(()));
         let error = format!(
-            "feeds \"gambling\": scope contradicts format \"{format}\", whose rows say themselves what they cover; leave it out"
+            "feeds \"gambling\": scope contradicts format \"{format}\", whose rows state their scope; leave it out"
         );
         check(&toml.replace("subtree", "exact"), Err(&error));
         check(&toml.replace("subtree", "descendants"), Err(&error));
@@ -332,7 +332,7 @@ fn unknown_keys_and_two_feeds_of_one_name_are_refused() {
     let error = Feed::check_all(&[feed.clone(), feed], &Taxonomy::shipped()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "feeds \"gambling\": name stands twice; every feed needs its own"
+        "feeds \"gambling\": name is used twice; every feed needs its own"
     );
 }
 
@@ -388,7 +388,7 @@ fn a_feed_survives_json_and_toml_and_its_digest_follows_its_meaning() {
         ..feed.clone()
     };
     assert_eq!(feed.definition(), fetched.definition());
-    // What nobody wrote is not written either, so a definition of before is the same definition.
+    // Default values are not serialised, so the digest of an existing definition is unchanged.
     assert!(!serde_json::to_string(&feed).unwrap().contains("timeout_s"));
 }
 

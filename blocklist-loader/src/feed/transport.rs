@@ -1,5 +1,5 @@
-//! The part of a definition that says how a feed is fetched: schemes, credentials, keys; and what
-//! is wrong with them.
+//! The keys of a definition that say how a feed is fetched (scheme, credentials, keys), and their
+//! validation.
 
 use std::{fmt, path::Path};
 
@@ -7,39 +7,38 @@ use serde::{Deserialize, Serialize};
 
 use super::{Feed, FeedFault, Format, is_remote};
 
-/// What a secret begins with that is the name of an environment variable.
+/// Prefix of a secret that names an environment variable.
 const ENVIRONMENT: &str = "env:";
-/// What a secret begins with that is the path of a file.
+/// Prefix of a secret that names a file.
 const FILE: &str = "file:";
 
-/// What several entries of one feed that cover one name mean together.
+/// How several entries of one feed that cover one name combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Matching {
     /// Their categories add up.
     #[default]
     Additive,
-    /// The deepest one speaks alone.
+    /// Only the entry nearest to the name counts.
     MostSpecific,
 }
 
-/// Something that only we and the source know: the words themselves, `env:NAME` or `file:PATH`. It
-/// is never shown.
+/// A secret: its text, `env:NAME` or `file:PATH`. It is never displayed.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// As the configuration has it.
+    /// The text as the configuration has it.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The words, read anew each time: whoever changes them need not start us again.
+    /// The secret itself. It is read anew for each use, so that a changed secret needs no restart.
     ///
     /// # Errors
-    /// Where they should be and are not.
+    /// The environment variable or the file is missing, or has no usable content.
     pub(crate) fn reveal(&self) -> Result<String, String> {
         let words = if let Some(name) = self.0.strip_prefix(ENVIRONMENT) {
             std::env::var(name).map_err(|_| format!("the environment has no variable {name}"))?
@@ -58,7 +57,7 @@ impl Secret {
             .ok_or_else(|| "the secret is empty or has more than one line".to_owned())
     }
 
-    /// The words, where the configuration itself holds them.
+    /// The secret, where the definition contains it literally.
     pub(super) fn literal(&self) -> Option<&str> {
         (!is_reference(&self.0)).then_some(&*self.0)
     }
@@ -71,7 +70,7 @@ impl Secret {
     }
 }
 
-/// Whether a text says where on this machine a secret is.
+/// Whether a text refers to an environment variable or a file.
 pub(super) fn is_reference(text: &str) -> bool {
     text.starts_with(ENVIRONMENT) || text.starts_with(FILE)
 }
@@ -86,33 +85,28 @@ impl fmt::Debug for Secret {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tsig {
-    /// The key's name, which both sides must call it by.
+    /// The key's name, which the primary must use too.
     pub name: String,
-    /// What it signs with.
     #[serde(default)]
     pub algorithm: TsigAlgorithm,
-    /// The key itself, in Base64.
+    /// The key in Base64.
     pub secret: Secret,
 }
 
-/// The algorithms of RFC 8945 that are used; of those it recommends, HMAC-SHA-224 is one that our
-/// cryptography lacks.
+/// The supported algorithms of RFC 8945. HMAC-SHA-224 is missing because the cryptography library
+/// does not have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TsigAlgorithm {
-    /// HMAC-SHA-1.
     HmacSha1,
-    /// HMAC-SHA-256.
     #[default]
     HmacSha256,
-    /// HMAC-SHA-384.
     HmacSha384,
-    /// HMAC-SHA-512.
     HmacSha512,
 }
 
 impl TsigAlgorithm {
-    /// As the configuration and every server write it.
+    /// The name in the configuration and in DNS.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -149,7 +143,7 @@ impl Tsig {
 }
 
 impl Feed {
-    /// What is wrong with how the feed is fetched.
+    /// Checks the keys that say how the feed is fetched.
     pub(super) fn transport_fault(&self) -> Result<(), FeedFault> {
         let is_http = self.source.starts_with("http://") || self.source.starts_with("https://");
         let is_zone = self.source.starts_with("rpz://");
@@ -198,7 +192,7 @@ impl Feed {
         self.tsig.as_ref().map_or(Ok(()), Tsig::fault)
     }
 
-    /// A key that does nothing is a mistake of whoever relies on it.
+    /// Refuses keys that have no effect: the operator may rely on them.
     fn check_keys(&self, is_http: bool, is_zone: bool) -> Result<(), FeedFault> {
         const HTTP: &str = "sources that begin with http:// or https://";
         const LIST: &str =
@@ -260,7 +254,7 @@ fn check_url(text: &str) -> Result<(), FeedFault> {
     }
 }
 
-/// `rpz://HOST:PORT/ZONE`, where the port may be left out.
+/// `rpz://HOST:PORT/ZONE`; the port is optional.
 fn check_zone(text: &str) -> Result<(), FeedFault> {
     let malformed =
         || FeedFault::SourceMalformed(format!("{text:?}: it must be rpz://HOST:PORT/ZONE"));

@@ -1,7 +1,7 @@
-//! Where a source may be. Who writes a feed's address, or answers for its name, must not make this
-//! node ask its own network: routers and metadata services trust whoever is inside. So every
-//! address is looked at before it is connected to, whether it stands in a URL or is what a name
-//! resolves to.
+//! Restricts sources to the public Internet. The author of a feed's URL, or the owner of its host
+//! name, must not be able to send requests to this node's network, where routers and metadata
+//! services trust local clients. Every address is checked before a connection, whether it stands in
+//! a URL or comes from name resolution.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// A source at an address where no public server is.
+/// A source whose address is not on the public Internet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotPublic(pub IpAddr);
 
@@ -26,7 +26,7 @@ impl fmt::Display for NotPublic {
 
 impl std::error::Error for NotPublic {}
 
-/// Whether an address is one of the public Internet (RFC 6890 and its registries).
+/// Whether an address is on the public Internet (RFC 6890 and its registries).
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -39,7 +39,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     let is_special = match a {
         0 | 10 | 127 | 224..=255 => true,
-        // Shared by the customers of a carrier (RFC 6598).
+        // Shared address space of carriers (RFC 6598).
         100 => (64..=127).contains(&b),
         169 => b == 254,
         172 => (16..=31).contains(&b),
@@ -54,20 +54,20 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let embedded = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
-        // Addresses that are another way to write, or to reach, an IPv4 address.
+        // Addresses that embed an IPv4 address (RFC 4291, 6052, 3056).
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
             is_public_v4(embedded(high, low))
         }
         [0x2002, high, low, ..] => is_public_v4(embedded(high, low)),
-        // Protocols, benchmarks, tunnels, documentation.
+        // Protocol assignments, benchmarking, Teredo, documentation.
         [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
         [0x3fff, second, ..] if second < 0x1000 => false,
-        // Of all the rest, only this much was ever given out.
+        // Only this range of global unicast addresses has been allocated.
         [first, ..] => (0x2000..0x4000).contains(&first),
     }
 }
 
-/// The system's resolver, of whose answers only what is public is connected to.
+/// The system's resolver, restricted to public addresses.
 #[derive(Debug, Clone, Copy)]
 pub struct PublicOnly;
 

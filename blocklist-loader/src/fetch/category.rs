@@ -1,13 +1,12 @@
-//! A category feed: a manifest that is asked for every few seconds, snapshots, deltas, a code map;
-//! over HTTP or in a folder. `docs/category-feed.md` describes it.
+//! Fetches a category feed over HTTP or from a folder: a manifest that is polled every few seconds,
+//! snapshots, deltas and a code map. `docs/category-feed.md` describes the format.
 //!
 //! ```text
 //! feed.json -> changed? -> route: deltas from our sequence, or the newest snapshot and its deltas
-//!           -> download all of it, each file against its SHA-256 and size -> unpack all of it -> spool
+//!           -> download the files, verify SHA-256 and size of each -> unpack all of them -> spool
 //! ```
 //!
-//! Nothing goes into the spool before everything was checked; then each version goes in by one
-//! step.
+//! The spool is written after all files have been verified; each version is committed in one step.
 
 use std::{
     fs::File,
@@ -23,10 +22,10 @@ use tokio::time::Instant;
 
 use super::{
     FetchError, Fetched, Gate, RowChange,
-    client::{self, Answer, Client, Validators},
+    client::{self, Client, HttpAnswer, Validators},
     disk,
     http::unpack_failed,
-    manifest::{Codes, Files, Manifest, Published, Route},
+    manifest::{Codes, FeedManifest, Files, PublishedFile, Route},
 };
 use crate::{
     feed::{Feed, open_within},
@@ -38,27 +37,27 @@ use crate::{
 
 const MANIFEST: &str = "feed.json";
 const CODES: &str = "feed-codes.json";
-/// How often a code map is asked for of which the manifest does not say that it changed.
+/// How often the code map is fetched if the manifest does not state that it changed.
 const CODES_INTERVAL: Duration = Duration::from_secs(60);
-/// Octets of all deltas that are followed at once, unpacked: they are in memory. Who is further
-/// behind takes a snapshot.
+/// The most octets of all deltas of one fetch, unpacked: they are held in memory. A node that is
+/// further behind takes a snapshot.
 const DELTA_OCTETS_MAX: u64 = 256 << 20;
-/// Octets of a manifest or a code map.
+/// The most octets of a manifest or a code map.
 const DOCUMENT_OCTETS_MAX: u64 = 16 << 20;
 /// The longest row, in octets.
 const ROW_OCTETS_MAX: u64 = 64 << 10;
 
-/// What is known of the content in the spool.
+/// The state that is stored with the content.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct State {
     source: String,
-    /// Which feed it was, of those that were ever at this place.
+    /// Identity of the feed, where its producer states one.
     id: Option<String>,
     sequence: u64,
-    /// The files of the manifest that led here.
+    /// The files that the last manifest named.
     #[serde(default)]
     files: Files,
-    /// SHA-256 of the manifest, and what its server said of it.
+    /// SHA-256 of the manifest, and its validators.
     manifest: String,
     validators: Validators,
     codes: Codes,
@@ -66,15 +65,15 @@ struct State {
 }
 
 /// Where a feed is published.
-enum Place {
+enum FeedLocation {
     Http(Box<Client>),
-    /// A folder, and the one that its files must lie in, wherever links lead.
+    /// A folder, and the folder that its files must be in after links are resolved.
     Folder(PathBuf, Option<PathBuf>),
 }
 
-/// Follows one feed.
+/// The fetcher of one category feed.
 pub struct CategoryFeed {
-    place: Place,
+    place: FeedLocation,
     source: String,
     manifest_name: String,
     spool: Spool,
@@ -84,21 +83,21 @@ pub struct CategoryFeed {
     codes_asked: Option<Instant>,
 }
 
-/// Everything that leads to a version, checked and unpacked.
-struct Arrived {
+/// The files of a version, verified and unpacked.
+struct Download {
     snapshot: Option<(SnapshotWriter, u64)>,
-    /// What each changes, and the version that it leads to.
+    /// The changes of each delta, and the version that it leads to.
     deltas: Vec<(Vec<RowChange>, u64)>,
 }
 
-/// The code map of a feed, as it was fetched last.
+/// The code map of a feed as it was fetched last.
 pub(crate) fn codes(content: &Path) -> Codes {
     spool::read_state::<State>(content)
         .map(|state| state.codes)
         .unwrap_or_default()
 }
 
-/// What in a code map decides what rows mean: titles are only for people.
+/// The part of a code map that decides what rows mean; titles are only for people.
 pub(crate) fn codenames(content: &Path) -> String {
     names_of(&codes(content))
 }
@@ -120,7 +119,7 @@ impl CategoryFeed {
         let folder = spool::folder_of(directory, &feed.name);
         let spool = Spool::open(&folder, RowKey::UpToTab).map_err(disk)?;
         let is_remote = feed.source.starts_with("http://") || feed.source.starts_with("https://");
-        // Who names a document means the manifest, who does not means the folder.
+        // A URL that ends in `.json` is the manifest; any other is the folder.
         let (base, manifest_name) = match feed.source.rsplit_once('/') {
             Some((base, name)) if name.ends_with(".json") => (format!("{base}/"), name.to_owned()),
             _ => (
@@ -129,11 +128,11 @@ impl CategoryFeed {
             ),
         };
         let place = match is_remote {
-            true => Place::Http(Box::new(Client::new(&Feed {
+            true => FeedLocation::Http(Box::new(Client::new(&Feed {
                 source: base,
                 ..feed.clone()
             })?)),
-            false => Place::Folder(PathBuf::from(base), feed.within().map(Path::to_owned)),
+            false => FeedLocation::Folder(PathBuf::from(base), feed.within().map(Path::to_owned)),
         };
         Ok(Self {
             place,
@@ -188,11 +187,11 @@ impl CategoryFeed {
             .map_err(disk)
     }
 
-    /// Everything that is new, and what will be known with it; none where nothing is.
+    /// All new files and the new state; `None` where nothing is new.
     async fn look(
         &self,
         known: Option<&State>,
-    ) -> Result<Option<(Arrived, State, bool)>, FetchError> {
+    ) -> Result<Option<(Download, State, bool)>, FetchError> {
         let validators = known
             .map(|known| known.validators.clone())
             .unwrap_or_default();
@@ -200,7 +199,7 @@ impl CategoryFeed {
         let is_codes_time = self
             .codes_asked
             .is_none_or(|asked| asked.elapsed() >= CODES_INTERVAL);
-        let nothing = || Arrived {
+        let nothing = || Download {
             snapshot: None,
             deltas: Vec::new(),
         };
@@ -223,7 +222,7 @@ impl CategoryFeed {
         let digest = sha256(&json);
         let malformed =
             |reason| FetchError::new(Gate::Format, format!("{}: {reason}", self.manifest_name));
-        let manifest = Manifest::parse(&json).map_err(malformed)?;
+        let manifest = FeedManifest::parse(&json).map_err(malformed)?;
         if let Some(known) = known
             && known.manifest == digest
             && !is_codes_time
@@ -255,7 +254,7 @@ impl CategoryFeed {
         };
         let route = route_from(have)?;
         let (arrived, last) = match self.arrive(&route).await {
-            // Too much to be followed change by change.
+            // The deltas are too large to be held in memory.
             Err(error) if error.gate == Gate::Size && route.snapshot.is_none() => {
                 self.arrive(&route_from(None)?).await?
             }
@@ -264,8 +263,8 @@ impl CategoryFeed {
         Ok(Some((arrived, state(last), true)))
     }
 
-    /// Downloads and unpacks all that is on the way.
-    async fn arrive(&self, route: &Route<'_>) -> Result<(Arrived, u64), FetchError> {
+    /// Downloads and unpacks all files of a route.
+    async fn arrive(&self, route: &Route<'_>) -> Result<(Download, u64), FetchError> {
         let mut files = Vec::new();
         let mut last = None;
         for published in route
@@ -303,16 +302,16 @@ impl CategoryFeed {
             for (file, name, sequence) in files {
                 deltas.push((read_delta(file, &name, &mut left)?, sequence));
             }
-            Ok(Arrived { snapshot, deltas })
+            Ok(Download { snapshot, deltas })
         });
-        let arrived: Result<Arrived, FetchError> = unpacked
+        let arrived: Result<Download, FetchError> = unpacked
             .await
             .map_err(|error| disk(io::Error::other(error)))?;
         Ok((arrived?, last))
     }
 
-    /// A file of the feed in a file without a name, as it was published.
-    async fn download(&self, published: &Published) -> Result<File, FetchError> {
+    /// Downloads one file, still compressed, into an unnamed file.
+    async fn download(&self, published: &PublishedFile) -> Result<File, FetchError> {
         let octets_max = published
             .size
             .unwrap_or(self.octets_max)
@@ -324,21 +323,21 @@ impl CategoryFeed {
             octets: 0,
         };
         let written = match &self.place {
-            Place::Http(client) => match client
+            FeedLocation::Http(client) => match client
                 .get(&join(client, &published.file)?, &Validators::default())
                 .await?
             {
-                Answer::Content(response, _) => {
+                HttpAnswer::Content(response, _) => {
                     client::store(response, octets_max, hashing).await?
                 }
-                Answer::NotModified => {
+                HttpAnswer::NotModified => {
                     return Err(FetchError::new(
                         Gate::Transport,
                         format!("{} came without content", published.file),
                     ));
                 }
             },
-            Place::Folder(folder, within) => {
+            FeedLocation::Folder(folder, within) => {
                 let path = folder.join(&published.file);
                 let within = within.clone();
                 let copied = tokio::task::spawn_blocking(move || {
@@ -375,10 +374,10 @@ impl CategoryFeed {
         Ok(file)
     }
 
-    /// The code map. One that the manifest does not name may be missing.
+    /// The code map. It may be missing if the manifest does not name it.
     async fn codes(
         &self,
-        manifest: Option<&Manifest>,
+        manifest: Option<&FeedManifest>,
         known: Option<&State>,
     ) -> Result<(Codes, String), FetchError> {
         let named = manifest.and_then(|manifest| manifest.codes.as_ref());
@@ -410,21 +409,21 @@ impl CategoryFeed {
         Ok((codes, digest))
     }
 
-    /// A document of the feed; none if it is still the one we know.
+    /// A document of the feed; `None` if it is unchanged.
     async fn document(
         &self,
         name: &str,
         known: &Validators,
     ) -> Result<Option<(Vec<u8>, Validators)>, FetchError> {
         match &self.place {
-            Place::Http(client) => match client.get(&join(client, name)?, known).await? {
-                Answer::NotModified => Ok(None),
-                Answer::Content(response, validators) => Ok(Some((
+            FeedLocation::Http(client) => match client.get(&join(client, name)?, known).await? {
+                HttpAnswer::NotModified => Ok(None),
+                HttpAnswer::Content(response, validators) => Ok(Some((
                     client::store(response, DOCUMENT_OCTETS_MAX, Vec::new()).await?,
                     validators,
                 ))),
             },
-            Place::Folder(folder, within) => {
+            FeedLocation::Folder(folder, within) => {
                 let hashing = Hashing {
                     file: Vec::new(),
                     hash: Sha256::new(),
@@ -442,8 +441,8 @@ impl CategoryFeed {
     }
 }
 
-/// Whether the producer began anew, or may have: then what we have is not to be built on.
-fn is_reset(manifest: &Manifest, known: &State) -> bool {
+/// Whether the producer has started over, or may have: the spooled content cannot be continued.
+fn is_reset(manifest: &FeedManifest, known: &State) -> bool {
     let is_other = manifest.id.is_some() && manifest.id != known.id;
     let is_behind = manifest
         .newest()
@@ -451,19 +450,19 @@ fn is_reset(manifest: &Manifest, known: &State) -> bool {
     is_other || is_behind || !manifest.continues(&known.files)
 }
 
-/// Puts everything into the spool, version by version.
+/// Commits everything to the spool, version by version.
 fn put(
     spool: &Spool,
-    arrived: Arrived,
+    arrived: Download,
     state: State,
     known: Option<&State>,
     renamed: bool,
 ) -> io::Result<Fetched> {
-    let Arrived { snapshot, deltas } = arrived;
+    let Download { snapshot, deltas } = arrived;
     let version = state.sequence.to_string();
     let is_new = snapshot.is_some() || !deltas.is_empty();
     let had_snapshot = snapshot.is_some();
-    // The manifest is done with when all of it is here.
+    // The manifest is stored only with the last version, so that an interrupted update is repeated.
     let at = |sequence: u64| State {
         sequence,
         manifest: String::new(),
@@ -549,13 +548,13 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// What stops the reading of rows.
+/// Why reading rows stopped.
 enum RowError {
     Io(io::Error),
     TooLong(u64),
 }
 
-/// Shows all rows of a packed file, without comments and empty lines.
+/// Visits all rows of a compressed file, without comments and empty lines.
 fn for_each_row(
     mut file: File,
     name: &str,
@@ -611,8 +610,8 @@ fn read_snapshot(
     Ok(writer)
 }
 
-/// Reads a delta. A row sets the codes of its key anew; one without codes takes the key away. If
-/// all rows begin with a sign, that says which it is.
+/// Reads a delta. A row replaces the codes of its key; a row without codes removes the key. If all
+/// rows begin with a sign, the sign states which it is.
 fn read_delta(file: File, name: &str, octets_left: &mut u64) -> Result<Vec<RowChange>, FetchError> {
     let mut rows: Vec<Vec<u8>> = Vec::new();
     let most = *octets_left;

@@ -1,12 +1,11 @@
-//! Asking HTTP servers: where they may be, who we are to them, how much and how long they may talk.
+//! The HTTP client of one feed: allowed addresses, credentials, limits of size and time.
 //!
 //! ```text
-//! get -> each hop: scheme, address, credentials for this origin only -> answer -> store: wire -> decode -> bound -> writer
+//! get -> each hop: scheme, address, credentials for this origin only -> response -> store: wire -> decode -> limit -> writer
 //! ```
 //!
-//! Redirects are followed here rather than by the library, so that all three questions are asked of
-//! every hop. Bodies are decoded here, too: what counts are the octets that a server can make us
-//! write.
+//! The client follows redirects itself, so that every hop is checked. It also decodes bodies
+//! itself, because the limit applies to the octets that a server can make it write.
 
 use std::{
     io::{self, Read, Write},
@@ -31,37 +30,36 @@ use super::{
 };
 use crate::feed::{Feed, Secret};
 
-/// Redirects that are followed; browsers follow twenty, lists have been seen to need two.
+/// The most redirects; browsers follow twenty, lists need up to two.
 const REDIRECTS_MAX: usize = 5;
-/// How long a connection may take to come up; the rest of the time is for the content.
+/// The longest time for connecting; the rest of the timeout is for the content.
 const CONNECTING_MAX: Duration = Duration::from_secs(20);
-/// Pieces of a body between the network and the disk. They are of at most some ten thousand octets
-/// each.
+/// Chunks of a body between the network and the disk, each of at most some ten thousand octets.
 const PIECES_WAITING: usize = 32;
-/// Octets of a checksum file, a signature, a manifest: all of them text that people can read.
+/// The most octets of a checksum file, a signature or a manifest.
 const SMALL_OCTETS_MAX: u64 = 4 << 20;
-/// How names end of what is packed.
+/// Name suffixes of compressed files.
 const PACKED: [&str; 3] = [".gz", ".zst", ".tgz"];
 
-/// What a server said of the version it gave, to be shown to it the next time.
+/// The validators of a response (RFC 9110 section 8.8), sent with the next conditional request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Validators {
     etag: Option<String>,
     last_modified: Option<String>,
 }
 
-/// What a server answered.
-pub(crate) enum Answer {
-    /// What we have is what there is.
+/// A successful response.
+pub(crate) enum HttpAnswer {
+    /// 304 Not Modified.
     NotModified,
-    /// A body to be stored, and what to show the next time.
+    /// A body to be stored, with its validators.
     Content(Response, Validators),
 }
 
-/// Asks the servers of one feed.
+/// The client of one feed.
 pub(crate) struct Client {
     inner: reqwest::Client,
-    /// The source, whose origin alone hears our credentials.
+    /// The source. Only its origin gets the credentials.
     source: Url,
     username: Option<String>,
     password: Option<Secret>,
@@ -72,7 +70,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// For a feed whose definition was checked.
+    /// The client of a feed whose definition was checked.
     pub(crate) fn new(feed: &Feed) -> Result<Self, FetchError> {
         let source = parse(&feed.source)?;
         let builder = reqwest::Client::builder()
@@ -103,12 +101,11 @@ impl Client {
         })
     }
 
-    /// The source.
     pub(crate) fn source(&self) -> &Url {
         &self.source
     }
 
-    /// Everything that a fetch does in its time.
+    /// Runs a fetch within the feed's timeout.
     pub(crate) async fn in_time<T>(
         &self,
         work: impl Future<Output = Result<T, FetchError>>,
@@ -125,14 +122,18 @@ impl Client {
             .map_err(late)?
     }
 
-    /// Asks for a page, showing what we know of it.
-    pub(crate) async fn get(&self, url: &Url, known: &Validators) -> Result<Answer, FetchError> {
+    /// Sends a conditional request and follows redirects.
+    pub(crate) async fn get(
+        &self,
+        url: &Url,
+        known: &Validators,
+    ) -> Result<HttpAnswer, FetchError> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS_MAX {
             let response = self.ask(&url, known).await?;
             let status = response.status();
             if status == StatusCode::NOT_MODIFIED && *known != Validators::default() {
-                return Ok(Answer::NotModified);
+                return Ok(HttpAnswer::NotModified);
             }
             let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
             if !is_redirect {
@@ -142,7 +143,7 @@ impl Client {
                             etag: text(&response, &ETAG),
                             last_modified: text(&response, &LAST_MODIFIED),
                         };
-                        Ok(Answer::Content(response, validators))
+                        Ok(HttpAnswer::Content(response, validators))
                     }
                     _ => Err(FetchError::new(
                         Gate::Transport,
@@ -161,7 +162,7 @@ impl Client {
                 || (url.scheme() == "https" && next.scheme() != "https")
             {
                 let detail = format!(
-                    "{} redirects to {}, where anybody could answer",
+                    "{} redirects to {}, which is not a safe target",
                     plain(&url),
                     plain(&next)
                 );
@@ -178,13 +179,13 @@ impl Client {
         ))
     }
 
-    /// A page that people can read, as a whole.
+    /// The whole body of a small file.
     pub(crate) async fn small(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
         match self.get(url, &Validators::default()).await? {
-            Answer::Content(response, _) => {
+            HttpAnswer::Content(response, _) => {
                 store(response, SMALL_OCTETS_MAX.min(self.octets_max), Vec::new()).await
             }
-            Answer::NotModified => Err(FetchError::new(
+            HttpAnswer::NotModified => Err(FetchError::new(
                 Gate::Transport,
                 format!("{} answered nothing", plain(url)),
             )),
@@ -194,8 +195,8 @@ impl Client {
     async fn ask(&self, url: &Url, known: &Validators) -> Result<Response, FetchError> {
         self.check_address(url)?;
         let mut headers = self.credentials(url)?;
-        // What is packed already is not to be wrapped once more: its checksum is of the octets as
-        // they lie on the server.
+        // A compressed file must not get a content coding as well: its checksum covers the octets
+        // on the server.
         let is_packed = PACKED.iter().any(|end| url.path().ends_with(end));
         headers.insert(
             ACCEPT_ENCODING,
@@ -220,7 +221,7 @@ impl Client {
             .map_err(|error| failed(url, error))
     }
 
-    /// An address that stands in the URL is connected to without asking the resolver.
+    /// Checks an IP address in the URL, for which the resolver is not used.
     fn check_address(&self, url: &Url) -> Result<(), FetchError> {
         let literal = url.host_str().and_then(|host| {
             host.trim_start_matches('[')
@@ -265,7 +266,7 @@ impl Client {
     }
 }
 
-/// RFC 7617.
+/// The value of an `Authorization` header (RFC 7617).
 fn basic(username: &str, password: &str) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = "Basic ".to_owned();
@@ -284,11 +285,11 @@ fn basic(username: &str, password: &str) -> String {
     text
 }
 
-/// Writes a body, decoded, on a thread that may wait for the disk; gives the writer back when all
-/// of it came.
+/// Writes a decoded body on a blocking thread; returns the writer when the body is complete.
 ///
 /// # Errors
-/// The body is cut short, is not what it says, or has more octets than this. The writer is dropped.
+/// The body is truncated, has another coding than it states, or is larger than `octets_max`. The
+/// writer is dropped.
 pub(crate) async fn store<W: Write + Send + 'static>(
     mut response: Response,
     octets_max: u64,
@@ -329,7 +330,7 @@ pub(crate) async fn store<W: Write + Send + 'static>(
                 if octets > octets_max {
                     break Err(too_large());
                 }
-                // A writer that is gone says itself why.
+                // The writer reports its own error.
                 if sender.send(Some(piece)).await.is_err() {
                     break Ok(());
                 }
@@ -347,8 +348,8 @@ pub(crate) async fn store<W: Write + Send + 'static>(
         .map_err(|error| FetchError::because(Gate::Disk, "the writer of a body ended", error))?;
     received?;
     written.map_err(|error| match error {
-        Unwritten::TooLarge => too_large(),
-        Unwritten::Body(error) => FetchError::because(
+        BodyError::TooLarge => too_large(),
+        BodyError::Body(error) => FetchError::because(
             Gate::Compression,
             format!(
                 "the body of {} is not the {coding} it says it is, or is cut short",
@@ -356,14 +357,13 @@ pub(crate) async fn store<W: Write + Send + 'static>(
             ),
             error,
         ),
-        Unwritten::Disk(error) => {
+        BodyError::Disk(error) => {
             FetchError::because(Gate::Disk, "writing what was fetched", error)
         }
     })
 }
 
-/// What a body is wrapped in on its way (RFC 9110 section 8.4). It is not of the content, whose
-/// checksum is without it.
+/// The content coding of a response (RFC 9110 section 8.4). Checksums cover the decoded content.
 #[derive(Clone, Copy)]
 enum Coding {
     Identity,
@@ -403,7 +403,7 @@ impl std::fmt::Display for Coding {
     }
 }
 
-enum Unwritten {
+enum BodyError {
     TooLarge,
     Body(io::Error),
     Disk(io::Error),
@@ -414,11 +414,11 @@ fn decode<W: Write>(
     coding: Coding,
     octets_max: u64,
     mut writer: W,
-) -> Result<W, Unwritten> {
+) -> Result<W, BodyError> {
     let mut decoded: Box<dyn Read> = match coding {
         Coding::Identity => Box::new(body),
         Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
-        Coding::Zstd => Box::new(zstd::Decoder::new(body).map_err(Unwritten::Body)?),
+        Coding::Zstd => Box::new(zstd::Decoder::new(body).map_err(BodyError::Body)?),
     };
     let mut buffer = vec![0; 64 << 10];
     let mut octets = 0;
@@ -427,22 +427,21 @@ fn decode<W: Write>(
             Ok(0) => break,
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Unwritten::Body(error)),
+            Err(error) => return Err(BodyError::Body(error)),
         };
         octets += length as u64;
         if octets > octets_max {
-            return Err(Unwritten::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         writer
             .write_all(&buffer[..length])
-            .map_err(Unwritten::Disk)?;
+            .map_err(BodyError::Disk)?;
     }
-    writer.flush().map_err(Unwritten::Disk)?;
+    writer.flush().map_err(BodyError::Disk)?;
     Ok(writer)
 }
 
-/// A body on the side that may wait. It is complete when that was said, not when nobody says
-/// anything any more.
+/// The blocking side of a body. Only an explicit end makes it complete; a closed channel does not.
 struct Body {
     receiver: mpsc::Receiver<Option<Bytes>>,
     piece: Bytes,
@@ -464,14 +463,14 @@ impl Read for Body {
     }
 }
 
-/// An address of a definition or a manifest.
+/// Parses a URL of a definition or a manifest.
 pub(crate) fn parse(text: &str) -> Result<Url, FetchError> {
     Url::parse(text).map_err(|error| {
         FetchError::because(Gate::Transport, format!("{text:?} is no address"), error)
     })
 }
 
-/// A URL as it may be shown: the query of one may be a key.
+/// A URL for display, without its query, which may contain a key.
 pub(crate) fn plain(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
@@ -488,7 +487,8 @@ fn text(response: &Response, name: &HeaderName) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// A failure of the library, with the address that was refused, if that was it.
+/// Converts an error of the HTTP library; names the address that was rejected, if that was the
+/// cause.
 fn failed(url: &Url, error: reqwest::Error) -> FetchError {
     let error = error.without_url();
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);

@@ -1,6 +1,6 @@
-//! A list that is published as one file. What a server says of its versions is shown to it the next
-//! time, so that asking costs nothing where nothing changed; whatever it sends is checked whole
-//! before it takes the place of what we have.
+//! Fetches a list that is published as one file. The server's validators are sent with the next
+//! request, so that an unchanged list costs nothing. New content is verified completely before it
+//! replaces the old one.
 
 use std::{fs::File, io, path::Path};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     FetchError, Fetched, Gate,
-    client::{self, Answer, Client, Validators, plain},
+    client::{self, Client, HttpAnswer, Validators, plain},
     disk,
 };
 use crate::{
@@ -20,23 +20,22 @@ use crate::{
     unpack::{self, UnpackError, Unpacked},
 };
 
-/// Digits of a digest that name a version.
+/// Digits of the digest that name a version.
 const VERSION_DIGITS: usize = 16;
-/// What stands at the end of a signature's name.
+/// Suffix of a signature's URL.
 const SIGNATURE: &str = ".minisig";
 
-/// What is known of the content in the spool.
+/// The state that is stored with the content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
-    /// What was asked and how it was checked: content that was checked in another way is fetched
-    /// anew.
+    /// The source and the verification settings. If they change, the list is fetched again.
     asked: String,
     /// SHA-256 of the content.
     sha256: String,
     validators: Validators,
 }
 
-/// Fetches one list.
+/// The fetcher of one list.
 pub struct HttpList {
     client: Client,
     spool: Spool,
@@ -91,8 +90,8 @@ impl HttpList {
             .unwrap_or_default();
         let work = async {
             match self.client.get(self.client.source(), &validators).await? {
-                Answer::NotModified => Ok(None),
-                Answer::Content(response, validators) => {
+                HttpAnswer::NotModified => Ok(None),
+                HttpAnswer::Content(response, validators) => {
                     let writer = self.spool.snapshot().map_err(disk)?;
                     let writer = client::store(response, self.octets_max, writer).await?;
                     Ok(Some((self.check(writer).await?, validators)))
@@ -125,7 +124,7 @@ impl HttpList {
         &self.spool
     }
 
-    /// Whether it is what was published: by its checksum, its signature, and its own packing.
+    /// Verifies the checksum, the signature and the compression.
     async fn check(&self, mut writer: SnapshotWriter) -> Result<SnapshotWriter, FetchError> {
         if let Some(url) = &self.checksum {
             check_digest(
@@ -172,7 +171,7 @@ impl HttpList {
     }
 }
 
-/// The signature's usual place. A query belongs to the list, and is asked for with it.
+/// The default URL of the signature: the suffix follows the path, and the query stays.
 fn beside(source: &Url) -> Url {
     let mut url = source.clone();
     url.set_path(&format!("{}{SIGNATURE}", source.path()));
@@ -188,7 +187,7 @@ fn parse_signature(text: &[u8], url: &Url) -> Result<SignatureBox, FetchError> {
     };
     let signature = SignatureBox::from_string(std::str::from_utf8(text).map_err(|_| wrong())?)
         .map_err(|_| wrong())?;
-    // The old kind signs the whole content, which would have to be in memory.
+    // A legacy signature covers the whole content, which would have to be in memory.
     if signature.is_prehashed() {
         Ok(signature)
     } else {
@@ -196,8 +195,7 @@ fn parse_signature(text: &[u8], url: &Url) -> Result<SignatureBox, FetchError> {
     }
 }
 
-/// Reads the checksum of a file out of what `sha256sum` writes, for one file or many, or out of the
-/// bare digits.
+/// Compares a digest with the output of `sha256sum` for one or many files, or with bare digits.
 fn check_digest(text: &[u8], name: &str, digest: &str, url: &Url) -> Result<(), FetchError> {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<(&str, &str)> = text
@@ -243,7 +241,7 @@ fn check_digest(text: &[u8], name: &str, digest: &str, url: &Url) -> Result<(), 
     ))
 }
 
-/// Unpacks what is packed, to see that it can be.
+/// Unpacks a compressed file to check that this works.
 fn check_packing(mut file: File, name: &str, octets_max: u64) -> Result<(), FetchError> {
     let unpacked = unpack::unpack(
         &mut file,

@@ -1,23 +1,23 @@
-//! The JSON documents of a category feed: what there is, and what its codes mean.
-//! `docs/category-feed.md` describes them. Read leniently, since several producers write them; what
-//! follows from them is strict.
+//! The JSON documents of a category feed: its files and the meaning of its codes.
+//! `docs/category-feed.md` describes them. Parsing is lenient, because several producers write
+//! them; the checks that follow are strict.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// Files that a manifest may name. Producers expire old ones; a chain of so many deltas would be
-/// followed for hours.
+/// The most files in a manifest. Producers expire old ones; a longer chain of deltas would take
+/// hours.
 const FILES_MAX: usize = 100_000;
-/// Codes that a feed may have. Those that are sold have some hundred.
+/// The most codes of a feed. Commercial feeds have some hundred.
 const CODES_MAX: usize = 100_000;
 
 /// `feed.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Manifest {
+pub(crate) struct FeedManifest {
     #[serde(alias = "version", alias = "schema", deserialize_with = "version_1")]
     v: (),
-    /// Another one is another feed at the same place.
+    /// Identity of the feed; another value means another feed at the same URL.
     #[serde(
         default,
         alias = "uuid",
@@ -27,9 +27,9 @@ pub(crate) struct Manifest {
     )]
     pub(crate) id: Option<String>,
     #[serde(default, alias = "snapshot", deserialize_with = "one_or_many")]
-    pub(crate) snapshots: Vec<Published>,
+    pub(crate) snapshots: Vec<PublishedFile>,
     #[serde(default, alias = "delta", deserialize_with = "one_or_many")]
-    pub(crate) deltas: Vec<Published>,
+    pub(crate) deltas: Vec<PublishedFile>,
     #[serde(
         default,
         alias = "feed_codes",
@@ -41,10 +41,10 @@ pub(crate) struct Manifest {
 
 /// One file of the feed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Published {
+pub(crate) struct PublishedFile {
     #[serde(alias = "name", alias = "filename", alias = "path", alias = "url")]
     pub(crate) file: String,
-    /// The version that it leads to.
+    /// The version that the file leads to.
     #[serde(
         alias = "seq",
         alias = "serial",
@@ -53,7 +53,7 @@ pub(crate) struct Published {
         deserialize_with = "number"
     )]
     pub(crate) sequence: u64,
-    /// Of a delta: the version that it starts from. The one before, if it does not say.
+    /// The version that a delta starts from; default: the one before `sequence`.
     #[serde(
         default,
         alias = "from_sequence",
@@ -71,7 +71,7 @@ pub(crate) struct Published {
         deserialize_with = "digest"
     )]
     pub(crate) sha256: String,
-    /// Octets, as published.
+    /// Octets of the file as published.
     #[serde(
         default,
         alias = "bytes",
@@ -81,14 +81,14 @@ pub(crate) struct Published {
     pub(crate) size: Option<u64>,
 }
 
-/// The files that a manifest names: what each leads to, and what stands for its content. One
-/// version may be there in several packings.
+/// The files of a manifest: their name, and digests that identify their content. One version may
+/// exist in several compressions.
 pub(crate) type Files = BTreeMap<String, BTreeSet<String>>;
-/// Digits of a file's SHA-256 that tell it from another one of the same version: nobody chooses
-/// them.
+/// Digits of a file's SHA-256 that distinguish it from another file of the same version. Attackers
+/// do not control them.
 const DIGITS: usize = 16;
 
-/// Where the code map is.
+/// The file of the code map.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct CodesFile {
     #[serde(alias = "name", alias = "filename", alias = "path", alias = "url")]
@@ -103,15 +103,15 @@ pub(crate) struct CodesFile {
     pub(crate) sha256: Option<String>,
 }
 
-/// How to get from what we have to the newest version.
+/// The files that lead from the spooled version to the newest one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Route<'a> {
-    /// The snapshot to begin with; none where deltas lead on from what we have.
-    pub(crate) snapshot: Option<&'a Published>,
-    pub(crate) deltas: Vec<&'a Published>,
+    /// The snapshot to start with; `None` where deltas continue the spooled version.
+    pub(crate) snapshot: Option<&'a PublishedFile>,
+    pub(crate) deltas: Vec<&'a PublishedFile>,
 }
 
-impl Published {
+impl PublishedFile {
     fn from(&self) -> u64 {
         self.from.unwrap_or(self.sequence.saturating_sub(1))
     }
@@ -121,8 +121,8 @@ impl Published {
     }
 }
 
-impl Manifest {
-    /// Reads it, with the reason if it cannot be.
+impl FeedManifest {
+    /// Parses a manifest; the error is the reason.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
         let manifest: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         let files = manifest.snapshots.iter().chain(&manifest.deltas);
@@ -150,8 +150,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Its snapshots and deltas: how old each is, what it leads to, and its content. A snapshot is
-    /// older than a delta that leads on from it.
+    /// All snapshots and deltas, each with its age, its name and its digest. A snapshot counts as
+    /// older than a delta that starts from it.
     fn published(&self) -> impl Iterator<Item = ((u64, bool), String, String)> {
         let snapshots = self.snapshots.iter().map(|file| {
             (
@@ -168,7 +168,7 @@ impl Manifest {
         snapshots.chain(deltas)
     }
 
-    /// Its snapshots and deltas, to be remembered for [`Self::continues`].
+    /// Snapshots and deltas, to be stored for [`Self::continues`].
     pub(crate) fn files(&self) -> Files {
         let mut files = Files::new();
         for (_, file, digits) in self.published() {
@@ -177,10 +177,11 @@ impl Manifest {
         files
     }
 
-    /// Whether this is a later manifest of the history that had these files. Numbers alone do not
-    /// say so: a producer that began anew may have come as far again while nobody looked. Files do
-    /// not change, new ones are added at the new end and old ones taken away at the old end; so the
-    /// oldest of a manifest that goes on was there before, unless all that was there is gone.
+    /// Whether this manifest belongs to the same history as one that had these files. Sequence
+    /// numbers alone do not show that: a producer that started over may have reached the same
+    /// number. Files never change; new ones are added at the new end and old ones removed at the
+    /// old end. So the oldest file of a manifest that continues the history was in the earlier
+    /// manifest, unless all earlier files are gone.
     pub(crate) fn continues(&self, known: &Files) -> bool {
         let now = self.files();
         let is_known = |file: &String| {
@@ -198,7 +199,7 @@ impl Manifest {
                 .all(|file| !known.contains_key(file) || is_known(file))
     }
 
-    /// The newest version there is; none in an empty feed.
+    /// The newest version; `None` in an empty feed.
     pub(crate) fn newest(&self) -> Option<u64> {
         self.snapshots
             .iter()
@@ -207,11 +208,11 @@ impl Manifest {
             .max()
     }
 
-    /// The way to the newest version: by deltas alone if they lead there, else from the newest
+    /// The route to the newest version: by deltas alone if possible, otherwise from the newest
     /// snapshot.
     ///
     /// # Errors
-    /// No way leads there; the reason says where it breaks off.
+    /// No route exists; the reason states where it ends.
     pub(crate) fn route(&self, have: Option<u64>) -> Result<Route<'_>, String> {
         let newest = self
             .newest()
@@ -242,10 +243,10 @@ impl Manifest {
         }
     }
 
-    /// The deltas that lead on from a version, and where they end. Each makes the number grow, so
-    /// it does end.
-    fn follow(&self, from: u64) -> (Vec<&Published>, u64) {
-        let mut by_start: BTreeMap<u64, &Published> = BTreeMap::new();
+    /// The deltas that continue a version, and the version they lead to. Each increases the number,
+    /// so the loop ends.
+    fn follow(&self, from: u64) -> (Vec<&PublishedFile>, u64) {
+        let mut by_start: BTreeMap<u64, &PublishedFile> = BTreeMap::new();
         for delta in &self.deltas {
             let longest = by_start.entry(delta.from()).or_insert(delta);
             if delta.sequence > longest.sequence {
@@ -262,8 +263,7 @@ impl Manifest {
     }
 }
 
-/// A file of the feed lies beside its manifest: neither elsewhere on the disk nor at another
-/// server.
+/// A file must be beside its manifest: neither elsewhere on the disk nor on another server.
 fn check_file_name(file: &str) -> Result<(), String> {
     let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
     let is_plain =
@@ -277,7 +277,7 @@ fn check_file_name(file: &str) -> Result<(), String> {
 /// `feed-codes.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Codes {
-    /// Whether rows and configurations name codes by their code names.
+    /// Whether rows and configurations use code names instead of codes.
     #[serde(default, alias = "use_codenames")]
     pub(crate) use_codename: bool,
     #[serde(default)]
@@ -307,7 +307,7 @@ pub(crate) struct Code {
 }
 
 impl Codes {
-    /// Reads it, with the reason if it cannot be.
+    /// Parses a code map; the error is the reason.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Versioned {
@@ -324,7 +324,7 @@ impl Codes {
     }
 }
 
-/// Numbers may be written as strings: some languages cannot count to 2⁶⁴.
+/// Numbers may be strings, because some languages cannot represent 2⁶⁴.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum NumberOrText {
@@ -398,7 +398,7 @@ fn optional_digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
         .transpose()
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Published>, D::Error> {
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PublishedFile>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum OneOrMany {

@@ -1,7 +1,6 @@
-//! NOTIFY (RFC 1996): a primary says that its zone changed. It is a hint and nothing more: what is
-//! done about it is the question for the SOA that would have been asked anyway, only sooner, and
-//! that one is signed. So a NOTIFY is believed from whoever sends it, signed or not; how often one
-//! may wake a feed is for the daemon to bound.
+//! NOTIFY (RFC 1996): a primary announces that its zone changed. The message is only a hint: it
+//! makes the next SOA query earlier, and that query is authenticated. So a NOTIFY is accepted from
+//! any sender, signed or not. The daemon limits how often one may trigger a fetch.
 
 use domain::{
     base::{
@@ -11,16 +10,16 @@ use domain::{
     rdata::Soa,
 };
 
-/// A primary's hint.
+/// A primary's notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notify {
-    /// The zone that changed: lower case, no dot at the end.
+    /// The changed zone: lower case, no trailing dot.
     pub zone: String,
-    /// The version it has now, if it says so.
+    /// The zone's new serial, if the message has it.
     pub serial: Option<u32>,
 }
 
-/// What a packet says, if it is a NOTIFY of a zone's SOA.
+/// Parses a packet as a NOTIFY for a zone's SOA.
 #[must_use]
 pub fn read_notify(packet: &[u8]) -> Option<Notify> {
     let message = Message::from_octets(packet).ok()?;
@@ -38,9 +37,8 @@ pub fn read_notify(packet: &[u8]) -> Option<Notify> {
     Some(Notify { zone, serial })
 }
 
-/// What to answer to a NOTIFY: the same id and question with QR and AA. Of anything else than a
-/// NOTIFY the answer is empty and nothing should be sent, for an answer to whatever looks like a
-/// packet is of use to attackers only.
+/// The reply to a NOTIFY: the same id and question with QR and AA. For any other packet the reply
+/// is empty and must not be sent, because replies to arbitrary packets only help attackers.
 #[must_use]
 pub fn answer_notify(packet: &[u8]) -> Vec<u8> {
     let reply = || {
@@ -59,7 +57,7 @@ pub fn answer_notify(packet: &[u8]) -> Vec<u8> {
     reply().unwrap_or_default()
 }
 
-/// The one question of a NOTIFY: for the SOA of the zone that changed.
+/// The question of a NOTIFY: the SOA of the changed zone.
 fn question_of<'a>(message: &Message<&'a [u8]>) -> Option<Question<ParsedName<&'a [u8]>>> {
     let header = message.header();
     let question = message.sole_question().ok()?;
@@ -77,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    /// A NOTIFY as a primary sends it: AA set, the new SOA in the answer, perhaps signed.
+    /// A NOTIFY as a primary sends it: AA set, the new SOA in the answer, optionally signed.
     fn notify(zone: &str, serial: Option<u32>, signed: bool) -> Vec<u8> {
         let zone: Name<Vec<u8>> = zone.parse().unwrap();
         let mut builder = MessageBuilder::new_vec().question();

@@ -1,27 +1,26 @@
-//! A secondary for one response policy zone: asks a primary for the SOA, then for what changed
-//! (IXFR, RFC 1995), and for everything (AXFR, RFC 5936) where there is no other way.
+//! A secondary for one response policy zone. It queries a primary for the SOA, then for the changes
+//! (IXFR, RFC 1995), and for the whole zone (AXFR, RFC 5936) where the primary offers no changes.
 //!
 //! ```text
-//! SOA ── same serial ─────────────────────────────────────────── Unchanged
-//!  │
-//!  newer ── IXFR ── differences from ours ── rows appended ───── Changed
-//!             │
-//!             the whole zone, refused, no journal ── AXFR ── snapshot aside ── a quarter differs at most ── Changed
-//!                                                                    └──────── more ─────────────────────── Replaced
+//! SOA -- same serial ------------------------------------------- Unchanged
+//!  |
+//!  newer -- IXFR -- differences from ours -- rows appended ----- Changed
+//!             |
+//!             whole zone, error or no journal -- AXFR -- snapshot -- a quarter differs at most -- Changed
+//!                                                          '-------- more -------------------- Replaced
 //! ```
 //!
-//! Nothing reaches the spool before the last message of a transfer was there and verified. A
-//! primary that is behind us is not followed back: serials only grow (RFC 1982), and one of several
-//! primaries may simply be late. Whoever must begin anew after a provider reset its serial deletes
-//! the spool.
+//! The spool is written after the last message of a transfer has arrived and was verified. The
+//! secondary does not follow a primary with an older serial: serials only grow (RFC 1982), and one
+//! of several primaries may be late. To start over after a provider has reset its serial, the
+//! operator deletes the spool.
 //!
-//! The interpreter takes a first message that holds the SOA alone for the whole answer to IXFR, as
-//! over UDP it would be. From a primary that begins so and goes on (PowerDNS does, and BIND with
-//! `transfer-format one-answer`) the zone comes by the AXFR that is asked next.
+//! The interpreter takes a first message that has only the SOA for a complete answer to IXFR, as it
+//! would be over UDP. PowerDNS, and BIND with `transfer-format one-answer`, begin a whole transfer
+//! this way; their zones come by the AXFR that follows.
 //!
-//! When the zone's `expire` has passed without contact the content stays, against RFC 1035: a name
-//! on a list of yesterday is worth more than no list, and security lists must not fail open. The
-//! feed's age is what raises the alarm.
+//! The content stays after the zone's `expire` time, against RFC 1035: yesterday's list is better
+//! than none, and security lists must not fail open. The feed's age raises the alarm.
 
 mod answer;
 mod compare;
@@ -44,59 +43,58 @@ use domain::{base::Serial, tsig::Key};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-pub use self::settings::Settings;
+pub use self::settings::TransferSettings;
 use self::{
-    answer::{Answer, End, Event, Timers, first_soa},
-    wire::{Asked, Bounds, Conversation},
+    answer::{Event, ResponseEnd, SoaTimers, TransferResponse, first_soa},
+    wire::{PrimaryConnection, TransferLimits, TransferQuery},
 };
 use super::{FetchError, Fetched, Gate, RowChange};
 use crate::spool::{RowKey, SnapshotWriter, Spool, content_of, for_each_row};
 
-/// How soon to ask again where nothing is known of the zone yet: a first transfer that failed.
+/// Retry interval before the first successful transfer.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
-/// Zones ask for anything between never and always; these are the bounds of what they get.
+/// Bounds of the interval that a zone can request.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
-/// See [`INTERVAL_MIN`].
 const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
-/// How many octets of changed rows wait in memory for the end of their transfer: half a million
-/// rules. Beyond it everything is fetched instead, which goes to the disk as it comes.
+/// The most octets of changed rows that wait in memory for the end of their transfer: half a
+/// million rules. A larger change is fetched as a whole and written to disk as it arrives.
 const CHANGES_OCTETS_MAX: u64 = 32 << 20;
-/// How old the time of the last success in the spool may be: not every question that finds nothing
-/// new is worth a write.
+/// The longest time that the stored time of the last success may lag behind, in seconds, so that
+/// not every poll causes a write.
 const LAST_SUCCESS_BEHIND_MAX_S: u64 = 60;
 
-/// What is remembered with the content.
+/// The state that is stored with the content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
     zone: String,
     #[serde(flatten)]
-    timers: Timers,
-    /// When a primary last confirmed this content, in seconds of Unix time.
+    timers: SoaTimers,
+    /// When a primary last confirmed this content, in Unix seconds.
     last_success_s: u64,
 }
 
 /// The secondary of one feed.
 #[derive(Debug)]
 pub struct Transfer {
-    settings: Settings,
+    settings: TransferSettings,
     folder: PathBuf,
     spool: Spool,
     state: Option<State>,
-    /// The primary that answered last.
+    /// Index of the primary that answered last.
     preferred: usize,
     has_failed: bool,
-    /// As the definition's secret gave it to the fetch at hand.
+    /// The TSIG key of the current fetch, from the definition's secret.
     key: Option<Arc<Key>>,
 }
 
 impl Transfer {
-    /// The secondary whose spool is this folder.
+    /// The secondary that uses this folder as its spool.
     ///
     /// # Errors
-    /// Gate `disk`: the spool refuses.
-    pub fn new(settings: Settings, folder: &Path) -> Result<Self, FetchError> {
+    /// Gate `disk`: the spool cannot be opened.
+    pub fn new(settings: TransferSettings, folder: &Path) -> Result<Self, FetchError> {
         let spool = Spool::open(folder, RowKey::WholeRow).map_err(disk("opening the spool"))?;
-        // Content of another zone is nothing to build on, nor to compare with.
+        // Content of another zone can be neither continued nor compared with.
         let state = spool
             .state::<State>()
             .filter(|state| state.zone == settings.zone.to_string());
@@ -111,15 +109,13 @@ impl Transfer {
         })
     }
 
-    /// Asks the primaries, the one that answered last time first, until one of them answers as it
-    /// should.
+    /// Tries the primaries, beginning with the one that answered last, until one succeeds.
     ///
     /// # Errors
-    /// What the first of them did wrong; the details name them all. The spool holds what it held
-    /// before.
+    /// The error of the first primary, with the details of all. The spool is unchanged.
     pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
         self.key = self.settings.key()?;
-        let bounds = Bounds {
+        let bounds = TransferLimits {
             until: Instant::now() + self.settings.timeout,
             octets: self.settings.octets_max,
             public_only: self.settings.public_only,
@@ -150,8 +146,8 @@ impl Transfer {
         Err(failure.expect("a source names at least one primary"))
     }
 
-    /// How long to wait before the next fetch: what the definition says, or else the zone's
-    /// refresh, or its retry after a failure.
+    /// The time until the next fetch: the definition's interval, or the zone's refresh, or its
+    /// retry after a failure.
     #[must_use]
     pub fn interval(&self) -> Duration {
         let zone = self.state.as_ref().map(|State { timers, .. }| {
@@ -169,7 +165,7 @@ impl Transfer {
         interval.clamp(INTERVAL_MIN, INTERVAL_MAX)
     }
 
-    /// When a primary last confirmed what the spool holds, give or take a minute; none before the
+    /// When a primary last confirmed the spooled content, to within a minute; `None` before the
     /// first transfer.
     #[must_use]
     pub fn last_success(&self) -> Option<SystemTime> {
@@ -178,21 +174,21 @@ impl Transfer {
             .map(|state| UNIX_EPOCH + Duration::from_secs(state.last_success_s))
     }
 
-    /// The version that the spool holds.
+    /// The serial of the spooled content.
     #[must_use]
     pub fn serial(&self) -> Option<u32> {
         self.state.as_ref().map(|state| state.timers.serial)
     }
 
-    /// All rows that the spool holds.
+    /// Visits all spooled rows.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The file system's error.
     pub fn for_each_row(&self, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         for_each_row(&content_of(&self.folder), RowKey::WholeRow, visit).map(|_| ())
     }
 
-    /// The zone: lower case, no dot at the end. A NOTIFY that names it is about this feed.
+    /// The zone, in lower case without a trailing dot. A NOTIFY for it concerns this feed.
     #[must_use]
     pub fn zone(&self) -> String {
         self.settings.zone.to_string()
@@ -202,37 +198,44 @@ impl Transfer {
         &self.spool
     }
 
-    async fn fetch_from(&mut self, primary: &str, bounds: Bounds) -> Result<Fetched, FetchError> {
+    async fn fetch_from(
+        &mut self,
+        primary: &str,
+        bounds: TransferLimits,
+    ) -> Result<Fetched, FetchError> {
         if let Some(have) = self.state.as_ref().map(|state| state.timers.serial) {
             let theirs = self.soa(primary, bounds).await?;
             match Serial::from(theirs.serial).partial_cmp(&Serial::from(have)) {
                 Some(Ordering::Equal) => return self.confirm(theirs),
                 Some(Ordering::Greater) => {}
                 _ => {
-                    return Err(fault(
+                    return Err(fetch_error(
                         Gate::Sequence,
                         format!(
-                            "it has serial {}, which is before our {have}",
+                            "it has serial {}, which is older than the local {have}",
                             theirs.serial
                         ),
                     ));
                 }
             }
-            match self.transfer(primary, Asked::Ixfr(have), bounds).await {
+            match self
+                .transfer(primary, TransferQuery::Ixfr(have), bounds)
+                .await
+            {
                 Ok(Some(fetched)) => return Ok(fetched),
                 Ok(None) => {}
-                // A difference that makes no sense, or is larger than the zone may be, is one more
-                // reason to ask for everything.
+                // An inconsistent difference, or one larger than the limit, is a reason to fetch
+                // the whole zone.
                 Err(error) if matches!(error.gate, Gate::Format | Gate::Sequence | Gate::Size) => {}
                 Err(error) => return Err(error),
             }
         }
-        let fetched = self.transfer(primary, Asked::Axfr, bounds).await?;
-        fetched.ok_or_else(|| fault(Gate::Sequence, "the answer to AXFR is one SOA alone"))
+        let fetched = self.transfer(primary, TransferQuery::Axfr, bounds).await?;
+        fetched.ok_or_else(|| fetch_error(Gate::Sequence, "the response to AXFR has only one SOA"))
     }
 
-    async fn soa(&self, primary: &str, bounds: Bounds) -> Result<Timers, FetchError> {
-        let mut conversation = self.ask(primary, Asked::Soa, bounds).await?;
+    async fn soa(&self, primary: &str, bounds: TransferLimits) -> Result<SoaTimers, FetchError> {
+        let mut conversation = self.ask(primary, TransferQuery::Soa, bounds).await?;
         let message = conversation.message().await?;
         conversation.done()?;
         first_soa(&message, &self.settings.zone)
@@ -241,10 +244,10 @@ impl Transfer {
     async fn ask(
         &self,
         primary: &str,
-        asked: Asked,
-        bounds: Bounds,
-    ) -> Result<Conversation, FetchError> {
-        Conversation::open(
+        asked: TransferQuery,
+        bounds: TransferLimits,
+    ) -> Result<PrimaryConnection, FetchError> {
+        PrimaryConnection::open(
             primary,
             &self.settings.zone,
             self.key.as_ref(),
@@ -254,17 +257,17 @@ impl Transfer {
         .await
     }
 
-    /// One transfer into the spool; none where this primary does not give the differences that were
-    /// asked for.
+    /// Runs one transfer into the spool; `None` where this primary does not provide the requested
+    /// differences.
     async fn transfer(
         &mut self,
         primary: &str,
-        asked: Asked,
-        bounds: Bounds,
+        asked: TransferQuery,
+        bounds: TransferLimits,
     ) -> Result<Option<Fetched>, FetchError> {
         let mut conversation = self.ask(primary, asked, bounds).await?;
-        let mut answer = Answer::new(&self.settings.zone, asked);
-        let mut intake = Intake {
+        let mut answer = TransferResponse::new(&self.settings.zone, asked);
+        let mut intake = TransferBuffer {
             spool: &self.spool,
             octets: bounds.octets,
             whole: None,
@@ -273,7 +276,9 @@ impl Transfer {
         };
         let end = loop {
             let message = match conversation.message().await {
-                Err(_) if asked != Asked::Axfr && conversation.is_refused() => return Ok(None),
+                Err(_) if asked != TransferQuery::Axfr && conversation.is_refused() => {
+                    return Ok(None);
+                }
                 message => message?,
             };
             if let Some(end) = answer.message(message, &mut |event| intake.take(event))? {
@@ -281,19 +286,23 @@ impl Transfer {
             }
         };
         conversation.done()?;
-        let Intake { whole, changes, .. } = intake;
+        let TransferBuffer { whole, changes, .. } = intake;
         match (end, whole) {
-            (End::Whole(timers), Some(writer)) => self.replace(writer, timers).await.map(Some),
-            (End::Difference(timers), None) => self.append(changes, timers).await.map(Some),
-            (End::SoaAlone(timers), None) if Asked::Ixfr(timers.serial) == asked => {
+            (ResponseEnd::Whole(timers), Some(writer)) => {
+                self.replace(writer, timers).await.map(Some)
+            }
+            (ResponseEnd::Difference(timers), None) => self.append(changes, timers).await.map(Some),
+            (ResponseEnd::SoaAlone(timers), None)
+                if TransferQuery::Ixfr(timers.serial) == asked =>
+            {
                 self.confirm(timers).map(Some)
             }
             _ => Ok(None),
         }
     }
 
-    /// A primary has what we have.
-    fn confirm(&mut self, timers: Timers) -> Result<Fetched, FetchError> {
+    /// Stores that a primary has the same serial.
+    fn confirm(&mut self, timers: SoaTimers) -> Result<Fetched, FetchError> {
         let state = self.state_of(timers);
         let is_worth_a_write = self.state.as_ref().is_none_or(|known| {
             state.last_success_s.abs_diff(known.last_success_s) > LAST_SUCCESS_BEHIND_MAX_S
@@ -307,7 +316,7 @@ impl Transfer {
         Ok(Fetched::Unchanged)
     }
 
-    async fn append(&mut self, changes: Changes, timers: Timers) -> Result<Fetched, FetchError> {
+    async fn append(&mut self, changes: Changes, timers: SoaTimers) -> Result<Fetched, FetchError> {
         let from = self
             .state
             .as_ref()
@@ -319,7 +328,7 @@ impl Transfer {
             .into_iter()
             .filter_map(|(row, change)| change.net(row))
             .collect();
-        let (state, rows) = off_the_runtime(move || {
+        let (state, rows) = run_blocking(move || {
             if rows.is_empty() {
                 spool.set_state(&state)
             } else {
@@ -340,23 +349,23 @@ impl Transfer {
     async fn replace(
         &mut self,
         mut writer: SnapshotWriter,
-        timers: Timers,
+        timers: SoaTimers,
     ) -> Result<Fetched, FetchError> {
         let before = self.state.as_ref().map(|state| state.timers.serial);
         if before.is_some_and(|before| {
             Serial::from(timers.serial).partial_cmp(&before.into()) != Some(Ordering::Greater)
         }) {
-            return Err(fault(
+            return Err(fetch_error(
                 Gate::Sequence,
                 format!(
-                    "the transfer brought serial {}, which is not after ours",
+                    "the transfer has serial {}, which is not newer than the local one",
                     timers.serial
                 ),
             ));
         }
         let state = self.state_of(timers);
         let content = content_of(&self.folder);
-        let (state, rows) = off_the_runtime(move || {
+        let (state, rows) = run_blocking(move || {
             let rows = match before {
                 Some(_) => compare::difference(
                     &content,
@@ -381,7 +390,7 @@ impl Transfer {
         })
     }
 
-    fn state_of(&self, timers: Timers) -> State {
+    fn state_of(&self, timers: SoaTimers) -> State {
         let last_success_s = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -394,18 +403,18 @@ impl Transfer {
     }
 }
 
-/// What happened to rows, by row.
-type Changes = BTreeMap<Vec<u8>, Change>;
+/// Net changes by row.
+type Changes = BTreeMap<Vec<u8>, NetChange>;
 
-/// What several differences in a row did to one row.
+/// The first and the last change of one row in several differences.
 #[derive(Debug, Clone, Copy)]
-struct Change {
+struct NetChange {
     first_added: bool,
     last_added: bool,
 }
 
-impl Change {
-    /// What is left of it: a row that came and went, or went and came back, did not change.
+impl NetChange {
+    /// The net change; `None` for a row that was added and removed, or removed and added again.
     fn net(self, row: Vec<u8>) -> Option<RowChange> {
         (self.first_added == self.last_added).then_some(RowChange {
             added: self.last_added,
@@ -414,18 +423,18 @@ impl Change {
     }
 }
 
-/// Where the rows of a transfer wait for its end.
-struct Intake<'a> {
+/// Collects the rows of a transfer until it ends.
+struct TransferBuffer<'a> {
     spool: &'a Spool,
-    /// How many octets of rows may still come: names that are compressed in a message are not in a
-    /// row.
+    /// Octets of rows that may still come. Names that are compressed in a message are not
+    /// compressed in a row.
     octets: u64,
     whole: Option<SnapshotWriter>,
     changes: Changes,
     changes_octets: u64,
 }
 
-impl Intake<'_> {
+impl TransferBuffer<'_> {
     fn take(&mut self, event: Event<'_>) -> Result<(), FetchError> {
         let (row, added) = match event {
             Event::Whole => {
@@ -441,7 +450,7 @@ impl Intake<'_> {
         };
         let left = self.octets.checked_sub(row.len() as u64);
         self.octets = left.ok_or_else(|| {
-            fault(
+            fetch_error(
                 Gate::Size,
                 "the rows of the transfer are larger than size_max_mib",
             )
@@ -451,12 +460,12 @@ impl Intake<'_> {
             None => {
                 self.changes_octets += row.len() as u64;
                 if self.changes_octets > CHANGES_OCTETS_MAX {
-                    return Err(fault(
+                    return Err(fetch_error(
                         Gate::Size,
-                        "what changed is too much to be taken row by row",
+                        "the changes are too large to be applied row by row",
                     ));
                 }
-                let change = self.changes.entry(row.to_vec()).or_insert(Change {
+                let change = self.changes.entry(row.to_vec()).or_insert(NetChange {
                     first_added: added,
                     last_added: added,
                 });
@@ -467,8 +476,8 @@ impl Intake<'_> {
     }
 }
 
-/// Work that reads and writes whole files must not hold up what else runs beside it.
-async fn off_the_runtime<T: Send + 'static>(
+/// Runs work on whole files on a blocking thread.
+async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
 ) -> Result<T, FetchError> {
     spawn_blocking(work).await.map_err(|error| {
@@ -476,7 +485,7 @@ async fn off_the_runtime<T: Send + 'static>(
     })?
 }
 
-fn fault(gate: Gate, detail: impl Into<String>) -> FetchError {
+fn fetch_error(gate: Gate, detail: impl Into<String>) -> FetchError {
     FetchError::new(gate, detail)
 }
 

@@ -1,5 +1,5 @@
-//! Promises of the gates, on both ways to the lists: a build of all rows, and a delta of those that
-//! changed.
+//! Tests of the gates, for both ways into the lists: a build of all rows, and a delta of changed
+//! rows.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -8,27 +8,27 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    changes::{ChangeError, Proposal},
+    changes::{DeltaError, Proposal},
     feed::{Feed, Format},
     fetch::RowChange,
     review, rollback,
     testing::{World, changes, said},
 };
 
-/// The two formats whose rows change one by one, and what lists everything below a name in each.
+/// The two formats with row changes, and the row that covers everything below a name in each.
 const KINDS: [(Format, &str, &str); 2] = [
     (Format::CategoryFeed, "", "\t1"),
     (Format::Rpz, "*.", "\tCNAME\t."),
 ];
 
-/// A feed with a first version that is live.
-struct House {
+/// A feed whose first version is live.
+struct BuildFixture {
     world: World,
     kind: (Format, &'static str, &'static str),
     live: Arc<Blocklist>,
 }
 
-impl House {
+impl BuildFixture {
     fn new(
         kind: (Format, &'static str, &'static str),
         first: &[String],
@@ -54,7 +54,7 @@ impl House {
         Self { world, kind, live }
     }
 
-    /// Names that come and go, as rows.
+    /// Rows for added and removed names.
     fn rows(&self, names: &[String]) -> Vec<RowChange> {
         let row = |name: &String| {
             let (sign, name) = name.split_at(1);
@@ -73,7 +73,7 @@ impl House {
         &self.world.plan.directory
     }
 
-    /// What is kept for review: the version, and what it would change.
+    /// The version kept for review, and its changes.
     fn kept(&self) -> Option<(String, Vec<String>)> {
         let mut told = Vec::new();
         let version = review::changes(self.directory(), &self.world.plan.feeds[0].name, |change| {
@@ -91,7 +91,7 @@ impl House {
         Some((version.unwrap()?, told))
     }
 
-    /// The rows of the version that is kept.
+    /// The rows of the kept version.
     fn kept_rows(&self) -> String {
         let folder = crate::spool::folder_of(self.directory(), &self.world.plan.feeds[0].name)
             .join("refused/content");
@@ -106,8 +106,8 @@ impl House {
             .collect()
     }
 
-    /// What changed is published, and proposed as a delta.
-    fn propose(&self, rows: &[RowChange]) -> Result<Proposal, ChangeError> {
+    /// Publishes changes and proposes them as a delta.
+    fn propose(&self, rows: &[RowChange]) -> Result<Proposal, DeltaError> {
         self.world.publish_changes(0, 2, rows);
         self.world.propose(&self.live, 0, 2, rows)
     }
@@ -132,16 +132,16 @@ fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// A version that differs so from the first one is stopped by this gate, whichever way it comes,
-/// and by nothing once it is approved.
+/// A version with these differences is refused by this gate, as a delta and as a build, and
+/// accepted once it is approved.
 #[track_caller]
 fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)) {
     for kind in KINDS {
-        // Rows changed: nothing is applied, and what they would do is kept.
-        let mut house = House::new(kind, first, define);
-        let rows = house.rows(differs);
-        let before = said(&house.live);
-        let Err(ChangeError::Stopped(stop, proposal)) = house.propose(&rows) else {
+        // As changed rows: nothing is applied, and the changes are kept.
+        let mut fixture = BuildFixture::new(kind, first, define);
+        let rows = fixture.rows(differs);
+        let before = said(&fixture.live);
+        let Err(DeltaError::Stopped(stop, proposal)) = fixture.propose(&rows) else {
             panic!("{gate}: the rows passed")
         };
         assert_eq!(
@@ -150,19 +150,20 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
             "{stop}"
         );
         review::keep_changes(
-            house.directory(),
-            &house.world.plan.feeds[0],
+            fixture.directory(),
+            &fixture.world.plan.feeds[0],
             "2",
             &proposal.changes,
         )
         .unwrap();
-        let by_rows = house.kept().unwrap();
+        let by_rows = fixture.kept().unwrap();
         let entries = proposal.entries;
-        // A build reads all of it, with the same result.
-        let folder = crate::spool::folder_of(house.directory(), &house.world.plan.feeds[0].name)
-            .join("refused");
+        // As a build: the same result.
+        let folder =
+            crate::spool::folder_of(fixture.directory(), &fixture.world.plan.feeds[0].name)
+                .join("refused");
         std::fs::remove_dir_all(folder).unwrap();
-        let refused = house.world.unchanged(&house.live);
+        let refused = fixture.world.unchanged(&fixture.live);
         assert_eq!(
             (
                 refused[0].gate,
@@ -172,44 +173,44 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
             (gate, "2", entries),
             "{refused:?}"
         );
-        let carried = Arc::clone(&house.live);
-        // Of names that only own ones are excepted from, and of those that a suffix narrows, both
-        // ways tell the same.
-        assert_eq!(house.kept().unwrap(), by_rows, "{gate}");
+        let carried = Arc::clone(&fixture.live);
+        // Names with an exception only, and names narrowed at a suffix, give the same result both
+        // ways.
+        assert_eq!(fixture.kept().unwrap(), by_rows, "{gate}");
         for RowChange { row, .. } in &rows {
             assert!(
-                house
+                fixture
                     .kept_rows()
                     .contains(std::str::from_utf8(row).unwrap())
             );
         }
-        // It is not looked at again, until somebody lets through exactly this version.
+        // The version is not read again until an operator approves exactly this version.
         assert_eq!(
-            crate::needs_building(&house.world.plan, Some(carried.header())),
+            crate::needs_building(&fixture.world.plan, Some(carried.header())),
             crate::Need::Nothing
         );
-        house.world.plan.approved =
-            [(house.world.plan.feeds[0].name.clone(), "3".to_owned())].into();
+        fixture.world.plan.approved =
+            [(fixture.world.plan.feeds[0].name.clone(), "3".to_owned())].into();
         assert_eq!(
-            crate::needs_building(&house.world.plan, Some(carried.header())),
+            crate::needs_building(&fixture.world.plan, Some(carried.header())),
             crate::Need::Nothing
         );
-        house.world.plan.force = true;
-        let (built, goes_on) = house.world.build(Some(&carried));
+        fixture.world.plan.force = true;
+        let (built, goes_on) = fixture.world.build(Some(&carried));
         assert_eq!(built.refused[0].gate, gate, "another version was approved");
         assert_eq!(
             (said(&goes_on), summary(&goes_on).version.as_str()),
             (before, "1"),
             "{gate}: what was live goes on"
         );
-        house.world.plan.force = false;
-        house.world.plan.approved =
-            [(house.world.plan.feeds[0].name.clone(), "2".to_owned())].into();
+        fixture.world.plan.force = false;
+        fixture.world.plan.approved =
+            [(fixture.world.plan.feeds[0].name.clone(), "2".to_owned())].into();
         assert_eq!(
-            crate::needs_building(&house.world.plan, Some(carried.header())),
+            crate::needs_building(&fixture.world.plan, Some(carried.header())),
             crate::Need::Content
         );
-        let (built, approved) = house.world.build(Some(&carried));
+        let (built, approved) = fixture.world.build(Some(&carried));
         assert!(built.refused.is_empty(), "{:?}", built.refused);
         assert_eq!(
             (
@@ -218,24 +219,24 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
             ),
             ("2", &None)
         );
-        // It says what the rows would have said.
+        // The kept changes equal those of the delta.
         assert_eq!(
-            said(&house.world.apply(&house.live, proposal.delta)),
+            said(&fixture.world.apply(&fixture.live, proposal.delta)),
             said(&approved),
             "{gate}"
         );
-        assert!(!house.covers(&approved, "www.own.example"));
+        assert!(!fixture.covers(&approved, "www.own.example"));
     }
 }
 
-/// A version that differs so passes, whichever way it comes.
+/// A version with these differences is accepted, as a delta and as a build.
 #[track_caller]
 fn passes(first: &[String], differs: &[String], define: fn(&mut Feed)) {
     for kind in KINDS {
-        let house = House::new(kind, first, define);
-        let proposal = house.propose(&house.rows(differs)).unwrap();
-        let changed = house.world.apply(&house.live, proposal.delta);
-        let (built, built_lists) = house.world.build(Some(&house.live));
+        let fixture = BuildFixture::new(kind, first, define);
+        let proposal = fixture.propose(&fixture.rows(differs)).unwrap();
+        let changed = fixture.world.apply(&fixture.live, proposal.delta);
+        let (built, built_lists) = fixture.world.build(Some(&fixture.live));
         assert!(built.refused.is_empty(), "{:?}", built.refused);
         assert_eq!(said(&changed), said(&built_lists));
         assert_eq!(
@@ -245,7 +246,7 @@ fn passes(first: &[String], differs: &[String], define: fn(&mut Feed)) {
             ),
             ("2", changed.generation())
         );
-        assert_eq!(house.kept(), None);
+        assert_eq!(fixture.kept(), None);
     }
 }
 
@@ -325,7 +326,7 @@ fn only_a_new_entry_at_a_registrys_suffix_is_stopped() {
     passes(&owned(&["a.example"]), &owned(&["+co.uk"]), |feed| {
         feed.force_public_suffixes = true
     });
-    // A first reading shows what kind of list it is.
+    // The first version shows what kind of list it is.
     passes(
         &owned(&["a.example", "co.uk"]),
         &owned(&["+b.example"]),
@@ -352,7 +353,7 @@ fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
         &owned(&["+own.example"]),
         |_| (),
     );
-    // Certificates are checked at names that nobody has to configure.
+    // Names of certificate revocation checks need no configuration.
     stops(
         Gate::OwnNames,
         &owned(&["a.example"]),
@@ -360,21 +361,24 @@ fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
         |_| (),
     );
     for kind in KINDS {
-        let house = House::new(kind, &owned(&["own.example"]), |_| ());
+        let fixture = BuildFixture::new(kind, &owned(&["own.example"]), |_| ());
         assert!(
-            !house.covers(&house.live, "www.own.example")
-                && !house.covers(&house.live, "x.www.own.example")
+            !fixture.covers(&fixture.live, "www.own.example")
+                && !fixture.covers(&fixture.live, "x.www.own.example")
         );
-        assert!(house.covers(&house.live, "other.own.example"));
-        assert_eq!(summary(&house.live).report.own_names, 1);
-        // It was there before, so it stops nothing; when it goes, so does its exception.
-        let changed = house
-            .world
-            .change(&house.live, 0, 2, &house.rows(&owned(&["+b.example"])));
-        assert!(!house.covers(&changed, "www.own.example"));
-        let changed = house
-            .world
-            .change(&changed, 0, 3, &house.rows(&owned(&["-own.example"])));
+        assert!(fixture.covers(&fixture.live, "other.own.example"));
+        assert_eq!(summary(&fixture.live).report.own_names, 1);
+        // An entry of the last good version refuses nothing; when it is removed, its exception is
+        // removed too.
+        let changed =
+            fixture
+                .world
+                .change(&fixture.live, 0, 2, &fixture.rows(&owned(&["+b.example"])));
+        assert!(!fixture.covers(&changed, "www.own.example"));
+        let changed =
+            fixture
+                .world
+                .change(&changed, 0, 3, &fixture.rows(&owned(&["-own.example"])));
         let expected = if kind.0 == Format::Rpz {
             "descendants deny nxdomain"
         } else {
@@ -391,24 +395,23 @@ fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
     }
 }
 
-/// What a sentry says of the own name `own.example`, of which a feed says this. Claims come in both
-/// orders.
-fn denies(claims: &[(&str, Claim)]) -> bool {
+/// The guard's result for the own name `own.example` with these entries, added in both orders.
+fn denies(claims: &[(&str, EntryRule)]) -> bool {
     let feed = World::codes(&[("1", "gambling")]);
     let own = [Name::parse("own.example").unwrap()];
-    let said = |claims: &mut dyn Iterator<Item = &(&str, Claim)>| {
-        let mut sentry = Sentry::new(&feed, &own);
-        for (name, claim) in claims {
+    let said = |claims: &mut dyn Iterator<Item = &(&str, EntryRule)>| {
+        let mut guard = NameGuard::new(&feed, &own);
+        for (name, rule) in claims {
             let name = Name::parse(name).unwrap();
-            sentry.hear(&Said {
+            guard.observe(&ParsedEntry {
                 name: name.borrow(),
                 path: None,
                 category: 0,
-                claim: *claim,
+                rule: *rule,
                 records: None,
             });
         }
-        !sentry.own_names_denied().is_empty()
+        !guard.own_names_denied().is_empty()
     };
     let forwards = said(&mut claims.iter());
     let backwards = said(&mut claims.iter().rev());
@@ -418,13 +421,13 @@ fn denies(claims: &[(&str, Claim)]) -> bool {
 
 #[test]
 fn a_name_that_is_both_denied_and_allowed_is_judged_as_lists_judge_it() {
-    let deny = Claim::deny(Scope::Subtree);
-    let allow = Claim::allow(Scope::Subtree);
-    let important_deny = Claim {
+    let deny = EntryRule::deny(Scope::Subtree);
+    let allow = EntryRule::allow(Scope::Subtree);
+    let important_deny = EntryRule {
         important: true,
         ..deny
     };
-    let important_allow = Claim {
+    let important_allow = EntryRule {
         important: true,
         ..allow
     };
@@ -453,7 +456,7 @@ fn a_name_that_is_both_denied_and_allowed_is_judged_as_lists_judge_it() {
     assert!(
         !denies(&[(
             "own.example",
-            Claim {
+            EntryRule {
                 scope: Scope::Descendants,
                 ..deny
             }
@@ -485,28 +488,29 @@ fn a_feed_of_names_that_are_never_blocked_may_list_the_operators_own() {
 #[test]
 fn a_feed_that_is_held_goes_on_as_it_was_until_it_is_released() {
     for kind in KINDS {
-        let mut house = House::new(kind, &owned(&["a.example"]), |_| ());
-        let second = house
-            .world
-            .change(&house.live, 0, 2, &house.rows(&owned(&["+b.example"])));
-        let held = rollback::repeat(
-            house.directory(),
-            (&second, &house.live),
-            &house.world.plan.feeds,
+        let mut fixture = BuildFixture::new(kind, &owned(&["a.example"]), |_| ());
+        let second =
+            fixture
+                .world
+                .change(&fixture.live, 0, 2, &fixture.rows(&owned(&["+b.example"])));
+        let held = rollback::repeat_generation(
+            fixture.directory(),
+            (&second, &fixture.live),
+            &fixture.world.plan.feeds,
             3,
-            house.world.now,
+            fixture.world.now,
         );
-        let held = house.live.with(&[held], &house.world.taxonomy).unwrap();
+        let held = fixture.live.with(&[held], &fixture.world.taxonomy).unwrap();
         assert!(summary(&held).held);
-        house
+        fixture
             .world
-            .publish_changes(0, 3, &house.rows(&owned(&["+c.example"])));
+            .publish_changes(0, 3, &fixture.rows(&owned(&["+c.example"])));
         assert_eq!(
-            crate::needs_building(&house.world.plan, Some(held.header())),
+            crate::needs_building(&fixture.world.plan, Some(held.header())),
             crate::Need::Nothing
         );
-        house.world.plan.force = true;
-        let (built, still) = house.world.build(Some(&held));
+        fixture.world.plan.force = true;
+        let (built, still) = fixture.world.build(Some(&held));
         assert!(built.refused.is_empty());
         assert_eq!(
             (
@@ -514,23 +518,23 @@ fn a_feed_that_is_held_goes_on_as_it_was_until_it_is_released() {
                 summary(&still).version.as_str(),
                 summary(&still).held
             ),
-            (said(&house.live), "1", true)
+            (said(&fixture.live), "1", true)
         );
-        house.world.plan.force = false;
-        house.world.plan.released = vec![house.world.plan.feeds[0].name.clone()];
-        let (built, released) = house.world.build(Some(&still));
+        fixture.world.plan.force = false;
+        fixture.world.plan.released = vec![fixture.world.plan.feeds[0].name.clone()];
+        let (built, released) = fixture.world.build(Some(&still));
         assert!(built.refused.is_empty());
         assert_eq!(
             (summary(&released).version.as_str(), summary(&released).held),
             ("3", false)
         );
         for name in ["www.a.example", "www.b.example", "www.c.example"] {
-            assert!(house.covers(&released, name), "{name}");
+            assert!(fixture.covers(&released, name), "{name}");
         }
     }
 }
 
-/// Names with their codes; 0 stands for none of this name.
+/// Names with their codes; 0 means that the name has no row.
 fn rows() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(0..4usize, 12)
 }
@@ -550,12 +554,12 @@ proptest! {
             must_not_match: vec!["tripwire.example".to_owned()],
             ..World::codes(&[("1", "gambling"), ("2", "ads")])
         };
-        let house = {
+        let fixture = {
             let world = World::of([feed]);
             let rows = before.iter().enumerate().filter(|(_, code)| **code > 0).map(|(place, &code)| format!("{}\t{}", key(place), CODES[code]));
             world.publish(0, 1, rows.chain(["always.example\t1".to_owned()]));
             let (_, live) = world.build(None);
-            House { world, kind: KINDS[0], live }
+            BuildFixture { world, kind: KINDS[0], live }
         };
         let mut rows = changes(&["+tripwire.example\t2"]);
         for (place, &code) in after.iter().enumerate().filter(|(place, code)| before[*place] != **code) {
@@ -567,10 +571,10 @@ proptest! {
         let told = |sign: char| move |(name, slug): &(String, &str)| format!("{sign}{slug} {name}");
         let mut expected: Vec<String> = had.difference(&has).map(told('-')).chain(has.difference(&had).map(told('+'))).collect();
         expected.sort();
-        let Err(ChangeError::Stopped(_, proposal)) = house.propose(&rows) else { panic!("the tripwire was not seen") };
-        review::keep_changes(house.directory(), &house.world.plan.feeds[0], "of rows", &proposal.changes).unwrap();
-        prop_assert_eq!(house.kept(), Some(("of rows".to_owned(), expected.clone())));
-        prop_assert_eq!(house.world.unchanged(&house.live).len(), 1);
-        prop_assert_eq!(house.kept(), Some(("2".to_owned(), expected)));
+        let Err(DeltaError::Stopped(_, proposal)) = fixture.propose(&rows) else { panic!("the tripwire was not seen") };
+        review::keep_changes(fixture.directory(), &fixture.world.plan.feeds[0], "of rows", &proposal.changes).unwrap();
+        prop_assert_eq!(fixture.kept(), Some(("of rows".to_owned(), expected.clone())));
+        prop_assert_eq!(fixture.world.unchanged(&fixture.live).len(), 1);
+        prop_assert_eq!(fixture.kept(), Some(("2".to_owned(), expected)));
     }
 }

@@ -1,4 +1,4 @@
-//! A folder of generations beside a naive model: a map of names for each number.
+//! A folder of generations, compared with a naive model: a map of names for each number.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What a generation says of each name.
+/// The entries of a generation by name.
 type Model = BTreeMap<Vec<u8>, Vec<Mark>>;
 
 fn header(generation: u64) -> Header {
@@ -100,13 +100,13 @@ fn generations(artefacts: &[Artefact]) -> Vec<u64> {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A full artefact of these names.
+    /// A full artefact with these names.
     Full(Vec<(u8, u8)>),
     /// A delta to the newest generation, or to an older one.
     Delta(usize, Vec<(u8, u8)>),
-    /// A generation so many before the newest is folded.
+    /// Folds the generation this far before the newest.
     Fold(usize),
-    /// So many full ones are kept; a generation so many before the newest is live.
+    /// Keeps this many full artefacts; the generation this far before the newest is live.
     Prune(usize, usize),
 }
 
@@ -216,13 +216,13 @@ fn a_generation_that_is_also_folded_is_opened_without_its_delta() {
             .base_generation(),
         2
     );
-    let listed: Vec<(u64, Kind)> = newest(folder.path())
+    let listed: Vec<(u64, ArtefactKind)> = newest(folder.path())
         .unwrap()
         .iter()
         .map(|artefact| (artefact.generation, artefact.kind))
         .collect();
-    assert_eq!(listed, [(2, Kind::Full), (1, Kind::Full)]);
-    // The folded file is damaged: what it was folded from still says the same.
+    assert_eq!(listed, [(2, ArtefactKind::Full), (1, ArtefactKind::Full)]);
+    // The folded file is damaged: its deltas have the same content.
     std::fs::write(path_of(folder.path(), 2), "no list").unwrap();
     assert_eq!(
         model_of(&open(folder.path(), 2, &Taxonomy::shipped()).unwrap()),
@@ -265,7 +265,7 @@ fn chains_that_break_or_lead_in_a_circle_are_errors_that_say_so() {
         open(directory, 3, &taxonomy),
         Err(OpenError::Artefact(_))
     ));
-    // A live generation whose chain is not known keeps everything.
+    // Nothing is deleted if the chain of the live generation is unknown.
     write_full(directory, 20, &Model::new());
     assert!(prune_around(directory, 1, Some(3)).unwrap().is_empty());
     std::fs::rename(path_of(directory, 1), path_of(directory, 30)).unwrap();

@@ -1,30 +1,30 @@
-//! The rules of adblockers that speak of whole names. Everything else, bare names included, is
-//! counted and shown: half a rule is another rule.
+//! Rules of ad blockers that cover whole names. Everything else, including bare names, is counted
+//! as unsupported, because half a rule is a different rule.
 //!
 //! ```text
 //! ||name^      deny, the name and all below it         @@||name^    allow, likewise
 //! |name^       deny, the name alone                    @@|name^     allow, likewise
-//! …^$important beats the rules of this feed that are not
-//! @@…^|        the same as @@…^: behind a host name nothing follows
-//! …$badfilter  takes away the very rule that stands before it, wherever in the feed that is
+//! …^$important takes precedence over the other rules of this feed
+//! @@…^|        the same as @@…^: nothing follows a host name
+//! …$badfilter  disables the rule before the modifier, wherever in the feed that rule is
 //! ```
 //!
-//! An exception that says more than we can express is counted as unsupported, and its name is
-//! excepted as a whole: no rule of the feed blocks what its author let through.
+//! An exception with unsupported conditions is counted as unsupported, and its name is excepted as
+//! a whole: no rule of the feed blocks what its author excepted.
 
 use std::collections::HashSet;
 
 use policy::lists::entry::{Polarity, Scope};
 
 use super::before_comment;
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
-/// The modifier that takes a rule away.
+/// The modifier that disables a rule.
 const BAD_FILTER: &[u8] = b"badfilter";
-/// The modifier that ranks a rule above others.
+/// The modifier that gives a rule precedence.
 const IMPORTANT: &[u8] = b"important";
-/// Modifiers of exceptions that are about what a page looks like, or about the requests of a page,
-/// and not about requests to the name.
+/// Modifiers of exceptions that concern the appearance or the sub-requests of a page, not requests
+/// to the name.
 const OF_PAGES: [&[u8]; 11] = [
     b"elemhide",
     b"ehide",
@@ -49,8 +49,8 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
         pattern,
         modifiers,
     } = Rule::parse(rule);
-    // What it takes away was read before, see `bad_filters`.
-    if modifiers.contains(&BAD_FILTER) || rows.is_taken_away(|| Rule::parse(rule).identity()) {
+    // `bad_filter` has collected the disabled rules before.
+    if modifiers.contains(&BAD_FILTER) || rows.is_disabled(|| Rule::parse(rule).identity()) {
         return;
     }
     let (scope, rest) = match (pattern.strip_prefix(b"||"), pattern.strip_prefix(b"|")) {
@@ -76,7 +76,7 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
             "a modifier other than $important",
         );
     }
-    // Of a rule that blocks, `^|` may mean the root page alone.
+    // In a blocking rule, `^|` may mean the root page alone.
     let name = rest.strip_suffix(b"^").or_else(|| {
         rest.strip_suffix(b"^|")
             .filter(|_| polarity == Polarity::Allow)
@@ -90,8 +90,7 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
             "does not end in ^",
         );
     };
-    // Octets beyond ASCII may be an internationalised name; whether they are is decided where names
-    // are read.
+    // Octets beyond ASCII may form an internationalised name; the name parser decides.
     if !name.iter().copied().all(is_of_a_name) {
         return unsupported(
             row,
@@ -104,15 +103,15 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     rows.entry(
         row,
         name,
-        Claim {
+        EntryRule {
             polarity,
             important,
-            ..Claim::deny(scope)
+            ..EntryRule::deny(scope)
         },
     );
 }
 
-/// The rules that the rows of a feed take away, by their identity.
+/// The rule that a `$badfilter` row disables, by its identity.
 pub(crate) fn bad_filter(row: &[u8]) -> Option<Box<[u8]>> {
     let row = row.trim_ascii();
     if !row
@@ -128,10 +127,9 @@ pub(crate) fn bad_filter(row: &[u8]) -> Option<Box<[u8]>> {
     (rule.modifiers.len() < all).then(|| rule.identity())
 }
 
-/// Rules that are taken away, by their identity.
-pub(crate) type TakenAway = HashSet<Box<[u8]>>;
+pub(crate) type BadFilters = HashSet<Box<[u8]>>;
 
-/// A rule in its parts.
+/// The parts of a rule.
 struct Rule<'r> {
     polarity: Polarity,
     pattern: &'r [u8],
@@ -139,7 +137,7 @@ struct Rule<'r> {
 }
 
 impl<'r> Rule<'r> {
-    /// No name has a `$`, so the modifiers begin at the first one.
+    /// A name has no `$`, so the modifiers begin at the first one.
     fn parse(rule: &'r [u8]) -> Self {
         let (polarity, rule) = match rule.strip_prefix(b"@@") {
             Some(rule) => (Polarity::Allow, rule),
@@ -161,7 +159,7 @@ impl<'r> Rule<'r> {
         }
     }
 
-    /// The same for the same rule, in whatever case and with its modifiers in whatever order.
+    /// A key that is equal for equal rules, whatever the letter case and the order of modifiers.
     fn identity(mut self) -> Box<[u8]> {
         self.modifiers.sort_unstable();
         let polarity = if self.polarity == Polarity::Allow {
@@ -181,7 +179,7 @@ impl<'r> Rule<'r> {
     }
 }
 
-/// Counts a rule that is not of our subset; of an exception, its name is let through.
+/// Counts an unsupported rule; excepts the name of an exception.
 fn unsupported(
     row: &[u8],
     (polarity, scope, rest): (Polarity, Scope, &[u8]),
@@ -197,9 +195,9 @@ fn unsupported(
             rows.unsupported_exception(
                 row,
                 name,
-                Claim {
+                EntryRule {
                     important,
-                    ..Claim::allow(scope)
+                    ..EntryRule::allow(scope)
                 },
                 reason,
             );
@@ -208,7 +206,7 @@ fn unsupported(
     }
 }
 
-/// The whole name that a pattern begins with, behind a scheme, where it begins with one.
+/// The whole name at the start of a pattern, after an optional scheme.
 fn leading_name(pattern: &[u8]) -> Option<&[u8]> {
     let pattern = [&b"http://"[..], b"https://", b"://"]
         .iter()
@@ -227,8 +225,8 @@ fn is_of_a_name(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"-_.".contains(&octet) || !octet.is_ascii()
 }
 
-/// `!`, `#` and the `[Adblock Plus 2.0]` header. `##.banner` and its kin look like comments and are
-/// rules for browsers.
+/// `!`, `#` and the `[Adblock Plus 2.0]` header. `##.banner` and similar rows look like comments
+/// and are browser rules.
 fn is_comment(row: &[u8]) -> bool {
     match row {
         [b'!', ..] => true,
@@ -438,7 +436,6 @@ mod tests {
             "subtree z.example",
             1,
         );
-        // Another rule about the same name stays.
         for (rule, filter) in [
             ("||a.example^", "||a.example^$important,badfilter"),
             ("||a.example^", "@@||a.example^$badfilter"),

@@ -1,6 +1,6 @@
-//! Rows of a category feed: `domain[/path]`, a tab, codes. They come from the spool, where each
-//! name stands once; what its codes mean is the configuration's word, and what they are called the
-//! provider's.
+//! Rows of a category feed: `domain[/path]`, a tab, codes. The rows come from the spool, where each
+//! name has one row. The configuration maps codes to categories; the provider's code map gives them
+//! names.
 
 use std::{collections::HashMap, path::Path};
 
@@ -13,32 +13,31 @@ use sha2::{Digest, Sha256};
 use crate::{
     feed::{CLEAN, Feed},
     fetch::{category, manifest::Codes},
-    rows::{Claim, Rows},
+    rows::{EntryRule, Rows},
     source::SourceError,
     spool::{self, RowKey},
 };
 
-/// Codes without a mapping that are told one by one. A feed with more of them is not the one that
-/// was configured.
+/// The most unmapped codes in complaints. A feed with more of them is not the configured one.
 const UNMAPPED_TOLD_MAX: usize = 100;
-/// Codes whose meaning is kept at hand; rows of garbage must not fill the memory.
+/// The most codes in the cache; bounds memory for garbage rows.
 const MEANINGS_MAX: usize = 10_000;
-/// What stands between codes.
+/// Separators of codes.
 const SEPARATORS: &[u8] = b",; \t\r\n\x0c";
 
-/// One row, whoever reads it.
+/// The parts of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Row<'a> {
     /// The host.
     pub(crate) name: &'a [u8],
-    /// The part of the host, with its slash.
+    /// The URL path, with its leading slash.
     pub(crate) path: Option<&'a [u8]>,
     codes: &'a [u8],
 }
 
 impl<'a> Row<'a> {
-    /// Reads a row that is neither empty nor a comment. The codes follow the first tab; where there
-    /// is none, whatever else separates codes, unless it may be part of a path.
+    /// Parses a row that is neither empty nor a comment. The codes follow the first tab; without a
+    /// tab they follow the first other separator, unless that may be part of a path.
     pub(crate) fn parse(row: &'a [u8]) -> Self {
         let tab = row.iter().position(|&octet| octet == b'\t');
         let end = tab.or_else(|| {
@@ -62,15 +61,14 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Its codes.
     pub(crate) fn codes(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.codes
             .split(|octet| SEPARATORS.contains(octet))
             .filter(|code| !code.is_empty())
     }
 
-    /// What the row is about, in one way of writing: a name has one row, however it is written.
-    /// What is no name stays in one piece.
+    /// The canonical key of a row: a name has one row, however it is written. An invalid name is
+    /// kept in one piece.
     pub(crate) fn key(&self) -> Vec<u8> {
         let mut buffer = NameBuffer::new();
         let plain = |octet: &u8| {
@@ -98,7 +96,7 @@ impl<'a> Row<'a> {
         key
     }
 
-    /// The row in one way of writing: key, tab, codes with commas between.
+    /// The canonical row: key, tab, codes separated by commas.
     pub(crate) fn normal(&self) -> Vec<u8> {
         let mut row = self.key();
         for (place, code) in self.codes().enumerate() {
@@ -109,18 +107,18 @@ impl<'a> Row<'a> {
     }
 }
 
-/// What a code means to us.
+/// The meaning of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// The place of its category.
+    /// Index of the category.
     Category(u8),
-    /// Names of this code are clean, whatever shallower entries say.
+    /// Names with this code are clean, whatever entries of their parents state.
     Clean,
-    /// Nobody said.
+    /// `categories` does not map the code.
     Unmapped,
 }
 
-/// The key that a row takes the whole place of; none where the row holds no name.
+/// The index key whose entries a row replaces; `None` for an invalid name.
 pub(crate) fn key(row: &[u8]) -> Option<Vec<u8>> {
     let row = Row::parse(row);
     let mut buffer = NameBuffer::new();
@@ -135,13 +133,13 @@ pub(crate) fn key(row: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Reads rows with the meanings of a feed's codes, looked up once each.
+/// Parses rows; looks up each code once.
 pub(crate) struct Reader<'a> {
     feed: &'a Feed,
     codes: Codes,
     place_of: &'a dyn Fn(&str) -> u8,
     known: HashMap<Vec<u8>, Meaning>,
-    /// Codes without a mapping that were told of.
+    /// Number of unmapped codes in complaints so far.
     told: usize,
 }
 
@@ -156,7 +154,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The meaning of a code, and whether it was asked for the first time.
+    /// The meaning of a code, and whether this is the first lookup.
     fn meaning(&mut self, code: &[u8]) -> (Meaning, bool) {
         if let Some(&meaning) = self.known.get(code) {
             return (meaning, false);
@@ -169,7 +167,7 @@ impl<'a> Reader<'a> {
         (meaning, has_room)
     }
 
-    /// By the code itself, or by its code name; numbers are the same with zeroes before them.
+    /// Looks up the code, its code name, or the code without leading zeros.
     fn look_up(&self, code: &str) -> Meaning {
         if let Some(category) = &self.feed.category {
             return Meaning::Category((self.place_of)(category));
@@ -207,7 +205,7 @@ impl<'a> Reader<'a> {
         entry.title.as_deref().or(entry.codename.as_deref())
     }
 
-    /// Reads one row.
+    /// Parses one row.
     pub(crate) fn read(&mut self, line: &[u8], rows: &mut Rows<'_>) {
         let row = Row::parse(line);
         if row.codes().next().is_none() {
@@ -232,32 +230,32 @@ impl<'a> Reader<'a> {
             }
         }
         if let Some(path) = row.path {
-            // A path that is known clean says nothing: paths have nothing below them.
+            // A clean path needs no entry, because paths have nothing below them.
             for place in places {
                 rows.set_category(place);
                 rows.path_entry(line, row.name, path);
             }
             return;
         }
-        let claim = Claim::deny(self.feed.bare_scope());
+        let rule = EntryRule::deny(self.feed.bare_scope());
         let bad = rows.report.bad;
         for &place in &places {
             rows.set_category(place);
-            rows.entry(line, row.name, claim);
-            // What is wrong with a name is wrong once.
+            rows.entry(line, row.name, rule);
+            // An invalid name is counted once.
             if rows.report.bad > bad {
                 return;
             }
         }
-        // A name that is of a category as well is not clean.
+        // A name that also has a category is not clean.
         if is_clean && places.is_empty() {
             rows.set_category(NO_CATEGORY);
-            rows.entry(line, row.name, Claim::allow(self.feed.bare_scope()));
+            rows.entry(line, row.name, EntryRule::allow(self.feed.bare_scope()));
         }
     }
 }
 
-/// Reads what was fetched.
+/// Reads the spooled content.
 pub(crate) fn read(
     feed: &Feed,
     content: &Path,

@@ -1,27 +1,26 @@
-//! The options of dnsmasq about a domain and all below it. Those that answer nothing list it:
-//! `address=/name/SINK`, `local=/name/`, `server=/name/`. `server=/name/#` gives it back to the
-//! usual servers: an exception. As in dnsmasq, the longest domain speaks for a name, dots before it
-//! are dropped, `*.name` is what is below the name, and several domains may stand in one option.
+//! dnsmasq options for a domain and everything below it. `address=/name/SINK`, `local=/name/` and
+//! `server=/name/` block it. `server=/name/#` forwards it to the default servers: an exception. As
+//! in dnsmasq, the longest matching domain decides, leading dots are dropped, `*.name` covers only
+//! what is below the name, and one option may have several domains.
 
 use policy::lists::entry::{Polarity, Scope};
 
 use super::{before_comment, is_own_machine};
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
-/// Where an `address` points that points nowhere. Absent means NXDOMAIN, `#` both unspecified
-/// addresses.
+/// Targets of `address` that block. Empty means NXDOMAIN, `#` both unspecified addresses.
 const SINKS: [&[u8]; 6] = [b"", b"#", b"0.0.0.0", b"::", b"127.0.0.1", b"::1"];
-/// The server that is the usual ones.
+/// The target that means the default servers.
 const USUAL_SERVERS: &[u8] = b"#";
 
 /// What an option does with its domains.
-enum Deed {
-    /// Answers nothing.
-    Lists,
-    /// Resolves as if no option were there.
-    Excepts,
-    /// Has another answer or another server for them, which we have not; neither blocks.
-    SendsElsewhere,
+enum Effect {
+    /// Blocks them.
+    Block,
+    /// Forwards them to the default servers.
+    Except,
+    /// Gives them another address or server, which is not supported and does not block.
+    Forward,
 }
 
 pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
@@ -46,22 +45,22 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     let Some((names, target)) = names_and_target else {
         return rows.unsupported(row, "names no domain between slashes");
     };
-    let deed = match key {
-        b"address" if SINKS.contains(&target) => Deed::Lists,
-        b"address" => Deed::SendsElsewhere,
-        _ if target.is_empty() => Deed::Lists,
-        _ if target == USUAL_SERVERS => Deed::Excepts,
-        _ => Deed::SendsElsewhere,
+    let effect = match key {
+        b"address" if SINKS.contains(&target) => Effect::Block,
+        b"address" => Effect::Forward,
+        _ if target.is_empty() => Effect::Block,
+        _ if target == USUAL_SERVERS => Effect::Except,
+        _ => Effect::Forward,
     };
     for domain in names.split(|&octet| octet == b'/') {
-        one(row, domain, &deed, rows);
+        one(row, domain, &effect, rows);
     }
 }
 
-fn one(row: &[u8], domain: &[u8], deed: &Deed, rows: &mut Rows<'_>) {
+fn one(row: &[u8], domain: &[u8], effect: &Effect, rows: &mut Rows<'_>) {
     let domain = &domain[domain.iter().take_while(|&&octet| octet == b'.').count()..];
-    // `//` is every name without a dot and `#` every name at all: rules about the network, not
-    // about a domain.
+    // `//` is every name without a dot and `#` is every name: rules for the local network, not for
+    // a domain.
     if matches!(domain, b"" | b"#" | b"*") {
         return rows.unsupported(row, "a pattern, not a name");
     }
@@ -69,35 +68,35 @@ fn one(row: &[u8], domain: &[u8], deed: &Deed, rows: &mut Rows<'_>) {
         None => (Scope::Subtree, domain),
         Some(rest) => match rest.strip_prefix(b".") {
             Some(name) => (Scope::Descendants, name),
-            // `*name` is also every name that ends in these letters.
-            None if matches!(deed, Deed::Lists) => {
+            // `*name` also matches every name that ends in these letters.
+            None if matches!(effect, Effect::Block) => {
                 return rows.unsupported(row, "a pattern, not a name");
             }
             None => {
                 return rows.unsupported_exception(
                     row,
                     rest,
-                    Claim::allow(Scope::Subtree),
+                    EntryRule::allow(Scope::Subtree),
                     "a pattern, not a name",
                 );
             }
         },
     };
-    let claim = Claim {
-        polarity: if matches!(deed, Deed::Lists) {
+    let rule = EntryRule {
+        polarity: if matches!(effect, Effect::Block) {
             Polarity::Deny
         } else {
             Polarity::Allow
         },
-        ..Claim::deny(scope)
+        ..EntryRule::deny(scope)
     };
-    match deed {
-        Deed::Lists if is_own_machine(name) => {}
-        Deed::Lists | Deed::Excepts => rows.entry(row, name, claim),
-        Deed::SendsElsewhere => rows.unsupported_exception(
+    match effect {
+        Effect::Block if is_own_machine(name) => {}
+        Effect::Block | Effect::Except => rows.entry(row, name, rule),
+        Effect::Forward => rows.unsupported_exception(
             row,
             name,
-            claim,
+            rule,
             "sends the domain elsewhere, which is not a listing",
         ),
     }

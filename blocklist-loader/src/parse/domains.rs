@@ -1,15 +1,14 @@
-//! One name a line; `#` begins a comment at the start of the row or after white space. What a bare
-//! name covers is the configuration's word.
+//! One name a line; `#` begins a comment at the start of the row or after white space. The
+//! definition's scope decides what a bare name covers.
 //!
-//! A row that is an IPv4 address is taken as the name it also is. Published lists hold hundreds of
-//! them; some programs do ask for an address as if it were a name, and then the list's word holds;
-//! nobody else is touched, since no such top-level domain exists; and the count of entries stays
-//! the count that the list's own header claims.
+//! A row that is an IPv4 address is taken as a name. Published lists have hundreds of them, and
+//! some programs query an address as if it were a name. This affects no other name, because no such
+//! top-level domain exists, and the number of entries stays equal to that in the list's header.
 
 use policy::lists::entry::Scope;
 
 use super::{is_own_machine, names_of};
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     let name = names_of(row);
@@ -19,7 +18,7 @@ pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     if name.iter().any(u8::is_ascii_whitespace) {
         return rows.bad(row, &"more than one word; is this another format?");
     }
-    rows.entry(row, name, Claim::deny(scope));
+    rows.entry(row, name, EntryRule::deny(scope));
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! The syntax of `/etc/hosts`: an address, then names; `#` begins a comment at the start of the row
-//! or after white space. Which address does not matter. The names that such a file holds for its
-//! own machine's sake are not entries, whatever address they have.
+//! or after white space. The address is ignored. Local host names are not entries, whatever their
+//! address is.
 
 use std::net::IpAddr;
 
 use policy::lists::entry::Scope;
 
 use super::{is_own_machine, names_of, starts_comment_row, words};
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     let mut words = words(names_of(row));
@@ -25,21 +25,21 @@ pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
         return rows.bad(row, &"an address without a name");
     }
     for name in names {
-        // What follows may be prose, whose words are names too.
+        // Prose may follow, whose words would be names as well.
         if name.contains(&b'#') || starts_comment_row(name) {
             return rows.bad(
                 row,
                 &"a comment begins with # after white space; nothing is taken from here on",
             );
         }
-        // `0.0.0.0 0.0.0.0` stands in many heads: an address that is listed as its own name.
+        // Many headers have `0.0.0.0 0.0.0.0`: an address with itself as name.
         if name != address && !is_own_machine(name) {
-            rows.entry(row, name, Claim::deny(scope));
+            rows.entry(row, name, EntryRule::deny(scope));
         }
     }
 }
 
-/// `fe80::1%lo0` is an address too: macOS writes its interface behind it.
+/// `fe80::1%lo0` is an address too: macOS appends the interface.
 fn is_address(word: &[u8]) -> bool {
     let word = word.split(|&octet| octet == b'%').next().unwrap_or(word);
     std::str::from_utf8(word).is_ok_and(|word| word.parse::<IpAddr>().is_ok())
@@ -77,7 +77,6 @@ mod tests {
         for head in heads {
             check(Hosts, head, "", counts(0));
         }
-        // Each name of a row by itself, and nothing that only resembles one.
         check(
             Hosts,
             "127.0.0.1 localhost a.example localhost4 b.example\n127.0.0.1 localhost.example\n",

@@ -1,5 +1,5 @@
-//! Records in presentation format (RFC 1035 section 5.1), as zones write their data, into the wire
-//! format that answers are made of.
+//! Converts records from presentation format (RFC 1035 section 5.1) into the wire format of
+//! answers.
 
 use std::collections::HashMap;
 
@@ -12,23 +12,22 @@ use domain::{
 };
 use policy::lists::entry::Record;
 
-/// A block is short-lived, whatever it answers: families expect a change to be true at once.
+/// TTL of policy answers, in seconds: short, so that a change of policy takes effect at once.
 const TTL_S: u32 = 30;
-/// Records whose wire form is remembered: nearly all of a zone's local data leads to the same few
-/// places.
+/// The most records in the cache. Nearly all local data of a zone has the same few targets.
 const KNOWN_MAX: usize = 1_000;
 
-/// Writes record data down in wire format.
+/// Parses record data; caches the wire form of frequent records.
 #[derive(Default)]
-pub(crate) struct Scribe {
+pub(crate) struct RecordParser {
     known: HashMap<String, Record>,
 }
 
-impl Scribe {
-    /// One record.
+impl RecordParser {
+    /// Parses one record.
     ///
     /// # Errors
-    /// Why there is no such record, for a person.
+    /// The reason, for people.
     pub(crate) fn record(&mut self, rtype: &str, rdata: &str) -> Result<Record, String> {
         let text = format!("{rtype} {rdata}");
         if let Some(record) = self.known.get(&text) {
@@ -42,9 +41,9 @@ impl Scribe {
     }
 }
 
-/// Whether the text is one entry of a zone file by itself: quotes end, and nothing outside of them
-/// opens a group, begins a comment, or ends the line. The reader of zone files has been seen to
-/// panic at a group that does not end.
+/// Whether the text is exactly one entry of a zone file: quotes are closed, and nothing outside
+/// them opens a group, begins a comment or ends the line. The zone file parser panics at an
+/// unclosed group.
 fn is_one_line(text: &str) -> bool {
     let mut is_quoted = false;
     let mut is_escaped = false;
@@ -94,9 +93,9 @@ mod tests {
 
     #[test]
     fn record_data_is_written_as_on_the_wire_and_anything_else_is_told() {
-        let mut scribe = Scribe::default();
+        let mut parser = RecordParser::default();
         let mut check = |rtype: &str, rdata: &str, expected: Option<(u16, &[u8])>| {
-            let found = scribe.record(rtype, rdata).ok();
+            let found = parser.record(rtype, rdata).ok();
             let expected = expected.map(|(record_type, rdata)| Record {
                 record_type,
                 ttl_s: TTL_S,

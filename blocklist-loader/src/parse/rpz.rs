@@ -1,17 +1,17 @@
 //! A response policy zone, one record a row: `OWNER\tTYPE\tRDATA`, the owner relative to the zone.
-//! What a row says is draft-vixie-dnsop-dns-rpz-00: the owner is the trigger, the data is the
+//! Semantics are those of draft-vixie-dnsop-dns-rpz-00: the owner is the trigger, the data is the
 //! action.
 //!
 //! ```text
 //! bad.example                    CNAME  .                 NXDOMAIN
-//! *.bad.example                  CNAME  *.                NODATA, for what is below the name
-//! good.bad.example               CNAME  rpz-passthru.     as if no rule were there; once it was good.bad.example. itself
-//! bad.example                    CNAME  rpz-drop.         no answer
-//! bad.example                    CNAME  rpz-tcp-only.     an empty answer with TC over UDP
-//! bad.example                    CNAME  walled.example.   local data, as every other record
+//! *.bad.example                  CNAME  *.                NODATA, for names below bad.example
+//! good.bad.example               CNAME  rpz-passthru.     exempt; the old form is the name itself as target
+//! bad.example                    CNAME  rpz-drop.         no response
+//! bad.example                    CNAME  rpz-tcp-only.     truncated response over UDP
+//! bad.example                    CNAME  walled.example.   local data, like every other record
 //! bad.example                    CNAME  *.walled.example. local data: bad.example.walled.example.
-//! 24.0.2.0.192.rpz-ip            CNAME  .                 for answers that hold an address of 192.0.2.0/24
-//! 48.zz.1.db8.2001.rpz-ip        CNAME  .                 … of 2001:db8:1::/48
+//! 24.0.2.0.192.rpz-ip            CNAME  .                 responses with an address in 192.0.2.0/24
+//! 48.zz.1.db8.2001.rpz-ip        CNAME  .                 responses with an address in 2001:db8:1::/48
 //! ```
 
 use std::{
@@ -23,23 +23,22 @@ use ipnet::IpNet;
 use policy::lists::entry::{self, NO_CATEGORY, Records, Scope, Tier};
 use sha2::{Digest, Sha256};
 
-use super::records::Scribe;
+use super::records::RecordParser;
 use crate::{
     feed::Feed,
-    rows::{Claim, Rows},
+    rows::{EntryRule, Rows},
     source::SourceError,
     spool::{self, RowKey},
 };
 
-/// What the last label of an owner or of a target begins with that is not a name but a word of this
-/// format.
+/// Prefix of the last label of an owner or target that is a keyword of the format.
 const RESERVED: &[u8] = b"rpz-";
-/// How owners of rules about addresses end.
+/// Suffix of owners of address triggers.
 const ADDRESSES: &[u8] = b".rpz-ip";
-/// In an address, as many words of zero as are missing.
+/// In an address, stands for a run of zero words.
 const ZEROES: &str = "zz";
 
-/// What one row says.
+/// The trigger and the action of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RpzRow<'a> {
     pub(crate) trigger: Trigger<'a>,
@@ -49,17 +48,17 @@ pub(crate) struct RpzRow<'a> {
 /// When a rule applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trigger<'a> {
-    /// A name is asked for: this one, or any below it.
+    /// The query name equals this name, or is below it.
     Name(&'a str, Scope),
-    /// An answer holds an address of this network.
+    /// The response has an address in this network.
     Address(IpNet),
-    /// A trigger that we do not have, by its word.
+    /// An unsupported trigger, by its keyword.
     Unsupported(&'a str),
-    /// None: the record is the zone's own.
+    /// No trigger: a record of the zone apex.
     Apex,
 }
 
-/// What a rule does.
+/// The policy action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action<'a> {
     Nxdomain,
@@ -67,8 +66,8 @@ pub(crate) enum Action<'a> {
     Passthru,
     Drop,
     TcpOnly,
-    /// The answer is this record. The target of a CNAME that begins with `*.` takes the name asked
-    /// for in the star's place.
+    /// Answer with this record. A CNAME target that begins with `*.` gets the query name in place
+    /// of the star.
     LocalData {
         rtype: &'a str,
         rdata: &'a str,
@@ -76,10 +75,10 @@ pub(crate) enum Action<'a> {
 }
 
 impl<'a> RpzRow<'a> {
-    /// Reads a row.
+    /// Parses a row.
     ///
     /// # Errors
-    /// What is wrong with it, for a person.
+    /// The reason, for people.
     pub(crate) fn parse(row: &'a [u8]) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(row).map_err(|_| "is not plain text")?;
         let mut columns = text.splitn(3, '\t');
@@ -158,8 +157,7 @@ fn strip_ignoring_case<'a>(text: &'a str, end: &str) -> Option<&'a str> {
     after.eq_ignore_ascii_case(end).then_some(before)
 }
 
-/// The network that stands before `rpz-ip`: length of the prefix, then the words of the address
-/// from the last to the first.
+/// The network before `rpz-ip`: prefix length, then the parts of the address from last to first.
 fn network(text: &str) -> Result<IpNet, &'static str> {
     let (length, words) = text
         .split_once('.')
@@ -214,14 +212,14 @@ fn six(words: &mut Vec<&str>) -> Result<Ipv6Addr, &'static str> {
     Ok(segments.into())
 }
 
-/// A number as the format writes it: no sign, no zero in front.
+/// A number without sign and leading zero.
 fn decimal<T: std::str::FromStr>(text: &str) -> Option<T> {
     let is_plain = text.bytes().all(|octet| octet.is_ascii_digit())
         && (text.len() == 1 || !text.starts_with('0'));
     text.parse().ok().filter(|_| is_plain)
 }
 
-/// Whether a row is a rule about addresses.
+/// Whether a row has an address trigger.
 pub(crate) fn is_about_addresses(row: &[u8]) -> bool {
     let owner = row
         .split(|&octet| octet == b'\t')
@@ -231,12 +229,12 @@ pub(crate) fn is_about_addresses(row: &[u8]) -> bool {
         && owner[owner.len() - ADDRESSES.len()..].eq_ignore_ascii_case(ADDRESSES)
 }
 
-/// Reads rows into what the lists say.
+/// Parses rows into entries.
 pub(crate) struct Reader {
     category: u8,
-    /// In a feed of names that are never blocked, being passed through is what it lists them for.
+    /// In a feed of names that are never blocked, PASSTHRU lists the name.
     lists_passed: bool,
-    scribe: Scribe,
+    parser: RecordParser,
 }
 
 impl Reader {
@@ -248,11 +246,11 @@ impl Reader {
         Self {
             category,
             lists_passed: feed.tier == Tier::NeverBlock,
-            scribe: Scribe::default(),
+            parser: RecordParser::default(),
         }
     }
 
-    /// Reads one row.
+    /// Parses one row.
     pub(crate) fn read(&mut self, row: &[u8], rows: &mut Rows<'_>) {
         rows.set_category(self.category);
         let RpzRow { trigger, action } = match RpzRow::parse(row) {
@@ -260,15 +258,15 @@ impl Reader {
             Err(reason) => return rows.bad(row, &reason),
         };
         let records = match action {
-            Action::LocalData { rtype, rdata } => match self.scribe.record(rtype, rdata) {
+            Action::LocalData { rtype, rdata } => match self.parser.record(rtype, rdata) {
                 Ok(record) => Some(Records(vec![record])),
                 Err(reason) => return rows.bad(row, &reason),
             },
             _ => None,
         };
-        let claim = |scope| {
+        let rule = |scope| {
             let action = match action {
-                Action::Passthru if !self.lists_passed => return Claim::allow(scope),
+                Action::Passthru if !self.lists_passed => return EntryRule::allow(scope),
                 Action::Passthru => entry::Action::Policy,
                 Action::Nxdomain => entry::Action::Nxdomain,
                 Action::Nodata => entry::Action::Nodata,
@@ -276,17 +274,17 @@ impl Reader {
                 Action::TcpOnly => entry::Action::TcpOnly,
                 Action::LocalData { .. } => entry::Action::Records,
             };
-            Claim {
+            EntryRule {
                 action,
-                ..Claim::deny(scope)
+                ..EntryRule::deny(scope)
             }
         };
         match trigger {
             Trigger::Name(name, scope) => {
-                rows.entry_with(row, name.as_bytes(), claim(scope), records.as_ref())
+                rows.entry_with(row, name.as_bytes(), rule(scope), records.as_ref())
             }
             Trigger::Address(network) => {
-                rows.address(network, claim(Scope::Subtree), records.as_ref())
+                rows.address(network, rule(Scope::Subtree), records.as_ref())
             }
             Trigger::Unsupported(word) => {
                 rows.unsupported(row, &format!("triggers of {word} are not applied"))
@@ -296,7 +294,7 @@ impl Reader {
     }
 }
 
-/// Reads what was transferred.
+/// Reads the spooled content.
 pub(crate) fn read(
     feed: &Feed,
     content: &Path,
@@ -327,7 +325,7 @@ pub(super) fn row(row: &[u8], _: Scope, rows: &mut Rows<'_>) {
     Reader {
         category: NO_CATEGORY,
         lists_passed: false,
-        scribe: Scribe::default(),
+        parser: RecordParser::default(),
     }
     .read(row, rows);
 }

@@ -1,11 +1,11 @@
-//! squidGuard's two files. In `domains` a row is a name, in `urls` a host with a path behind it. A
-//! row that speaks of a part of a host, in either file, never blocks the host: others live there
-//! too, and DNS cannot tell them apart.
+//! squidGuard's two files. In `domains` a row is a name, in `urls` a host with a path. A row about
+//! a part of a host never blocks the host in either file: DNS cannot distinguish the parts, and
+//! other sites share the host.
 
 use policy::lists::entry::Scope;
 
 use super::names_of;
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
 pub(super) fn domains_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     let name = names_of(row);
@@ -18,10 +18,10 @@ pub(super) fn domains_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     if name.iter().any(u8::is_ascii_whitespace) {
         return rows.bad(row, &"more than one word");
     }
-    rows.entry(row, name, Claim::deny(scope));
+    rows.entry(row, name, EntryRule::deny(scope));
 }
 
-/// `#` may belong to a URL, so only a row that begins with it is a comment.
+/// `#` may be part of a URL, so only a row that begins with it is a comment.
 pub(super) fn urls_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     if row.starts_with(b"#") {
         return;
@@ -31,20 +31,20 @@ pub(super) fn urls_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
         .split(|octet| b"/?#".contains(octet))
         .next()
         .unwrap_or(rest);
-    // Even a lone slash behind the host is a path: the root page, on a host of which we know
-    // nothing more.
+    // Even a lone slash after the host is a path: the root page, which says nothing about the rest
+    // of the host.
     let (host, path) = rest.split_at(host.len());
-    // Somebody's login is not part of the host.
+    // User information is not part of the host.
     let host = host.rsplit(|&octet| octet == b'@').next().unwrap_or(host);
     let (host, port) = host.split_at(
         host.iter()
             .position(|&octet| octet == b':')
             .unwrap_or(host.len()),
     );
-    // Another port is another service on the same host: as a path, a part of it.
+    // Another port is another service on the same host and counts as a path.
     let is_usual = port.is_empty() || is_usual_port(scheme, &port[1..]);
     if path.is_empty() && is_usual {
-        return rows.entry(row, host, Claim::deny(scope));
+        return rows.entry(row, host, EntryRule::deny(scope));
     }
     let port = if is_usual { b"" } else { port };
     let slash = if path.starts_with(b"/") && is_usual {
@@ -68,7 +68,7 @@ fn without_scheme(row: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The ports under which a name without a port is reached anyway.
+/// The default ports of the scheme.
 fn is_usual_port(scheme: &[u8], port: &[u8]) -> bool {
     match port {
         b"" => true,

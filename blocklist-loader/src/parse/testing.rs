@@ -1,6 +1,5 @@
-//! One `check` for all formats: a file's text, the entries that must come out of it, the counts
-//! that must stand beside them. Entries are written as `important allow subtree name`, what is
-//! usual left out.
+//! One `check` for all formats: the text of a file, the entries that it must give, and the counts.
+//! Entries are written as `important allow subtree name`, without defaults.
 
 use policy::{
     lists::{
@@ -16,11 +15,11 @@ use sha2::Sha256;
 use super::{adblock, category_feed, line, parser, rpz};
 use crate::{
     feed::{Feed, Format},
-    rows::{Claim, Rows, Said},
-    source::{self, Found, Holds, SourceFile},
+    rows::{EntryRule, ParsedEntry, Rows},
+    source::{self, FileKind, SourceFile, SourceItem},
 };
 
-/// A format with what a bare name means; subtree where a test does not care.
+/// A format with the scope of bare names; default: subtree.
 pub(super) struct Reading(Format, Scope);
 
 impl From<Format> for Reading {
@@ -77,38 +76,38 @@ impl Counts {
 
 fn read(
     format: Format,
-    holds: Holds,
+    kind: FileKind,
     scope: Scope,
     text: &[u8],
-    mut take: impl FnMut(NameRef<'_>, Claim),
+    mut take: impl FnMut(NameRef<'_>, EntryRule),
 ) -> FeedReport {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, text).unwrap();
-    let mut take = |said: Said<'_>| {
+    let mut take = |said: ParsedEntry<'_>| {
         if said.path.is_none() {
-            take(said.name, said.claim);
+            take(said.name, said.rule);
         }
         Ok(())
     };
     let mut rows = Rows::new(true, &mut take);
     rows.enter("list", Some(0));
     if format == Format::Adblock {
-        rows.take_away(
+        rows.set_bad_filters(
             text.split(|&octet| octet == b'\n')
                 .filter_map(adblock::bad_filter)
                 .collect(),
         );
     }
-    let parser = parser(format, holds);
+    let parser = parser(format, kind);
     let file = SourceFile {
         path: file.path().to_owned(),
         label: "domains".to_owned(),
         folder: String::new(),
-        holds,
+        kind,
         within: None,
     };
-    let mut found = |found: Found<'_>| {
-        if let Found::Line(text) = found {
+    let mut found = |found: SourceItem<'_>| {
+        if let SourceItem::Line(text) = found {
             line(parser, text, scope, &mut rows);
         }
     };
@@ -118,23 +117,23 @@ fn read(
 
 fn check_file(
     format: Format,
-    holds: Holds,
+    kind: FileKind,
     scope: Scope,
     text: &[u8],
     entries: &str,
     counts: &Counts,
 ) {
     let mut found = Vec::new();
-    let report = read(format, holds, scope, text, |name, claim| {
-        let important = if claim.important { "important " } else { "" };
-        let allow = if claim.polarity == Polarity::Allow {
+    let report = read(format, kind, scope, text, |name, rule| {
+        let important = if rule.important { "important " } else { "" };
+        let allow = if rule.polarity == Polarity::Allow {
             "allow "
         } else {
             ""
         };
         found.push(format!(
             "{important}{allow}{} {name}",
-            format!("{:?}", claim.scope).to_lowercase()
+            format!("{:?}", rule.scope).to_lowercase()
         ));
     });
     let shown = String::from_utf8_lossy(text);
@@ -169,13 +168,20 @@ pub(super) fn check(
     counts: Counts,
 ) {
     let Reading(format, scope) = reading.into();
-    check_file(format, Holds::Names, scope, text.as_ref(), entries, &counts);
+    check_file(
+        format,
+        FileKind::Names,
+        scope,
+        text.as_ref(),
+        entries,
+        &counts,
+    );
 }
 
 pub(super) fn check_urls(text: &str, entries: &str, counts: Counts) {
     check_file(
         Format::Squidguard,
-        Holds::Urls,
+        FileKind::Urls,
         Scope::Subtree,
         text.as_bytes(),
         entries,
@@ -194,7 +200,7 @@ const FORMATS: [Format; 8] = [
     Format::Squidguard,
 ];
 
-/// Rows that are almost right find more than noise does.
+/// Rows that are almost right find more faults than noise does.
 fn rows() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         any::<Vec<u8>>()
@@ -242,7 +248,7 @@ fn rows() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// The same for rows of columns: almost zones, almost codes.
+/// The same for rows with columns: almost zones, almost codes.
 fn rows_of_columns() -> impl Strategy<Value = Vec<u8>> {
     let owner = prop::sample::select(vec![
         "a.example",
@@ -309,8 +315,8 @@ fn rows_of_columns() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn no_octets_panic_a_parser_and_every_name_taken_is_canonical(text in rows(), format in prop::sample::select(FORMATS.to_vec()), urls: bool) {
-        let holds = if urls { Holds::Urls } else { Holds::Names };
-        let report = read(format, holds, Scope::Subtree, &text, |name, _| {
+        let kind = if urls { FileKind::Urls } else { FileKind::Names };
+        let report = read(format, kind, Scope::Subtree, &text, |name, _| {
             assert_eq!(Name::parse(&name.to_string()).unwrap().borrow(), name);
         });
         prop_assert!(report.samples.len() <= 20);
@@ -320,7 +326,7 @@ proptest! {
         }
     }
 
-    /// The readers of rows that come one by one, as a build and as changes.
+    /// The parsers of single rows, which builds and deltas share.
     #[test]
     fn no_octets_panic_a_reader_of_rows_and_what_they_take_is_canonical(text in rows_of_columns(), never_block: bool) {
         let zone = Feed { tier: if never_block { Tier::NeverBlock } else { Tier::Choice }, ..Feed::new("zone", "rpz://127.0.0.1/z", Format::Rpz) };
@@ -329,9 +335,9 @@ proptest! {
         let place_of = |_: &str| 0;
         let mut of_zone = rpz::Reader::new(&zone, &place_of);
         let mut of_codes = category_feed::Reader::new(&codes, std::path::Path::new("nowhere"), &place_of);
-        let mut take = |said: Said<'_>| {
+        let mut take = |said: ParsedEntry<'_>| {
             assert!(Name::parse(&said.name.to_string()).is_ok_and(|name| name.borrow() == said.name) || index_key::prefix_of_name(said.name).is_some());
-            assert_eq!(said.claim.action == Action::Records, said.records.is_some_and(|records| records.0.len() == 1));
+            assert_eq!(said.rule.action == Action::Records, said.records.is_some_and(|records| records.0.len() == 1));
             assert!(said.records.is_none_or(|records| records.0[0].record_type != 1 || records.0[0].rdata.len() == 4));
             Ok(())
         };
@@ -346,8 +352,7 @@ proptest! {
         prop_assert!(rows.failure().is_none());
     }
 
-    /// The naive reader: words that look like lower-case names, found without any of the parsers'
-    /// machinery.
+    /// A naive reader: words that look like lower-case names, found without the parsers.
     #[test]
     fn good_names_come_out_of_every_format_as_they_went_in(
         names in prop::collection::vec("[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z]{2,8}){1,3}\\.example", 0..50)
@@ -359,7 +364,7 @@ proptest! {
         for (format, before, after) in ways {
             let text: String = names.iter().map(|name| format!("{before}{name}{after}\n")).collect();
             let mut found = Vec::new();
-            let report = read(format, Holds::Names, Scope::Subtree, text.as_bytes(), |name, _| found.push(name.to_string()));
+            let report = read(format, FileKind::Names, Scope::Subtree, text.as_bytes(), |name, _| found.push(name.to_string()));
             prop_assert_eq!(&found, &names, "{}", format);
             prop_assert_eq!(report.entries as usize, names.len());
         }

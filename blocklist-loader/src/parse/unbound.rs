@@ -1,13 +1,13 @@
-//! unbound's `local-zone: "name" TYPE`: a type that answers nothing lists the name and all below
-//! it, a type under which the zone resolves as if it were not there excepts both. As in unbound,
-//! the zone that is nearest to a name speaks for it.
+//! Unbound's `local-zone: "name" TYPE`. A type that answers nothing blocks the name and everything
+//! below it; a type that resolves normally excepts both. As in Unbound, the closest enclosing zone
+//! decides.
 
 use policy::lists::entry::Scope;
 
 use super::{before_comment, is_own_machine};
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
-/// The types after which a client gets no answer of the Internet's for the zone.
+/// The types that keep a client from the Internet's answer.
 const BLOCKING_TYPES: [&str; 10] = [
     "static",
     "redirect",
@@ -21,7 +21,7 @@ const BLOCKING_TYPES: [&str; 10] = [
     "always_deny",
 ];
 
-/// The types under which a client gets the Internet's answer, whatever a zone above says.
+/// The types that give the Internet's answer, whatever a parent zone states.
 const EXCEPTING_TYPES: [&str; 7] = [
     "transparent",
     "typetransparent",
@@ -31,12 +31,12 @@ const EXCEPTING_TYPES: [&str; 7] = [
     "ipset",
     "noview",
 ];
-/// The types under which it gets a part of it.
+/// The types that give a part of the Internet's answer.
 const HALF_EXCEPTING_TYPES: [&str; 2] = ["block_a", "inform_redirect"];
 
 pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     let statement = before_comment(row);
-    // `server:` opens the section in which the zones stand.
+    // `server:` opens the section of the zones.
     if statement.is_empty() || statement == b"server:" {
         return;
     }
@@ -53,15 +53,15 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     };
     if is_of(&BLOCKING_TYPES) {
         if !is_own_machine(name) {
-            rows.entry(row, name, Claim::deny(Scope::Subtree));
+            rows.entry(row, name, EntryRule::deny(Scope::Subtree));
         }
     } else if is_of(&EXCEPTING_TYPES) {
-        rows.entry(row, name, Claim::allow(Scope::Subtree));
+        rows.entry(row, name, EntryRule::allow(Scope::Subtree));
     } else if is_of(&HALF_EXCEPTING_TYPES) {
         rows.unsupported_exception(
             row,
             name,
-            Claim::allow(Scope::Subtree),
+            EntryRule::allow(Scope::Subtree),
             "a type of zone that blocks some record types",
         );
     } else {
@@ -69,7 +69,7 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     }
 }
 
-/// The name may stand in either kind of quotes or in none.
+/// The name may be in either kind of quotes or in none.
 fn name_and_type(zone: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, kind) = match zone.first()? {
         &quote @ (b'"' | b'\'') => {

@@ -1,10 +1,10 @@
 //! `*.name` a line; `#` begins a comment at the start of the row or after white space. Programs
-//! disagree whether the name itself is meant, so the configuration says.
+//! disagree whether the name itself is covered, so the definition's scope decides.
 
 use policy::lists::entry::Scope;
 
 use super::names_of;
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     let pattern = names_of(row);
@@ -13,7 +13,7 @@ pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     }
     match pattern.strip_prefix(b"*.") {
         Some(name) if !name.iter().any(u8::is_ascii_whitespace) => {
-            rows.entry(row, name, Claim::deny(scope))
+            rows.entry(row, name, EntryRule::deny(scope))
         }
         _ => rows.bad(row, &"not of the form *.name"),
     }

@@ -1,12 +1,12 @@
-//! The side that fetches: the manifest, and of what it names whatever is not here yet.
+//! The fetching side: reads the manifest and fetches the files that are missing locally.
 //!
 //! ```text
-//! manifest ── signed? newer? ── which generation? ── what is missing? ── fetch aside ── SHA-256 ── sync ── link into its place ── Offer
+//! manifest -- signed? newer? -- which generation? -- missing files? -- fetch to a temporary file -- SHA-256 -- sync -- link -- ReadyGeneration
 //! ```
 //!
-//! A file appears in the folder only under its own name, whole, synced and with the digest that was
-//! signed; a full artefact before the deltas that continue it. Whoever is killed on the way goes on
-//! where it stopped: what was fetched of an object stays beside the others and is hashed again.
+//! A file appears under its final name only when it is complete, synced and has the signed digest;
+//! a full artefact appears before the deltas that continue it. An interrupted fetch resumes: its
+//! temporary file stays and is hashed again.
 
 use std::{
     collections::BTreeSet,
@@ -25,56 +25,53 @@ use sha2::{Digest, Sha256};
 use super::{
     ShareError, blocking, disk,
     keys::Verifier,
-    local::{self, Digests, Memory, feed},
-    manifest::{Entry, Manifest, Object},
-    settings::{Settings, SettingsFault},
-    store::{Live, Store, failed, seconds_for, within},
+    local::{self, DigestCache, SeenManifest, feed},
+    manifest::{Manifest, ManifestEntry, StoredObject},
+    settings::{ShareSettings, ShareSettingsFault},
+    store::{LiveManifest, Store, failed, seconds_for, within},
 };
-use crate::generations::{Kind, file_of};
+use crate::generations::{ArtefactKind, file_of};
 
-/// Between the name of a file to be and the beginning of its digest, while it is fetched.
+/// Between the final name of a file and the beginning of its digest, while it is fetched.
 const FETCHING: &str = ".fetching-";
-/// Objects that are fetched at a time: a new node has hundreds of small deltas to fetch.
+/// Objects that are fetched concurrently; a new node has hundreds of small deltas to fetch.
 const AT_A_TIME: usize = 8;
-/// Where the best generation cannot be had, so many others are tried in one poll.
+/// How many generations one poll tries if the best one cannot be fetched.
 const CANDIDATES: usize = 4;
-/// After failures a poll waits longer, at most this: short enough that a store that is back is
-/// noticed at once, long enough for a thousand nodes to ask no more than a hundred times a second.
+/// The longest pause after failed polls. Short enough to notice soon that a store is back; long
+/// enough that a thousand nodes send no more than a hundred requests a second.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Polls are early or late by a quarter, so that nodes that were started together do not stay
-/// together.
+/// Polls are early or late by up to a quarter, so that nodes that were started together spread out.
 const JITTER: f64 = 0.25;
 
-/// A generation that this node should have, here in its folder.
+/// A generation that this node should use, with all its files in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// Which one.
+pub struct ReadyGeneration {
     pub generation: u64,
-    /// The files that it is opened with, the full artefact first.
+    /// The files of the generation, the full artefact first.
     pub files: Vec<PathBuf>,
-    /// When it was published.
     pub published_at: Timestamp,
-    /// Files that were fetched for it.
+    /// Number of files that were fetched for it.
     pub fetched: usize,
-    /// Octets that were fetched for it.
+    /// Number of octets that were fetched for it.
     pub octets: u64,
 }
 
-/// Where a follower stands.
+/// The state of a follower.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// The newest manifest that was seen; 0 before the first.
+pub struct FollowerStatus {
+    /// The highest sequence that was seen; 0 before the first manifest.
     pub sequence: u64,
-    /// What is live by it.
+    /// The live generation of the manifest.
     pub live: Option<u64>,
-    /// When it was signed. Publishers sign at least every minute: an older one is hidden from us,
-    /// or nobody publishes.
+    /// When the manifest was signed. Publishers sign at least once a minute; an older manifest
+    /// means that no publisher runs or that the store is stale.
     pub published_at: Option<Timestamp>,
-    /// Polls on end that failed.
+    /// Consecutive failed polls.
     pub failures: u32,
 }
 
-/// Follows a store.
+/// The fetching side of sharing.
 pub struct Follower {
     store: Store,
     verifier: Verifier,
@@ -82,55 +79,55 @@ pub struct Follower {
     directory: PathBuf,
     delay: SignedDuration,
     poll: Duration,
-    memory: Option<Memory>,
-    /// The manifest that was read last, and its version in the store.
+    memory: Option<SeenManifest>,
+    /// The last manifest, and its version in the store.
     manifest: Option<(Manifest, Option<String>)>,
-    digests: Digests,
+    digests: DigestCache,
     refused: BTreeSet<u64>,
     failures: u32,
     _lock: File,
 }
 
 impl Follower {
-    /// Reads the key and what was seen last; the store is not asked yet.
+    /// Reads the key and the stored sequence; does not contact the store.
     ///
     /// # Errors
     /// The settings, the key or the folder cannot be used.
-    pub fn new(settings: &Settings, directory: &Path) -> Result<Self, ShareError> {
+    pub fn new(settings: &ShareSettings, directory: &Path) -> Result<Self, ShareError> {
         let verifier = Verifier::parse(
             settings
                 .public_key
                 .as_deref()
-                .ok_or(SettingsFault::PublicKeyMissing)?,
+                .ok_or(ShareSettingsFault::PublicKeyMissing)?,
         )?;
         let lock = local::lock(directory)?;
         let public_key = verifier.to_string();
         Ok(Self {
             store: Store::open(settings)?,
             verifier,
-            memory: Memory::read(directory, &public_key)?,
+            memory: SeenManifest::read(directory, &public_key)?,
             public_key,
             directory: directory.to_owned(),
             delay: SignedDuration::from_secs(settings.delay_s.try_into().unwrap_or(i64::MAX)),
             poll: Duration::from_secs(settings.poll_s),
             manifest: None,
-            digests: Digests::default(),
+            digests: DigestCache::default(),
             refused: BTreeSet::new(),
             failures: 0,
             _lock: lock,
         })
     }
 
-    /// Asks the store; `current` is the generation in use, if there is one. Says which one should
-    /// be, once all of it is here; none where that is the one in use.
+    /// Polls the store. `current` is the generation in use, if there is one. Returns the generation
+    /// that should replace it, once all its files are in the folder.
     ///
     /// # Errors
-    /// What stopped it; nothing in use was changed.
+    /// The first failure; nothing in use is changed.
     pub async fn poll(
         &mut self,
         current: Option<u64>,
         now: Timestamp,
-    ) -> Result<Option<Offer>, ShareError> {
+    ) -> Result<Option<ReadyGeneration>, ShareError> {
         let polled = self
             .poll_once(current.filter(|&current| current > 0), now)
             .await;
@@ -142,32 +139,36 @@ impl Follower {
         polled
     }
 
-    /// The node opened an offer and does not want it: it is not offered again while this process
-    /// lives.
+    /// Marks a generation that the node could not open, so that it is not returned again while this
+    /// process runs.
     pub fn refuse(&mut self, generation: u64) {
         self.refused.insert(generation);
     }
 
-    /// How long to wait until the next poll. `chance` is at least 0 and less than 1, see
-    /// [`chance`].
+    /// The pause before the next poll. `random_fraction` is at least 0 and less than 1, see
+    /// [`random_fraction`].
     #[must_use]
-    pub fn pause(&self, chance: f64) -> Duration {
+    pub fn pause(&self, random_fraction: f64) -> Duration {
         if self.failures == 0 {
-            return self.poll.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance);
+            return self
+                .poll
+                .mul_f64(1.0 - JITTER + 2.0 * JITTER * random_fraction);
         }
-        // The whole span, not its end: whoever failed together must not come back together.
+        // The whole span, not its end: nodes that failed together must spread out.
         let longest = self
             .poll
             .saturating_mul(1 << self.failures.min(16))
             .min(PAUSE_MAX.max(self.poll));
-        self.poll / 2 + longest.saturating_sub(self.poll / 2).mul_f64(chance)
+        self.poll / 2
+            + longest
+                .saturating_sub(self.poll / 2)
+                .mul_f64(random_fraction)
     }
 
-    /// Where it stands.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> FollowerStatus {
         let manifest = self.manifest.as_ref().map(|(manifest, _)| manifest);
-        Status {
+        FollowerStatus {
             sequence: self.memory.as_ref().map_or(0, |memory| memory.sequence),
             live: manifest.map(|manifest| manifest.live),
             published_at: manifest.map(|manifest| manifest.published_at),
@@ -179,7 +180,7 @@ impl Follower {
         &mut self,
         current: Option<u64>,
         now: Timestamp,
-    ) -> Result<Option<Offer>, ShareError> {
+    ) -> Result<Option<ReadyGeneration>, ShareError> {
         self.read().await?;
         let Some((manifest, _)) = &self.manifest else {
             return Err(ShareError::NothingPublished(self.store.url().to_owned()));
@@ -198,16 +199,18 @@ impl Follower {
         first_error.map_or(Ok(None), Err)
     }
 
-    /// Reads the manifest, where it is another than was read last.
+    /// Reads the manifest if it changed.
     async fn read(&mut self) -> Result<(), ShareError> {
         let known = self
             .manifest
             .as_ref()
             .and_then(|(_, version)| version.as_deref());
         let (sealed, version) = match self.store.read_live(known).await? {
-            Live::Unchanged => return Ok(()),
-            Live::Nothing => return Err(ShareError::NothingPublished(self.store.url().to_owned())),
-            Live::Here { sealed, version } => (sealed, version),
+            LiveManifest::Unchanged => return Ok(()),
+            LiveManifest::Nothing => {
+                return Err(ShareError::NothingPublished(self.store.url().to_owned()));
+            }
+            LiveManifest::Here { sealed, version } => (sealed, version),
         };
         let (manifest, sha256) = Manifest::open(&sealed, &self.verifier)?;
         if let Some(memory) = &self.memory {
@@ -217,20 +220,20 @@ impl Follower {
                 return Err(ShareError::Replayed {
                     offered,
                     seen,
-                    memory: Memory::path(&self.directory),
+                    memory: SeenManifest::path(&self.directory),
                 });
             }
             if manifest.sequence == memory.sequence && sha256 != memory.sha256 {
                 return Err(ShareError::Forked(manifest.sequence));
             }
         }
-        let memory = Memory {
+        let memory = SeenManifest {
             public_key: self.public_key.clone(),
             sequence: manifest.sequence,
             sha256,
         };
         if self.memory.as_ref() != Some(&memory) {
-            // On disk before anything follows from it.
+            // Stored on disk before it has any effect.
             let directory = self.directory.clone();
             let written = memory.clone();
             blocking(move || written.write(&directory)).await?;
@@ -240,16 +243,19 @@ impl Follower {
         Ok(())
     }
 
-    /// Fetches what is missing of a generation.
-    async fn get(&self, manifest: &Manifest, generation: u64) -> Result<Offer, ShareError> {
+    /// Fetches the missing files of a generation.
+    async fn get(
+        &self,
+        manifest: &Manifest,
+        generation: u64,
+    ) -> Result<ReadyGeneration, ShareError> {
         let way = self.way(manifest, generation).await?;
-        let missing: Vec<Needed> = way
+        let missing: Vec<ChainFile> = way
             .iter()
             .filter(|needed| !needed.is_here)
             .cloned()
             .collect();
-        // The results come in the order of the way, so a delta is never in its place before its
-        // parent.
+        // Results come in the order of the chain, so a delta is never in place before its parent.
         let mut fetched =
             stream::iter(missing.clone().into_iter().map(|needed| self.fetch(needed)))
                 .buffered(AT_A_TIME);
@@ -275,7 +281,7 @@ impl Follower {
         let published_at = manifest
             .entry(generation)
             .map_or(manifest.published_at, |entry| entry.published_at);
-        Ok(Offer {
+        Ok(ReadyGeneration {
             generation,
             files,
             published_at,
@@ -284,10 +290,14 @@ impl Follower {
         })
     }
 
-    /// The files that a generation is opened with, the full one first, by the way that has the
-    /// least to fetch.
-    async fn way(&self, manifest: &Manifest, generation: u64) -> Result<Vec<Needed>, ShareError> {
-        let mut entries: Vec<Entry> = Vec::new();
+    /// The files of a generation, the full artefact first, by the chain with the least octets to
+    /// fetch.
+    async fn way(
+        &self,
+        manifest: &Manifest,
+        generation: u64,
+    ) -> Result<Vec<ChainFile>, ShareError> {
+        let mut entries: Vec<ManifestEntry> = Vec::new();
         let mut next = manifest.entry(generation);
         while let Some(entry) = next {
             entries.push(entry.clone());
@@ -299,9 +309,9 @@ impl Follower {
         way.ok_or(ShareError::Unreachable(generation))
     }
 
-    /// Fetches one object aside, from where an earlier attempt stopped, and says where it lies.
-    async fn fetch(&self, needed: Needed) -> Result<PathBuf, ShareError> {
-        let Needed {
+    /// Fetches one object into a temporary file, resuming an earlier attempt; returns its path.
+    async fn fetch(&self, needed: ChainFile) -> Result<PathBuf, ShareError> {
+        let ChainFile {
             path, object, kind, ..
         } = needed;
         let name = object.name(kind);
@@ -336,7 +346,7 @@ impl Follower {
         within(&name, seconds_for(object.octets), fetch).await?;
         let sha256 = hexadecimal(&hash.finalize());
         if sha256 != object.sha256 {
-            // The next attempt begins anew.
+            // The next attempt starts over.
             std::fs::remove_file(&aside).map_err(disk("deleting", &aside))?;
             return Err(ShareError::Digest {
                 object: name,
@@ -350,36 +360,36 @@ impl Follower {
     }
 }
 
-/// Chance for [`Follower::pause`], from the system's seed of hash tables.
+/// A random number for [`Follower::pause`], from the system's seed of hash tables.
 #[must_use]
-pub fn chance() -> f64 {
+pub fn random_fraction() -> f64 {
     (RandomState::new().build_hasher().finish() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A file of the way to a generation.
+/// A file of a generation's chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Needed {
+struct ChainFile {
     generation: u64,
-    kind: Kind,
-    object: Object,
+    kind: ArtefactKind,
+    object: StoredObject,
     path: PathBuf,
     is_here: bool,
 }
 
-/// Of the ways from a generation (the first entry) back to a full artefact, that with the least to
-/// fetch. A file that is here counts only if it is what was published.
+/// Of the chains from a generation (the first entry) back to a full artefact, the one with the
+/// least octets to fetch. A local file counts only if it is the published one.
 fn shortest(
-    entries: &[Entry],
+    entries: &[ManifestEntry],
     directory: &Path,
-    digests: &Digests,
-) -> Result<Option<Vec<Needed>>, ShareError> {
-    let mut deltas: Vec<Needed> = Vec::new();
+    digests: &DigestCache,
+) -> Result<Option<Vec<ChainFile>>, ShareError> {
+    let mut deltas: Vec<ChainFile> = Vec::new();
     let mut deltas_octets = 0;
-    let mut best: Option<(u64, Vec<Needed>)> = None;
+    let mut best: Option<(u64, Vec<ChainFile>)> = None;
     for entry in entries {
-        let delta = needed(entry, Kind::Delta, directory, digests, false)?;
+        let delta = needed(entry, ArtefactKind::Delta, directory, digests, false)?;
         let is_delta_here = delta.as_ref().is_some_and(|delta| delta.is_here);
-        if let Some(full) = needed(entry, Kind::Full, directory, digests, is_delta_here)? {
+        if let Some(full) = needed(entry, ArtefactKind::Full, directory, digests, is_delta_here)? {
             let is_here = full.is_here;
             let octets = deltas_octets + if full.is_here { 0 } else { full.object.octets };
             if best.as_ref().is_none_or(|(least, _)| octets < *least) {
@@ -390,7 +400,7 @@ fn shortest(
                         .collect(),
                 ));
             }
-            // Nothing further back is nearer than what is here.
+            // No older full artefact can need less.
             if is_here {
                 break;
             }
@@ -408,16 +418,15 @@ fn shortest(
     Ok(best.map(|(_, way)| way))
 }
 
-/// One file of a generation, if there is one here or in the store. `is_known`: its delta is here
-/// and is the one that was published; a full artefact beside it can only be what this node folded
-/// it to.
+/// One file of a generation, if it exists locally or in the store. `is_known`: its delta is local
+/// and is the published one; then a local full artefact can only be a fold of it.
 fn needed(
-    entry: &Entry,
-    kind: Kind,
+    entry: &ManifestEntry,
+    kind: ArtefactKind,
     directory: &Path,
-    digests: &Digests,
+    digests: &DigestCache,
     is_known: bool,
-) -> Result<Option<Needed>, ShareError> {
+) -> Result<Option<ChainFile>, ShareError> {
     let path = file_of(directory, entry.generation, kind);
     let there = entry.object(kind);
     let here = match there.is_some() || is_known {
@@ -426,14 +435,14 @@ fn needed(
     };
     let generation = entry.generation;
     Ok(match (there, here) {
-        (Some(there), Some(here)) if here.object == *there => Some(Needed {
+        (Some(there), Some(here)) if here.object == *there => Some(ChainFile {
             generation,
             kind,
             object: here.object,
             path,
             is_here: true,
         }),
-        (_, Some(here)) if is_known => Some(Needed {
+        (_, Some(here)) if is_known => Some(ChainFile {
             generation,
             kind,
             object: here.object,
@@ -450,7 +459,7 @@ fn needed(
                 theirs,
             });
         }
-        (Some(there), None) => Some(Needed {
+        (Some(there), None) => Some(ChainFile {
             generation,
             kind,
             object: there.clone(),
@@ -461,7 +470,7 @@ fn needed(
     })
 }
 
-/// Opens what was fetched of an object, at its end; what it holds is in the hash.
+/// Opens a partly fetched object at its end; the hash covers its content.
 fn resume(aside: &Path, most: u64) -> io::Result<(File, Sha256, u64)> {
     let mut file = File::options()
         .create(true)
@@ -494,15 +503,15 @@ fn check_length(object: &str, octets: u64, expected: u64) -> Result<(), ShareErr
     }
 }
 
-/// Gives a fetched file its name. A link and not a renaming: that would take the place of whatever
-/// stands there.
+/// Gives a fetched file its final name. Uses a link, because a rename would replace an existing
+/// file.
 fn install(
     aside: &Path,
     path: &Path,
-    object: &Object,
+    object: &StoredObject,
     generation: u64,
     directory: &Path,
-    digests: &Digests,
+    digests: &DigestCache,
 ) -> Result<(), ShareError> {
     match std::fs::hard_link(aside, path) {
         Ok(()) => {}
@@ -527,7 +536,7 @@ fn install(
         .map_err(disk("syncing", directory))
 }
 
-/// Deletes what was begun and is not needed any more. Best effort: it takes room, nothing else.
+/// Deletes temporary files that are not needed any more. Best effort: they only waste space.
 fn sweep(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return;
@@ -543,16 +552,16 @@ fn sweep(directory: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::{Role, generate_keys};
+    use crate::share::{ShareRole, generate_keys};
 
     #[test]
     fn polls_keep_their_time_and_after_failures_nodes_come_back_one_by_one() {
         let folder = tempfile::tempdir().unwrap();
         let key = generate_keys(folder.path()).unwrap().public_key;
         let mut follower = Follower::new(
-            &Settings {
+            &ShareSettings {
                 public_key: Some(key),
-                ..Settings::new("/absent", Role::Follow)
+                ..ShareSettings::new("/absent", ShareRole::Follow)
             },
             folder.path(),
         )
@@ -568,11 +577,11 @@ mod tests {
             follower.failures = failures;
             assert_eq!(span(&follower), (500, longest));
         }
-        // A thousand nodes that failed together: no tenth of a second has more than a handful of
-        // them.
+        // A thousand nodes that failed together: no tenth of a second gets more than a few.
         let mut tenths = [0; 100];
         (0..1000).for_each(|_| {
-            tenths[usize::try_from(follower.pause(chance()).as_millis() / 100).unwrap()] += 1
+            tenths[usize::try_from(follower.pause(random_fraction()).as_millis() / 100).unwrap()] +=
+                1
         });
         assert!(tenths.iter().all(|&nodes| nodes < 40), "{tenths:?}");
     }
@@ -581,7 +590,7 @@ mod tests {
     fn the_way_is_that_with_the_least_to_fetch() {
         let folder = tempfile::tempdir().unwrap();
         let object = |octets| {
-            Some(Object {
+            Some(StoredObject {
                 sha256: format!("{octets:064}"),
                 octets,
             })
@@ -589,23 +598,23 @@ mod tests {
         let entry = |generation: u64, full, delta| {
             let parent = Some(generation - 1).filter(|_| delta > 0);
             let object = |octets| object(octets).filter(|_| octets > 0);
-            Entry {
+            ManifestEntry {
                 full: object(full),
                 delta: object(delta),
                 parent,
-                ..Entry::new(generation, Timestamp::UNIX_EPOCH)
+                ..ManifestEntry::new(generation, Timestamp::UNIX_EPOCH)
             }
         };
-        let way = |entries: &[Entry]| {
-            let way = shortest(entries, folder.path(), &Digests::default()).unwrap();
+        let way = |entries: &[ManifestEntry]| {
+            let way = shortest(entries, folder.path(), &DigestCache::default()).unwrap();
             way.map(|way| {
                 way.iter()
                     .map(|needed| (needed.generation, needed.kind))
                     .collect::<Vec<_>>()
             })
         };
-        let full = Kind::Full;
-        let delta = Kind::Delta;
+        let full = ArtefactKind::Full;
+        let delta = ArtefactKind::Delta;
         assert_eq!(
             way(&[entry(3, 0, 5), entry(2, 0, 5), entry(1, 100, 0)]),
             Some(vec![(1, full), (2, delta), (3, delta)])

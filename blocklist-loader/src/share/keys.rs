@@ -1,5 +1,5 @@
-//! The key pair that manifests are signed with: minisign's, so that its tools can make keys and
-//! check signatures, too.
+//! The minisign key pair that signs manifests. minisign's own tools can generate keys and verify
+//! signatures.
 
 use std::{
     fmt,
@@ -14,25 +14,25 @@ use super::{ShareError, disk};
 
 const SECRET_FILE: &str = "lists.key";
 const PUBLIC_FILE: &str = "lists.pub";
-/// Bits of a file's mode that let others than its owner in.
+/// Mode bits that give access to users other than the owner.
 const OTHERS: u32 = 0o077;
 
 /// A new key pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keys {
-    /// For the publisher's `secret_key`: nobody else may read it.
+pub struct KeyFiles {
+    /// The secret key file, for the publisher's `secret_key`.
     pub secret: PathBuf,
-    /// The public key in a file, as minisign writes it.
+    /// The public key file in minisign's format.
     pub public: PathBuf,
-    /// The same for the followers' `public_key`.
+    /// The public key, for the followers' `public_key`.
     pub public_key: String,
 }
 
-/// Makes a key pair in a folder.
+/// Generates a key pair in a folder.
 ///
 /// # Errors
-/// The folder has one already, or cannot be written to.
-pub fn generate_keys(directory: &Path) -> Result<Keys, ShareError> {
+/// The folder has one already, or is not writable.
+pub fn generate_keys(directory: &Path) -> Result<KeyFiles, ShareError> {
     let pair = KeyPair::generate_unencrypted_keypair()
         .map_err(|error| bad("that was to be made", error))?;
     let secret = pair
@@ -41,12 +41,13 @@ pub fn generate_keys(directory: &Path) -> Result<Keys, ShareError> {
         .map_err(|error| bad(SECRET_FILE, error))?;
     let public = pair.pk.to_box().map_err(|error| bad(PUBLIC_FILE, error))?;
     std::fs::create_dir_all(directory).map_err(disk("creating", directory))?;
-    let keys = Keys {
+    let keys = KeyFiles {
         secret: directory.join(SECRET_FILE),
         public: directory.join(PUBLIC_FILE),
         public_key: pair.pk.to_base64(),
     };
-    // Neither file is ever written over: who loses a secret key has to visit every node.
+    // Neither file is ever overwritten: after the loss of a secret key, every node needs a new
+    // public key.
     for (path, text, mode) in [
         (&keys.secret, secret.into_string(), 0o600),
         (&keys.public, public.into_string(), 0o644),
@@ -65,7 +66,7 @@ pub fn generate_keys(directory: &Path) -> Result<Keys, ShareError> {
     Ok(keys)
 }
 
-/// Signs.
+/// The secret key, for signing.
 pub(super) struct Signer {
     secret: SecretKey,
     pub(super) verifier: Verifier,
@@ -90,7 +91,7 @@ impl Signer {
         let encrypted = |_| {
             bad(
                 &name,
-                "it is no unencrypted secret key; nobody is there to type a password when lists are published",
+                "the secret key is encrypted or malformed; publishing needs an unencrypted key",
             )
         };
         let secret = sealed.into_unencrypted_secret_key().map_err(encrypted)?;
@@ -101,7 +102,7 @@ impl Signer {
         })
     }
 
-    /// The signature of a message, as four lines of text.
+    /// The signature of a message: four lines of text.
     pub(super) fn sign(&self, message: &[u8], comment: &str) -> Result<String, ShareError> {
         let signed = minisign::sign(
             Some(&self.verifier.0),
@@ -116,11 +117,11 @@ impl Signer {
     }
 }
 
-/// Verifies.
+/// The public key, for verification.
 pub(super) struct Verifier(PublicKey);
 
 impl Verifier {
-    /// A key in Base64, or both lines of a minisign key file, or `file:PATH` to one.
+    /// Parses a key in Base64, the two lines of a minisign key file, or `file:PATH`.
     pub(super) fn parse(text: &str) -> Result<Self, ShareError> {
         let read = match text.strip_prefix("file:") {
             Some(path) => {

@@ -1,5 +1,4 @@
-//! What this node keeps of sharing beside its generations: which manifest it saw last, and what its
-//! files hold.
+//! Local state of sharing: the last manifest that was seen, and the digests of local files.
 
 use std::{
     collections::HashMap,
@@ -14,31 +13,31 @@ use policy::lists::artefact::hexadecimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ShareError, disk, manifest::Object};
+use super::{ShareError, disk, manifest::StoredObject};
 
 const MEMORY: &str = "share.json";
 const LOCK: &str = "share.lock";
 const BUFFER_OCTETS: usize = 1 << 18;
-/// An artefact ends with the hash of all before.
+/// An artefact ends with the SHA-256 of everything before.
 const HASH_OCTETS: u64 = 32;
 
-/// The manifest that was seen last, so that no older one is believed after a start.
+/// The last manifest that was seen, stored so that no older one is accepted after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Memory {
-    /// By which key it was signed: another key is another story.
+pub(super) struct SeenManifest {
+    /// The key that signed it. With another key the sequence starts over.
     pub(super) public_key: String,
     pub(super) sequence: u64,
-    /// Of what was signed.
+    /// Digest of the signed document.
     pub(super) sha256: String,
 }
 
-impl Memory {
+impl SeenManifest {
     pub(super) fn path(directory: &Path) -> PathBuf {
         directory.join(MEMORY)
     }
 
-    /// What is remembered of manifests of this key. A file that cannot be read is an error: to
-    /// forget is what an attacker wants.
+    /// The stored state for manifests of this key. An unreadable file is an error, because losing
+    /// the state would permit a replay.
     pub(super) fn read(directory: &Path, public_key: &str) -> Result<Option<Self>, ShareError> {
         let path = Self::path(directory);
         let text = match std::fs::read(&path) {
@@ -66,7 +65,7 @@ impl Memory {
     }
 }
 
-/// Makes this the only one that shares a folder, for as long as the file lives.
+/// Makes this process the only one that shares a folder, while the returned file is open.
 pub(super) fn lock(directory: &Path) -> Result<File, ShareError> {
     std::fs::create_dir_all(directory).map_err(disk("creating", directory))?;
     let path = directory.join(LOCK);
@@ -82,25 +81,25 @@ pub(super) fn lock(directory: &Path) -> Result<File, ShareError> {
     Ok(lock)
 }
 
-/// What a file holds.
+/// The digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Digested {
-    pub(super) object: Object,
-    /// Whether its end is the hash of all before, as it is in every file of ours.
+pub(super) struct FileDigest {
+    pub(super) object: StoredObject,
+    /// Whether the file ends with the hash of everything before, as every complete artefact does.
     pub(super) is_whole: bool,
 }
 
-/// What files hold, worked out once: they never change.
+/// Digests of files, computed once, because the files never change.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Digests(Arc<Mutex<HashMap<PathBuf, (Stamp, Digested)>>>);
+pub(super) struct DigestCache(Arc<Mutex<HashMap<PathBuf, (FileStamp, FileDigest)>>>);
 
-/// Length, inode and time of change, in seconds and nanoseconds.
-type Stamp = (u64, u64, i64, i64);
+/// Length, inode and modification time (seconds and nanoseconds).
+type FileStamp = (u64, u64, i64, i64);
 
-impl Digests {
-    /// What a file holds; none where there is no file. Reads it.
-    pub(super) fn of(&self, path: &Path) -> Result<Option<Digested>, ShareError> {
-        let read = || -> io::Result<Digested> {
+impl DigestCache {
+    /// The digest of a file, read if needed; `None` where there is no file.
+    pub(super) fn of(&self, path: &Path) -> Result<Option<FileDigest>, ShareError> {
+        let read = || -> io::Result<FileDigest> {
             let mut file = File::open(path)?;
             let metadata = file.metadata()?;
             let stamp = (
@@ -141,24 +140,24 @@ impl Digests {
     }
 }
 
-fn digest(file: &mut File, octets: u64) -> io::Result<Digested> {
+fn digest(file: &mut File, octets: u64) -> io::Result<FileDigest> {
     let mut hash = Sha256::new();
     let body = feed(&mut hash, file, octets.saturating_sub(HASH_OCTETS))?;
     let of_body = hash.clone().finalize();
     let mut end = Vec::new();
     file.read_to_end(&mut end)?;
     hash.update(&end);
-    let object = Object {
+    let object = StoredObject {
         sha256: hexadecimal(&hash.finalize()),
         octets: body + end.len() as u64,
     };
-    Ok(Digested {
+    Ok(FileDigest {
         object,
         is_whole: of_body[..] == end[..],
     })
 }
 
-/// Hashes at most so many octets of a reader, and says how many there were.
+/// Hashes at most `octets` octets of a reader; returns how many there were.
 pub(super) fn feed(hash: &mut Sha256, reader: &mut impl Read, octets: u64) -> io::Result<u64> {
     let mut reader = reader.take(octets);
     let mut buffer = vec![0; BUFFER_OCTETS];
@@ -181,18 +180,21 @@ mod tests {
     #[test]
     fn a_damaged_memory_of_what_was_seen_is_no_empty_one() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Memory::read(folder.path(), "a").unwrap(), None);
-        let memory = Memory {
+        assert_eq!(SeenManifest::read(folder.path(), "a").unwrap(), None);
+        let memory = SeenManifest {
             public_key: "a".to_owned(),
             sequence: 7,
             sha256: "0".to_owned(),
         };
         memory.write(folder.path()).unwrap();
-        assert_eq!(Memory::read(folder.path(), "a").unwrap(), Some(memory));
-        assert_eq!(Memory::read(folder.path(), "b").unwrap(), None);
-        std::fs::write(Memory::path(folder.path()), "{").unwrap();
+        assert_eq!(
+            SeenManifest::read(folder.path(), "a").unwrap(),
+            Some(memory)
+        );
+        assert_eq!(SeenManifest::read(folder.path(), "b").unwrap(), None);
+        std::fs::write(SeenManifest::path(folder.path()), "{").unwrap();
         assert!(matches!(
-            Memory::read(folder.path(), "a"),
+            SeenManifest::read(folder.path(), "a"),
             Err(ShareError::Disk { .. })
         ));
         let _lock = lock(folder.path()).unwrap();
@@ -203,7 +205,7 @@ mod tests {
     fn a_file_is_whole_when_it_ends_with_its_hash() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let digests = Digests::default();
+        let digests = DigestCache::default();
         assert_eq!(digests.of(&path).unwrap(), None);
         let mut octets = b"content".to_vec();
         octets.extend(Sha256::digest(b"content"));
@@ -211,7 +213,7 @@ mod tests {
         let whole = digests.of(&path).unwrap().unwrap();
         assert_eq!(
             whole.object,
-            Object {
+            StoredObject {
                 sha256: hexadecimal(&Sha256::digest(&octets)),
                 octets: 39
             }

@@ -1,15 +1,15 @@
-//! What is signed: which generations the store has, how each is reached, which is live; and which
-//! of them a node should have.
+//! The signed manifest: the generations in the store, the files of each, which one is live; and
+//! which of them a node should use.
 //!
 //! ```text
-//! untrusted comment: …                  four lines as minisign writes them:
-//! RUQ…                                  `head -4 live > live.json.minisig; tail -n +5 live > live.json` and
-//! trusted comment: …                    `minisign -Vm live.json -P KEY` agree with us
-//! …
-//! {"format": "ox-protect-lists", …      a Manifest
+//! untrusted comment: ...                four lines as minisign writes them:
+//! RUQ...                                `head -4 live > live.json.minisig; tail -n +5 live > live.json` and
+//! trusted comment: ...                  `minisign -Vm live.json -P KEY` verify the file as well
+//! ...
+//! {"format": "ox-protect-lists", ...    the manifest
 //! ```
 //!
-//! Signature and content are one object, so nobody meets one without the other.
+//! Signature and content are one object, so they always change together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,52 +22,52 @@ use super::{
     ShareError,
     keys::{Signer, Verifier},
 };
-use crate::generations::Kind;
+use crate::generations::ArtefactKind;
 
-/// Other things that the same key may sign are no manifests.
+/// Distinguishes manifests from other documents that the same key signs.
 const FORMAT: &str = "ox-protect-lists";
-/// Raised when an older reader would misunderstand what is written; new fields alone do not.
+/// Increased when an older reader would misunderstand the manifest; new fields alone do not need
+/// that.
 const VERSION: u32 = 1;
 const SIGNATURE_LINES: usize = 4;
-/// Generations in a manifest. Whoever folds every few hundred deltas and keeps a few full artefacts
-/// has fewer; all nodes read this often.
+/// The most generations in a manifest. A publisher that folds every few hundred deltas and keeps a
+/// few full artefacts has fewer. All nodes read the manifest often.
 const GENERATIONS_MAX: usize = 4096;
-/// Octets of a manifest: three hundred for each generation, and room.
+/// The most octets of a manifest: three hundred for each generation, plus reserve.
 pub(super) const OCTETS_MAX: u64 = 2 << 20;
-/// Octets of an object: more than any artefact has.
+/// The most octets of an object; every artefact is smaller.
 const OBJECT_OCTETS_MAX: u64 = 16 << 30;
 
-/// What the store has.
+/// The content of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     format: String,
     version: u32,
-    /// Higher with each manifest.
+    /// Increases with each manifest.
     pub sequence: u64,
     /// When it was signed.
     pub published_at: Timestamp,
-    /// The generation that the publisher has; nobody takes a higher one.
+    /// The generation that the publisher uses; followers take no higher one.
     pub live: u64,
     /// The generations, oldest first.
-    pub generations: Vec<Entry>,
+    pub generations: Vec<ManifestEntry>,
 }
 
-/// One generation.
+/// One generation in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Its number.
+pub struct ManifestEntry {
     pub generation: u64,
-    /// When it was first published, or made good again: from here the delays of nodes count.
+    /// When it was first published or reinstated; the delays of nodes count from here.
     pub published_at: Timestamp,
-    /// Whether it turned out bad: who has it leaves it at once.
+    /// Whether it was withdrawn: nodes that use it leave it at once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withdrawn: bool,
-    /// All of it.
+    /// The full artefact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full: Option<Object>,
-    /// What it changes of its parent.
+    pub full: Option<StoredObject>,
+    /// The delta to the parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delta: Option<Object>,
+    pub delta: Option<StoredObject>,
     /// The generation that the delta continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<u64>,
@@ -75,21 +75,20 @@ pub struct Entry {
 
 /// An object of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Object {
-    /// Of all its octets, in hexadecimal: also its name.
+pub struct StoredObject {
+    /// SHA-256 of the content in hexadecimal, also its name.
     pub sha256: String,
-    /// Its length.
+    /// Length in octets.
     pub octets: u64,
 }
 
-impl Object {
-    /// Its name in the store.
-    pub(super) fn name(&self, kind: Kind) -> String {
+impl StoredObject {
+    pub(super) fn name(&self, kind: ArtefactKind) -> String {
         format!("{}{}", self.sha256, kind.suffix())
     }
 }
 
-impl Entry {
+impl ManifestEntry {
     pub(super) fn new(generation: u64, published_at: Timestamp) -> Self {
         Self {
             generation,
@@ -101,10 +100,10 @@ impl Entry {
         }
     }
 
-    pub(super) fn object(&self, kind: Kind) -> Option<&Object> {
+    pub(super) fn object(&self, kind: ArtefactKind) -> Option<&StoredObject> {
         match kind {
-            Kind::Full => self.full.as_ref(),
-            Kind::Delta => self.delta.as_ref(),
+            ArtefactKind::Full => self.full.as_ref(),
+            ArtefactKind::Delta => self.delta.as_ref(),
         }
     }
 }
@@ -114,7 +113,7 @@ impl Manifest {
         sequence: u64,
         published_at: Timestamp,
         live: u64,
-        generations: Vec<Entry>,
+        generations: Vec<ManifestEntry>,
     ) -> Self {
         Self {
             format: FORMAT.to_owned(),
@@ -126,9 +125,8 @@ impl Manifest {
         }
     }
 
-    /// One generation.
     #[must_use]
-    pub fn entry(&self, generation: u64) -> Option<&Entry> {
+    pub fn entry(&self, generation: u64) -> Option<&ManifestEntry> {
         let place = self
             .generations
             .binary_search_by_key(&generation, |entry| entry.generation)
@@ -138,8 +136,8 @@ impl Manifest {
 
     /// The names of all objects.
     pub(super) fn objects(&self) -> BTreeMap<String, u64> {
-        let kinds = |entry: &Entry| {
-            [Kind::Full, Kind::Delta].map(|kind| {
+        let kinds = |entry: &ManifestEntry| {
+            [ArtefactKind::Full, ArtefactKind::Delta].map(|kind| {
                 entry
                     .object(kind)
                     .map(|object| (object.name(kind), object.octets))
@@ -148,12 +146,12 @@ impl Manifest {
         self.generations.iter().flat_map(kinds).flatten().collect()
     }
 
-    /// The way from a generation back to the nearest full artefact: the generation first, the full
-    /// one last. None where there is no way.
-    pub(super) fn way_to(&self, generation: u64) -> Option<Vec<&Entry>> {
+    /// The chain from a generation back to the nearest full artefact: the generation first, the
+    /// full artefact last. `None` where the chain is incomplete.
+    pub(super) fn chain_to(&self, generation: u64) -> Option<Vec<&ManifestEntry>> {
         let mut way = vec![self.entry(generation)?];
         while let Some(last) = way.last().filter(|entry| entry.full.is_none()) {
-            // Parents are older, so this ends.
+            // Parents are older, so the loop ends.
             way.push(self.entry(last.parent?)?);
         }
         Some(way)
@@ -174,7 +172,7 @@ impl Manifest {
         Ok((sealed, hexadecimal(&Sha256::digest(&json))))
     }
 
-    /// Reads and verifies one, and says the digest of what is signed.
+    /// Verifies and parses a manifest; also returns the digest of the signed document.
     pub(super) fn open(sealed: &[u8], verifier: &Verifier) -> Result<(Self, String), ShareError> {
         let ends = sealed
             .iter()
@@ -190,7 +188,7 @@ impl Manifest {
         );
         let signature = str::from_utf8(signature)
             .map_err(|_| ShareError::Signature("it is no text".to_owned()))?;
-        // Not an octet of the content is looked at before this.
+        // The content is not interpreted before it is verified.
         verifier.verify(json, signature)?;
         let manifest: Self =
             serde_json::from_slice(json).map_err(|error| ShareError::Format(error.to_string()))?;
@@ -198,8 +196,7 @@ impl Manifest {
         Ok((manifest, hexadecimal(&Sha256::digest(json))))
     }
 
-    /// Whether it makes sense: what is signed by us can be wrong, too, and names of files are made
-    /// of it.
+    /// Checks consistency: even a signed document may be wrong, and it determines file names.
     fn check(&self) -> Result<(), ShareError> {
         let fault = |what: String| Err(ShareError::Format(what));
         if self.format != FORMAT || self.version != VERSION {
@@ -247,11 +244,12 @@ impl Manifest {
         }
     }
 
-    /// What a node should have, best first; empty where it should stay as it is.
+    /// The generations that a node should switch to, best first; empty where it should keep its
+    /// current one.
     ///
-    /// A generation is taken when it is out long enough, and never given up for an older one,
-    /// unless it was withdrawn: then the newest good one is right at any age. A node without lists
-    /// takes the newest that is out long enough, or else the one that is out longest.
+    /// A generation qualifies once its delay has passed. A node never goes back to an older one
+    /// unless its own was withdrawn; then it takes the newest good one at any age. A node without
+    /// lists takes the newest qualified generation, or else the one that was published first.
     pub(super) fn candidates(
         &self,
         current: Option<u64>,
@@ -259,18 +257,18 @@ impl Manifest {
         now: Timestamp,
         refused: &BTreeSet<u64>,
     ) -> Vec<u64> {
-        let is_usable = |entry: &&Entry| {
+        let is_usable = |entry: &&ManifestEntry| {
             !entry.withdrawn
                 && entry.generation <= self.live
                 && !refused.contains(&entry.generation)
         };
         let usable = || self.generations.iter().rev().filter(is_usable);
-        let is_aged = |entry: &&Entry| now.duration_since(entry.published_at) >= delay;
-        let numbers = |entries: &mut dyn Iterator<Item = &Entry>| {
+        let is_aged = |entry: &&ManifestEntry| now.duration_since(entry.published_at) >= delay;
+        let numbers = |entries: &mut dyn Iterator<Item = &ManifestEntry>| {
             entries.map(|entry| entry.generation).collect::<Vec<_>>()
         };
         let Some(current) = current else {
-            let mut fresh: Vec<&Entry> = usable().filter(|entry| !is_aged(entry)).collect();
+            let mut fresh: Vec<&ManifestEntry> = usable().filter(|entry| !is_aged(entry)).collect();
             fresh.sort_by_key(|entry| (entry.published_at, entry.generation));
             return numbers(&mut usable().filter(is_aged).chain(fresh));
         };
@@ -297,8 +295,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn object(digit: char) -> Option<Object> {
-        Some(Object {
+    fn object(digit: char) -> Option<StoredObject> {
+        Some(StoredObject {
             sha256: digit.to_string().repeat(64),
             octets: 7,
         })
@@ -306,14 +304,14 @@ mod tests {
 
     /// Generations 1 to 4, out since 100, 200, 300 and 400.
     fn manifest() -> Manifest {
-        let full = |generation, second| Entry {
+        let full = |generation, second| ManifestEntry {
             full: object('a'),
-            ..Entry::new(generation, at(second))
+            ..ManifestEntry::new(generation, at(second))
         };
-        let delta = |generation, second| Entry {
+        let delta = |generation, second| ManifestEntry {
             delta: object('b'),
             parent: Some(generation - 1),
-            ..Entry::new(generation, at(second))
+            ..ManifestEntry::new(generation, at(second))
         };
         Manifest::new(
             7,
@@ -368,13 +366,13 @@ mod tests {
             |manifest| manifest.generations[1].parent = Some(2),
             |manifest| manifest.generations[1].delta = None,
             |manifest| {
-                manifest.generations[0].full = Some(Object {
+                manifest.generations[0].full = Some(StoredObject {
                     sha256: "../../../etc/passwd".to_owned(),
                     octets: 1,
                 })
             },
             |manifest| {
-                manifest.generations[0].full = Some(Object {
+                manifest.generations[0].full = Some(StoredObject {
                     sha256: "A".repeat(64),
                     octets: 1,
                 })
@@ -389,9 +387,9 @@ mod tests {
             );
         }
         let many = (1..=GENERATIONS_MAX as u64 + 1)
-            .map(|generation| Entry {
+            .map(|generation| ManifestEntry {
                 full: object('a'),
-                ..Entry::new(generation, at(0))
+                ..ManifestEntry::new(generation, at(0))
             })
             .collect();
         assert!(matches!(
@@ -404,7 +402,7 @@ mod tests {
     fn the_way_to_a_generation_ends_at_the_nearest_full_one() {
         let way = |generation| {
             manifest()
-                .way_to(generation)
+                .chain_to(generation)
                 .map(|way| way.iter().map(|entry| entry.generation).collect::<Vec<_>>())
         };
         assert_eq!(way(3), Some(vec![3, 2, 1]));
@@ -412,7 +410,7 @@ mod tests {
         assert_eq!(way(9), None);
         let mut broken = manifest();
         broken.generations.remove(0);
-        assert!(broken.way_to(3).is_none());
+        assert!(broken.chain_to(3).is_none());
     }
 
     #[test]

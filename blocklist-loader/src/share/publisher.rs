@@ -1,8 +1,8 @@
-//! The side that builds: objects first, then the manifest that names them.
+//! The publishing side: sends objects first, then the manifest that names them.
 //!
-//! Two publishers may share a store. The manifest is only ever put in the place of the one that was
-//! read; who comes too late reads again and decides again. Nobody replaces another one's content
-//! under the same number, and nobody takes a generation back without saying so.
+//! Two publishers may share a store. A manifest only replaces the one that was read before; a
+//! publisher that lost the race reads again and decides again. A publisher never replaces the
+//! content of a generation, and withdraws one only explicitly.
 
 use std::{
     collections::BTreeMap,
@@ -16,37 +16,38 @@ use policy::lists::artefact::peek;
 use super::{
     ShareError, blocking, causes, disk,
     keys::Signer,
-    local::{self, Digests, Memory},
-    manifest::{Entry, Manifest, Object},
-    settings::{Settings, SettingsFault},
-    store::{Live, Store},
+    local::{self, DigestCache, SeenManifest},
+    manifest::{Manifest, ManifestEntry, StoredObject},
+    settings::{ShareSettings, ShareSettingsFault},
+    store::{LiveManifest, Store},
 };
-use crate::generations::{Artefact, Kind, kept};
+use crate::generations::{Artefact, ArtefactKind, kept};
 
-/// How often a publisher tries again when another one was faster.
+/// How often a publisher retries after losing a race.
 const ATTEMPTS: u32 = 8;
-/// An unchanged manifest is signed again after this, so that followers can tell a quiet publisher
-/// from one that somebody hides.
+/// An unchanged manifest is signed again after this, so that followers can distinguish an idle
+/// publisher from a stale store.
 const HEARTBEAT: SignedDuration = SignedDuration::from_secs(60);
-/// What no manifest names stays this long: a node may be fetching it by the manifest before.
+/// Objects that no manifest names are kept this long: a node may still fetch them by the previous
+/// manifest.
 const GRACE: SignedDuration = SignedDuration::from_hours(1);
-/// How often it is looked for.
+/// How often unneeded objects are deleted.
 const SWEEP: SignedDuration = SignedDuration::from_mins(10);
 
-/// What is to become of the store.
+/// The requested state of the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
-    /// The generation that this node has: from now on the newest that anybody takes.
+pub struct PublishRequest {
+    /// The generation that this node uses: from now on the newest that followers take.
     pub live: u64,
-    /// Those that turned out bad: who has one leaves it at once. They stay withdrawn until they are
-    /// reinstated.
+    /// Generations to be withdrawn: nodes that use one leave it at once. They stay withdrawn until
+    /// they are reinstated.
     pub withdraw: Vec<u64>,
-    /// Those that are good after all. The delays of nodes begin anew.
+    /// Generations to be reinstated. The delays of nodes start over.
     pub reinstate: Vec<u64>,
 }
 
-impl Change {
-    /// This generation is live, and nothing else changes.
+impl PublishRequest {
+    /// Makes a generation live and changes nothing else.
     #[must_use]
     pub fn live(generation: u64) -> Self {
         Self {
@@ -56,58 +57,59 @@ impl Change {
     }
 }
 
-/// What was done.
+/// The result of publishing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Published {
-    /// The manifest that is now there.
+pub struct PublishResult {
+    /// The sequence of the current manifest.
     pub sequence: u64,
-    /// Whether it says something new.
+    /// Whether the manifest differs from the previous one.
     pub changed: bool,
-    /// Objects that were sent, and their octets.
+    /// Number of objects that were sent.
     pub sent: usize,
-    /// Of what was sent.
+    /// Number of octets that were sent.
     pub octets: u64,
-    /// Objects that nobody needs any more.
+    /// Number of unneeded objects that were deleted.
     pub deleted: usize,
 }
 
-/// Publishes a folder of generations.
+/// The publishing side of sharing.
 pub struct Publisher {
     store: Store,
     signer: Signer,
     public_key: String,
     directory: PathBuf,
     keep: usize,
-    digests: Digests,
+    digests: DigestCache,
     sequence: u64,
-    /// The manifest that lies there, and its version.
+    /// The current manifest, its digest, and its version in the store.
     seen: Option<(Manifest, String, Option<String>)>,
     swept_at: Option<Timestamp>,
     _lock: File,
 }
 
 impl Publisher {
-    /// Reads the key and what was published last; the store is not asked yet.
+    /// Reads the key and the stored sequence; does not contact the store.
     ///
     /// # Errors
     /// The settings, the key or the folder cannot be used.
-    pub fn new(settings: &Settings, directory: &Path) -> Result<Self, ShareError> {
+    pub fn new(settings: &ShareSettings, directory: &Path) -> Result<Self, ShareError> {
         let signer = Signer::read(
             settings
                 .secret_key
                 .as_deref()
-                .ok_or(SettingsFault::SecretKeyMissing)?,
+                .ok_or(ShareSettingsFault::SecretKeyMissing)?,
         )?;
         let lock = local::lock(directory)?;
         let public_key = signer.verifier.to_string();
-        let sequence = Memory::read(directory, &public_key)?.map_or(0, |memory| memory.sequence);
+        let sequence =
+            SeenManifest::read(directory, &public_key)?.map_or(0, |memory| memory.sequence);
         Ok(Self {
             store: Store::open(settings)?,
             signer,
             public_key,
             directory: directory.to_owned(),
             keep: settings.keep,
-            digests: Digests::default(),
+            digests: DigestCache::default(),
             sequence,
             seen: None,
             swept_at: None,
@@ -115,16 +117,16 @@ impl Publisher {
         })
     }
 
-    /// Makes the store say what this folder has, as far as a change asks for it. To be called after
-    /// each change, and at times without one.
+    /// Brings the store to the state of this folder, as far as requested. The daemon calls this
+    /// after each change, and periodically.
     ///
     /// # Errors
-    /// What stopped it; the store then says what it said before.
+    /// The first failure; the manifest in the store is unchanged.
     pub async fn publish(
         &mut self,
-        change: &Change,
+        change: &PublishRequest,
         now: Timestamp,
-    ) -> Result<Published, ShareError> {
+    ) -> Result<PublishResult, ShareError> {
         self.store.prepare().await?;
         let ours = self.ours(change.live).await?;
         let mut sent = 0;
@@ -142,7 +144,7 @@ impl Publisher {
                 .filter(|manifest| now.duration_since(manifest.published_at).abs() < HEARTBEAT)
             {
                 let sequence = manifest.sequence;
-                return Ok(Published {
+                return Ok(PublishResult {
                     sequence,
                     sent,
                     octets,
@@ -151,14 +153,14 @@ impl Publisher {
                 });
             }
             let changed = before.filter(is_said).is_none();
-            // A store that somebody set back does not set the sequence back.
+            // If the store was reset, the sequence must continue nevertheless.
             let sequence = before
                 .map_or(0, |manifest| manifest.sequence)
                 .max(self.sequence)
                 + 1;
             let manifest = Manifest::new(sequence, now, change.live, generations);
             let there = before.map(Manifest::objects).unwrap_or_default();
-            let new: Vec<&(Kind, Object, PathBuf)> = paths
+            let new: Vec<&(ArtefactKind, StoredObject, PathBuf)> = paths
                 .iter()
                 .filter(|(name, _)| !there.contains_key(*name))
                 .map(|(_, file)| file)
@@ -172,7 +174,7 @@ impl Publisher {
                 .and_then(|(_, _, version)| version.clone());
             let is_written = self.store.write_live(sealed, known.as_deref()).await?;
             if !is_written {
-                // An answer that was lost looks like a race with oneself.
+                // A lost response looks like a race with this publisher itself.
                 self.seen = None;
                 self.read().await?;
                 if self
@@ -183,12 +185,12 @@ impl Publisher {
                     continue;
                 }
             }
-            // Another publisher may just have swept away what was there already and what nobody
-            // named until now.
+            // Another publisher may just have deleted existing objects that no manifest named until
+            // now.
             let (count, sum) = self.send(&new).await?;
             (sent, octets) = (sent + count, octets + sum);
             self.sequence = sequence;
-            let memory = Memory {
+            let memory = SeenManifest {
                 public_key: self.public_key.clone(),
                 sequence,
                 sha256,
@@ -196,7 +198,7 @@ impl Publisher {
             let directory = self.directory.clone();
             blocking(move || memory.write(&directory)).await?;
             self.read().await?;
-            return Ok(Published {
+            return Ok(PublishResult {
                 sequence,
                 changed,
                 sent,
@@ -207,8 +209,11 @@ impl Publisher {
         Err(ShareError::Outrun(ATTEMPTS))
     }
 
-    /// Sends those files that are not in the store, and says how many and how long they were.
-    async fn send(&self, files: &[&(Kind, Object, PathBuf)]) -> Result<(usize, u64), ShareError> {
+    /// Sends the files that the store does not have; returns their number and octets.
+    async fn send(
+        &self,
+        files: &[&(ArtefactKind, StoredObject, PathBuf)],
+    ) -> Result<(usize, u64), ShareError> {
         let mut sent = 0;
         let mut octets = 0;
         for (kind, object, path) in files {
@@ -220,16 +225,16 @@ impl Publisher {
         Ok((sent, octets))
     }
 
-    /// Reads the manifest that lies there, where it is another than was read last.
+    /// Reads the manifest in the store if it changed.
     async fn read(&mut self) -> Result<(), ShareError> {
         let known = self
             .seen
             .as_ref()
             .and_then(|(_, _, version)| version.as_deref());
         match self.store.read_live(known).await? {
-            Live::Unchanged => {}
-            Live::Nothing => self.seen = None,
-            Live::Here { sealed, version } => {
+            LiveManifest::Unchanged => {}
+            LiveManifest::Nothing => self.seen = None,
+            LiveManifest::Here { sealed, version } => {
                 let (manifest, sha256) = Manifest::open(&sealed, &self.signer.verifier)?;
                 self.seen = Some((manifest, sha256, version));
             }
@@ -237,8 +242,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// The files of this folder that are to be published, each read and found whole.
-    async fn ours(&self, live: u64) -> Result<Vec<Ours>, ShareError> {
+    /// The files of this folder that are to be published, each read and verified.
+    async fn ours(&self, live: u64) -> Result<Vec<LocalArtefact>, ShareError> {
         let directory = self.directory.clone();
         let keep = self.keep;
         let digests = self.digests.clone();
@@ -248,14 +253,14 @@ impl Publisher {
                 .into_iter()
                 .filter(|artefact| artefact.generation <= live);
             files
-                .filter_map(|artefact| Ours::read(artefact, &digests).transpose())
+                .filter_map(|artefact| LocalArtefact::read(artefact, &digests).transpose())
                 .collect()
         })
         .await
     }
 
-    /// Sweeps from time to time. What is published is published, even where this publisher may not
-    /// list or delete.
+    /// Deletes unneeded objects now and then. A failure is only logged: publishing must not depend
+    /// on the permission to list and delete.
     async fn swept(&mut self, now: Timestamp) -> usize {
         if self
             .swept_at
@@ -267,16 +272,16 @@ impl Publisher {
         self.sweep(now).await.unwrap_or_else(|error| {
             tracing::warn!(
                 error = causes(&error),
-                "objects that nobody needs could not be deleted from the store"
+                "unneeded objects could not be deleted from the store"
             );
             0
         })
     }
 
-    /// Deletes what has been unneeded for long enough.
+    /// Deletes objects that have been unneeded for [`GRACE`].
     async fn sweep(&mut self, now: Timestamp) -> Result<usize, ShareError> {
         let there = self.store.list().await?;
-        // Read after the list: what another publisher named meanwhile stays.
+        // Read after the list, so that objects that another publisher named meanwhile are kept.
         self.read().await?;
         let needed = self
             .seen
@@ -285,7 +290,7 @@ impl Publisher {
             .unwrap_or_default();
         let mut deleted = 0;
         for (name, written) in there {
-            let is_ours = [Kind::Full, Kind::Delta]
+            let is_ours = [ArtefactKind::Full, ArtefactKind::Delta]
                 .iter()
                 .any(|kind| name.ends_with(kind.suffix()));
             if is_ours && !needed.contains_key(&name) && now.duration_since(written) >= GRACE {
@@ -297,15 +302,15 @@ impl Publisher {
     }
 }
 
-/// A file of this folder.
-struct Ours {
+/// An artefact of this folder.
+struct LocalArtefact {
     artefact: Artefact,
-    object: Object,
+    object: StoredObject,
     parent: Option<u64>,
 }
 
-impl Ours {
-    fn read(artefact: Artefact, digests: &Digests) -> Result<Option<Self>, ShareError> {
+impl LocalArtefact {
+    fn read(artefact: Artefact, digests: &DigestCache) -> Result<Option<Self>, ShareError> {
         let Some(digested) = digests.of(&artefact.path)? else {
             return Ok(None);
         };
@@ -321,9 +326,11 @@ impl Ours {
             ));
         }
         let header = peek(&artefact.path).map_err(|error| unusable(error.to_string()))?;
-        let parent = header.parent.filter(|_| artefact.kind == Kind::Delta);
+        let parent = header
+            .parent
+            .filter(|_| artefact.kind == ArtefactKind::Delta);
         if header.generation != artefact.generation
-            || (artefact.kind == Kind::Delta && parent.is_none())
+            || (artefact.kind == ArtefactKind::Delta && parent.is_none())
         {
             return Err(unusable(format!(
                 "it says that it is generation {}",
@@ -338,27 +345,27 @@ impl Ours {
     }
 }
 
-/// Objects by their names, with the files that they are.
-type Paths = BTreeMap<String, (Kind, Object, PathBuf)>;
+/// Files to be published, by object name.
+type Paths = BTreeMap<String, (ArtefactKind, StoredObject, PathBuf)>;
 
-/// What the manifest should say after one that says `before`.
+/// The generations of the next manifest, and the files that it needs.
 fn merge(
     before: Option<&Manifest>,
-    ours: &[Ours],
-    change: &Change,
+    ours: &[LocalArtefact],
+    change: &PublishRequest,
     keep: usize,
     directory: &Path,
     now: Timestamp,
-) -> Result<(Vec<Entry>, Paths), ShareError> {
+) -> Result<(Vec<ManifestEntry>, Paths), ShareError> {
     let known = before
         .map(|manifest| manifest.generations.clone())
         .unwrap_or_default();
-    let mut entries: BTreeMap<u64, Entry> = known
+    let mut entries: BTreeMap<u64, ManifestEntry> = known
         .into_iter()
         .map(|entry| (entry.generation, entry))
         .collect();
     let mut paths = Paths::new();
-    for Ours {
+    for LocalArtefact {
         artefact,
         object,
         parent,
@@ -368,10 +375,10 @@ fn merge(
         let kind = artefact.kind;
         let entry = entries
             .entry(generation)
-            .or_insert_with(|| Entry::new(generation, now));
+            .or_insert_with(|| ManifestEntry::new(generation, now));
         if let Some(theirs) = entry.object(kind).filter(|theirs| *theirs != object) {
-            // Two nodes may fold the same delta to other octets; they say the same.
-            let is_fold = kind == Kind::Full
+            // Two nodes may fold the same delta into different octets with equal meaning.
+            let is_fold = kind == ArtefactKind::Full
                 && entry.delta.is_some()
                 && is_ours(ours, generation, entry.delta.as_ref());
             if is_fold {
@@ -387,8 +394,8 @@ fn merge(
             });
         }
         match kind {
-            Kind::Full => entry.full = Some(object.clone()),
-            Kind::Delta => (entry.delta, entry.parent) = (Some(object.clone()), *parent),
+            ArtefactKind::Full => entry.full = Some(object.clone()),
+            ArtefactKind::Delta => (entry.delta, entry.parent) = (Some(object.clone()), *parent),
         }
         paths.insert(
             object.name(kind),
@@ -402,7 +409,7 @@ fn merge(
     }
     for generation in &change.reinstate {
         if let Some(entry) = entries.get_mut(generation).filter(|entry| entry.withdrawn) {
-            *entry = Entry {
+            *entry = ManifestEntry {
                 withdrawn: false,
                 published_at: now,
                 ..entry.clone()
@@ -412,7 +419,7 @@ fn merge(
     judge(before, &entries, change)?;
     let mut manifest = Manifest::new(0, now, change.live, entries.into_values().collect());
     manifest.generations = bounded(&manifest, keep);
-    if manifest.way_to(change.live).is_none() {
+    if manifest.chain_to(change.live).is_none() {
         return Err(ShareError::Unreachable(change.live));
     }
     let objects = manifest.objects();
@@ -420,19 +427,19 @@ fn merge(
     Ok((manifest.generations, paths))
 }
 
-fn is_ours(ours: &[Ours], generation: u64, delta: Option<&Object>) -> bool {
+fn is_ours(ours: &[LocalArtefact], generation: u64, delta: Option<&StoredObject>) -> bool {
     ours.iter().any(|file| {
         file.artefact.generation == generation
-            && file.artefact.kind == Kind::Delta
+            && file.artefact.kind == ArtefactKind::Delta
             && Some(&file.object) == delta
     })
 }
 
-/// Whether this generation may become live.
+/// Checks that the requested generation may become live.
 fn judge(
     before: Option<&Manifest>,
-    entries: &BTreeMap<u64, Entry>,
-    change: &Change,
+    entries: &BTreeMap<u64, ManifestEntry>,
+    change: &PublishRequest,
 ) -> Result<(), ShareError> {
     match entries.get(&change.live) {
         None => return Err(ShareError::Unreachable(change.live)),
@@ -455,8 +462,8 @@ fn judge(
     }
 }
 
-/// The newest `keep` full artefacts, all that is newer, and what is needed to reach it.
-fn bounded(manifest: &Manifest, keep: usize) -> Vec<Entry> {
+/// The newest `keep` full artefacts, everything newer, and what is needed to open these.
+fn bounded(manifest: &Manifest, keep: usize) -> Vec<ManifestEntry> {
     let mut full = manifest
         .generations
         .iter()
@@ -472,12 +479,12 @@ fn bounded(manifest: &Manifest, keep: usize) -> Vec<Entry> {
         .filter(|entry| entry.generation >= oldest || entry.generation == manifest.live)
     {
         needed.push(entry.generation);
-        // Most ways end at once or lead through what is needed anyway; only those that go below the
+        // Most chains end at once or consist of needed generations; only those that lead below the
         // oldest are followed.
         if entry.full.is_none() && entry.parent.is_some_and(|parent| parent < oldest) {
             needed.extend(
                 manifest
-                    .way_to(entry.generation)
+                    .chain_to(entry.generation)
                     .into_iter()
                     .flatten()
                     .map(|entry| entry.generation),

@@ -1,4 +1,4 @@
-//! The table `[lists.share]`: where the store is, and which side of it this node is on.
+//! The table `[lists.share]`: the location of the store, and the role of this node.
 
 use std::path::{Path, PathBuf};
 
@@ -10,57 +10,56 @@ use super::{
 };
 use crate::feed::Secret;
 
-/// What a node does with the store.
+/// The role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// It builds, and puts what it built there.
+pub enum ShareRole {
+    /// It builds lists and publishes them.
     Publish,
-    /// It takes what lies there, and builds nothing.
+    /// It fetches lists and builds none.
     Follow,
 }
 
 /// The table `[lists.share]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct ShareSettings {
     /// A folder (a path, or `file:///path`), or `s3://bucket/prefix`.
     pub url: String,
-    /// Which side this node is on.
-    pub role: Role,
-    /// The publisher's key file.
+    pub role: ShareRole,
+    /// The publisher's secret key file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key: Option<PathBuf>,
-    /// The key that followers trust: its text, or `file:PATH`.
+    /// The public key that a follower trusts: its text, or `file:PATH`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
-    /// How long a generation is out before this node takes it: 0 for canaries, more for all others.
+    /// How long after its publication a generation is taken, in seconds: 0 for canary nodes, more
+    /// for all others.
     #[serde(default)]
     pub delay_s: u64,
-    /// How often the store is asked.
+    /// The poll interval in seconds.
     #[serde(default = "every_second")]
     pub poll_s: u64,
-    /// How many full artefacts the publisher leaves in the store.
+    /// How many full artefacts the publisher keeps in the store.
     #[serde(default = "three")]
     pub keep: usize,
-    /// The address of an S3 service that is not Amazon's.
+    /// The URL of an S3 service other than Amazon's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The S3 region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Whose bucket it is: the words, `env:NAME` or `file:PATH`. Without it, whatever the machine
-    /// itself is allowed.
+    /// The S3 access key id: its text, `env:NAME` or `file:PATH`. Default: the credentials of the
+    /// machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<Secret>,
-    /// What proves it.
+    /// The S3 secret access key, in the same forms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_access_key: Option<Secret>,
-    /// Whether the service may be asked without TLS.
+    /// Whether the service may be contacted without TLS.
     #[serde(default)]
     pub allow_http: bool,
-    /// Whether the bucket stands in the path of an address rather than in its host name; by default
-    /// where there is an `endpoint`.
+    /// Whether the bucket is in the URL's path rather than in its host name; by default where
+    /// `endpoint` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_style: Option<bool>,
 }
@@ -73,59 +72,59 @@ fn three() -> usize {
     3
 }
 
-/// The longest delay, poll and the most generations: beyond these it is a slip of the keyboard.
+/// Upper limits of the numbers; larger values are typing errors.
 const DELAY_S_MAX: u64 = 30 * 24 * 3600;
 const POLL_S_MAX: u64 = 3600;
 const KEEP_MAX: usize = 1000;
 
 /// What can be wrong with the table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsFault {
-    /// Neither a folder nor S3.
+pub enum ShareSettingsFault {
+    /// A URL that is neither a folder nor S3.
     #[error("url {0:?} is neither a folder (a path, or file:///path) nor s3://bucket/prefix")]
     Url(String),
-    /// S3 words beside a folder.
+    /// A key for S3 beside a folder.
     #[error("{0} is for s3://, but url is a folder")]
     NotS3(&'static str),
-    /// A publisher without a key.
+    /// A publisher without a secret key.
     #[error(
         "secret_key is missing: role \"publish\" signs; `ox-protect lists keygen` makes a pair"
     )]
     SecretKeyMissing,
-    /// A follower without a key.
+    /// A follower without a public key.
     #[error("public_key is missing: role \"follow\" trusts nothing that is not signed")]
     PublicKeyMissing,
-    /// A word of the other role.
+    /// A key of the other role.
     #[error("{0} has no meaning for role \"{1}\"")]
     OtherRole(&'static str, &'static str),
-    /// A number out of its bounds.
+    /// A number out of its range.
     #[error("{0} must be {1} to {2}")]
     Bounds(&'static str, u64, u64),
-    /// Half of a pair.
+    /// An incomplete pair of credentials.
     #[error("access_key_id and secret_access_key belong together; one is missing")]
     HalfCredentials,
-    /// An address of a service that is none.
+    /// A malformed service URL.
     #[error("endpoint {0:?} must be https://host[:port], or http:// with allow_http = true")]
     Endpoint(String),
     /// A key that cannot be used.
     #[error("{0}")]
     Key(String),
-    /// A secret that is not there.
+    /// A secret that cannot be read.
     #[error("{0}: {1}")]
     Secret(&'static str, String),
 }
 
-/// Where the store is, as the URL says it.
+/// The location of the store.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place<'a> {
+pub(super) enum StoreLocation<'a> {
     Folder(&'a Path),
     S3 { bucket: &'a str, prefix: &'a str },
 }
 
-impl Settings {
-    /// A follower or publisher of a store, with all else as by default.
+impl ShareSettings {
+    /// Settings with defaults for everything else.
     #[must_use]
-    pub fn new(url: impl Into<String>, role: Role) -> Self {
+    pub fn new(url: impl Into<String>, role: ShareRole) -> Self {
         Self {
             url: url.into(),
             role,
@@ -143,7 +142,7 @@ impl Settings {
         }
     }
 
-    /// The same with paths that begin at `base`.
+    /// Resolves relative paths against `base`.
     #[must_use]
     pub fn rooted(mut self, base: &Path) -> Self {
         if !self.url.contains("://") {
@@ -160,14 +159,14 @@ impl Settings {
         self
     }
 
-    /// Whether the table can be used: keys are read, the store is not asked.
+    /// Validates the table and reads the keys; does not contact the store.
     ///
     /// # Errors
-    /// What is wrong, with the words that would be right.
-    pub fn check(&self) -> Result<(), SettingsFault> {
-        self.check_place()?;
+    /// The first fault, with the accepted values.
+    pub fn check(&self) -> Result<(), ShareSettingsFault> {
+        self.check_location()?;
         let is_out = |name, value, least, most| {
-            (value < least || value > most).then_some(SettingsFault::Bounds(name, least, most))
+            (value < least || value > most).then_some(ShareSettingsFault::Bounds(name, least, most))
         };
         let numbers = [
             ("delay_s", self.delay_s, 0, DELAY_S_MAX),
@@ -181,38 +180,38 @@ impl Settings {
             return Err(fault);
         }
         match self.role {
-            Role::Publish => {
+            ShareRole::Publish => {
                 let path = self
                     .secret_key
                     .as_deref()
-                    .ok_or(SettingsFault::SecretKeyMissing)?;
+                    .ok_or(ShareSettingsFault::SecretKeyMissing)?;
                 if self.public_key.is_some() {
-                    return Err(SettingsFault::OtherRole("public_key", "publish"));
+                    return Err(ShareSettingsFault::OtherRole("public_key", "publish"));
                 }
                 if self.delay_s > 0 {
-                    return Err(SettingsFault::OtherRole("delay_s", "publish"));
+                    return Err(ShareSettingsFault::OtherRole("delay_s", "publish"));
                 }
                 Signer::read(path)
                     .map(drop)
-                    .map_err(|error| SettingsFault::Key(causes(&error)))
+                    .map_err(|error| ShareSettingsFault::Key(causes(&error)))
             }
-            Role::Follow => {
+            ShareRole::Follow => {
                 let key = self
                     .public_key
                     .as_deref()
-                    .ok_or(SettingsFault::PublicKeyMissing)?;
+                    .ok_or(ShareSettingsFault::PublicKeyMissing)?;
                 if self.secret_key.is_some() {
-                    return Err(SettingsFault::OtherRole("secret_key", "follow"));
+                    return Err(ShareSettingsFault::OtherRole("secret_key", "follow"));
                 }
                 Verifier::parse(key)
                     .map(drop)
-                    .map_err(|error| SettingsFault::Key(causes(&error)))
+                    .map_err(|error| ShareSettingsFault::Key(causes(&error)))
             }
         }
     }
 
-    fn check_place(&self) -> Result<(), SettingsFault> {
-        if let Place::Folder(_) = self.place()? {
+    fn check_location(&self) -> Result<(), ShareSettingsFault> {
+        if let StoreLocation::Folder(_) = self.location()? {
             let words = [
                 ("endpoint", self.endpoint.is_some()),
                 ("region", self.region.is_some()),
@@ -222,38 +221,38 @@ impl Settings {
                 ("path_style", self.path_style.is_some()),
             ];
             return match words.into_iter().find(|(_, is_there)| *is_there) {
-                Some((word, _)) => Err(SettingsFault::NotS3(word)),
+                Some((word, _)) => Err(ShareSettingsFault::NotS3(word)),
                 None => Ok(()),
             };
         }
         self.credentials()?;
         match &self.endpoint {
             Some(endpoint) if !is_service(endpoint, self.allow_http) => {
-                Err(SettingsFault::Endpoint(endpoint.clone()))
+                Err(ShareSettingsFault::Endpoint(endpoint.clone()))
             }
             _ => Ok(()),
         }
     }
 
-    /// Key id and secret, where the configuration has them.
-    pub(super) fn credentials(&self) -> Result<Option<(String, String)>, SettingsFault> {
+    /// Access key id and secret, where they are configured.
+    pub(super) fn credentials(&self) -> Result<Option<(String, String)>, ShareSettingsFault> {
         match (&self.access_key_id, &self.secret_access_key) {
             (None, None) => Ok(None),
             (Some(id), Some(secret)) => {
                 let id = id
                     .reveal()
-                    .map_err(|reason| SettingsFault::Secret("access_key_id", reason))?;
+                    .map_err(|reason| ShareSettingsFault::Secret("access_key_id", reason))?;
                 let secret = secret
                     .reveal()
-                    .map_err(|reason| SettingsFault::Secret("secret_access_key", reason))?;
+                    .map_err(|reason| ShareSettingsFault::Secret("secret_access_key", reason))?;
                 Ok(Some((id, secret)))
             }
-            _ => Err(SettingsFault::HalfCredentials),
+            _ => Err(ShareSettingsFault::HalfCredentials),
         }
     }
 
-    pub(super) fn place(&self) -> Result<Place<'_>, SettingsFault> {
-        let unknown = || SettingsFault::Url(self.url.clone());
+    pub(super) fn location(&self) -> Result<StoreLocation<'_>, ShareSettingsFault> {
+        let unknown = || ShareSettingsFault::Url(self.url.clone());
         if let Some(rest) = self.url.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let is_name = !bucket.is_empty()
@@ -261,7 +260,7 @@ impl Settings {
                     .bytes()
                     .all(|octet| octet.is_ascii_alphanumeric() || b".-_".contains(&octet));
             return is_name
-                .then_some(Place::S3 {
+                .then_some(StoreLocation::S3 {
                     bucket,
                     prefix: prefix.trim_matches('/'),
                 })
@@ -272,7 +271,7 @@ impl Settings {
             && !path.contains("://")
             && (path.starts_with('/') || !self.url.starts_with("file://"));
         is_path
-            .then_some(Place::Folder(Path::new(path)))
+            .then_some(StoreLocation::Folder(Path::new(path)))
             .ok_or_else(unknown)
     }
 }
@@ -291,13 +290,13 @@ mod tests {
 
     #[test]
     fn a_table_is_read_with_its_defaults_and_an_unknown_word_is_refused() {
-        let settings: Settings =
+        let settings: ShareSettings =
             toml::from_str("url = \"/srv/lists\"\nrole = \"follow\"\npublic_key = \"RW\"").unwrap();
         assert_eq!(
             settings,
-            Settings {
+            ShareSettings {
                 public_key: Some("RW".to_owned()),
-                ..Settings::new("/srv/lists", Role::Follow)
+                ..ShareSettings::new("/srv/lists", ShareRole::Follow)
             }
         );
         assert_eq!(
@@ -305,13 +304,15 @@ mod tests {
             (1, 0, 3)
         );
         assert!(
-            toml::from_str::<Settings>("url = \"/srv/lists\"\nrole = \"follow\"\nkey = \"RW\"")
-                .is_err()
+            toml::from_str::<ShareSettings>(
+                "url = \"/srv/lists\"\nrole = \"follow\"\nkey = \"RW\""
+            )
+            .is_err()
         );
         assert!(
             !format!(
                 "{:?}",
-                Settings {
+                ShareSettings {
                     secret_access_key: Some(Secret::new("s3cret")),
                     ..settings
                 }
@@ -322,21 +323,21 @@ mod tests {
 
     #[test]
     fn a_store_is_a_folder_or_a_bucket() {
-        let folder = |path: &'static str| Some(Place::Folder(Path::new(path)));
+        let folder = |path: &'static str| Some(StoreLocation::Folder(Path::new(path)));
         for (url, place) in [
             ("/srv/lists", folder("/srv/lists")),
             ("file:///srv/lists", folder("/srv/lists")),
             ("lists", folder("lists")),
             (
                 "s3://lists",
-                Some(Place::S3 {
+                Some(StoreLocation::S3 {
                     bucket: "lists",
                     prefix: "",
                 }),
             ),
             (
                 "s3://lists/isp/one/",
-                Some(Place::S3 {
+                Some(StoreLocation::S3 {
                     bucket: "lists",
                     prefix: "isp/one",
                 }),
@@ -348,14 +349,14 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(
-                Settings::new(url, Role::Follow).place().ok(),
+                ShareSettings::new(url, ShareRole::Follow).location().ok(),
                 place,
                 "{url:?}"
             );
         }
-        let rooted = Settings {
+        let rooted = ShareSettings {
             secret_key: Some("lists.key".into()),
-            ..Settings::new("lists", Role::Publish)
+            ..ShareSettings::new("lists", ShareRole::Publish)
         }
         .rooted(Path::new("/etc/ox"));
         assert_eq!(
@@ -368,15 +369,15 @@ mod tests {
     fn what_cannot_work_is_said_when_the_configuration_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let keys = generate_keys(folder.path()).unwrap();
-        let follow = Settings {
+        let follow = ShareSettings {
             public_key: Some(keys.public_key),
-            ..Settings::new("/srv/lists", Role::Follow)
+            ..ShareSettings::new("/srv/lists", ShareRole::Follow)
         };
-        let publish = Settings {
+        let publish = ShareSettings {
             secret_key: Some(keys.secret),
-            ..Settings::new("/srv/lists", Role::Publish)
+            ..ShareSettings::new("/srv/lists", ShareRole::Publish)
         };
-        let s3 = Settings {
+        let s3 = ShareSettings {
             url: "s3://lists".to_owned(),
             ..follow.clone()
         };
@@ -387,77 +388,77 @@ mod tests {
         let secret = Some(Secret::new("env:OX_PROTECT_NO_SUCH_VARIABLE"));
         for (settings, word) in [
             (
-                Settings {
+                ShareSettings {
                     url: "ftp://a".to_owned(),
                     ..follow.clone()
                 },
                 "s3://bucket",
             ),
             (
-                Settings {
+                ShareSettings {
                     public_key: None,
                     ..follow.clone()
                 },
                 "public_key is missing",
             ),
             (
-                Settings {
+                ShareSettings {
                     public_key: Some("RW".to_owned()),
                     ..follow.clone()
                 },
                 "the key RW",
             ),
             (
-                Settings {
+                ShareSettings {
                     secret_key: None,
                     ..publish.clone()
                 },
                 "keygen",
             ),
             (
-                Settings {
+                ShareSettings {
                     delay_s: 600,
                     ..publish.clone()
                 },
                 "delay_s has no meaning",
             ),
             (
-                Settings {
+                ShareSettings {
                     secret_key: publish.secret_key.clone(),
                     ..follow.clone()
                 },
                 "secret_key has no meaning",
             ),
             (
-                Settings {
+                ShareSettings {
                     poll_s: 0,
                     ..follow.clone()
                 },
                 "poll_s must be 1 to",
             ),
             (
-                Settings {
+                ShareSettings {
                     keep: 0,
                     ..publish.clone()
                 },
                 "keep must be 1 to",
             ),
             (
-                Settings {
+                ShareSettings {
                     region: Some("eu".to_owned()),
                     ..follow.clone()
                 },
                 "region is for s3://",
             ),
             (
-                Settings {
+                ShareSettings {
                     access_key_id: id.clone(),
                     ..s3.clone()
                 },
                 "belong together",
             ),
             (
-                Settings {
+                ShareSettings {
                     access_key_id: id,
                     secret_access_key: secret,
                     ..s3.clone()
@@ -465,7 +466,7 @@ mod tests {
                 "OX_PROTECT_NO_SUCH_VARIABLE",
             ),
             (
-                Settings {
+                ShareSettings {
                     endpoint: Some("http://127.0.0.1:5000".to_owned()),
                     ..s3.clone()
                 },
@@ -475,7 +476,7 @@ mod tests {
             let fault = settings.check().unwrap_err().to_string();
             assert!(fault.contains(word), "{fault}");
         }
-        Settings {
+        ShareSettings {
             endpoint: Some("http://127.0.0.1:5000".to_owned()),
             allow_http: true,
             ..s3

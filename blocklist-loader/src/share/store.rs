@@ -1,5 +1,5 @@
-//! A folder or S3, by the few calls that sharing needs. Each has a bound in time and says which
-//! object it was about.
+//! A folder or S3 as an object store. Each request has a time limit, and its error names the
+//! object.
 
 use std::{
     fs::{File, Permissions},
@@ -21,37 +21,36 @@ use object_store::{
 
 use super::{
     ShareError, blocking, disk,
-    manifest::{OCTETS_MAX, Object},
-    settings::{Place, Settings, SettingsFault},
+    manifest::{OCTETS_MAX, StoredObject},
+    settings::{ShareSettings, ShareSettingsFault, StoreLocation},
 };
-use crate::generations::Kind;
+use crate::generations::ArtefactKind;
 
 const LIVE: &str = "live";
 const OBJECTS: &str = "objects";
 const LOCK: &str = "publish.lock";
-/// Whatever is small has this long.
+/// Time limit of small requests, in seconds.
 const SMALL_S: u64 = 10;
-/// The slowest line that an object is fetched or sent over, in octets a second.
+/// The slowest rate at which an object may be transferred, in octets a second.
 const SLOWEST_OCTETS_S: u64 = 256 << 10;
-/// A silent service is given up after this; the next poll asks again.
+/// A silent service is given up after this; the next poll tries again.
 const SILENCE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(3);
-/// Repetitions of a request, beneath those of the polls.
+/// Retries of one request.
 const RETRIES: usize = 3;
-/// What is sent in one piece: the least that S3 takes as part of a larger object is 5 MiB.
+/// Octets of one part of an upload. S3 requires at least 5 MiB.
 const PART_OCTETS: usize = 8 << 20;
 
-/// A store.
 pub(super) struct Store {
     objects: Arc<dyn ObjectStore>,
     root: Key,
-    /// Of a folder: there conditional writes need a lock.
+    /// The folder of a local store, where conditional writes need a lock.
     folder: Option<PathBuf>,
     url: String,
 }
 
-/// The manifest as it lies there, and its version; or nothing yet.
-pub(super) enum Live {
+/// The manifest object and its version.
+pub(super) enum LiveManifest {
     Nothing,
     Unchanged,
     Here {
@@ -61,14 +60,14 @@ pub(super) enum Live {
 }
 
 impl Store {
-    /// Nothing is asked of it yet.
-    pub(super) fn open(settings: &Settings) -> Result<Self, ShareError> {
+    /// Opens a store without contacting it.
+    pub(super) fn open(settings: &ShareSettings) -> Result<Self, ShareError> {
         let url = settings.url.clone();
-        match settings.place()? {
-            Place::Folder(folder) => {
+        match settings.location()? {
+            StoreLocation::Folder(folder) => {
                 let folder = std::path::absolute(folder).map_err(disk("finding", folder))?;
                 let root = Key::from_absolute_path(&folder)
-                    .map_err(|_| SettingsFault::Url(url.clone()))?;
+                    .map_err(|_| ShareSettingsFault::Url(url.clone()))?;
                 let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
                 Ok(Self {
                     objects,
@@ -77,7 +76,7 @@ impl Store {
                     url,
                 })
             }
-            Place::S3 { bucket, prefix } => {
+            StoreLocation::S3 { bucket, prefix } => {
                 let client = ClientOptions::new()
                     .with_timeout_disabled()
                     .with_connect_timeout(CONNECT)
@@ -89,8 +88,8 @@ impl Store {
                     base: 2.0,
                 };
                 let credentials = settings.credentials()?;
-                // Without credentials of its own, a node is what its machine is: the environment,
-                // or the cloud's metadata.
+                // Without configured credentials, those of the machine apply: the environment, or
+                // the cloud's metadata service.
                 let builder = if credentials.is_some() {
                     AmazonS3Builder::new()
                 } else {
@@ -129,7 +128,7 @@ impl Store {
         }
     }
 
-    /// Makes the folder, for the side that writes.
+    /// Creates the folder, for a publisher.
     pub(super) async fn prepare(&self) -> Result<(), ShareError> {
         match self.folder.clone() {
             Some(folder) => {
@@ -159,8 +158,8 @@ impl Store {
         self.root.clone().join(OBJECTS).join(name)
     }
 
-    /// The manifest, unless it is still the version that is known.
-    pub(super) async fn read_live(&self, known: Option<&str>) -> Result<Live, ShareError> {
+    /// The manifest object, unless it is still the known version.
+    pub(super) async fn read_live(&self, known: Option<&str>) -> Result<LiveManifest, ShareError> {
         let options = GetOptions {
             if_none_match: known.map(str::to_owned),
             ..GetOptions::default()
@@ -168,8 +167,8 @@ impl Store {
         let read = async {
             let got = match self.objects.get_opts(&self.live(), options).await {
                 Ok(got) => got,
-                Err(Error::NotFound { .. }) => return Ok(Live::Nothing),
-                Err(Error::NotModified { .. }) => return Ok(Live::Unchanged),
+                Err(Error::NotFound { .. }) => return Ok(LiveManifest::Nothing),
+                Err(Error::NotModified { .. }) => return Ok(LiveManifest::Unchanged),
                 Err(error) => return Err(failed("reading", LIVE)(error)),
             };
             if got.meta.size > OCTETS_MAX {
@@ -179,7 +178,7 @@ impl Store {
                 });
             }
             let version = got.meta.e_tag.clone();
-            Ok(Live::Here {
+            Ok(LiveManifest::Here {
                 sealed: got.bytes().await.map_err(failed("reading", LIVE))?,
                 version,
             })
@@ -187,16 +186,15 @@ impl Store {
         within(LIVE, SMALL_S, read).await
     }
 
-    /// Puts a manifest in the place of the version that is known; says whether that was still the
-    /// one there.
+    /// Replaces the known version of the manifest; returns whether it was still the current one.
     pub(super) async fn write_live(
         &self,
         sealed: Vec<u8>,
         known: Option<&str>,
     ) -> Result<bool, ShareError> {
         let write = async {
-            // A folder has no conditional write: who holds the lock looks, then writes. The lock
-            // counts on one machine and over NFS 4.
+            // A folder has no conditional write: the holder of the lock compares, then writes. The
+            // lock works on one machine and over NFS 4.
             let _lock = match &self.folder {
                 Some(folder) => Some(lock(folder.join(LOCK)).await?),
                 None => None,
@@ -239,7 +237,7 @@ impl Store {
         within(LIVE, SMALL_S, write).await
     }
 
-    /// How long an object is; none where there is none.
+    /// The length of an object; `None` where there is none.
     pub(super) async fn length(&self, name: &str) -> Result<Option<u64>, ShareError> {
         let head = async {
             match self.objects.head(&self.object(name)).await {
@@ -251,11 +249,11 @@ impl Store {
         within(name, SMALL_S, head).await
     }
 
-    /// Puts a file into the store. It appears as a whole or not at all.
+    /// Stores a file. The object appears as a whole or not at all.
     pub(super) async fn put(
         &self,
-        object: &Object,
-        kind: Kind,
+        object: &StoredObject,
+        kind: ArtefactKind,
         path: &Path,
     ) -> Result<(), ShareError> {
         let name = object.name(kind);
@@ -303,7 +301,7 @@ impl Store {
             if sent.is_ok() {
                 self.open_up(&[OBJECTS, &name]);
             } else {
-                // Best effort: parts that stay behind cost money, but no correctness.
+                // Best effort: leftover parts only cost storage.
                 let _ = upload.abort().await;
             }
             sent
@@ -311,8 +309,8 @@ impl Store {
         within(&name, seconds_for(object.octets), send).await
     }
 
-    /// Lets followers that run as other users read what was put into a folder: this program makes
-    /// files for its own user alone.
+    /// Makes stored files readable for followers that run as other users; this program's umask
+    /// restricts new files to its own user.
     fn open_up(&self, path: &[&str]) {
         let Some(mut place) = self.folder.clone() else {
             return;
@@ -330,7 +328,7 @@ impl Store {
         }
     }
 
-    /// An object from some octet on.
+    /// An object, from an offset on.
     pub(super) async fn get(&self, name: &str, from: u64) -> Result<GetResult, ShareError> {
         let range = (from > 0).then_some(GetRange::Offset(from));
         match self
@@ -350,7 +348,7 @@ impl Store {
         }
     }
 
-    /// All objects, and when each was written.
+    /// All objects with their times of modification.
     pub(super) async fn list(&self) -> Result<Vec<(String, Timestamp)>, ShareError> {
         let folder = self.root.clone().join(OBJECTS);
         let list =
@@ -383,12 +381,12 @@ impl Store {
     }
 }
 
-/// Sets a mode, where this user may: on a folder of another user it is that user's affair.
+/// Sets a mode. Best effort: a file of another user is that user's responsibility.
 fn open_to_followers(path: &Path, mode: u32) {
     let _ = std::fs::set_permissions(path, Permissions::from_mode(mode));
 }
 
-/// The time that an object of this length has.
+/// The time limit for an object of this length, in seconds.
 pub(super) fn seconds_for(octets: u64) -> u64 {
     3 * SMALL_S + octets / SLOWEST_OCTETS_S
 }
@@ -432,7 +430,7 @@ async fn lock(path: PathBuf) -> Result<File, ShareError> {
     .await
 }
 
-/// The next part of a file; an empty one at its end.
+/// The next part of a file; empty at its end.
 async fn read_part(mut file: File, path: &Path) -> Result<(File, Bytes), ShareError> {
     let path = path.to_owned();
     blocking(move || {

@@ -1,5 +1,5 @@
-//! Promises of unpacking: what was packed comes out, what was cut or swollen does not, and nothing
-//! panics.
+//! Tests of unpacking: packed content comes out, truncated or oversized content does not, and
+//! nothing panics.
 
 use std::io::Write;
 
@@ -77,7 +77,7 @@ fn packed_text_comes_out_whatever_the_file_is_called() {
     assert_eq!(text(b"", "list", 100), Ok(String::new()));
     assert_eq!(
         text(b"", "list.gz", 100),
-        Err("it holds nothing, where its name says gzip".to_owned())
+        Err("it is empty, but its name says gzip".to_owned())
     );
 }
 
@@ -140,7 +140,7 @@ fn an_archive_shows_its_files_with_harmless_paths_and_is_whole_or_refused() {
     for packed in [plain.clone(), gzip(&plain), zstd(&plain)] {
         assert_eq!(members(&packed, "lists").as_deref(), Ok(&expected[..]));
     }
-    // Up to the two empty blocks that end it.
+    // Cut anywhere before the two empty blocks at its end.
     for end in (BLOCK_OCTETS..plain.len() - 1024)
         .step_by(131)
         .chain([plain.len() - 1024])

@@ -1,5 +1,4 @@
-//! Promises of the build: what the feeds say is what the lists answer, and what fails changes
-//! nothing.
+//! Tests of builds: the lists contain the entries of the feeds, and a failed build changes nothing.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 mod back;
@@ -7,8 +6,8 @@ mod back;
 use std::path::{Path, PathBuf};
 
 use blocklist_loader::{
-    Bounds, Built, Feed, Format, Need, Outcome, Plan, RefusedFeed, build, needs_building, newest,
-    rollback, verdict, waiting,
+    Bounds, BuildOutcome, Built, Feed, Format, Need, Plan, RefusedFeed, build, last_check,
+    needs_building, newest, rollback, waiting,
 };
 use policy::{
     category::{CategorySet, Taxonomy},
@@ -21,14 +20,14 @@ use policy::{
 };
 use tempfile::TempDir;
 
-/// A folder with feeds and the artefacts built of them.
-struct House {
+/// A folder with feeds and the artefacts built from them.
+struct BuildFixture {
     folder: TempDir,
     plan: Plan,
     taxonomy: Taxonomy,
 }
 
-impl House {
+impl BuildFixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let plan = Plan {
@@ -44,7 +43,7 @@ impl House {
         }
     }
 
-    /// With one more feed, of subtree scope, named and categorised alike, in a file of that name.
+    /// Adds a feed with subtree scope, whose name, category and file name are equal.
     fn with(mut self, slug: &str, format: Format, text: impl AsRef<[u8]>) -> Self {
         self.write(slug, text);
         self.plan.feeds.push(Feed {
@@ -69,7 +68,7 @@ impl House {
         std::fs::write(path, text).unwrap();
     }
 
-    fn try_build(&self, previous: Option<&Blocklist>) -> Outcome {
+    fn try_build(&self, previous: Option<&Blocklist>) -> BuildOutcome {
         build(
             &self.plan,
             &self.taxonomy,
@@ -80,18 +79,18 @@ impl House {
     }
 
     fn build(&self, previous: Option<&Blocklist>) -> (Built, std::sync::Arc<Blocklist>) {
-        let Outcome::Built(built) = self.try_build(previous) else {
+        let BuildOutcome::Built(built) = self.try_build(previous) else {
             panic!("nothing was built")
         };
         let lists = Blocklist::open(&built.written.path, &self.taxonomy).unwrap();
         (*built, lists)
     }
 
-    /// What is refused, where nothing new may come of it.
+    /// The refused feeds of a build that must give no new generation.
     fn unchanged(&self, live: &Blocklist) -> Vec<RefusedFeed> {
         let files = || newest(&self.plan.directory).unwrap();
         let before = files();
-        let Outcome::Unchanged {
+        let BuildOutcome::Unchanged {
             generation,
             refused,
         } = self.try_build(Some(live))
@@ -141,13 +140,13 @@ fn a_refused_feed_keeps_its_entries_while_others_go_on_changing() {
         (b"com\n", "none of its 1 rows gave an entry"),
         ("x".repeat(2 << 20).as_bytes(), "line 1 of"),
     ] {
-        let house = House::new()
+        let fixture = BuildFixture::new()
             .with("gambling", Format::Domains, "bets.example\n")
             .with("ads", Format::Domains, "ads.example\n");
-        let (_, first) = house.build(None);
-        house.write("gambling", text);
-        house.write("ads", "more.ads.example\n");
-        let (built, second) = house.build(Some(&first));
+        let (_, first) = fixture.build(None);
+        fixture.write("gambling", text);
+        fixture.write("ads", "more.ads.example\n");
+        let (built, second) = fixture.build(Some(&first));
         assert_eq!(built.refused.len(), 1);
         assert_eq!(
             (built.refused[0].feed.as_str(), built.refused[0].carried),
@@ -161,77 +160,84 @@ fn a_refused_feed_keeps_its_entries_while_others_go_on_changing() {
         let told = summary(second.header(), "gambling");
         assert_eq!(told.refused, None, "an artefact says what is live");
         assert_eq!(
-            verdict::refusals(&house.plan, second.header())[0].reason,
+            last_check::refusals(&fixture.plan, second.header())[0].reason,
             built.refused[0].reason
         );
         assert_eq!(told.report, summary(first.header(), "gambling").report);
-        assert_eq!(house.categories(&second, "www.bets.example"), ["gambling"]);
-        assert!(house.categories(&second, "ads.example").is_empty());
-        assert_eq!(house.categories(&second, "more.ads.example"), ["ads"]);
-
-        // What was refused is not tried again until it changes, and is carried over again and
-        // again.
         assert_eq!(
-            needs_building(&house.plan, Some(second.header())),
+            fixture.categories(&second, "www.bets.example"),
+            ["gambling"]
+        );
+        assert!(fixture.categories(&second, "ads.example").is_empty());
+        assert_eq!(fixture.categories(&second, "more.ads.example"), ["ads"]);
+
+        // A refused version is not read again until it changes; the old entries are carried over
+        // each time.
+        assert_eq!(
+            needs_building(&fixture.plan, Some(second.header())),
             Need::Nothing
         );
-        assert_eq!(house.unchanged(&second)[0].reason, built.refused[0].reason);
-        std::fs::remove_file(house.path("gambling")).unwrap();
-        let refused = house.unchanged(&second);
+        assert_eq!(
+            fixture.unchanged(&second)[0].reason,
+            built.refused[0].reason
+        );
+        std::fs::remove_file(fixture.path("gambling")).unwrap();
+        let refused = fixture.unchanged(&second);
         assert!(
             refused[0].reason.contains("No such file"),
             "{}",
             refused[0].reason
         );
 
-        house.write("gambling", "other.example\n");
-        let (built, third) = house.build(Some(&second));
+        fixture.write("gambling", "other.example\n");
+        let (built, third) = fixture.build(Some(&second));
         assert!(
-            built.refused.is_empty() && verdict::refusals(&house.plan, third.header()).is_empty()
+            built.refused.is_empty()
+                && last_check::refusals(&fixture.plan, third.header()).is_empty()
         );
-        assert!(house.categories(&third, "bets.example").is_empty());
-        assert_eq!(house.categories(&third, "other.example"), ["gambling"]);
+        assert!(fixture.categories(&third, "bets.example").is_empty());
+        assert_eq!(fixture.categories(&third, "other.example"), ["gambling"]);
     }
 }
 
 #[test]
 fn a_version_that_is_refused_makes_no_generation_and_is_read_once() {
-    let house = House::new()
+    let fixture = BuildFixture::new()
         .with("gambling", Format::Domains, "bets.example\n")
         .with("ads", Format::Domains, "ads.example\n");
-    let (_, live) = house.build(None);
+    let (_, live) = fixture.build(None);
     for page in 0..12 {
-        house.write("gambling", format!("<html>{page}</html>\n").repeat(9));
+        fixture.write("gambling", format!("<html>{page}</html>\n").repeat(9));
         assert_eq!(
-            needs_building(&house.plan, Some(live.header())),
+            needs_building(&fixture.plan, Some(live.header())),
             Need::Content,
             "page {page} is a new one"
         );
-        assert_eq!(waiting(&house.plan, live.header()), ["gambling"]);
-        let refused = house.unchanged(&live);
+        assert_eq!(waiting(&fixture.plan, live.header()), ["gambling"]);
+        let refused = fixture.unchanged(&live);
         assert_eq!(
             (refused.len(), refused[0].gate.as_str(), refused[0].carried),
             (1, "bad-rows", 1),
             "page {page}"
         );
-        // Neither another look nor a restart reads it again; it is still known.
+        // Neither another build nor a restart reads it again; the result is still known.
         assert_eq!(
-            needs_building(&house.plan, Some(live.header())),
+            needs_building(&fixture.plan, Some(live.header())),
             Need::Nothing
         );
-        assert_eq!(house.unchanged(&live), refused);
-        assert_eq!(verdict::refusals(&house.plan, live.header()), refused);
-        assert!(waiting(&house.plan, live.header()).is_empty());
+        assert_eq!(fixture.unchanged(&live), refused);
+        assert_eq!(last_check::refusals(&fixture.plan, live.header()), refused);
+        assert!(waiting(&fixture.plan, live.header()).is_empty());
     }
-    // The good one comes back: the same lists, and nothing is refused any more.
-    house.write("gambling", "bets.example\n");
-    assert_eq!(house.unchanged(&live), []);
-    assert!(verdict::refusals(&house.plan, live.header()).is_empty());
-    // Another feed goes on beside a refused one.
-    house.write("gambling", "");
-    assert_eq!(house.unchanged(&live).len(), 1);
-    house.write("ads", "more.ads.example\n");
-    let (built, next) = house.build(Some(&live));
+    // The good version is back: the same lists, and no refusal.
+    fixture.write("gambling", "bets.example\n");
+    assert_eq!(fixture.unchanged(&live), []);
+    assert!(last_check::refusals(&fixture.plan, live.header()).is_empty());
+    // Other feeds are updated beside a refused one.
+    fixture.write("gambling", "");
+    assert_eq!(fixture.unchanged(&live).len(), 1);
+    fixture.write("ads", "more.ads.example\n");
+    let (built, next) = fixture.build(Some(&live));
     assert_eq!(
         (
             built.refused.len(),
@@ -240,38 +246,38 @@ fn a_version_that_is_refused_makes_no_generation_and_is_read_once() {
         ),
         (1, 1, 2)
     );
-    assert_eq!(verdict::refusals(&house.plan, next.header()).len(), 1);
-    assert_eq!(house.categories(&next, "bets.example"), ["gambling"]);
+    assert_eq!(last_check::refusals(&fixture.plan, next.header()).len(), 1);
+    assert_eq!(fixture.categories(&next, "bets.example"), ["gambling"]);
 }
 
 #[test]
 fn content_that_is_only_touched_makes_no_generation() {
-    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
-    house.write("folders/jeux/domains", "game.example\n");
-    house.write("folders/paris/domains", "game.example\n");
-    house = house.with("ads", Format::Squidguard, "");
-    house.plan.feeds[1].source = house.path("folders").to_string_lossy().into_owned();
-    house.plan.feeds[1].category = None;
-    house.plan.feeds[1].categories = [("jeux", "games"), ("paris", "gambling")]
+    let mut fixture = BuildFixture::new().with("gambling", Format::Domains, "bets.example\n");
+    fixture.write("folders/jeux/domains", "game.example\n");
+    fixture.write("folders/paris/domains", "game.example\n");
+    fixture = fixture.with("ads", Format::Squidguard, "");
+    fixture.plan.feeds[1].source = fixture.path("folders").to_string_lossy().into_owned();
+    fixture.plan.feeds[1].category = None;
+    fixture.plan.feeds[1].categories = [("jeux", "games"), ("paris", "gambling")]
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
         .into();
-    let (_, live) = house.build(None);
+    let (_, live) = fixture.build(None);
     for _ in 0..3 {
-        house.write("gambling", "bets.example\n");
-        house.write("folders/jeux/domains", "game.example\n");
+        fixture.write("gambling", "bets.example\n");
+        fixture.write("folders/jeux/domains", "game.example\n");
         assert_eq!(
-            needs_building(&house.plan, Some(live.header())),
+            needs_building(&fixture.plan, Some(live.header())),
             Need::Content
         );
-        assert_eq!(house.unchanged(&live), []);
+        assert_eq!(fixture.unchanged(&live), []);
         assert_eq!(
-            needs_building(&house.plan, Some(live.header())),
+            needs_building(&fixture.plan, Some(live.header())),
             Need::Nothing
         );
     }
     // The same rows under another folder's name are other entries.
-    std::fs::remove_dir_all(house.path("folders/paris")).unwrap();
-    house.build(Some(&live));
+    std::fs::remove_dir_all(fixture.path("folders/paris")).unwrap();
+    fixture.build(Some(&live));
 }
 
 #[test]
@@ -279,22 +285,22 @@ fn what_is_asked_of_a_version_decides_anew_when_it_changes() {
     let many: String = (0..20)
         .map(|number| format!("n{number}.example\n"))
         .collect();
-    let mut house = House::new().with("gambling", Format::Domains, &many);
-    let (_, live) = house.build(None);
-    house.write("gambling", "n1.example\n");
-    let refused = house.unchanged(&live);
+    let mut fixture = BuildFixture::new().with("gambling", Format::Domains, &many);
+    let (_, live) = fixture.build(None);
+    fixture.write("gambling", "n1.example\n");
+    let refused = fixture.unchanged(&live);
     assert_eq!(refused[0].gate.as_str(), "shrink");
-    house.plan.approved = [("gambling".to_owned(), refused[0].version.clone())].into();
-    let mut approved = House::new();
-    std::mem::swap(&mut approved.plan, &mut house.plan);
+    fixture.plan.approved = [("gambling".to_owned(), refused[0].version.clone())].into();
+    let mut approved = BuildFixture::new();
+    std::mem::swap(&mut approved.plan, &mut fixture.plan);
     let (built, _) = approved.build(Some(&live));
     assert!(built.refused.is_empty(), "an operator lets it through");
-    std::mem::swap(&mut approved.plan, &mut house.plan);
-    house.plan.approved.clear();
-    house.write("gambling", "n2.example\n");
-    assert_eq!(house.unchanged(&live).len(), 1);
-    house.plan.feeds[0].max_shrink_percent = 0;
-    let (built, _) = house.build(Some(&live));
+    std::mem::swap(&mut approved.plan, &mut fixture.plan);
+    fixture.plan.approved.clear();
+    fixture.write("gambling", "n2.example\n");
+    assert_eq!(fixture.unchanged(&live).len(), 1);
+    fixture.plan.feeds[0].max_shrink_percent = 0;
+    let (built, _) = fixture.build(Some(&live));
     assert!(
         built.refused.is_empty(),
         "it may be as small as it likes now"
@@ -303,19 +309,19 @@ fn what_is_asked_of_a_version_decides_anew_when_it_changes() {
 
 #[test]
 fn a_feed_of_the_api_reads_no_file_outside_of_its_folder() {
-    let mut house = House::new();
-    house.write("secret", "secret.example\n");
-    house.write("api/own", "own.example\n");
-    std::os::unix::fs::symlink(house.path("secret"), house.path("api/link")).unwrap();
-    house = house.with("gambling", Format::Domains, "");
-    house.plan.feeds[0].source = house.path("api").to_string_lossy().into_owned();
+    let mut fixture = BuildFixture::new();
+    fixture.write("secret", "secret.example\n");
+    fixture.write("api/own", "own.example\n");
+    std::os::unix::fs::symlink(fixture.path("secret"), fixture.path("api/link")).unwrap();
+    fixture = fixture.with("gambling", Format::Domains, "");
+    fixture.plan.feeds[0].source = fixture.path("api").to_string_lossy().into_owned();
     let bounds = |folder: &str| Bounds {
-        folder: Some(house.path(folder)),
+        folder: Some(fixture.path(folder)),
         allow_private: false,
     };
-    house.plan.bounds = [("gambling".to_owned(), bounds("api"))].into();
-    // The plan's feeds do not carry it themselves, as where they came over a pipe.
-    let (built, lists) = house.build(None);
+    fixture.plan.bounds = [("gambling".to_owned(), bounds("api"))].into();
+    // The feeds lack their limits, as in a plan that was sent over a pipe.
+    let (built, lists) = fixture.build(None);
     assert!(
         built.refused[0]
             .reason
@@ -323,141 +329,145 @@ fn a_feed_of_the_api_reads_no_file_outside_of_its_folder() {
         "{}",
         built.refused[0].reason
     );
-    assert!(house.categories(&lists, "secret.example").is_empty());
-    let kept: Vec<_> =
-        std::fs::read_dir(house.plan.directory.join("feeds/gambling/refused/content"))
-            .unwrap()
-            .collect();
+    assert!(fixture.categories(&lists, "secret.example").is_empty());
+    let kept: Vec<_> = std::fs::read_dir(
+        fixture
+            .plan
+            .directory
+            .join("feeds/gambling/refused/content"),
+    )
+    .unwrap()
+    .collect();
     assert_eq!(
         kept.len(),
         1,
         "what lies outside is not kept for review: {kept:?}"
     );
-    std::fs::remove_file(house.path("api/link")).unwrap();
-    let (built, lists) = house.build(Some(&lists));
+    std::fs::remove_file(fixture.path("api/link")).unwrap();
+    let (built, lists) = fixture.build(Some(&lists));
     assert!(built.refused.is_empty());
-    assert_eq!(house.categories(&lists, "own.example"), ["gambling"]);
+    assert_eq!(fixture.categories(&lists, "own.example"), ["gambling"]);
 }
 
 #[test]
 fn a_feed_whose_definition_is_barred_goes_on_with_the_entries_it_had() {
-    let mut house = House::new()
+    let mut fixture = BuildFixture::new()
         .with("gambling", Format::Domains, "bets.example\n")
         .with("ads", Format::Domains, "ads.example\n");
-    let (_, first) = house.build(None);
-    house.plan.barred = ["gambling".to_owned()].into();
-    house.write("gambling", "secret.example\n");
+    let (_, first) = fixture.build(None);
+    fixture.plan.barred = ["gambling".to_owned()].into();
+    fixture.write("gambling", "secret.example\n");
     assert_eq!(
-        needs_building(&house.plan, Some(first.header())),
+        needs_building(&fixture.plan, Some(first.header())),
         Need::Nothing
     );
-    house.write("ads", "more.example\n");
-    let (built, second) = house.build(Some(&first));
+    fixture.write("ads", "more.example\n");
+    let (built, second) = fixture.build(Some(&first));
     assert!(built.refused.is_empty());
-    assert_eq!(house.categories(&second, "bets.example"), ["gambling"]);
-    assert!(house.categories(&second, "secret.example").is_empty());
-    let (_, anew) = House::build(&house, None);
+    assert_eq!(fixture.categories(&second, "bets.example"), ["gambling"]);
+    assert!(fixture.categories(&second, "secret.example").is_empty());
+    let (_, anew) = BuildFixture::build(&fixture, None);
     assert!(
-        house.categories(&anew, "secret.example").is_empty(),
+        fixture.categories(&anew, "secret.example").is_empty(),
         "nothing is read of it, ever"
     );
 }
 
 #[test]
 fn orders_and_never_block_names_need_no_category_also_when_carried_over() {
-    let mut house = House::new()
+    let mut fixture = BuildFixture::new()
         .with("gambling", Format::Domains, "bets.example\n")
         .with("orders", Format::Domains, "pirate.example\n")
         .with("helplines", Format::Domains, "help.example\n");
     for (place, tier) in [(1, Tier::Mandatory), (2, Tier::NeverBlock)] {
-        house.plan.feeds[place].category = None;
-        house.plan.feeds[place].tier = tier;
+        fixture.plan.feeds[place].category = None;
+        fixture.plan.feeds[place].tier = tier;
     }
     let said = |lists: &Blocklist, name: &str| lists.classify(Name::parse(name).unwrap().borrow());
-    let (_, first) = house.build(None);
-    house.write("orders", "\0");
-    house.write("gambling", "bets.example\nmore.example\n");
-    let (built, second) = house.build(Some(&first));
+    let (_, first) = fixture.build(None);
+    fixture.write("orders", "\0");
+    fixture.write("gambling", "bets.example\nmore.example\n");
+    let (built, second) = fixture.build(Some(&first));
     assert_eq!(built.refused[0].feed, "orders");
     for lists in [&first, &second] {
         assert!(
             said(lists, "www.pirate.example").mandatory && said(lists, "help.example").never_block
         );
         assert_eq!(
-            house.categories(lists, "pirate.example"),
+            fixture.categories(lists, "pirate.example"),
             Vec::<String>::new()
         );
-        assert_eq!(house.categories(lists, "bets.example"), ["gambling"]);
+        assert_eq!(fixture.categories(lists, "bets.example"), ["gambling"]);
     }
 }
 
 #[test]
 fn entries_built_under_another_definition_are_not_carried_over() {
-    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
-    let (_, first) = house.build(None);
-    house.write("gambling", "");
-    house.plan.feeds[0].scope = Some(Scope::Exact);
-    let (built, second) = house.build(Some(&first));
+    let mut fixture = BuildFixture::new().with("gambling", Format::Domains, "bets.example\n");
+    let (_, first) = fixture.build(None);
+    fixture.write("gambling", "");
+    fixture.plan.feeds[0].scope = Some(Scope::Exact);
+    let (built, second) = fixture.build(Some(&first));
     assert_eq!(built.refused[0].carried, 0);
-    assert!(house.categories(&second, "bets.example").is_empty());
+    assert!(fixture.categories(&second, "bets.example").is_empty());
     assert_eq!(summary(second.header(), "gambling").report.entries, 0);
 }
 
 #[test]
 fn only_its_definition_lets_a_feed_be_empty_or_cover_a_registry() {
-    let mut house = House::new()
+    let mut fixture = BuildFixture::new()
         .with("gambling", Format::Domains, "# none today\n")
         .with("ads", Format::Domains, "com\n");
-    house.plan.feeds[0].allow_empty = true;
-    house.plan.feeds[1].force_public_suffixes = true;
-    let (built, lists) = house.build(None);
+    fixture.plan.feeds[0].allow_empty = true;
+    fixture.plan.feeds[1].force_public_suffixes = true;
+    let (built, lists) = fixture.build(None);
     assert_eq!(built.refused, []);
-    assert_eq!(house.categories(&lists, "anything.com"), ["ads"]);
+    assert_eq!(fixture.categories(&lists, "anything.com"), ["ads"]);
 }
 
 #[test]
 fn without_a_change_nothing_is_built_and_no_number_is_given_twice() {
-    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
-    let (built, lists) = house.build(None);
+    let mut fixture = BuildFixture::new().with("gambling", Format::Domains, "bets.example\n");
+    let (built, lists) = fixture.build(None);
     assert!(built.written.path.ends_with("generation-0000000001.oxl"));
-    assert_eq!(needs_building(&house.plan, None), Need::Definitions);
+    assert_eq!(needs_building(&fixture.plan, None), Need::Definitions);
     assert_eq!(
-        needs_building(&house.plan, Some(lists.header())),
+        needs_building(&fixture.plan, Some(lists.header())),
         Need::Nothing
     );
     assert!(matches!(
-        house.try_build(Some(&lists)),
-        Outcome::Unchanged { generation: 1, .. }
+        fixture.try_build(Some(&lists)),
+        BuildOutcome::Unchanged { generation: 1, .. }
     ));
 
-    house.write("beside", "not.a.source\n");
+    fixture.write("beside", "not.a.source\n");
     assert_eq!(
-        needs_building(&house.plan, Some(lists.header())),
+        needs_building(&fixture.plan, Some(lists.header())),
         Need::Nothing
     );
-    house.write("gambling", "bets.example\nmore.example\n");
+    fixture.write("gambling", "bets.example\nmore.example\n");
     assert_eq!(
-        needs_building(&house.plan, Some(lists.header())),
+        needs_building(&fixture.plan, Some(lists.header())),
         Need::Content
     );
-    house.plan.feeds[0].tier = Tier::Security;
+    fixture.plan.feeds[0].tier = Tier::Security;
     assert_eq!(
-        needs_building(&house.plan, Some(lists.header())),
+        needs_building(&fixture.plan, Some(lists.header())),
         Need::Definitions
     );
 
-    // A number is taken even when its file is unreadable, and a build without a memory of the lists
-    // counts on.
+    // An unreadable file still occupies its number, and a build without previous lists continues
+    // the count.
     std::fs::write(
-        house.plan.directory.join("generation-0000000041.oxl"),
+        fixture.plan.directory.join("generation-0000000041.oxl"),
         "not an artefact",
     )
     .unwrap();
-    assert_eq!(house.build(None).1.generation(), 42);
-    house.plan.force = true;
-    let (_, forced) = house.build(Some(&lists));
+    assert_eq!(fixture.build(None).1.generation(), 42);
+    fixture.plan.force = true;
+    let (_, forced) = fixture.build(Some(&lists));
     assert_eq!(forced.generation(), 43);
-    let found: Vec<u64> = newest(&house.plan.directory)
+    let found: Vec<u64> = newest(&fixture.plan.directory)
         .unwrap()
         .iter()
         .map(|artefact| artefact.generation)
@@ -467,44 +477,44 @@ fn without_a_change_nothing_is_built_and_no_number_is_given_twice() {
 
 #[test]
 fn a_folder_is_one_feed_of_all_its_files() {
-    let house = House::new();
-    house.write("ads/b.txt", "b.example\n");
-    house.write("ads/a.txt", "a.example\nbad row here\n");
-    house.write("ads/.hidden", "hidden.example\n");
-    house.write("ads/below/c.txt", "c.example\n");
-    let mut house = house.with("gambling", Format::Domains, "");
-    house.plan.feeds[0].source = house.path("ads").to_string_lossy().into_owned();
-    let (_, lists) = house.build(None);
+    let fixture = BuildFixture::new();
+    fixture.write("ads/b.txt", "b.example\n");
+    fixture.write("ads/a.txt", "a.example\nbad row here\n");
+    fixture.write("ads/.hidden", "hidden.example\n");
+    fixture.write("ads/below/c.txt", "c.example\n");
+    let mut fixture = fixture.with("gambling", Format::Domains, "");
+    fixture.plan.feeds[0].source = fixture.path("ads").to_string_lossy().into_owned();
+    let (_, lists) = fixture.build(None);
     let report = &lists.header().feeds[0].report;
     assert_eq!((report.entries, report.lines, report.bad), (2, 3, 1));
     assert_eq!(
         (report.samples[0].file.as_str(), report.samples[0].line),
         ("a.txt", 2)
     );
-    assert!(house.categories(&lists, "hidden.example").is_empty());
-    assert!(house.categories(&lists, "c.example").is_empty());
+    assert!(fixture.categories(&lists, "hidden.example").is_empty());
+    assert!(fixture.categories(&lists, "c.example").is_empty());
 }
 
 #[test]
 fn squidguard_folders_are_mapped_one_by_one_and_an_unknown_one_is_told() {
-    let house = House::new();
-    house.write("ut1/jeux/domains", "game.example\nhost.example/game\n");
-    house.write("ut1/jeux/urls", "shared.example/~game\n# note\n");
-    house.write("ut1/paris/domains", "bets.example\n");
-    house.write("ut1/autre/domains", "a.example\nb.example\n\n");
-    house.write("ut1/autre/urls", "c.example/d\n");
-    house.write("ut1/README", "not a folder\n");
-    let mut house = house.with("ads", Format::Squidguard, "");
-    house.plan.feeds[0].source = house.path("ut1").to_string_lossy().into_owned();
-    house.plan.feeds[0].category = None;
-    house.plan.feeds[0].categories = [("jeux", "games"), ("paris", "gambling")]
+    let fixture = BuildFixture::new();
+    fixture.write("ut1/jeux/domains", "game.example\nhost.example/game\n");
+    fixture.write("ut1/jeux/urls", "shared.example/~game\n# note\n");
+    fixture.write("ut1/paris/domains", "bets.example\n");
+    fixture.write("ut1/autre/domains", "a.example\nb.example\n\n");
+    fixture.write("ut1/autre/urls", "c.example/d\n");
+    fixture.write("ut1/README", "not a folder\n");
+    let mut fixture = fixture.with("ads", Format::Squidguard, "");
+    fixture.plan.feeds[0].source = fixture.path("ut1").to_string_lossy().into_owned();
+    fixture.plan.feeds[0].category = None;
+    fixture.plan.feeds[0].categories = [("jeux", "games"), ("paris", "gambling")]
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
         .into();
-    let (_, lists) = house.build(None);
-    assert_eq!(house.categories(&lists, "www.game.example"), ["games"]);
-    assert_eq!(house.categories(&lists, "bets.example"), ["gambling"]);
+    let (_, lists) = fixture.build(None);
+    assert_eq!(fixture.categories(&lists, "www.game.example"), ["games"]);
+    assert_eq!(fixture.categories(&lists, "bets.example"), ["gambling"]);
     for never in ["host.example", "shared.example", "a.example"] {
-        assert!(house.categories(&lists, never).is_empty(), "{never}");
+        assert!(fixture.categories(&lists, never).is_empty(), "{never}");
     }
     let report = &lists.header().feeds[0].report;
     assert_eq!(
@@ -521,26 +531,26 @@ fn squidguard_folders_are_mapped_one_by_one_and_an_unknown_one_is_told() {
         "categories has no entry for the folder \"autre\""
     );
 
-    // One category for all of them, or one folder alone, needs no map.
-    house.plan.feeds[0].categories.clear();
-    house.plan.feeds[0].category = Some("ads".to_owned());
-    assert_eq!(house.build(None).1.header().feeds[0].report.entries, 4);
-    house.plan.feeds[0].source = house.path("ut1/paris").to_string_lossy().into_owned();
-    let (_, lists) = house.build(None);
-    assert_eq!(house.categories(&lists, "bets.example"), ["ads"]);
+    // One category for all, or a single folder, needs no map.
+    fixture.plan.feeds[0].categories.clear();
+    fixture.plan.feeds[0].category = Some("ads".to_owned());
+    assert_eq!(fixture.build(None).1.header().feeds[0].report.entries, 4);
+    fixture.plan.feeds[0].source = fixture.path("ut1/paris").to_string_lossy().into_owned();
+    let (_, lists) = fixture.build(None);
+    assert_eq!(fixture.categories(&lists, "bets.example"), ["ads"]);
 }
 
 #[test]
 fn an_artefact_that_is_cut_short_or_bent_anywhere_is_refused() {
-    let house = House::new()
+    let fixture = BuildFixture::new()
         .with("gambling", Format::Domains, "bets.example\nmore.example\n")
         .with("ads", Format::Adblock, "@@||a.example^\n");
-    let (built, _) = house.build(None);
+    let (built, _) = fixture.build(None);
     let whole = std::fs::read(&built.written.path).unwrap();
-    let path = house.path("bent.oxl");
+    let path = fixture.path("bent.oxl");
     let is_refused = |octets: &[u8]| {
         std::fs::write(&path, octets).unwrap();
-        Blocklist::open(&path, &house.taxonomy).is_err()
+        Blocklist::open(&path, &fixture.taxonomy).is_err()
     };
     for length in 0..whole.len() {
         assert!(
@@ -560,21 +570,21 @@ fn an_artefact_that_is_cut_short_or_bent_anywhere_is_refused() {
 
 #[test]
 fn what_cannot_be_written_is_told_and_leaves_no_trace() {
-    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
-    house.write("file", "");
-    house.plan.directory = house.path("file").join("below");
+    let mut fixture = BuildFixture::new().with("gambling", Format::Domains, "bets.example\n");
+    fixture.write("file", "");
+    fixture.plan.directory = fixture.path("file").join("below");
     let error = build(
-        &house.plan,
-        &house.taxonomy,
+        &fixture.plan,
+        &fixture.taxonomy,
         None,
         jiff::Timestamp::UNIX_EPOCH,
     )
     .unwrap_err();
     assert!(error.to_string().starts_with("creating /"), "{error}");
-    house.plan.feeds[0].category = Some("gamling".to_owned());
+    fixture.plan.feeds[0].category = Some("gamling".to_owned());
     let error = build(
-        &house.plan,
-        &house.taxonomy,
+        &fixture.plan,
+        &fixture.taxonomy,
         None,
         jiff::Timestamp::UNIX_EPOCH,
     )
@@ -587,11 +597,11 @@ fn what_cannot_be_written_is_told_and_leaves_no_trace() {
 
 #[test]
 fn a_plan_and_its_outcome_cross_a_pipe_as_json() {
-    let house = House::new().with("gambling", Format::Domains, "bets.example\n");
-    let plan: Plan = serde_json::from_slice(&serde_json::to_vec(&house.plan).unwrap()).unwrap();
-    assert_eq!(plan, house.plan);
-    let outcome = house.try_build(None);
-    let Outcome::Built(read) =
+    let fixture = BuildFixture::new().with("gambling", Format::Domains, "bets.example\n");
+    let plan: Plan = serde_json::from_slice(&serde_json::to_vec(&fixture.plan).unwrap()).unwrap();
+    assert_eq!(plan, fixture.plan);
+    let outcome = fixture.try_build(None);
+    let BuildOutcome::Built(read) =
         serde_json::from_slice(&serde_json::to_vec(&outcome).unwrap()).unwrap()
     else {
         panic!("not built")
@@ -602,7 +612,7 @@ fn a_plan_and_its_outcome_cross_a_pipe_as_json() {
 /// One entry of the naive reference, as a row of a list.
 type Row = (usize, String, Scope, bool, bool);
 
-/// The rule at the head of `policy/src/lists/blocklist.rs`, written again over a plain list.
+/// The rule at the head of `policy/src/lists/blocklist.rs`, implemented again over a plain list.
 fn naive(rows: &[Row], name: &str) -> Vec<usize> {
     let covers = |entry: &str, scope| match scope {
         Scope::Exact => name == entry,
@@ -632,8 +642,8 @@ mod random {
         prop::collection::vec("[ab]", 1..4).prop_map(|labels| labels.join(".") + ".example")
     }
 
-    /// Adblock says polarity, importance and two scopes; descendants alone come from a second,
-    /// plain feed.
+    /// Adblock expresses polarity, importance and two scopes; scope `descendants` comes from a
+    /// second, plain feed.
     fn text(rows: &[Row], feed: usize) -> String {
         let of_feed = rows.iter().filter(|row| row.0 == feed);
         let rule = |(_, name, scope, allow, important): &Row| match scope {
@@ -676,21 +686,21 @@ mod random {
         #[test]
         fn what_random_lists_say_of_every_name_is_what_a_naive_reader_says(mut rows in prop::collection::vec(row(), 1..25), asked in prop::collection::vec(name(), 40)) {
             let build = |rows: &[Row]| {
-                let mut house = House::new();
+                let mut fixture = BuildFixture::new();
                 for (feed, format) in [Format::Adblock, Format::Adblock, Format::Wildcard].into_iter().enumerate() {
-                    house = house.with(SLUGS[feed], format, text(rows, feed));
-                    house.plan.feeds[feed].allow_empty = true;
+                    fixture = fixture.with(SLUGS[feed], format, text(rows, feed));
+                    fixture.plan.feeds[feed].allow_empty = true;
                 }
-                house.plan.feeds[2].scope = Some(Scope::Descendants);
-                let (built, lists) = house.build(None);
+                fixture.plan.feeds[2].scope = Some(Scope::Descendants);
+                let (built, lists) = fixture.build(None);
                 assert!(built.refused.is_empty(), "{:?}", built.refused);
-                (house, lists)
+                (fixture, lists)
             };
-            let (house, lists) = build(&rows);
+            let (fixture, lists) = build(&rows);
             rows.reverse();
             let (_, reversed) = build(&rows);
             for name in &asked {
-                let expected: CategorySet = naive(&rows, name).iter().map(|&feed| house.taxonomy.find(SLUGS[feed]).unwrap()).collect();
+                let expected: CategorySet = naive(&rows, name).iter().map(|&feed| fixture.taxonomy.find(SLUGS[feed]).unwrap()).collect();
                 let name = Name::parse(name).unwrap();
                 prop_assert_eq!(lists.classify(name.borrow()).choice, expected, "{} in {:?}", name, rows);
                 prop_assert_eq!(reversed.classify(name.borrow()).choice, expected, "the order of rows matters for {}", name);
@@ -701,11 +711,11 @@ mod random {
 
 #[test]
 fn a_source_that_is_no_file_is_refused_without_being_opened() {
-    let mut house = House::new()
+    let mut fixture = BuildFixture::new()
         .with("gambling", Format::Domains, "bets.example\n")
         .with("ads", Format::Squidguard, "");
-    house.plan.feeds[0].source = Path::new("/dev/zero").to_string_lossy().into_owned();
-    let (built, _) = house.build(None);
+    fixture.plan.feeds[0].source = Path::new("/dev/zero").to_string_lossy().into_owned();
+    let (built, _) = fixture.build(None);
     assert_eq!(
         built.refused[0].reason,
         "/dev/zero is neither a file nor a folder"
@@ -725,7 +735,7 @@ fn packed_lists_and_archives_on_our_own_disk_are_read_as_fetched_ones_are() {
         encoder.write_all(octets).unwrap();
         encoder.finish().unwrap()
     };
-    let mut house = House::new()
+    let mut fixture = BuildFixture::new()
         .with("ads", Format::Domains, gzip(b"ads.example\n"))
         .with("gambling", Format::Squidguard, "");
     let mut builder = tar::Builder::new(Vec::new());
@@ -742,19 +752,22 @@ fn packed_lists_and_archives_on_our_own_disk_are_read_as_fetched_ones_are() {
             .unwrap();
     }
     let archive = builder.into_inner().unwrap();
-    house.write("gambling", gzip(&archive));
-    house.plan.feeds[1].category = None;
-    house.plan.feeds[1].categories = [("bets".to_owned(), "gambling".to_owned())].into();
-    let (built, lists) = house.build(None);
+    fixture.write("gambling", gzip(&archive));
+    fixture.plan.feeds[1].category = None;
+    fixture.plan.feeds[1].categories = [("bets".to_owned(), "gambling".to_owned())].into();
+    let (built, lists) = fixture.build(None);
     assert!(built.refused.is_empty(), "{:?}", built.refused);
     assert_eq!(
         (
-            house.categories(&lists, "ads.example"),
-            house.categories(&lists, "bets.example")
+            fixture.categories(&lists, "ads.example"),
+            fixture.categories(&lists, "bets.example")
         ),
         (vec!["ads".into()], vec!["gambling".into()])
     );
-    assert_eq!(house.categories(&lists, "www.whole.example"), ["gambling"]);
+    assert_eq!(
+        fixture.categories(&lists, "www.whole.example"),
+        ["gambling"]
+    );
     let report = &summary(lists.header(), "gambling").report;
     assert_eq!((report.entries, report.unmapped), (2, 1));
     assert_eq!(report.samples[0].file, "lists/odd/domains");
@@ -786,10 +799,10 @@ fn packed_lists_and_archives_on_our_own_disk_are_read_as_fetched_ones_are() {
             "is a file; format \"squidguard\" is a folder",
         ),
     ] {
-        let slug = house.plan.feeds[feed].name.clone();
-        house.plan.feeds[0].size_max_mib = 1;
-        house.write(&slug, octets);
-        let (built, _) = house.build(Some(&lists));
+        let slug = fixture.plan.feeds[feed].name.clone();
+        fixture.plan.feeds[0].size_max_mib = 1;
+        fixture.write(&slug, octets);
+        let (built, _) = fixture.build(Some(&lists));
         let refused = built
             .refused
             .iter()
@@ -833,15 +846,15 @@ fn codes_without_a_mapping_are_told_by_their_titles_and_paths_never_block() {
             Format::CategoryFeed,
         )
     };
-    let mut house = House::new();
-    house.plan.feeds.push(feed.clone());
+    let mut fixture = BuildFixture::new();
+    fixture.plan.feeds.push(feed.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .unwrap();
     let fetched = runtime
         .block_on(
-            blocklist_loader::Fetcher::new(&feed, &house.plan.directory)
+            blocklist_loader::Fetcher::new(&feed, &fixture.plan.directory)
                 .unwrap()
                 .fetch(),
         )
@@ -852,12 +865,12 @@ fn codes_without_a_mapping_are_told_by_their_titles_and_paths_never_block() {
             version: "1".to_owned()
         }
     );
-    let (built, lists) = house.build(None);
+    let (built, lists) = fixture.build(None);
     assert!(built.refused.is_empty(), "{:?}", built.refused);
-    assert_eq!(house.categories(&lists, "b.example").len(), 2);
-    assert_eq!(house.categories(&lists, "x.a.example"), ["gambling"]);
+    assert_eq!(fixture.categories(&lists, "b.example").len(), 2);
+    assert_eq!(fixture.categories(&lists, "x.a.example"), ["gambling"]);
     for clean in ["www.a.example", "c.example", "e.example", "f.example"] {
-        assert!(house.categories(&lists, clean).is_empty(), "{clean}");
+        assert!(fixture.categories(&lists, clean).is_empty(), "{clean}");
     }
     let report = &summary(lists.header(), "feed").report;
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Promises of the secondary against real primaries: BIND, Knot DNS and PowerDNS with its SQLite
-//! back end. After each step the rows equal what another client finds at the primary, name by name.
+//! Tests of the secondary against real primaries: BIND, Knot DNS, and PowerDNS with SQLite. After
+//! each step the spooled rows equal those that another client gets from the primary.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 mod patience;
@@ -11,9 +11,9 @@ mod zone;
 use std::time::{Duration, Instant};
 
 use blocklist_loader::{
-    Feed, FetchError, Fetched, Fetcher, Format, Gate, Outcome, Plan, Secret, Tsig, TsigAlgorithm,
-    build,
-    fetch::transfer::{Settings, Transfer},
+    BuildOutcome, Feed, FetchError, Fetched, Fetcher, Format, Gate, Plan, Secret, Tsig,
+    TsigAlgorithm, build,
+    fetch::transfer::{Transfer, TransferSettings},
 };
 use policy::{
     category::Taxonomy,
@@ -29,10 +29,10 @@ use self::{
     zone::{Row, ZONE, Zone, rule},
 };
 
-/// What a policy zone of these tests holds.
+/// The initial content of the zone.
 const ROWS: usize = 5000;
 
-/// Our side: a transfer with a spool of its own.
+/// A transfer with a spool of its own.
 struct Secondary {
     transfer: Transfer,
     spool: TempDir,
@@ -47,8 +47,8 @@ impl Secondary {
         }
     }
 
-    /// The same spool, another way to the primary.
-    fn with(self, settings: Settings) -> Self {
+    /// The same spool with another address of the primary.
+    fn with(self, settings: TransferSettings) -> Self {
         Self {
             transfer: Transfer::new(settings, self.spool.path()).unwrap(),
             ..self
@@ -63,7 +63,7 @@ impl Secondary {
             .block_on(self.transfer.fetch())
     }
 
-    /// The gate that stops a fetch.
+    /// The gate that refuses a fetch.
     fn gate(&mut self) -> Gate {
         self.fetch()
             .map(|fetched| panic!("{fetched:?}"))
@@ -100,12 +100,12 @@ impl Secondary {
     }
 }
 
-fn settings(port: u16) -> Settings {
+fn settings(port: u16) -> TransferSettings {
     source(port).signed(KEY, ALGORITHM, SECRET).unwrap()
 }
 
-fn source(port: u16) -> Settings {
-    Settings::new(&format!("rpz://{ADDRESS}:{port}/{ZONE}"))
+fn source(port: u16) -> TransferSettings {
+    TransferSettings::new(&format!("rpz://{ADDRESS}:{port}/{ZONE}"))
         .unwrap()
         .bounded(64 << 20, PATIENCE)
 }
@@ -117,7 +117,7 @@ fn replaced(fetched: Fetched) -> String {
     }
 }
 
-/// From, version, rows that went, rows that came.
+/// From, version, removed rows, added rows.
 fn changed(fetched: Fetched) -> (String, String, Vec<Row>, Vec<Row>) {
     let Fetched::Changed {
         from,
@@ -154,7 +154,7 @@ fn a_first_transfer_brings_every_rule(kind: Kind) {
     ours.equals(&primary);
     assert_eq!(proxy.asked(), ["AXFR"]);
     assert_eq!(ours.transfer.interval(), Duration::from_secs(600));
-    // Also for who starts anew with the spool of before.
+    // The same after a restart with the existing spool.
     ours = ours.with(settings(proxy.port));
     assert_eq!(ours.fetch().unwrap(), Fetched::Unchanged);
     assert_eq!(proxy.asked(), ["AXFR", "SOA"]);
@@ -188,7 +188,7 @@ fn a_thousand_small_changes_come_as_what_changed(kind: Kind) {
             assert_eq!(proxy.asked(), ["AXFR", "SOA", "IXFR"]);
             assert!(octets < whole / 2, "{octets} of {whole} octets");
         }
-        // It keeps no journal: what changed is found here, in everything.
+        // This primary has no journal: the secondary compares the whole zone.
         Kind::PowerDns => assert_eq!(proxy.asked(), ["AXFR", "SOA", "IXFR", "AXFR"]),
     }
     assert_eq!(ours.fetch().unwrap(), Fetched::Unchanged);
@@ -207,7 +207,7 @@ fn a_notify_says_what_is_new_and_the_next_fetch_brings_it(kind: Kind) {
             notify.serial
         );
         assert_eq!(notify.zone, ours.transfer.zone());
-        // The start tells of a zone too. PowerDNS does not say which serial it means.
+        // The start announces a zone as well. PowerDNS does not state the serial.
         if notify
             .serial
             .is_none_or(|serial| serial == primary.zone.serial)
@@ -262,7 +262,7 @@ fn what_changed_at_a_primary_without_journal_is_found_here(kind: Kind) {
         proxy.asked(),
         proxy.came()
     );
-    // A zone that is another one is not told row by row.
+    // A completely different zone is not reported row by row.
     primary.restart_without_journal(Zone {
         serial: 11,
         ..Zone::of(3000, 11)
@@ -345,7 +345,7 @@ fn another_primary_is_asked_where_the_first_is_silent_or_behind(kind: Kind) {
     let nobody = format!("rpz://{ADDRESS}:1/{ZONE}");
     let also = format!("{ADDRESS}:{}", primary.port);
     let both = || {
-        Settings::new(&nobody)
+        TransferSettings::new(&nobody)
             .unwrap()
             .primaries([also.as_str()])
             .unwrap()
@@ -398,7 +398,7 @@ fn a_definition_makes_a_zone_into_lists(kind: Kind) {
         ..Plan::default()
     };
     let build = |previous: Option<&Blocklist>| {
-        let Outcome::Built(built) =
+        let BuildOutcome::Built(built) =
             build(&plan, &taxonomy, previous, jiff::Timestamp::UNIX_EPOCH).unwrap()
         else {
             panic!()
@@ -438,8 +438,7 @@ fn a_definition_makes_a_zone_into_lists(kind: Kind) {
             .collect();
         assert_eq!(marks, [action], "{name}");
     }
-    // As a server writes the data of its records: the types of the answers, and what a walled
-    // garden is called.
+    // Record data in the format of servers: the types of local data, and walled gardens.
     let answer = |name: &str| {
         let name = Name::parse(name).unwrap();
         lists.answers()[lists.matches(name.borrow())[0].mark.data as usize]
@@ -484,7 +483,7 @@ fn a_definition_makes_a_zone_into_lists(kind: Kind) {
     assert!(!blocks(&lists, "bad-7.example") && lists.header().feeds[0].report.entries > 400);
 }
 
-/// Each promise, by each primary.
+/// Runs each test with each primary.
 macro_rules! promises {
     ($($promise:ident)*) => {
         mod bind {

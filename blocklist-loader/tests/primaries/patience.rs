@@ -1,13 +1,13 @@
-//! Waiting without sleeping blindly.
+//! Waiting for a condition with a time limit.
 
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at again.
+/// The interval between two checks of a condition.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
-/// Far above what any server here takes, on a machine that has other things to do.
+/// Far above the time that any server needs here on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Looks again and again until it holds.
+/// Repeats a check until it succeeds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {

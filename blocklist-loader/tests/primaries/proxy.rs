@@ -1,5 +1,5 @@
-//! A TCP proxy before a primary: it notes what was asked and how much came, and may end the
-//! connection in the middle.
+//! A TCP proxy before a primary: it records queries and received octets, and can close the
+//! connection in between.
 
 use std::{
     io::{Read, Write},
@@ -13,7 +13,7 @@ use std::{
 
 use crate::server::ADDRESS;
 
-/// The types of question that occur here, by their number.
+/// The query types that occur here, by number.
 const TYPES: [(u16, &str); 3] = [(6, "SOA"), (251, "IXFR"), (252, "AXFR")];
 
 pub struct Proxy {
@@ -24,7 +24,7 @@ pub struct Proxy {
 struct Notes {
     asked: Mutex<Vec<&'static str>>,
     came: AtomicU64,
-    /// How many octets of the primary's may pass.
+    /// How many octets of the primary may pass.
     left: AtomicU64,
 }
 
@@ -59,12 +59,12 @@ impl Proxy {
         proxy
     }
 
-    /// The questions so far.
+    /// The queries so far.
     pub fn asked(&self) -> Vec<&'static str> {
         self.notes.asked.lock().unwrap().clone()
     }
 
-    /// Octets that the primary sent so far.
+    /// Octets that the primary has sent so far.
     pub fn came(&self) -> u64 {
         self.notes.came.load(Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
-//! Real primaries on loopback ports: BIND, Knot DNS and PowerDNS, each with the configuration that
-//! is written here, in the foreground, and ended with the test however it ends. Every one of them
-//! demands the key.
+//! Real primaries on loopback ports: BIND, Knot DNS and PowerDNS. Each gets a configuration from
+//! here, runs in the foreground, and ends with the test in any case. All of them require the TSIG
+//! key.
 
 use std::{
     fs,
@@ -21,15 +21,15 @@ use super::{
     zone::{Row, ZONE, Zone, parts},
 };
 
-/// BIND listens on addresses of interfaces only, and this is the loopback's.
+/// BIND listens only on addresses of interfaces; this is the loopback interface's.
 pub const ADDRESS: &str = "127.0.0.1";
 pub const KEY: &str = "ox.key";
 pub const ALGORITHM: &str = "hmac-sha256";
 pub const SECRET: &str = "b3ggcHJvdGVjdCB0ZXN0cyBhIHRyYW5zZmVyIGtleQ==";
-/// How many records one UPDATE changes: each becomes one difference of the zone's journal.
+/// Records changed by one UPDATE; each UPDATE becomes one difference in the zone's journal.
 const CHANGES_OF_AN_UPDATE: usize = 50;
 
-/// How often a server is started that ends at once.
+/// How often a server that exits at once is started again.
 const STARTS_MAX: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +44,13 @@ pub struct Primary {
     pub zone: Zone,
     pub port: u16,
     pub notified: Notified,
-    /// The port that its NOTIFY goes to.
+    /// The port of the server's NOTIFY.
     tells: u16,
     folder: TempDir,
     process: Option<Process>,
 }
 
-/// Where a primary sends its NOTIFY: each is answered, and told with the transport that it came by.
+/// The receiver of a primary's NOTIFY: answers each, and reports it with its transport.
 pub struct Notified {
     port: u16,
     pub told: Receiver<(&'static str, Notify)>,
@@ -96,9 +96,8 @@ impl Drop for Process {
     }
 }
 
-/// A port that is free for both transports, held until both sockets are dropped. It is below those
-/// that the system gives to clients, so that none of these takes it before the server that it is
-/// for.
+/// A port that is free for UDP and TCP and held until both sockets are dropped. It is below the
+/// range of ephemeral ports, so that no client takes it before the server binds it.
 fn free_port() -> (u16, UdpSocket, TcpListener) {
     loop {
         let port = 20_000 + (RandomState::new().hash_one(0) % 12_000) as u16;
@@ -117,7 +116,7 @@ impl Primary {
         Self::begun(kind, zone, notified.port, notified)
     }
 
-    /// One whose NOTIFY goes to somebody else.
+    /// A server whose NOTIFY goes elsewhere.
     pub fn telling(port: u16, kind: Kind, zone: Zone) -> Self {
         Self::begun(kind, zone, port, Notified::listen())
     }
@@ -137,7 +136,7 @@ impl Primary {
         primary
     }
 
-    /// Ends, forgets everything it knew of earlier versions, and starts again with this zone.
+    /// Stops the server, deletes its journal, and starts it again with this zone.
     pub fn restart_without_journal(&mut self, zone: Zone) {
         self.process = None;
         self.folder = tempfile::tempdir().unwrap();
@@ -164,7 +163,7 @@ impl Primary {
         let log = folder.join("log");
         let start = || {
             let file = fs::File::create(&log).unwrap();
-            // Whatever ends this test, the server goes with it.
+            // The server ends with this test in any case.
             let mut by = Command::new("setpriv");
             by.args(["--pdeathsig", "KILL"])
                 .args(&command)
@@ -181,8 +180,8 @@ impl Primary {
         let mut starts = 1;
         eventually(&format!("{:?} answers", self.kind), || {
             if process.0.try_wait().unwrap().is_some() {
-                // Another test that starts a server at this moment holds our port for the blink
-                // between its fork and exec.
+                // Another test that starts a server holds the port briefly, between its fork and
+                // exec.
                 let said = fs::read_to_string(&log).unwrap_or_default();
                 assert!(
                     starts < STARTS_MAX,
@@ -197,8 +196,8 @@ impl Primary {
         self.process = Some(process);
     }
 
-    /// Changes the zone, in steps of a serial each, and waits until the primary serves the last of
-    /// them.
+    /// Changes the zone in steps of one serial each, and waits until the primary serves the last
+    /// one.
     pub fn change(&mut self, gone: &[Row], came: &[Row]) {
         let changes: Vec<(&Row, bool)> = gone
             .iter()
@@ -221,7 +220,7 @@ impl Primary {
         self.send(&changes, false);
     }
 
-    /// Gives the zone this serial, and these rows more.
+    /// Sets the zone's serial and adds rows.
     pub fn renumber(&mut self, serial: u32, came: &[Row]) {
         self.zone.serial = serial;
         self.zone.rows.extend(came.iter().cloned());
@@ -271,7 +270,7 @@ impl Primary {
         );
     }
 
-    /// PowerDNS reads its database on every question.
+    /// PowerDNS reads its database for each query.
     fn sql(&self, changes: &[(&Row, bool)]) {
         let mut script = "BEGIN;\n".to_owned();
         for (row, added) in changes {
@@ -299,7 +298,7 @@ impl Primary {
         run_sql(self.folder.path(), &script);
     }
 
-    /// Asks it to send its NOTIFY, where it does not do that by itself at once.
+    /// Makes the server send its NOTIFY, where it does not do so at once.
     pub fn notify(&self) {
         if self.kind == Kind::PowerDns {
             let folder = format!("--config-dir={}", self.folder.path().display());
@@ -312,12 +311,12 @@ impl Primary {
         }
     }
 
-    /// What another client finds: each record a line.
+    /// The zone as another client gets it: one record a line.
     fn dig(&self, rtype: &str) -> String {
         let key = format!("{ALGORITHM}:{KEY}:{SECRET}");
         let server = format!("@{ADDRESS}");
         let port = self.port.to_string();
-        // Each primary is read by the tool of the other house.
+        // Each primary is queried with the tool of another vendor.
         let (tool, once) = if self.kind == Kind::Knot {
             ("dig", ["+time=5", "+tries=1"])
         } else {
@@ -336,7 +335,7 @@ impl Primary {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The rows of the zone as an independent AXFR finds them.
+    /// The rows of the zone as an independent AXFR gets them.
     pub fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for line in self
@@ -344,8 +343,7 @@ impl Primary {
             .lines()
             .filter(|line| !line.starts_with(';') && !line.is_empty())
         {
-            // Owner, TTL, class, type, each behind white space of its own taste, then the data as
-            // it is.
+            // Owner, TTL, class and type, separated by any white space, then the data.
             let mut words = [""; 4];
             let mut rest = line;
             for word in &mut words {
@@ -446,7 +444,7 @@ zone:
         .into()
 }
 
-/// The tables that the Debian package brings.
+/// The tables of the Debian package.
 const POWER_DNS_SCHEMA: &str = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql";
 
 fn power_dns(folder: &Path, port: u16, notified: u16) -> Vec<String> {

@@ -1,19 +1,19 @@
-//! A policy zone as a test knows it: its rows and its serial, written as any server reads it.
+//! A policy zone of a test: its rows and its serial, written as a zone file.
 
 use std::collections::BTreeSet;
 
 pub const ZONE: &str = "rpz.example";
-/// What a zone's SOA says of time: refresh, retry, expire, minimum.
+/// The timers of the zone's SOA: refresh, retry, expire, minimum.
 pub const TIMERS: &str = "600 60 86400 60";
 
-/// A row as the loader spools it.
+/// A row in the format of the spool.
 pub type Row = String;
 
 pub fn row(owner: &str, rtype: &str, rdata: &str) -> Row {
     format!("{owner}\t{rtype}\t{rdata}")
 }
 
-/// A row as records of servers: owner without the zone, type, data.
+/// A row in the format of servers: owner without the zone, type, data.
 pub fn parts(row: &str) -> [&str; 3] {
     row.splitn(3, '\t')
         .collect::<Vec<_>>()
@@ -28,7 +28,7 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// So many rows, with every action and every kind of owner among them.
+    /// This many rows, with every action and every kind of owner among them.
     pub fn of(count: usize, serial: u32) -> Self {
         let mut rows: BTreeSet<Row> = [
             row("32.7.2.0.192.rpz-ip", "CNAME", "."),
@@ -59,7 +59,7 @@ impl Zone {
         Self { serial, rows }
     }
 
-    /// As a master file.
+    /// The zone as a zone file.
     pub fn text(&self) -> String {
         let mut text = format!(
             "$ORIGIN {ZONE}.\n$TTL 60\n@ SOA {}\n@ NS ns.provider.example.\n",
@@ -72,7 +72,7 @@ impl Zone {
         text
     }
 
-    /// The data of its SOA record.
+    /// The data of the SOA record.
     pub fn soa(&self) -> String {
         format!(
             "ns.provider.example. hostmaster.provider.example. {} {TIMERS}",
@@ -81,7 +81,7 @@ impl Zone {
     }
 }
 
-/// The rule of a number: mostly plain denials, as in the zones that providers sell.
+/// The rule with a number: mostly plain NXDOMAIN, as in commercial zones.
 pub fn rule(number: usize) -> Row {
     let target = [
         "rpz-passthru.",

@@ -1,5 +1,4 @@
-//! A small HTTP server on loopback that can do everything a server must not: cut, stall, lie,
-//! redirect.
+//! A small HTTP server on loopback that can misbehave: truncate, stall, send wrong data, redirect.
 
 use std::{
     collections::HashMap,
@@ -12,15 +11,15 @@ use std::{
     time::Instant,
 };
 
-/// What is at a path.
+/// The response of a path.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// Only so many octets are sent of what the length promises.
+    /// Sends only this many octets of the promised length.
     pub cut_at: Option<usize>,
-    /// Nothing is sent at all, and the connection stays open.
+    /// Sends nothing and keeps the connection open.
     pub is_silent: bool,
 }
 
@@ -50,7 +49,7 @@ impl Page {
     }
 }
 
-/// One request as it came.
+/// A request that the server received.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub path: String,
@@ -91,7 +90,7 @@ impl Server {
                 if of_thread.is_over.load(Ordering::Acquire) {
                     return;
                 }
-                // A client that goes away in the middle is what some tests are about.
+                // Some tests use clients that disconnect early.
                 let _ = answer(stream.unwrap(), &of_thread);
             }
         });
@@ -114,7 +113,7 @@ impl Server {
         self.shared.pages.lock().unwrap().remove(path);
     }
 
-    /// The requests since the last time, in order.
+    /// The requests since the last call, in order.
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.shared.requests.lock().unwrap())
     }

@@ -1,8 +1,8 @@
-//! Sharing, end to end: publishers and followers with folders of their own, and between them a
-//! folder or a real S3 API.
+//! Tests of sharing from end to end: publishers and followers with folders of their own, with a
+//! folder or a real S3 API between them.
 //!
-//! Each promise is kept in both kinds of store. Clocks are arguments, but where the time to
-//! converge is measured.
+//! Each test runs with both kinds of store. Time is an argument, except where the time to converge
+//! is measured.
 
 // Helpers of tests are tests, too.
 #![allow(clippy::unwrap_used)]
@@ -14,21 +14,21 @@ use std::time::{Duration, Instant};
 
 use blocklist_loader::{
     Secret,
-    share::{Change, Role, Settings, ShareError, generate_keys},
+    share::{PublishRequest, ShareError, ShareRole, ShareSettings, generate_keys},
 };
 use node::{Builder, Node, after};
-use place::{Moto, Place, Proxy};
+use place::{Moto, Proxy, TestStore};
 
-/// How long tests look again before they give up.
+/// The time limit of waits.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Keeps a promise in a folder and in a bucket.
+/// Runs a test with a folder and with a bucket.
 macro_rules! in_both_stores {
     ($($name:ident => $check:ident;)*) => {$(
         mod $name {
             #[tokio::test(flavor = "multi_thread")]
             async fn in_a_folder() {
-                super::$check(super::Place::folder()).await;
+                super::$check(super::TestStore::folder()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +49,7 @@ in_both_stores! {
     a_change_is_live_on_all_other_nodes => converges;
 }
 
-async fn follows(place: Place) {
+async fn follows(place: TestStore) {
     let mut builder = Builder::new(&place);
     let mut early = Node::follow(&place, &builder, 0);
     assert!(matches!(
@@ -69,7 +69,7 @@ async fn follows(place: Place) {
         assert_eq!(early.poll(after(2)).await.unwrap(), Some(generation));
         assert_eq!((early.fetched, early.names()), (1, builder.names()));
     }
-    // The folded form is no news to who has the deltas; a new node takes it alone.
+    // The folded form changes nothing for a node that has the deltas; a new node fetches only it.
     builder.fold().publish(after(3)).await;
     assert_eq!(early.poll(after(3)).await.unwrap(), None);
     builder.delta(&[(7777, true)]).publish(after(4)).await;
@@ -81,7 +81,7 @@ async fn follows(place: Place) {
         assert_eq!((node.fetched, node.names()), (fetched, builder.names()));
         assert_eq!(node.poll(after(5)).await.unwrap(), None);
     }
-    // Some megabytes go in parts.
+    // Some megabytes are sent in parts.
     builder.full(0..600_000).publish(after(6)).await;
     assert!(builder.octets > 9 << 20, "{}", builder.octets);
     assert_eq!(
@@ -93,15 +93,15 @@ async fn follows(place: Place) {
     assert!(!again.changed && again.sent == 0);
 }
 
-/// A daemon spawns it.
+/// A daemon spawns this future.
 fn is_for_any_thread(_: &impl Send) {}
 
-async fn withdraws(place: Place) {
+async fn withdraws(place: TestStore) {
     let mut builder = Builder::new(&place);
     builder.full(0..50).publish(after(0)).await;
     let mut canary = Node::follow(&place, &builder, 0);
     let mut other = Node::follow(&place, &builder, 600);
-    // A node without lists takes what there is.
+    // A node without lists takes any generation.
     for node in [&mut canary, &mut other] {
         assert_eq!(node.poll(after(1)).await.unwrap(), Some(1));
     }
@@ -111,10 +111,10 @@ async fn withdraws(place: Place) {
     assert_eq!(other.poll(after(1600)).await.unwrap(), Some(2));
     builder.delta(&[(61, true)]).publish(after(2000)).await;
     assert_eq!(canary.poll(after(2000)).await.unwrap(), Some(3));
-    // It turns out bad: the canary is back at once, and the others never have it.
+    // The generation is withdrawn: the canary node goes back at once, and the others never take it.
     builder
         .change(
-            Change {
+            PublishRequest {
                 live: 2,
                 withdraw: vec![3],
                 reinstate: vec![],
@@ -126,14 +126,14 @@ async fn withdraws(place: Place) {
     assert_eq!(canary.poll(after(2010)).await.unwrap(), Some(2));
     assert_eq!(other.poll(after(9999)).await.unwrap(), None);
     assert_eq!(canary.names(), other.names());
-    // Nobody makes it live again by mistake; by intention, delays begin anew.
+    // It cannot become live again by mistake; after it is reinstated, delays start over.
     assert!(matches!(
-        builder.change(Change::live(3), after(2020)).await,
+        builder.change(PublishRequest::live(3), after(2020)).await,
         Err(ShareError::Withdrawn(3))
     ));
     builder
         .change(
-            Change {
+            PublishRequest {
                 live: 3,
                 withdraw: vec![],
                 reinstate: vec![3],
@@ -145,11 +145,11 @@ async fn withdraws(place: Place) {
     assert_eq!(canary.poll(after(3000)).await.unwrap(), Some(3));
     assert_eq!(other.poll(after(3599)).await.unwrap(), None);
     assert_eq!(other.poll(after(3600)).await.unwrap(), Some(3));
-    // Both have it when it is withdrawn: the newest good one is right, however new it is.
+    // Both nodes use it when it is withdrawn: they take the newest good one at any age.
     builder.delta(&[(62, true), (61, false)]);
     builder
         .change(
-            Change {
+            PublishRequest {
                 live: 4,
                 withdraw: vec![3],
                 reinstate: vec![],
@@ -162,26 +162,26 @@ async fn withdraws(place: Place) {
         assert_eq!(node.poll(after(4000)).await.unwrap(), Some(4));
         assert_eq!(node.names(), builder.names());
     }
-    // What a node's own check refuses is not offered to it again.
+    // A generation that the node refused is not offered to it again.
     builder.delta(&[(63, true)]).publish(after(5000)).await;
     canary.follower.refuse(5);
     assert_eq!(canary.poll(after(5000)).await.unwrap(), None);
 }
 
-async fn races(place: Place) {
+async fn races(place: TestStore) {
     let mut one = Builder::new(&place);
     one.full(0..20).publish(after(0)).await;
     let mut other = one.twin(&place);
     let mut node = Node::follow(&place, &one, 0);
     for round in 1..=8u32 {
-        // Both continue what they have under numbers of their own, at the same time.
+        // Both continue with numbers of their own at the same time.
         let low = one.generation().max(other.generation()) + 1;
         let high = one.generation().max(other.generation()) + 2;
         one.delta_as(low, &[(1000 + round, true)]);
         other.delta_as(high, &[(2000 + round, true)]);
         let (first, second) = tokio::join!(
-            one.change(Change::live(low), after(round)),
-            other.change(Change::live(high), after(round))
+            one.change(PublishRequest::live(low), after(round)),
+            other.change(PublishRequest::live(high), after(round))
         );
         second.unwrap();
         match first {
@@ -196,13 +196,14 @@ async fn races(place: Place) {
         assert_eq!(node.names(), other.names());
         one.adopt(&other);
     }
-    // Two contents under one number: the second is told so, and nothing is overwritten.
+    // Two contents under one number: the second publisher gets an error, and nothing is
+    // overwritten.
     let number = one.generation() + 1;
     one.delta_as(number, &[(5000, true)]);
     other.delta_as(number, &[(6000, true)]);
     one.publish(after(20)).await;
     let clash = other
-        .change(Change::live(number), after(21))
+        .change(PublishRequest::live(number), after(21))
         .await
         .unwrap_err();
     assert!(
@@ -210,9 +211,9 @@ async fn races(place: Place) {
         "{clash:?}"
     );
     assert_eq!(clash.gate().as_str(), "sequence");
-    // Nor does anybody take back what is newer without saying so.
+    // A newer generation is withdrawn only explicitly.
     let back = one
-        .change(Change::live(number - 1), after(22))
+        .change(PublishRequest::live(number - 1), after(22))
         .await
         .unwrap_err();
     assert!(matches!(back, ShareError::Overtaken { .. }));
@@ -220,7 +221,7 @@ async fn races(place: Place) {
     assert_eq!(node.names(), one.names());
 }
 
-async fn resists(place: Place) {
+async fn resists(place: TestStore) {
     let mut builder = Builder::new(&place);
     builder.full(0..50).publish(after(0)).await;
     let mut node = Node::follow(&place, &builder, 0);
@@ -229,14 +230,14 @@ async fn resists(place: Place) {
     builder.delta(&[(60, true)]).publish(after(1)).await;
     assert_eq!(node.poll(after(1)).await.unwrap(), Some(2));
 
-    // An old manifest is shown again, also to a node that starts anew.
+    // An old manifest is replayed, to a restarted node as well.
     let genuine = place.read("live").await.unwrap();
     place.write("live", &old).await;
     assert_eq!(node.gate(after(2)).await, "sequence");
     node = node.restarted(&place, &builder);
     assert_eq!(node.gate(after(2)).await, "sequence");
-    // Somebody else signs; somebody changes an octet; somebody cuts.
-    let stranger = Place::folder();
+    // Another key signs; an octet changes; the content is truncated.
+    let stranger = TestStore::folder();
     let mut forger = Builder::new(&stranger);
     forger.full(0..9).publish(after(3)).await;
     let mut altered = genuine.clone();
@@ -258,7 +259,7 @@ async fn resists(place: Place) {
     place.write("live", &genuine).await;
     assert_eq!(node.poll(after(4)).await.unwrap(), None);
 
-    // What is signed is there, but not as it was signed.
+    // The signed object exists with other content.
     builder.delta(&[(61, true)]).publish(after(5)).await;
     let object = builder.object_of(3);
     let octets = place.read(&object).await.unwrap();
@@ -282,7 +283,7 @@ async fn resists(place: Place) {
     assert_eq!(node.poll(after(7)).await.unwrap(), Some(3));
     assert_eq!(node.names(), builder.names());
 
-    // An attempt that was interrupted goes on, and one that went wrong begins anew.
+    // An interrupted attempt resumes, and a corrupted one starts over.
     for (number, wrong) in [(4, 0), (5, 1)] {
         builder
             .delta(&[(70 + number, true)])
@@ -299,7 +300,7 @@ async fn resists(place: Place) {
         assert_eq!(node.names(), builder.names());
     }
 
-    // Another content under a number that is to come is not written over.
+    // Existing other content under a number is not overwritten.
     builder.delta(&[(80, true)]).publish(after(9)).await;
     node.own_delta(6);
     let clash = node.poll(after(9)).await.unwrap_err();
@@ -310,8 +311,8 @@ async fn resists(place: Place) {
     assert_eq!(node.generation(), 5);
 }
 
-async fn sweeps(place: Place) {
-    // By the clock of the store, which is everybody's.
+async fn sweeps(place: TestStore) {
+    // By the clock of the store, which all publishers share.
     let later = |hours: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
     let mut builder = Builder::new(&place);
     for round in 0..5 {
@@ -330,7 +331,7 @@ async fn sweeps(place: Place) {
     assert_eq!(node.names(), builder.names());
 }
 
-async fn converges(place: Place) {
+async fn converges(place: TestStore) {
     let mut builder = Builder::new(&place);
     builder.full(0..1000).publish(jiff::Timestamp::now()).await;
     let nodes: Vec<_> = (0..8)
@@ -398,7 +399,7 @@ async fn wrong_credentials_are_refused_by_the_service_and_never_shown() {
     builder.full(0..20).publish(after(0)).await;
     let mut node = Node::follow(&place, &builder, 0);
     assert_eq!(node.poll(after(0)).await.unwrap(), Some(1));
-    let wrong = Settings {
+    let wrong = ShareSettings {
         secret_access_key: Some(Secret::new("wr0ng-s3cret")),
         ..node.settings(&place, &builder, 0)
     };
@@ -415,9 +416,9 @@ async fn a_missing_folder_or_a_foreign_key_fails_the_poll_and_not_the_start() {
     let keys = tempfile::tempdir().unwrap();
     let pair = generate_keys(keys.path()).unwrap();
     let folder = keys.path().join("later").join("store");
-    let settings = Settings {
+    let settings = ShareSettings {
         public_key: Some(pair.public_key),
-        ..Settings::new(folder.display().to_string(), Role::Follow)
+        ..ShareSettings::new(folder.display().to_string(), ShareRole::Follow)
     };
     settings.check().unwrap();
     let mut node = Node::with(&settings);

@@ -1,4 +1,4 @@
-//! Nodes: one that builds, and those that follow.
+//! Nodes of the tests: one that builds, and followers.
 
 use std::{
     collections::BTreeSet,
@@ -14,8 +14,8 @@ use std::{
 use blocklist_loader::{
     generations::{delta_path, open, path_of},
     share::{
-        Change, Follower, Keys, Published, Publisher, Role, Settings, ShareError, chance,
-        generate_keys,
+        Follower, KeyFiles, PublishRequest, PublishResult, Publisher, ShareError, ShareRole,
+        ShareSettings, generate_keys, random_fraction,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -33,14 +33,14 @@ use policy::{
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::place::Place;
+use crate::place::TestStore;
 
-/// So many seconds after a time that all tests share.
+/// This many seconds after the common start time.
 pub fn after(seconds: impl Into<i64>) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds.into()).unwrap()
 }
 
-/// A name that no other one begins like, so that an artefact of many is as long as of real ones.
+/// A name with a unique beginning, so that artefacts are as long as with real names.
 fn key(name: u32) -> Vec<u8> {
     let mut key = Vec::new();
     let mixed = u64::from(name)
@@ -76,28 +76,28 @@ const MARK: Mark = Mark {
 /// A node that builds and publishes.
 pub struct Builder {
     folder: TempDir,
-    pub keys: Keys,
+    pub keys: KeyFiles,
     publisher: Publisher,
     names: BTreeSet<u32>,
     generation: u64,
-    /// Of the newest full artefact.
+    /// Octets of the newest full artefact.
     pub octets: u64,
-    /// Whose folder the keys lie in.
+    /// The folder of the keys.
     _keys: Arc<TempDir>,
 }
 
 impl Builder {
-    pub fn new(place: &Place) -> Self {
+    pub fn new(place: &TestStore) -> Self {
         let home = Arc::new(tempfile::tempdir().unwrap());
         let keys = generate_keys(home.path()).unwrap();
         Self::with(place, keys, home)
     }
 
-    fn with(place: &Place, keys: Keys, home: Arc<TempDir>) -> Self {
+    fn with(place: &TestStore, keys: KeyFiles, home: Arc<TempDir>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings {
+        let settings = ShareSettings {
             secret_key: Some(keys.secret.clone()),
-            ..place.settings(Role::Publish)
+            ..place.settings(ShareRole::Publish)
         };
         settings.check().unwrap();
         let publisher = Publisher::new(&settings, folder.path()).unwrap();
@@ -112,14 +112,14 @@ impl Builder {
         }
     }
 
-    /// Another one with the same key and the same generations.
-    pub fn twin(&self, place: &Place) -> Self {
+    /// Another node with the same key and the same generations.
+    pub fn twin(&self, place: &TestStore) -> Self {
         let mut twin = Self::with(place, self.keys.clone(), Arc::clone(&self._keys));
         twin.adopt(self);
         twin
     }
 
-    /// Takes over what another one has.
+    /// Copies the generations of another node.
     pub fn adopt(&mut self, other: &Self) {
         for entry in std::fs::read_dir(other.folder.path())
             .unwrap()
@@ -165,7 +165,7 @@ impl Builder {
         self
     }
 
-    /// The next generation lists these names, too, or no more.
+    /// Adds or removes these names in the next generation.
     pub fn delta(&mut self, changes: &[(u32, bool)]) -> &mut Self {
         self.delta_as(self.generation + 1, changes)
     }
@@ -183,24 +183,24 @@ impl Builder {
         self
     }
 
-    /// Writes the newest generation in its folded form, too.
+    /// Writes the newest generation in folded form as well.
     pub fn fold(&mut self) -> &mut Self {
         let lists = open(self.folder.path(), self.generation, &Taxonomy::shipped()).unwrap();
         fold(&lists, &path_of(self.folder.path(), self.generation)).unwrap();
         self
     }
 
-    pub async fn publish(&mut self, now: Timestamp) -> Published {
-        self.change(Change::live(self.generation), now)
+    pub async fn publish(&mut self, now: Timestamp) -> PublishResult {
+        self.change(PublishRequest::live(self.generation), now)
             .await
             .unwrap()
     }
 
     pub async fn change(
         &mut self,
-        change: Change,
+        change: PublishRequest,
         now: Timestamp,
-    ) -> Result<Published, ShareError> {
+    ) -> Result<PublishResult, ShareError> {
         self.publisher.publish(&change, now).await
     }
 
@@ -236,26 +236,26 @@ fn write_delta(folder: &Path, generation: u64, parent: u64, changes: &[(u32, boo
     .unwrap();
 }
 
-/// A node that follows.
+/// A following node.
 pub struct Node {
     folder: Arc<TempDir>,
     pub follower: Follower,
     lists: Option<Arc<Blocklist>>,
-    /// Files that the last offer had fetched.
+    /// Files fetched for the last generation.
     pub fetched: usize,
 }
 
 impl Node {
-    pub fn follow(place: &Place, builder: &Builder, delay_s: u64) -> Self {
+    pub fn follow(place: &TestStore, builder: &Builder, delay_s: u64) -> Self {
         Self::with(&settings(place, builder, delay_s))
     }
 
-    pub fn with(settings: &Settings) -> Self {
+    pub fn with(settings: &ShareSettings) -> Self {
         settings.check().unwrap();
         Self::at(Arc::new(tempfile::tempdir().unwrap()), settings, None)
     }
 
-    fn at(folder: Arc<TempDir>, settings: &Settings, lists: Option<Arc<Blocklist>>) -> Self {
+    fn at(folder: Arc<TempDir>, settings: &ShareSettings, lists: Option<Arc<Blocklist>>) -> Self {
         let follower = Follower::new(settings, folder.path()).unwrap();
         Self {
             folder,
@@ -265,12 +265,12 @@ impl Node {
         }
     }
 
-    pub fn settings(&self, place: &Place, builder: &Builder, delay_s: u64) -> Settings {
+    pub fn settings(&self, place: &TestStore, builder: &Builder, delay_s: u64) -> ShareSettings {
         settings(place, builder, delay_s)
     }
 
-    /// The same node, started again.
-    pub fn restarted(self, place: &Place, builder: &Builder) -> Self {
+    /// The same node after a restart.
+    pub fn restarted(self, place: &TestStore, builder: &Builder) -> Self {
         let Self {
             folder,
             follower,
@@ -281,7 +281,7 @@ impl Node {
         Self::at(folder, &settings(place, builder, 0), lists)
     }
 
-    /// Polls once as a daemon does, and says what is live now, if it is something else.
+    /// Polls once as a daemon does; returns the new live generation if it changed.
     pub async fn poll(&mut self, now: Timestamp) -> Result<Option<u64>, ShareError> {
         let current = self.lists.as_ref().map(|lists| lists.generation());
         let Some(offer) = self.follower.poll(current, now).await? else {
@@ -295,7 +295,7 @@ impl Node {
         Ok(Some(offer.generation))
     }
 
-    /// The gate that stops a poll; what is in use stays.
+    /// The gate that a poll fails at; the generation in use stays.
     pub async fn gate(&mut self, now: Timestamp) -> &'static str {
         let generation = self.generation();
         let failures = self.follower.status().failures;
@@ -320,7 +320,7 @@ impl Node {
         names
     }
 
-    /// How many files of a generation are in the folder under its own name.
+    /// How many files of a generation are in the folder under their final name.
     pub fn files_of(&self, generation: u64) -> usize {
         [
             path_of(self.folder.path(), generation),
@@ -331,7 +331,7 @@ impl Node {
         .count()
     }
 
-    /// Leaves what an attempt to fetch a delta leaves that was interrupted.
+    /// Leaves the temporary file of an interrupted fetch of a delta.
     pub fn begin(&self, generation: u64, object: &str, begun: &[u8]) {
         let path = delta_path(self.folder.path(), generation);
         let digest = object.strip_prefix("objects/").unwrap();
@@ -342,7 +342,7 @@ impl Node {
         .unwrap();
     }
 
-    /// Writes a delta that nobody published.
+    /// Writes a delta that was never published.
     pub fn own_delta(&self, generation: u64) {
         write_delta(
             self.folder.path(),
@@ -352,7 +352,7 @@ impl Node {
         );
     }
 
-    /// Follows on its own, by the clock, until it is dropped.
+    /// Follows in the background until it is dropped.
     pub fn run(mut self) -> Running {
         let seen = Arc::new((AtomicU64::new(0), AtomicU32::new(0)));
         let show = Arc::clone(&seen);
@@ -362,22 +362,22 @@ impl Node {
                 show.0.store(self.generation(), Ordering::Release);
                 show.1
                     .store(self.follower.status().failures, Ordering::Release);
-                tokio::time::sleep(self.follower.pause(chance())).await;
+                tokio::time::sleep(self.follower.pause(random_fraction())).await;
             }
         });
         Running { task, seen }
     }
 }
 
-fn settings(place: &Place, builder: &Builder, delay_s: u64) -> Settings {
-    Settings {
+fn settings(place: &TestStore, builder: &Builder, delay_s: u64) -> ShareSettings {
+    ShareSettings {
         public_key: Some(builder.keys.public_key.clone()),
         delay_s,
-        ..place.settings(Role::Follow)
+        ..place.settings(ShareRole::Follow)
     }
 }
 
-/// A node that follows on its own.
+/// A node that follows in the background.
 pub struct Running {
     task: tokio::task::JoinHandle<()>,
     seen: Arc<(AtomicU64, AtomicU32)>,

@@ -1,5 +1,5 @@
-//! Where objects lie: a folder, or moto's S3 API, which the test starts on a port of its own and
-//! ends by its id. Both can be tampered with behind everybody's back.
+//! The stores of the tests: a folder, or the S3 API of moto, which the test starts on a port of its
+//! own and ends by its process id. Tests can tamper with both.
 
 use std::{
     io::{BufRead, BufReader},
@@ -13,17 +13,17 @@ use std::{
 
 use blocklist_loader::{
     Secret,
-    share::{Role, Settings},
+    share::{ShareRole, ShareSettings},
 };
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
-/// What moto takes for a signature as long as it does not check any.
-const SOMEBODY: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/SERVICE/aws4_request, SignedHeaders=host, Signature=0";
+/// An authorization header that moto accepts while it does not check signatures.
+const UNCHECKED_SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/SERVICE/aws4_request, SignedHeaders=host, Signature=0";
 
-/// A store that tests can reach into.
+/// A store that tests can tamper with.
 #[derive(Clone)]
-pub enum Place {
+pub enum TestStore {
     Folder(Arc<TempDir>),
     Bucket {
         port: u16,
@@ -34,7 +34,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl TestStore {
     pub fn folder() -> Self {
         Self::Folder(Arc::new(tempfile::tempdir().unwrap()))
     }
@@ -46,13 +46,13 @@ impl Place {
         }
     }
 
-    pub fn settings(&self, role: Role) -> Settings {
-        let settings = Settings::new(self.url(), role);
+    pub fn settings(&self, role: ShareRole) -> ShareSettings {
+        let settings = ShareSettings::new(self.url(), role);
         match self {
             Self::Folder(_) => settings,
             Self::Bucket {
                 port, id, secret, ..
-            } => Settings {
+            } => ShareSettings {
                 endpoint: Some(format!("http://127.0.0.1:{port}")),
                 allow_http: true,
                 region: Some("us-east-1".to_owned()),
@@ -99,8 +99,8 @@ impl Place {
 
     pub async fn write(&self, name: &str, octets: &[u8]) {
         match self {
-            // A new file in its place, as a store does it; whoever reads the old one reads it to
-            // its end.
+            // A new file replaces the old one, as a store does it, so that concurrent readers
+            // finish the old one.
             Self::Folder(folder) => {
                 let aside = folder.path().join("aside");
                 std::fs::write(&aside, octets).unwrap();
@@ -127,7 +127,7 @@ impl Place {
         }
     }
 
-    /// How many objects there are.
+    /// The number of objects.
     pub async fn count(&self) -> usize {
         match self {
             Self::Folder(folder) => std::fs::read_dir(folder.path().join("objects"))
@@ -172,10 +172,13 @@ impl Place {
 }
 
 fn somebody(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
-    request.header("Authorization", SOMEBODY.replace("SERVICE", service))
+    request.header(
+        "Authorization",
+        UNCHECKED_SIGNATURE.replace("SERVICE", service),
+    )
 }
 
-/// A server of moto.
+/// A moto server.
 pub struct Moto {
     process: Child,
     port: u16,
@@ -206,7 +209,7 @@ impl Moto {
                     .unwrap();
             }
         };
-        // It logs each request: somebody has to read that.
+        // moto logs each request, so its output must be read.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, port }
     }
@@ -215,8 +218,8 @@ impl Moto {
         self.port
     }
 
-    /// A new bucket, which everybody may use.
-    pub async fn bucket(&self, bucket: &str, prefix: &str) -> Place {
+    /// A new bucket with public access.
+    pub async fn bucket(&self, bucket: &str, prefix: &str) -> TestStore {
         let url = format!("http://127.0.0.1:{}/{bucket}", self.port);
         assert!(
             somebody(reqwest::Client::new().put(url), "s3")
@@ -228,7 +231,7 @@ impl Moto {
         );
         let bucket = bucket.to_owned();
         let prefix = prefix.to_owned();
-        Place::Bucket {
+        TestStore::Bucket {
             port: self.port,
             bucket,
             prefix,
@@ -237,9 +240,9 @@ impl Moto {
         }
     }
 
-    /// From now on the service checks signatures; the place has the credentials of a user who may
-    /// do all.
-    pub async fn guarded(&self, place: Place) -> Place {
+    /// Makes the service check signatures; the store gets the credentials of a user with all
+    /// permissions.
+    pub async fn guarded(&self, place: TestStore) -> TestStore {
         let iam = async |form: &[(&str, &str)]| {
             let body: Vec<String> = form
                 .iter()
@@ -285,19 +288,19 @@ impl Moto {
             .body("0");
         assert!(reset.send().await.unwrap().status().is_success());
         match place {
-            Place::Bucket {
+            TestStore::Bucket {
                 port,
                 bucket,
                 prefix,
                 ..
-            } => Place::Bucket {
+            } => TestStore::Bucket {
                 port,
                 bucket,
                 prefix,
                 id,
                 secret,
             },
-            folder @ Place::Folder(_) => folder,
+            folder @ TestStore::Folder(_) => folder,
         }
     }
 }
@@ -309,7 +312,7 @@ impl Drop for Moto {
     }
 }
 
-/// A way to a service that can be closed.
+/// A proxy to a service that can be closed.
 pub struct Proxy {
     port: u16,
     is_open: Arc<AtomicBool>,

@@ -20,7 +20,7 @@ use policy::{
     rules::{household::Id, special::Special},
 };
 use policy_store::activity::{Blocked, Sign, Told};
-use resolver::{engine::Engine, telemetry::activity::Heard};
+use resolver::{engine::Engine, telemetry::activity::ActivityEvent};
 use serde_json::json;
 
 use super::{
@@ -74,7 +74,7 @@ impl Categories {
     }
 
     /// A query as the activity counts it. `None` if its household has no valid identifier.
-    fn query(&self, lists: &Blocklist, heard: Heard) -> Option<Told> {
+    fn query(&self, lists: &Blocklist, heard: ActivityEvent) -> Option<Told> {
         let rules = &heard.rules;
         let device = heard.device.and_then(|index| rules.device_id(index));
         let listed = lists.classify(heard.name.borrow());
@@ -173,7 +173,7 @@ pub async fn run(control: Arc<Control>, engine: Arc<Engine>, shutdown: Shutdown)
 /// Empties the rings, and counts the queries on a blocking thread.
 async fn take(control: &Arc<Control>, engine: &Engine, aggregator: Aggregator) -> Aggregator {
     let mut queries = Vec::new();
-    engine.recorder.take_heard(|query| queries.push(query));
+    engine.metrics.drain_activity(|query| queries.push(query));
     if queries.is_empty() || control.activity.is_none() {
         return aggregator;
     }
@@ -188,7 +188,7 @@ async fn take(control: &Arc<Control>, engine: &Engine, aggregator: Aggregator) -
 }
 
 /// Counts queries for their households, as far as these still want that.
-fn count(control: &Control, queries: Vec<Heard>, mut aggregator: Aggregator) -> Aggregator {
+fn count(control: &Control, queries: Vec<ActivityEvent>, mut aggregator: Aggregator) -> Aggregator {
     let lists = control.lists.current();
     let mut counted = Vec::with_capacity(queries.len());
     for heard in queries {

@@ -53,8 +53,8 @@ pub fn yesterday(sample: &Arc<QuerySample>) -> Yesterday {
 pub fn hits(engine: &Arc<Engine>) -> Hits {
     let engine = Arc::clone(engine);
     Box::new(move || {
-        engine.recorder.publish();
-        engine.recorder.feed_hits()
+        engine.metrics.publish();
+        engine.metrics.feed_hits()
     })
 }
 
@@ -65,7 +65,7 @@ pub async fn run(engine: Arc<Engine>, sample: Arc<QuerySample>) {
     let mut written = Instant::now();
     loop {
         tick.tick().await;
-        engine.recorder.take_asked(|name| sample.note(name));
+        engine.metrics.drain_sample(|name| sample.note(name));
         if written.elapsed() >= WRITE_EVERY || sample.day_is_over(Timestamp::now()) {
             write(&sample).await;
             written = Instant::now();
@@ -75,7 +75,7 @@ pub async fn run(engine: Arc<Engine>, sample: Arc<QuerySample>) {
 
 /// Takes and writes the last samples at the shutdown.
 pub async fn end(engine: &Engine, sample: &Arc<QuerySample>) {
-    engine.recorder.take_asked(|name| sample.note(name));
+    engine.metrics.drain_sample(|name| sample.note(name));
     write(sample).await;
 }
 

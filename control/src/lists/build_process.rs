@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use blocklist_loader::{Gate, Outcome, Plan};
+use blocklist_loader::{BuildOutcome, Gate, Plan};
 use tokio::{io::AsyncWriteExt, sync::Notify};
 
 /// The executable of this process, wherever its file is by now.
@@ -51,12 +51,12 @@ impl Failure {
 }
 
 /// Runs `lists build` with this plan on its standard input.
-pub async fn build(plan: &Plan, taxonomy: &Path, node: Node) -> Result<Outcome, Failure> {
+pub async fn build(plan: &Plan, taxonomy: &Path, node: Node) -> Result<BuildOutcome, Failure> {
     let plan = serde_json::to_vec(plan)
         .map_err(|error| Failure::of_build(format!("writing the plan: {error}")))?;
     let output = run(&["build", "--plan", "-", "--json"], taxonomy, &plan, node).await?;
     match serde_json::from_slice(&output.stdout) {
-        Ok(Outcome::Failed { gate, detail }) => Err(Failure { gate, detail }),
+        Ok(BuildOutcome::Failed { gate, detail }) => Err(Failure { gate, detail }),
         Ok(outcome) if output.status.success() => Ok(outcome),
         Err(error) if output.status.success() => Err(Failure::of_build(format!(
             "reading what the build said: {error}"

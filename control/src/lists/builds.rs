@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use blocklist_loader::{Outcome, Plan, RefusedFeed, changes::ChangeError, verdict, waiting};
+use blocklist_loader::{BuildOutcome, Plan, RefusedFeed, changes::DeltaError, last_check, waiting};
 use jiff::Timestamp;
 use metrics::counter;
 use policy::lists::{artefact::FeedSummary, blocklist::Blocklist};
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::{
     build_process::{self, Failure, Node},
-    command::ChangedRows,
+    command::RowUpdate,
     job::{Job, JobResult, NextBuild, Waiters},
     manager::ListManager,
     model::{EventKind, ListError},
@@ -133,19 +133,19 @@ impl ListManager {
     /// A build has ended.
     async fn built(
         &mut self,
-        result: Result<Outcome, Failure>,
+        result: Result<BuildOutcome, Failure>,
         waiters: Waiters,
-        pending: Vec<ChangedRows>,
+        pending: Vec<RowUpdate>,
     ) {
         let result = match result {
-            Ok(Outcome::Built(built)) => {
+            Ok(BuildOutcome::Built(built)) => {
                 let adopted = self.adopt(built.written.header.generation, pending).await;
                 adopted
                     .map(|()| built.refused)
                     .map_err(|error| Failure::of_build(format!("{error:#}")))
             }
-            Ok(Outcome::Unchanged { refused, .. }) => Ok(refused),
-            Ok(Outcome::Failed { gate, detail }) => Err(Failure { gate, detail }),
+            Ok(BuildOutcome::Unchanged { refused, .. }) => Ok(refused),
+            Ok(BuildOutcome::Failed { gate, detail }) => Err(Failure { gate, detail }),
             Err(failure) => Err(failure),
         };
         let result = match result {
@@ -171,7 +171,7 @@ impl ListManager {
     fn build_succeeded(&mut self, mut refused: Vec<RefusedFeed>) -> Vec<RefusedFeed> {
         let lists = self.live.current();
         // Rows may have been refused while the build was under way.
-        for standing in verdict::refusals(&self.plan, lists.header()) {
+        for standing in last_check::refusals(&self.plan, lists.header()) {
             if !refused.iter().any(|known| known.feed == standing.feed) {
                 refused.push(standing);
             }
@@ -266,7 +266,7 @@ impl ListManager {
     pub(super) async fn adopt(
         &mut self,
         generation: u64,
-        pending: Vec<ChangedRows>,
+        pending: Vec<RowUpdate>,
     ) -> anyhow::Result<()> {
         let began = Instant::now();
         let before = self.live.current();
@@ -278,7 +278,7 @@ impl ListManager {
             match self.propose(&next, &feed, &changed).await {
                 Ok(more) => next = more,
                 // The build has read these rows already.
-                Err(ChangeError::NotContinued) => {}
+                Err(DeltaError::NotContinued) => {}
                 Err(error) => {
                     tracing::warn!(
                         feed = feed.name,

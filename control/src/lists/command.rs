@@ -50,7 +50,7 @@ pub enum ListCommand {
 }
 
 /// Changed rows of a feed, from one version to the next.
-pub struct ChangedRows {
+pub struct RowUpdate {
     pub feed: String,
     pub from: String,
     pub version: String,

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
-use blocklist_loader::{Plan, generations, newest, rollback};
+use blocklist_loader::{Plan, diff, generations, newest};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
@@ -71,17 +71,17 @@ pub(super) fn state(kept: &generations::Artefact, live: u64) -> Option<Generatio
 }
 
 /// The difference between two generations, as the API writes it.
-pub fn difference(from: u64, to: u64, differences: rollback::Differences) -> Difference {
-    let rollback::Differences {
-        moved,
+pub fn difference(from: u64, to: u64, differences: diff::Diff) -> Difference {
+    let diff::Diff {
+        counts,
         added,
         removed,
     } = differences;
-    let listed = |names: Vec<rollback::MovedName>| {
+    let listed = |names: Vec<diff::DiffName>| {
         names
             .into_iter()
             .map(
-                |rollback::MovedName {
+                |diff::DiffName {
                      name,
                      feed,
                      category,
@@ -93,16 +93,17 @@ pub fn difference(from: u64, to: u64, differences: rollback::Differences) -> Dif
             )
             .collect()
     };
-    let change = |((feed, category), moved): ((String, Option<String>), rollback::Moved)| Change {
-        feed,
-        category,
-        added: moved.added,
-        removed: moved.removed,
-    };
+    let change =
+        |((feed, category), counts): ((String, Option<String>), diff::EntryCounts)| Change {
+            feed,
+            category,
+            added: counts.added,
+            removed: counts.removed,
+        };
     Difference {
         from,
         to,
-        changes: moved.into_iter().map(change).collect(),
+        changes: counts.into_iter().map(change).collect(),
         added: listed(added),
         removed: listed(removed),
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use blocklist_loader::{Bounds, Feed, generations as artefacts, newest, rollback};
+use blocklist_loader::{Bounds, Feed, diff, generations as artefacts, newest};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
@@ -18,8 +18,8 @@ use super::{
     fetchers::Fetchers,
     generations,
     model::{
-        Difference, FeedState, GenerationState, ListControl, ListError, ListEvent, Origin,
-        OverlayState, Refusal, RolledBack, WhatIf,
+        DefinitionError, Difference, FeedState, GenerationState, ListControl, ListError, ListEvent,
+        Origin, OverlayState, RolledBack, WhatIf,
     },
     review,
     status::ListStatus,
@@ -94,7 +94,7 @@ impl ListControl for ManagerHandle {
             .find(|feed| feed.name == name)
     }
 
-    async fn check_definition(&self, definition: Value) -> Result<Value, Refusal> {
+    async fn check_definition(&self, definition: Value) -> Result<Value, DefinitionError> {
         let feed: Feed = serde_path_to_error::deserialize(definition).map_err(|error| {
             // The message names a missing or unknown key in backticks. Of any other key, the path is
             // known.
@@ -105,14 +105,14 @@ impl ListControl for ManagerHandle {
             } else {
                 Some(path)
             };
-            Refusal {
+            DefinitionError {
                 field,
                 code: "definition",
                 message,
             }
         })?;
         let feed = feed.rooted(&self.base);
-        self.bounds.check(&feed).map_err(|error| Refusal {
+        self.bounds.check(&feed).map_err(|error| DefinitionError {
             field: Some(error.field().to_owned()),
             code: error.code(),
             message: error.to_string(),
@@ -123,13 +123,13 @@ impl ListControl for ManagerHandle {
                 .split([' ', ':'])
                 .next()
                 .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
-            Refusal {
+            DefinitionError {
                 field: field.map(str::to_owned),
                 code: "definition",
                 message,
             }
         })?;
-        serde_json::to_value(&feed).map_err(|error| Refusal {
+        serde_json::to_value(&feed).map_err(|error| DefinitionError {
             field: None,
             code: "definition",
             message: error.to_string(),
@@ -247,8 +247,7 @@ impl ListControl for ManagerHandle {
         let before = self.open(from).await?;
         let after = self.open(to).await?;
         let differences =
-            tokio::task::spawn_blocking(move || rollback::differences(&before, &after, limit))
-                .await;
+            tokio::task::spawn_blocking(move || diff::diff(&before, &after, limit)).await;
         Ok(generations::difference(
             from,
             to,

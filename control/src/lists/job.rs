@@ -1,14 +1,14 @@
 //! The work on whole lists that runs in another process, one job at a time; and when the next build
 //! is due.
 
-use blocklist_loader::Outcome;
+use blocklist_loader::BuildOutcome;
 use tokio::{
     sync::oneshot,
     task::{JoinError, JoinHandle},
     time::Instant,
 };
 
-use super::{build_process::Failure, command::ChangedRows, model::ListError};
+use super::{build_process::Failure, command::RowUpdate, model::ListError};
 
 /// The job under way.
 #[derive(Default)]
@@ -16,11 +16,11 @@ pub enum Job {
     #[default]
     Idle,
     Building {
-        process: JoinHandle<Result<Outcome, Failure>>,
+        process: JoinHandle<Result<BuildOutcome, Failure>>,
         /// Who waits for this build. It knows nothing of what came after it began.
         waiters: Waiters,
         /// Rows that became live since the build began. They are applied to its result as well.
-        pending: Vec<ChangedRows>,
+        pending: Vec<RowUpdate>,
     },
     Folding {
         process: JoinHandle<Result<(), Failure>>,
@@ -30,9 +30,9 @@ pub enum Job {
 /// How a job ended.
 pub enum JobResult {
     Built {
-        result: Result<Outcome, Failure>,
+        result: Result<BuildOutcome, Failure>,
         waiters: Waiters,
-        pending: Vec<ChangedRows>,
+        pending: Vec<RowUpdate>,
     },
     Folded(Result<(), Failure>),
 }

@@ -8,11 +8,10 @@ use std::{
 
 use anyhow::Context;
 use blocklist_loader::{
-    Feed, Fetched, Gate, Need, Plan, RefusedFeed, Stop, Watcher,
-    changes::{self, ChangeError, Changed, Proposal},
-    generations, needs_building, newest, review,
-    share::{self, Role},
-    verdict,
+    Feed, Fetched, Gate, Need, Plan, Refusal, RefusedFeed, Watcher,
+    changes::{self, ChangedRows, DeltaError, Proposal},
+    generations, last_check, needs_building, newest, review,
+    share::{self, ShareRole},
 };
 use jiff::Timestamp;
 use policy::{
@@ -26,7 +25,7 @@ use policy::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    command::{ChangedRows, ListCommand},
+    command::{ListCommand, RowUpdate},
     fetchers::Fetchers,
     job::{Job, NextBuild, Waiters},
     model::{EventKind, Origin},
@@ -58,7 +57,7 @@ pub struct ListSettings {
     pub taxonomy_path: PathBuf,
     pub taxonomy: Arc<Taxonomy>,
     /// How nodes share lists. `None` if they do not.
-    pub share: Option<share::Settings>,
+    pub share: Option<share::ShareSettings>,
 }
 
 /// Manages the lists of a node.
@@ -125,7 +124,7 @@ impl ListManager {
             sender,
             watcher: None,
             outbox: Arc::default(),
-            follows: share.is_some_and(|share| share.role == Role::Follow),
+            follows: share.is_some_and(|share| share.role == ShareRole::Follow),
             job: Job::Idle,
             next_build: NextBuild::NotWanted,
             next_waiters: Waiters::default(),
@@ -237,7 +236,7 @@ impl ListManager {
                 version,
                 rows,
             } => {
-                let changed = ChangedRows {
+                let changed = RowUpdate {
                     feed,
                     from,
                     version,
@@ -392,7 +391,7 @@ impl ListManager {
     }
 
     /// Keeps rows for the result of the build under way, if there is one.
-    fn keep_for_build(&mut self, changed: ChangedRows) {
+    fn keep_for_build(&mut self, changed: RowUpdate) {
         let Job::Building { pending, .. } = &mut self.job else {
             return;
         };
@@ -420,7 +419,7 @@ impl ListManager {
     }
 
     /// Applies changed rows to the live lists.
-    async fn apply(&mut self, changed: &ChangedRows) {
+    async fn apply(&mut self, changed: &RowUpdate) {
         let began = Instant::now();
         let Some(feed) = self.feed(&changed.feed) else {
             return;
@@ -434,11 +433,11 @@ impl ListManager {
                 self.status
                     .live(&feed.name, &changed.version, generation, Timestamp::now());
             }
-            Err(ChangeError::Stopped(stop, proposal)) => {
+            Err(DeltaError::Stopped(stop, proposal)) => {
                 self.refuse_rows(lists, feed, &changed.version, stop, proposal)
                     .await;
             }
-            Err(ChangeError::NotContinued) => self.read_again(&lists, &feed.name),
+            Err(DeltaError::NotContinued) => self.read_again(&lists, &feed.name),
             Err(error) => {
                 tracing::error!(
                     feed = feed.name,
@@ -456,7 +455,7 @@ impl ListManager {
         lists: Arc<Blocklist>,
         feed: Feed,
         version: &str,
-        stop: Stop,
+        stop: Refusal,
         proposal: Box<Proposal>,
     ) {
         self.status.stopped(
@@ -478,7 +477,7 @@ impl ListManager {
         let kept = tokio::task::spawn_blocking(move || {
             let mut feeds = lists.header().feeds.iter();
             if let Some(summary) = feeds.find(|summary| summary.name == feed.name) {
-                verdict::keep_refusal(&plan, &feed, summary, refused)?;
+                last_check::keep_refusal(&plan, &feed, summary, refused)?;
             }
             review::keep_changes(&plan.directory, &feed, &version, &proposal.changes)
         });
@@ -508,8 +507,8 @@ impl ListManager {
         &mut self,
         lists: &Arc<Blocklist>,
         feed: &Feed,
-        changed: &ChangedRows,
-    ) -> Result<Arc<Blocklist>, ChangeError> {
+        changed: &RowUpdate,
+    ) -> Result<Arc<Blocklist>, DeltaError> {
         let generation = self.next_generation();
         let plan = self.plan.clone();
         let lists = Arc::clone(lists);
@@ -520,7 +519,7 @@ impl ListManager {
         let rows = changed.rows.clone();
         let work = move || {
             let path = generations::delta_path(&plan.directory, generation);
-            let changed = Changed {
+            let changed = ChangedRows {
                 feed: &feed,
                 from: &from,
                 version: &version,
@@ -539,7 +538,7 @@ impl ListManager {
         };
         tokio::task::spawn_blocking(work)
             .await
-            .unwrap_or(Err(ChangeError::NotContinued))
+            .unwrap_or(Err(DeltaError::NotContinued))
     }
 
     /// Makes lists live, and tells the followers.
@@ -638,7 +637,7 @@ impl ListManager {
             entries,
             at,
             ..
-        } in verdict::refusals(&self.plan, self.live.current().header())
+        } in last_check::refusals(&self.plan, self.live.current().header())
         {
             self.status
                 .stopped(&feed, gate, &reason, Some((&version, entries)), at);

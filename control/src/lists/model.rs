@@ -29,7 +29,7 @@ pub trait ListControl: Send + Sync {
     async fn feed(&self, name: &str) -> Option<FeedState>;
 
     /// Checks a definition and makes it canonical. Nothing is refused later.
-    async fn check_definition(&self, definition: Value) -> Result<Value, Refusal>;
+    async fn check_definition(&self, definition: Value) -> Result<Value, DefinitionError>;
 
     /// Takes a definition that was checked and stored. It cannot be refused any more: later failures
     /// are part of the feed's state. When this returns, [`Self::feed`] finds the feed.
@@ -81,7 +81,7 @@ pub trait ListControl: Send + Sync {
 
 /// Why a definition is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct DefinitionError {
     /// The key at fault, if there is one.
     pub field: Option<String>,
     /// The problem's code: `definition`, or why its source is out of bounds.

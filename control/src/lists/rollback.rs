@@ -82,7 +82,7 @@ impl ListManager {
             .await
             .map_err(|_| ListError::UnknownGeneration(to))?;
         let generation = self.next_generation();
-        let delta = rollback::repeat(
+        let delta = rollback::repeat_generation(
             &self.plan.directory,
             (&live, &then),
             &self.plan.feeds,
@@ -167,7 +167,7 @@ impl ListManager {
         let directory = self.plan.directory.clone();
         // If no other feed has changed since, the whole earlier generation is wanted.
         if other_versions(live, feed) == other_versions(&then, feed) {
-            let delta = rollback::repeat(
+            let delta = rollback::repeat_generation(
                 &directory,
                 (live, &then),
                 &self.plan.feeds,
@@ -181,7 +181,7 @@ impl ListManager {
         let name = feed.to_owned();
         let restored = tokio::task::spawn_blocking(move || {
             let now = Timestamp::now();
-            rollback::restore(&directory, &live, &then, &name, generation, now)
+            rollback::restore_feed(&directory, &live, &then, &name, generation, now)
         })
         .await;
         let too_much = || {
@@ -232,7 +232,10 @@ impl ListManager {
 
     /// The latest kept generation whose content differs from the live one.
     fn generation_before(&self, live: &Blocklist) -> Result<u64, ListError> {
-        kept(rollback::before(&self.plan.directory, live.header()))
+        kept(rollback::previous_generation(
+            &self.plan.directory,
+            live.header(),
+        ))
     }
 
     /// The latest kept generation in which a feed had another version.
@@ -241,7 +244,7 @@ impl ListManager {
         feed: &FeedSummary,
         live: &Blocklist,
     ) -> Result<u64, ListError> {
-        kept(rollback::before_feed(
+        kept(rollback::previous_of_feed(
             &self.plan.directory,
             live.header(),
             feed,

@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use blocklist_loader::share::{Change, Follower, Publisher, Settings, chance};
+use blocklist_loader::share::{
+    Follower, PublishRequest, Publisher, ShareSettings, random_fraction,
+};
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use policy::lists::current::LiveLists;
@@ -52,7 +54,7 @@ impl Outbox {
 
 /// Publishes the live lists until the task is dropped. Fails only if it cannot begin.
 pub async fn publish(
-    settings: Settings,
+    settings: ShareSettings,
     directory: std::path::PathBuf,
     live: Arc<LiveLists>,
     outbox: Arc<Outbox>,
@@ -69,9 +71,9 @@ pub async fn publish(
             .iter()
             .copied()
             .collect();
-        let change = Change {
+        let change = PublishRequest {
             withdraw: withdraw.clone(),
-            ..Change::live(live.load().generation())
+            ..PublishRequest::live(live.load().generation())
         };
         match publisher.publish(&change, Timestamp::now()).await {
             Ok(published) => {
@@ -107,7 +109,7 @@ pub async fn publish(
 
 /// Opens the shared store. A follower without lists waits for its first ones.
 pub async fn follow_first(
-    settings: &Settings,
+    settings: &ShareSettings,
     directory: &Path,
     has_lists: bool,
 ) -> anyhow::Result<Follower> {
@@ -129,7 +131,7 @@ pub async fn follow_first(
         if began.elapsed() > FIRST_OFFER_MAX {
             bail!("there are no lists to answer under: {last}");
         }
-        tokio::time::sleep(follower.pause(chance())).await;
+        tokio::time::sleep(follower.pause(random_fraction())).await;
     }
 }
 
@@ -140,7 +142,7 @@ pub async fn follow(
     commands: mpsc::Sender<ListCommand>,
 ) {
     loop {
-        tokio::time::sleep(follower.pause(chance())).await;
+        tokio::time::sleep(follower.pause(random_fraction())).await;
         match follower
             .poll(Some(live.load().generation()), Timestamp::now())
             .await

@@ -33,7 +33,7 @@ pub async fn start(
     let mut follower = None;
     if let Some(share) = share
         .as_ref()
-        .filter(|share| share.role == share::Role::Follow)
+        .filter(|share| share.role == share::ShareRole::Follow)
     {
         follower =
             Some(sharing::follow_first(share, &settings.plan.directory, newest.is_some()).await?);

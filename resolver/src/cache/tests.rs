@@ -1,9 +1,15 @@
-//! What an entry keeps, for how long, and how it is judged; what the cache and its windows hold.
+//! What an entry keeps and for how long; what the shared cache and local caches hold.
 
-use super::*;
+use std::{sync::Arc, time::Duration};
+
+use policy::{lists::blocklist::Classification, name::Name};
+use quick_cache::Weighter as _;
+
+use super::{entry::ttl_offsets, shared::ByOctets, *};
+use crate::message::types::{Class, Rtype};
 
 fn key(name: &Name) -> KeyRef<'_> {
-    KeyRef::new(name.borrow(), 1, 1)
+    KeyRef::new(name.borrow(), Rtype::A, Class::IN)
 }
 
 /// An answer of about `octets`, without records: its size is its header's and question's, padded
@@ -12,7 +18,7 @@ fn entry(octets: usize) -> Arc<Entry> {
     Arc::new(Entry {
         octets: vec![0; octets].into(),
         ttl_s: 60,
-        ..Entry::blank()
+        ..Entry::empty()
     })
 }
 
@@ -31,64 +37,62 @@ fn a_borrowed_key_finds_what_its_owned_form_keeps() {
             Some(octets)
         );
         for other in [
-            KeyRef::new(name.borrow(), 28, 1),
-            KeyRef::new(name.borrow(), 1, 3),
+            KeyRef::new(name.borrow(), Rtype::AAAA, Class::IN),
+            KeyRef::new(name.borrow(), Rtype::A, Class::CH),
         ] {
             assert!(
                 cache.find(&other).is_none(),
-                "type and class are of the key"
+                "type and class are part of the key"
             );
         }
     }
 }
 
 #[test]
-fn a_window_shows_what_the_cache_holds_and_newer_things_when_asked() {
+fn a_local_cache_shows_what_the_shared_one_holds_and_newer_entries() {
     let cache = AnswerCache::new(1 << 20);
-    let mut window = Window::new();
+    let mut local = LocalCache::new();
     let names: Vec<Name> = (0..3_000)
         .map(|number| Name::parse(&format!("n{number}.example")).unwrap())
         .collect();
     for name in &names {
-        assert!(window.find(&cache, &key(name)).is_none());
+        assert!(local.find(&cache, &key(name)).is_none());
         cache.insert(
             key(name).to_owned(),
-            Arc::new(Entry::unresolved(&key(name))),
+            Arc::new(Entry::placeholder(&key(name))),
         );
     }
     for _ in 0..3 {
         for name in &names {
-            let found = window.find(&cache, &key(name)).unwrap();
-            assert!(found.is_about(&key(name)), "never another name's entry");
-            let other = KeyRef::new(name.borrow(), 1, 3);
+            let found = local.find(&cache, &key(name)).unwrap();
+            assert!(found.answers(&key(name)), "never another name's entry");
+            let other = KeyRef::new(name.borrow(), Rtype::A, Class::CH);
             assert!(
-                window.find(&cache, &other).is_none(),
-                "the class is of the key"
+                local.find(&cache, &other).is_none(),
+                "the class is part of the key"
             );
-            assert!(window.find_newer(&cache, &key(name), &found).is_none());
+            assert!(local.find_newer(&cache, &key(name), &found).is_none());
         }
     }
-    // What the cache lost, and the window still shows, comes back when it is used.
+    // An entry that the shared cache evicted comes back when the local one is used.
     let popular = key(&names[9]);
-    let shown = window.find(&cache, &popular).unwrap();
+    let shown = local.find(&cache, &popular).unwrap();
     cache.0.remove(&popular);
-    assert!(
-        (0..=WINDOW_USES).all(|_| Arc::ptr_eq(&window.find(&cache, &popular).unwrap(), &shown))
-    );
+    assert!((0..=64).all(|_| Arc::ptr_eq(&local.find(&cache, &popular).unwrap(), &shown)));
     assert!(Arc::ptr_eq(&cache.find(&popular).unwrap(), &shown));
     let name = &names[7];
-    let known = window.find(&cache, &key(&names[7])).unwrap();
+    let known = local.find(&cache, &key(&names[7])).unwrap();
     let newer = Arc::new(Entry {
         ttl_s: 60,
-        ..Entry::unresolved(&key(name))
+        ..Entry::placeholder(&key(name))
     });
     cache.insert(key(name).to_owned(), Arc::clone(&newer));
     assert!(Arc::ptr_eq(
-        &window.find_newer(&cache, &key(name), &known).unwrap(),
+        &local.find_newer(&cache, &key(name), &known).unwrap(),
         &newer
     ));
     assert!(Arc::ptr_eq(
-        &window.find(&cache, &key(name)).unwrap(),
+        &local.find(&cache, &key(name)).unwrap(),
         &newer
     ));
 }
@@ -99,7 +103,7 @@ fn the_budget_holds_whatever_comes() {
     let cache = AnswerCache::new(BUDGET);
     for number in 0..50_000 {
         let name = Name::parse(&format!("n{number}.example")).unwrap();
-        // Now and then one that weighs more than a shard may hold.
+        // One of 500 weighs more than a shard's budget.
         cache.insert(
             key(&name).to_owned(),
             entry(if number % 500 == 0 {
@@ -122,7 +126,7 @@ fn the_budget_holds_whatever_comes() {
 }
 
 #[test]
-fn what_is_asked_often_outlives_a_flood_of_names_asked_once() {
+fn popular_names_outlive_a_flood_of_names_asked_once() {
     let cache = AnswerCache::new(1 << 20);
     let hot: Vec<Name> = (0..100)
         .map(|number| Name::parse(&format!("hot{number}.example")).unwrap())
@@ -202,7 +206,7 @@ fn the_ttls_of_a_cached_answer_fall_second_by_second() {
     );
     for age in [0, 1, 2, 44, 45, 46, 60, 299, 300, 400] {
         let mut copy = entry.message().to_vec();
-        entry.write_ttls(&mut copy, Duration::from_secs(1_000 + age));
+        entry.age_ttls(&mut copy, Duration::from_secs(1_000 + age));
         let left = |ttl: u64| u32::try_from(ttl.saturating_sub(age)).unwrap();
         assert_eq!(ttls(&copy), [left(60), left(45), left(300)], "{age} s old");
         let with = |message: &[u8]| hickory_proto::op::Message::from_vec(message).unwrap();
@@ -217,23 +221,23 @@ fn the_ttls_of_a_cached_answer_fall_second_by_second() {
         );
     }
     let mut copy = entry.message().to_vec();
-    entry.write_ttls(&mut copy, Duration::from_secs(1));
+    entry.age_ttls(&mut copy, Duration::from_secs(1));
     assert_eq!(
         ttls(&copy),
         [60, 45, 300],
-        "what was stored later than now is new"
+        "an entry stored later than now has age 0"
     );
-    entry.write_ttl(&mut copy, 7);
+    entry.set_ttls(&mut copy, 7);
     assert_eq!(ttls(&copy), [7, 7, 7]);
     assert_eq!(
         ttls(entry.message()),
         [60, 45, 300],
-        "the entry keeps what it was told"
+        "the entry keeps its TTLs"
     );
 }
 
 #[test]
-fn an_answer_is_fresh_until_its_ttl_and_stale_for_so_much_longer() {
+fn an_answer_is_fresh_until_its_ttl_and_stale_until_its_bound() {
     let entry = answered(&[(1, 60, &address(1))], 60, 1_000);
     let longer = Duration::from_secs(100);
     for (age, is_fresh, is_stale) in [
@@ -259,29 +263,29 @@ fn an_answer_is_fresh_until_its_ttl_and_stale_for_so_much_longer() {
             "{age} s old, nothing stale is served"
         );
     }
-    assert!(entry.may_be_kept());
-    let unresolved = Entry::unresolved(&key(&Name::parse("a.test").unwrap()));
+    assert!(entry.is_cacheable());
+    let placeholder = Entry::placeholder(&key(&Name::parse("a.test").unwrap()));
     for now in [Duration::ZERO, Duration::from_secs(1)] {
         assert!(
-            !unresolved.is_fresh(now)
-                && !unresolved.is_stale_but_servable(now, longer)
-                && !unresolved.may_be_kept()
+            !placeholder.is_fresh(now)
+                && !placeholder.is_stale_but_servable(now, longer)
+                && !placeholder.is_cacheable()
         );
     }
     let momentary = answered(&[(1, 0, &address(1))], 0, 1_000);
     assert!(
-        !momentary.may_be_kept()
+        !momentary.is_cacheable()
             && !momentary.is_stale_but_servable(Duration::from_secs(1_000), longer)
     );
 }
 
 #[test]
-fn an_answer_is_renewed_once_and_in_its_last_tenth_alone() {
+fn a_prefetch_is_claimed_once_and_in_the_last_tenth_of_the_ttl() {
     let is_wanted = |ttl_s: u32, age: u64| {
         let entry = answered(&[(1, ttl_s, &address(1))], ttl_s, 1_000);
         let now = Duration::from_secs(1_000 + age);
-        let first = entry.wants_renewal(now);
-        assert!(!entry.wants_renewal(now), "once: {ttl_s} {age}");
+        let first = entry.claim_prefetch(now);
+        assert!(!entry.claim_prefetch(now), "once: {ttl_s} {age}");
         first
     };
     for (ttl_s, age, expected) in [
@@ -299,16 +303,16 @@ fn an_answer_is_renewed_once_and_in_its_last_tenth_alone() {
     ] {
         assert_eq!(is_wanted(ttl_s, age), expected, "{age} of {ttl_s} s");
     }
-    // One that was looked at early is renewed in time.
+    // An early look does not claim it.
     let entry = answered(&[(1, 100, &address(1))], 100, 0);
     assert_eq!(
-        [10, 80, 95, 96].map(|now| entry.wants_renewal(Duration::from_secs(now))),
+        [10, 80, 95, 96].map(|now| entry.claim_prefetch(Duration::from_secs(now))),
         [false, false, true, false]
     );
 }
 
 #[test]
-fn a_message_that_does_not_add_up_is_no_entry() {
+fn a_message_that_does_not_parse_is_no_entry() {
     let whole = message(0, &[(1, 60, &address(1)), (16, 60, b"\x04text")]);
     assert!(Entry::new(whole.clone(), 60, Duration::ZERO).is_some());
     for end in 0..whole.len() {
@@ -319,7 +323,7 @@ fn a_message_that_does_not_add_up_is_no_entry() {
     }
     assert!(
         Entry::new([&whole[..], &[0]].concat(), 60, Duration::ZERO).is_none(),
-        "something stands behind it"
+        "an octet behind the message"
     );
     for (place, count) in [(5, 0), (5, 2), (7, 1), (7, 3), (9, 1), (11, 1)] {
         let mut wrong = whole.clone();
@@ -336,8 +340,8 @@ fn a_message_that_does_not_add_up_is_no_entry() {
     let mut moved = whole.clone();
     // The same records as authority and additional ones.
     (moved[7], moved[9], moved[11]) = (0, 1, 1);
-    assert_eq!(ttl_places(&moved), ttl_places(&whole));
-    assert_eq!(ttl_places(&whole).unwrap(), [30, 46]);
+    assert_eq!(ttl_offsets(&moved), ttl_offsets(&whole));
+    assert_eq!(ttl_offsets(&whole).unwrap(), [30, 46]);
 }
 
 #[test]
@@ -381,7 +385,7 @@ fn the_chain_of_an_entry_is_read_from_its_message() {
             1
         )
     );
-    let copy = entry.unjudged();
+    let copy = entry.unclassified();
     assert_eq!(
         (copy.chain(), copy.message(), copy.addresses),
         (entry.chain(), entry.message(), 1)
@@ -390,7 +394,7 @@ fn the_chain_of_an_entry_is_read_from_its_message() {
 }
 
 #[test]
-fn names_behind_an_answer_and_many_addresses_weigh_and_a_few_do_not() {
+fn chains_and_many_addresses_weigh_and_a_few_addresses_do_not() {
     let name = Name::parse("a.test").unwrap();
     let owned = key(&name).to_owned();
     let weigh = |entry: Entry| ByOctets.weight(&owned, &Arc::new(entry));
@@ -403,7 +407,7 @@ fn names_behind_an_answer_and_many_addresses_weigh_and_a_few_do_not() {
             .collect();
         answered(&records, 60, 0)
     };
-    // A record of 16 octets and the place of its TTL.
+    // A record of 16 octets and the offset of its TTL.
     let plain = |count: u8| owned.octets() as u64 + 12 + 12 + 18 * u64::from(count) + 200;
     let listed = size_of::<(Name, Classification)>() as u64 + 80;
     for count in [0, 1, 15, 16] {
@@ -412,82 +416,25 @@ fn names_behind_an_answer_and_many_addresses_weigh_and_a_few_do_not() {
     assert_eq!(weigh(of_addresses(17)), plain(17) + listed);
     assert_eq!(weigh(of_addresses(40)), plain(40) + 24 * listed);
     let alias = answered(&[(5, 60, b"\x01b\x04test\0")], 60, 0);
-    let behind = 8 + size_of::<Name>() + size_of::<Classification>();
+    let chain_octets = 8 + size_of::<Name>() + size_of::<Classification>();
     assert_eq!(
         weigh(alias),
-        owned.octets() as u64 + 12 + 12 + 22 + behind as u64 + 200
+        owned.octets() as u64 + 12 + 12 + 22 + chain_octets as u64 + 200
     );
 }
 
 #[test]
-fn what_no_list_knows_is_marked_and_what_one_knows_is_kept() {
-    let taxonomy = policy::category::Taxonomy::shipped();
-    let lists = Arc::new(Blocklist::empty(&taxonomy));
-    let asker = policy::identity::directory::Directory::new(
-        policy::rules::compiled::OperatorDefaults::default(),
-    )
-    .unknown_line();
-    let judge = |entry: &Entry, name: &str, lists: &Blocklist| {
-        let (verdict, hop) = entry.judge(
-            &asker,
-            Name::parse(name).unwrap().borrow(),
-            lists,
-            true,
-            Transport::Udp,
-        );
-        (verdict.is_block(), hop)
-    };
-    let entry = answered(&[(1, 60, &address(1))], 60, 0);
-    assert_eq!(
-        entry.unlisted.load(Ordering::Relaxed),
-        u64::MAX,
-        "nobody has looked"
-    );
-    for _ in 0..2 {
-        assert_eq!(judge(&entry, "a.test", &lists), (false, 0));
-        assert_eq!(
-            (
-                entry.unlisted.load(Ordering::Relaxed),
-                entry.listed.load().is_none()
-            ),
-            (lists.stamp(), true)
-        );
-    }
-    let document = policy::lists::mandates::Document {
-        name: Some("a.test".to_owned()),
-        basis: "court-order".to_owned(),
-        ..Default::default()
-    };
-    let mandate =
-        Arc::new(policy::lists::mandates::Mandate::read("a".parse().unwrap(), document).unwrap());
-    let ordered = lists.ordered(&Arc::new(policy::lists::mandates::Mandates::of(vec![
-        mandate,
-    ])));
-    assert_eq!(judge(&entry, "a.test", &ordered), (true, 0));
-    assert_eq!(
-        entry.listed.load().as_ref().map(|listed| listed.stamp),
-        Some(ordered.stamp())
-    );
-    assert_eq!(judge(&entry, "a.test", &lists), (false, 0));
-    assert_eq!(
-        judge(&entry, "a.test", &ordered),
-        (true, 0),
-        "each under its own lists"
-    );
-}
-
-#[test]
-fn a_window_keeps_no_message_that_is_longer_than_a_datagram() {
+fn a_local_cache_keeps_no_message_longer_than_a_datagram() {
     let cache = AnswerCache::new(1 << 20);
-    let mut window = Window::new();
+    let mut local = LocalCache::new();
     let names = ["small.test", "large.test"].map(|name| Name::parse(name).unwrap());
     for (name, octets) in names.iter().zip([1_232, 1_233]) {
         cache.insert(key(name).to_owned(), entry(octets));
-        assert!(window.find(&cache, &key(name)).is_some());
+        assert!(local.find(&cache, &key(name)).is_some());
     }
-    assert_eq!(window.places.iter().flatten().count(), 1);
-    let mut none = Window::none();
-    assert!(none.find(&cache, &key(&names[0])).is_some() && none.places.is_empty());
+    assert_eq!(local.len(), 1);
+    let mut none = LocalCache::disabled();
+    assert!(none.find(&cache, &key(&names[0])).is_some() && none.len() == 0);
     let known = cache.find(&key(&names[0])).unwrap();
     assert!(none.find_newer(&cache, &key(&names[0]), &known).is_none());
     cache.insert(key(&names[0]).to_owned(), entry(7));
@@ -495,63 +442,63 @@ fn a_window_keeps_no_message_that_is_longer_than_a_datagram() {
 }
 
 #[test]
-fn every_so_often_the_cache_hears_of_what_the_window_answers() {
+fn one_of_64_local_hits_reaches_the_shared_cache() {
     let cache = AnswerCache::new(1 << 20);
-    let mut window = Window::new();
+    let mut local = LocalCache::new();
     let name = Name::parse("a.test").unwrap();
     cache.insert(
         key(&name).to_owned(),
-        Arc::new(Entry::unresolved(&key(&name))),
+        Arc::new(Entry::placeholder(&key(&name))),
     );
-    window.find(&cache, &key(&name));
+    local.find(&cache, &key(&name));
     cache.0.remove(&key(&name));
     for _ in 1..64 {
-        window.find(&cache, &key(&name));
+        local.find(&cache, &key(&name));
         assert!(cache.find(&key(&name)).is_none());
     }
-    window.find(&cache, &key(&name));
+    local.find(&cache, &key(&name));
     assert!(cache.find(&key(&name)).is_some());
 }
 
 #[test]
-fn a_window_replaces_only_the_entry_that_it_is_told_of() {
+fn a_local_cache_replaces_only_the_named_entry() {
     let cache = AnswerCache::new(1 << 20);
-    let mut window = Window::new();
+    let mut local = LocalCache::new();
     let name = Name::parse("a.test").unwrap();
     let [first, second, third] = [(); 3].map(|()| {
         Arc::new(Entry {
             ttl_s: 60,
-            ..Entry::unresolved(&key(&name))
+            ..Entry::placeholder(&key(&name))
         })
     });
     cache.insert(key(&name).to_owned(), Arc::clone(&first));
-    window.find(&cache, &key(&name));
+    local.find(&cache, &key(&name));
     cache.insert(key(&name).to_owned(), Arc::clone(&third));
-    // Somebody knows yet another one.
+    // The shared cache has a third entry.
     assert!(Arc::ptr_eq(
-        &window.find_newer(&cache, &key(&name), &second).unwrap(),
+        &local.find_newer(&cache, &key(&name), &second).unwrap(),
         &third
     ));
     assert!(Arc::ptr_eq(
-        &window.find(&cache, &key(&name)).unwrap(),
+        &local.find(&cache, &key(&name)).unwrap(),
         &first
     ));
     assert!(Arc::ptr_eq(
-        &window.find_newer(&cache, &key(&name), &first).unwrap(),
+        &local.find_newer(&cache, &key(&name), &first).unwrap(),
         &third
     ));
     assert!(Arc::ptr_eq(
-        &window.find(&cache, &key(&name)).unwrap(),
+        &local.find(&cache, &key(&name)).unwrap(),
         &third
     ));
 }
 
 #[test]
-fn an_entry_is_about_its_name_type_and_class_and_about_no_other() {
+fn an_entry_answers_its_name_type_and_class_and_no_other() {
     let name = |text: &str| Name::parse(text).unwrap();
-    let entry = Entry::unresolved(&KeyRef::new(name("a.test").borrow(), 1, 1));
+    let entry = Entry::placeholder(&KeyRef::new(name("a.test").borrow(), Rtype::A, Class::IN));
     assert_eq!(entry.message()[12..], b"\x01a\x04test\0\0\x01\0\x01"[..]);
-    for (other, record_type, class, expected) in [
+    for (other, rtype, class, expected) in [
         ("a.test", 1, 1, true),
         ("A.Test", 1, 1, true),
         ("b.test", 1, 1, false),
@@ -563,26 +510,26 @@ fn an_entry_is_about_its_name_type_and_class_and_about_no_other() {
     ] {
         let other = name(other);
         assert_eq!(
-            entry.is_about(&KeyRef::new(other.borrow(), record_type, class)),
+            entry.answers(&KeyRef::new(other.borrow(), rtype.into(), class.into())),
             expected,
-            "{other} {record_type} {class}"
+            "{other} {rtype} {class}"
         );
     }
     let elsewhere = name("elsewhere.test");
     let of_a = name("a.test");
-    let moved = KeyRef::new(elsewhere.borrow(), 28, 1);
+    let moved = KeyRef::new(elsewhere.borrow(), Rtype::AAAA, Class::IN);
     assert_eq!(
-        KeyRef::new(of_a.borrow(), 28, 1)
-            .about(elsewhere.borrow())
+        KeyRef::new(of_a.borrow(), Rtype::AAAA, Class::IN)
+            .with_name(elsewhere.borrow())
             .to_owned(),
         moved.to_owned()
     );
 }
 
 #[test]
-fn a_window_reads_the_entries_of_a_batch_that_it_holds() {
+fn a_local_cache_loads_the_entries_of_a_batch() {
     let cache = AnswerCache::new(1 << 20);
-    let mut window = Window::new();
+    let mut local = LocalCache::new();
     let packet = |name: &str, record_type: u8| {
         [
             &[7; 12],
@@ -595,31 +542,34 @@ fn a_window_reads_the_entries_of_a_batch_that_it_holds() {
         let name = Name::parse(name).unwrap();
         let entry = Entry {
             octets: vec![first; 40].into(),
-            ..Entry::blank()
+            ..Entry::empty()
         };
         cache.insert(key(&name).to_owned(), Arc::new(entry));
-        // The window takes what the cache gives, whatever question stands in it.
-        window.find(&cache, &key(&name));
+        // The local cache stores what the shared one returns, whatever question it holds.
+        local.find(&cache, &key(&name));
     }
-    let touched = |packets: &[Vec<u8>]| window.touch(packets.iter().map(Vec::as_slice));
+    let loaded = |packets: &[Vec<u8>]| local.load_memory(packets.iter().map(Vec::as_slice));
     let [a, b] = ["a.test", "b.test"].map(|name| packet(name, 1));
     assert_eq!(
         (
-            touched(&[]),
-            touched(std::slice::from_ref(&a)),
-            touched(&[a.clone(), b.clone()])
+            loaded(&[]),
+            loaded(std::slice::from_ref(&a)),
+            loaded(&[a.clone(), b.clone()])
         ),
         (0, 0x13, 0x13 ^ 0x22)
     );
     assert_eq!(
-        touched(&[b"short".to_vec(), b.clone(), packet("a.test", 28)]),
+        loaded(&[b"short".to_vec(), b.clone(), packet("a.test", 28)]),
         0x22,
-        "what is no query, and what is not here"
+        "a packet that is no query, and a question without an entry"
     );
     let many: Vec<Vec<u8>> = (0..63)
         .map(|_| a.clone())
         .chain([b.clone(), b.clone(), b.clone()])
         .collect();
-    assert_eq!(touched(&many), 0x13 ^ 0x22, "as many as there is room for");
-    assert_eq!(Window::none().touch([a.as_slice()].into_iter()), 0);
+    assert_eq!(loaded(&many), 0x13 ^ 0x22, "the first 64 packets");
+    assert_eq!(
+        LocalCache::disabled().load_memory([a.as_slice()].into_iter()),
+        0
+    );
 }

@@ -1,53 +1,36 @@
-//! An alias in the place of an answer: how a policy zone leads to a walled garden. Knows what it
-//! leads to, not who resolves that.
+//! An alias in the place of an answer: local data of a policy zone that leads to a walled garden, or
+//! the address of a search engine with safe search.
 //!
 //! ```text
 //! bets.example.    30 CNAME garden.example.    the feed's
-//! garden.example.  30 A     203.0.113.1        what the target has of the type that was asked for, from the cache like any other answer
+//! garden.example.  30 A     203.0.113.1        the target's own records of the queried type
 //! ```
 //!
-//! The lists have no word in what stands behind the alias: it is an answer of theirs
-//! (draft-vixie-dnsop-dns-rpz-00 section 6).
+//! The lists do not judge the target: it is their own answer (draft-vixie-dnsop-dns-rpz-00 section
+//! 6).
 
-use hickory_proto::op::{Message, ResponseCode};
 use policy::{
-    decide::Verdict,
-    lists::{
-        blocklist::Blocklist,
-        entry::{Record, Records},
-    },
+    lists::entry::{Record, Records},
     name::{Name, NameRef, WireName},
 };
 
-use crate::{
-    cache::KeyRef,
-    engine::AtHand,
-    message::{
-        query::{Query, TYPE_ANY},
-        reader,
-        reply::{LOCAL_TTL_MAX_S, STALE_TTL_S},
-    },
-    upstream::{Answer, Question},
-};
+use crate::message::types::Rtype;
 
-/// The record type, RFC 1035 section 3.2.2.
-pub(crate) const TYPE_CNAME: u16 = 5;
-/// How the target of an alias begins that stands for the name asked for below another one.
+/// The first label of a target that stands for the queried name below another one (RPZ).
 const WILDCARD_LABEL: &[u8] = b"\x01*";
 
-/// Where a name leads.
+/// The target of an alias, and the TTL of the alias.
 pub(crate) struct Alias {
     pub(crate) target: Name,
-    /// In seconds, as the feed has it; for a search engine the most that we allow.
     pub(crate) ttl_s: u32,
 }
 
 impl Alias {
-    /// The alias among a feed's records, for the name asked for. None where that has no room below
-    /// the target.
+    /// The alias of a feed's CNAME record for the queried name. None if a wildcard target with the
+    /// queried name is longer than a name.
     pub(crate) fn of(asked: NameRef<'_>, record: &Record) -> Option<Self> {
-        let mut room = WireName::default();
-        let target = room.read(&record.rdata, 0).ok()?;
+        let mut name_buffer = WireName::default();
+        let target = name_buffer.read(&record.rdata, 0).ok()?;
         let target = match target
             .parent()
             .filter(|_| record.rdata.starts_with(WILDCARD_LABEL))
@@ -60,78 +43,19 @@ impl Alias {
             ttl_s: record.ttl_s,
         })
     }
-
-    /// The same by the verdict that wants it.
-    pub(crate) fn wanted(asked: NameRef<'_>, verdict: Verdict, lists: &Blocklist) -> Option<Self> {
-        if let Some(target) = verdict.target() {
-            return Some(Self {
-                target: target.clone(),
-                ttl_s: LOCAL_TTL_MAX_S,
-            });
-        }
-        lists
-            .answers()
-            .get(verdict.data as usize)
-            .and_then(among)
-            .and_then(|record| Self::of(asked, record))
-    }
-
-    /// Under what the target's answer is kept: the very key of a client that asks for it.
-    pub(crate) fn key<'k>(&'k self, query: &'k Query<'_>) -> KeyRef<'k> {
-        KeyRef::of(query).about(self.target.borrow())
-    }
-
-    /// What is to be resolved.
-    pub(crate) fn question(&self, query: &Query<'_>) -> Question {
-        Question::new(self.target.clone(), query.record_type)
-    }
 }
 
-/// The record among a feed's that answers whatever is asked for, RFC 1034 section 3.6.2.
-pub(crate) fn among(records: &Records) -> Option<&Record> {
+/// The CNAME record of a feed's local data, which answers each query type (RFC 1034 section 3.6.2).
+pub(crate) fn find(records: &Records) -> Option<&Record> {
     records
         .0
         .iter()
-        .find(|record| record.record_type == TYPE_CNAME)
+        .find(|record| Rtype::new(record.record_type) == Rtype::CNAME)
 }
 
-/// Whether a type is about what an alias leads to, not about the alias.
-pub(crate) fn leads(record_type: u16) -> bool {
-    !matches!(record_type, TYPE_CNAME | TYPE_ANY)
-}
-
-/// What a target's entry says, for as long as what stands in the place of an answer may be kept.
-/// None where it does not tell what the target has.
-pub(crate) fn read(
-    AtHand {
-        entry,
-        is_stale,
-        now,
-        ..
-    }: AtHand<'_>,
-) -> Option<Answer> {
-    let mut copy = entry.message().to_vec();
-    if is_stale {
-        entry.write_ttl(&mut copy, STALE_TTL_S);
-    } else {
-        entry.write_ttls(&mut copy, now);
-    }
-    let Message {
-        metadata,
-        mut answers,
-        mut authorities,
-        ..
-    } = reader::read(&copy)?.message;
-    answers
-        .iter_mut()
-        .chain(&mut authorities)
-        .for_each(|record| record.ttl = record.ttl.min(LOCAL_TTL_MAX_S));
-    let rcode = metadata.response_code;
-    matches!(rcode, ResponseCode::NoError | ResponseCode::NXDomain).then_some(Answer {
-        rcode,
-        answers,
-        authorities,
-    })
+/// Whether a query of this type asks for records of the target, and not for the alias itself.
+pub(crate) fn is_followed(rtype: Rtype) -> bool {
+    !matches!(rtype, Rtype::CNAME | Rtype::ANY)
 }
 
 #[cfg(test)]
@@ -140,7 +64,7 @@ mod tests {
 
     fn check(asked: &str, rdata: &[u8], expected: Option<&str>) {
         let record = Record {
-            record_type: TYPE_CNAME,
+            record_type: Rtype::CNAME.into(),
             ttl_s: 60,
             rdata: rdata.to_vec(),
         };
@@ -153,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_leads_to_its_target_or_below_it() {
+    fn an_alias_leads_to_its_target_or_to_the_name_below_it() {
         check(
             "www.bets.example",
             b"\x06Garden\x07example\0",

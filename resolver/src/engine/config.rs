@@ -1,5 +1,4 @@
-//! What an engine is made of: rules and lists, where answers come from, and how the operator has
-//! set it up.
+//! What an engine is made of: rules and lists, the upstream, and the operator's settings.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -8,57 +7,58 @@ use policy::{category::Taxonomy, identity::directory::Directory, lists::current:
 
 use crate::{
     listener::notify::OnNotify,
-    message::{ede::Contact, reply::BlockedAnswers},
+    message::{blocked::BlockedAnswers, ede::Contact},
+    time::Clock,
     upstream::Recursion,
 };
 
-/// What an engine is made of.
-pub struct Parts {
-    /// Who asks.
+/// The parts and settings of an engine.
+pub struct EngineConfig {
+    /// Identifies clients.
     pub directory: Arc<Directory>,
-    /// The lists in use.
     pub lists: Arc<LiveLists>,
-    /// The names of categories, for the reason of a block.
+    /// Names the categories in the reason of a block.
     pub taxonomy: Arc<Taxonomy>,
-    /// Whom to ask about a block.
+    /// The operator's contact in the reason of a block.
     pub contact: Contact,
-    /// Who answers what is not in the cache.
+    /// Answers questions that are not in the cache.
     pub recursion: Arc<dyn Recursion>,
-    /// Who may ask beside the households' own lines, and the trusted peers that are named by their
-    /// own address.
+    /// Networks that may query, beside those of households and trusted peers that are listed by one
+    /// address.
     pub allow_from: Vec<IpNet>,
-    /// Who may assert identities for others.
+    /// Networks that may assert identities of clients.
     pub trusted_peers: Vec<IpNet>,
-    /// Who may ask without recursion, and so see what is in the cache.
+    /// Networks that may query without RD, and so see what is in the cache.
     pub snoop_from: Vec<IpNet>,
-    /// What a block looks like.
     pub blocked: BlockedAnswers,
-    /// The proxy that looks at listed paths, by its addresses; empty lets hosts with listed paths
-    /// pass.
+    /// Addresses of the proxy that filters listed paths. If empty, hosts with listed paths are not
+    /// filtered.
     pub url_proxy: Vec<IpAddr>,
-    /// What `id.server` answers; absent refuses.
+    /// The answer to `id.server` (RFC 4892); without, such a query is refused.
     pub server_id: Option<String>,
     /// Budget of the answer cache, in octets.
     pub cache_octets: u64,
-    /// The most resolutions at a time.
+    /// Highest number of resolutions at a time.
     pub resolutions_max: usize,
-    /// The most of them for one client.
+    /// Highest number of resolutions at a time for one client.
     pub waiting_per_client_max: u32,
-    /// Answers that are too old.
-    pub stale: Stale,
-    /// Whether an answer that is asked for near its end is asked again before that.
-    pub renews: bool,
-    /// One of so many queries is counted by its name, see [`crate::telemetry::query_sample`]; 0 none.
+    pub stale: ServeStale,
+    /// Whether an answer that a client asks for in the last tenth of its TTL is resolved again.
+    pub prefetch: bool,
+    /// One query of so many is sampled by name, see [`crate::telemetry::query_sample`]; 0 turns it
+    /// off.
     pub sample_every: u32,
-    /// Who is told that a zone has changed; without, NOTIFY is not implemented.
+    /// Handles NOTIFY messages; without, they are answered NOTIMP.
     pub on_notify: Option<OnNotify>,
+    pub clock: Arc<dyn Clock>,
 }
 
-/// What becomes of answers that are too old, RFC 8767.
+/// Serving of stale answers, RFC 8767.
 #[derive(Debug, Clone, Copy)]
-pub struct Stale {
-    /// How long one may still be used where nobody gives a newer one; zero never.
-    pub longer: Duration,
-    /// How long a client waits for a newer one.
-    pub client_patience: Duration,
+pub struct ServeStale {
+    /// How long after its TTL an answer may be served (maximum stale timer); zero turns it off.
+    pub stale_max: Duration,
+    /// How long a client waits for a fresh answer before it gets a stale one (client response
+    /// timer).
+    pub client_timeout: Duration,
 }

@@ -1,4 +1,5 @@
-//! An explanation: the data path is asked, and what it says is put into words.
+//! Explanations: the data path answers a query of its own making, and the explanation says which
+//! verdict and which records the client would get.
 
 use std::sync::Arc;
 
@@ -11,20 +12,24 @@ use policy::{
 
 use crate::{
     cache::{Entry, KeyRef},
-    engine::{Asked, AtHand, CLASS_IN, Engine, Walked},
+    engine::{
+        core::Engine,
+        walk::{CachedAnswer, Decision, Ended, Unavailable, Walk},
+    },
     message::{
-        query::{Query, Rcode},
+        query::Query,
         reader::{self, presentation},
-        reply::{self, Transport},
+        reply::{self, Reply},
+        types::{Class, Rtype, Transport},
     },
 };
 
-/// Stands for a code where no answer is sent.
+/// The response code of an explanation where no answer is sent.
 const NO_ANSWER: &str = "DROPPED";
 
 impl Engine {
-    /// Says what an asker would get and why, by asking the data path for it: by the live lists, or
-    /// by others, which may be old.
+    /// Explains what an asker would get for a name and type, and why: under the live lists, or under
+    /// others, which may be older.
     pub async fn explain(
         self: &Arc<Self>,
         asker: Asker,
@@ -32,65 +37,40 @@ impl Engine {
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
     ) -> Explained {
-        let packet = question_packet(&name, record_type);
-        let mut room = WireName::default();
-        let Ok(query) = Query::parse(&packet, &mut room) else {
-            unreachable!("our own query can be read");
+        let packet = query_packet(&name, record_type.into());
+        let mut name_buffer = WireName::default();
+        let Ok(query) = Query::parse(&packet, &mut name_buffer) else {
+            unreachable!("the packet is a valid query");
         };
-        let live = self.parts.lists.current();
-        let lists = lists.unwrap_or_else(|| Arc::clone(&live));
-        let mut reply = Vec::new();
+        let lists = lists.unwrap_or_else(|| self.config.lists.current());
+        let mut buffer = Vec::new();
         let key = KeyRef::of(&query);
         let known = self
             .cache
             .find(&key)
-            .unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
-        // What other lists say of an entry is not to be remembered with it.
-        let mut entry = if lists.stamp() == live.stamp() {
-            known
-        } else {
-            Arc::new(known.unjudged())
+            .unwrap_or_else(|| Arc::new(Entry::placeholder(&key)));
+        let mut entry = self.classified_by(known, &lists);
+        let mut walk = Walk {
+            asker: &asker,
+            lists: &lists,
+            reply: Reply::new(&query, Transport::Internal, &mut buffer),
         };
-        let at_hand = AtHand {
-            entry: &entry,
-            is_usable: entry.is_fresh(self.now()),
-            is_stale: false,
-            now: self.now(),
-        };
-        let mut walked = self.walk(&query, &asker, &lists, at_hand, Transport::Told, &mut reply);
-        if !matches!(walked, Walked::Answered { .. }) {
-            // From here on as with a query: it takes a permit, waits as long as a client does, and
-            // is given what that is given.
-            match Arc::clone(&self.resolutions).try_acquire_owned() {
+        let ended = match self.walk(&mut walk, CachedAnswer::new(&entry, self.now())) {
+            Ok(decision) => Ended::Answered(decision),
+            // A miss, as for a client: it takes a permit, and waits as long as a client does.
+            Err(lacking) => match Arc::clone(&self.resolutions).try_acquire_owned() {
                 Ok(permit) => {
-                    let asked = Asked {
-                        query: &query,
-                        asker: &asker,
-                        lists: &lists,
-                        transport: Transport::Told,
-                    };
-                    let completed = self.complete(asked, walked, permit, &mut reply).await;
-                    walked = completed.walked;
+                    let completed = self.complete(&mut walk, lacking, permit).await;
                     entry = completed.entry.unwrap_or(entry);
+                    completed.ended
                 }
-                Err(_) => match walked {
-                    Walked::NoTarget { verdict, .. } => {
-                        self.lead(&query, verdict, &lists, None, Transport::Told, &mut reply)
-                    }
-                    _ => reply::write_error(
-                        &mut reply,
-                        &query,
-                        Rcode::ServFail,
-                        None,
-                        Transport::Told,
-                    ),
-                },
-            }
-        }
-        let (verdict, hop) = match walked {
-            Walked::Answered { verdict, hop } | Walked::NoTarget { verdict, hop } => (verdict, hop),
-            // Without an answer only the name itself could be judged.
-            Walked::NoAnswer { verdict } => (verdict, 0),
+                Err(_) => self.give_up(&mut walk, lacking, Unavailable::SERVFAIL),
+            },
+        };
+        let (verdict, hop) = match ended {
+            Ended::Answered(Decision { verdict, hop }) => (verdict, hop),
+            // Without an answer only the queried name was judged.
+            Ended::Unresolved(verdict) => (verdict, 0),
         };
         let names = std::iter::once(name.clone())
             .chain(entry.hops(&lists))
@@ -100,17 +80,17 @@ impl Engine {
             hop,
             verdict,
             lists,
-            answer: summarise(&reply),
+            answer: summarise(&buffer),
         }
     }
 }
 
-/// A query as a client with EDNS would send it.
-fn question_packet(name: &Name, record_type: u16) -> Vec<u8> {
+/// A query with RD and an EDNS payload size of 1,232 octets.
+fn query_packet(name: &Name, rtype: Rtype) -> Vec<u8> {
     let mut packet = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
     packet.extend_from_slice(name.borrow().wire());
-    packet.extend(record_type.to_be_bytes());
-    packet.extend(CLASS_IN.to_be_bytes());
+    packet.extend(rtype.to_be_bytes());
+    packet.extend(Class::IN.to_be_bytes());
     packet.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
     packet
 }
@@ -124,7 +104,7 @@ fn summarise(reply: &[u8]) -> AnswerSummary {
         };
     }
     let message = reader::read(reply)
-        .expect("our own reply can be read")
+        .expect("the engine's own reply parses")
         .message;
     let error = message.edns.as_ref().and_then(reply::read_extended_error);
     AnswerSummary {

@@ -1,129 +1,106 @@
-//! Packets that are answered without a look at lists or cache: what cannot be read, clients that
-//! may not ask, NOTIFY, and queries that are about this server or that no resolver answers.
+//! Packets that are answered without lists and cache: malformed ones, those of clients that may not
+//! query, NOTIFY, queries about this server, and query types that no resolver answers.
 
-use std::net::IpAddr;
-
-use policy::identity::directory::{IdentitySource, Trust};
+use policy::identity::directory::IdentitySource;
 
 use crate::{
-    engine::{CLASS_IN, Engine, Step, Turn},
-    listener::notify,
-    message::{
-        query::{Query, Rcode, Rejection},
-        reply::{self, Reason, Transport},
+    engine::{
+        answer::Step,
+        core::{BatchSnapshot, Engine},
     },
-    telemetry::metrics::{Count, Pen},
+    listener::{client::Client, notify},
+    message::{
+        ede::Reason,
+        query::Rejection,
+        reply::{self, Reply},
+        types::{Class, EdeCode, Rcode, Rtype},
+    },
+    telemetry::{counters::Count, metrics::WorkerMetrics},
 };
 
-const CLASS_CH: u16 = 3;
-const TYPE_TXT: u16 = 16;
-/// Info-codes of RFC 8914 sections 4.19 and 4.21.
-const PROHIBITED: u16 = 18;
-const NOT_AUTHORITATIVE: u16 = 20;
+/// `id.server` as a wire name, RFC 4892.
+const ID_SERVER: &[u8] = b"\x02id\x06server\x00";
 
 impl Engine {
-    /// What is to be done with a packet that is no query. Of those who may not ask, NOTIFY alone is
-    /// judged by itself: the sender is a primary, not a client.
+    /// Answers a packet that is no query. NOTIFY comes from a primary server and not from a client,
+    /// so that its handler alone checks the source.
     #[cold]
     #[inline(never)]
     pub(crate) fn reject(
         &self,
         packet: &[u8],
         rejection: Rejection,
-        turn: &Turn<'_>,
-        peer: IpAddr,
-        pen: &mut Pen,
-        reply: &mut Vec<u8>,
+        batch: &BatchSnapshot<'_>,
+        client: &Client,
+        metrics: &mut WorkerMetrics,
+        buffer: &mut Vec<u8>,
     ) -> Step {
         let Rejection::Answer(rcode) = rejection else {
-            pen.count(Count::Silent);
-            return Step::Silent;
+            metrics.count(Count::Ignored);
+            return Step::Ignored;
         };
-        if let Some(tell) = self
-            .parts
+        if let Some(on_notify) = self
+            .config
             .on_notify
             .as_ref()
             .filter(|_| rcode == Rcode::NotImp && notify::is_notify(packet))
         {
-            pen.count(Count::Notify);
-            notify::answer(packet, peer, tell, reply);
+            metrics.count(Count::Notify);
+            notify::answer(packet, client.source, on_notify, buffer);
             return Step::Reply;
         }
-        pen.count(Count::Malformed);
-        if turn.directory.identify(peer, None, Trust::Household).source == IdentitySource::Unknown
-            && !self.access.may_ask(peer)
+        metrics.count(Count::Malformed);
+        if self.identify(batch, client).source == IdentitySource::Unknown
+            && !self.access.may_query(client.source)
         {
-            pen.count(Count::NotAllowed);
-            reply::write_rejection(
-                reply,
-                packet,
-                Rcode::Refused,
-                Some(Reason::Code(PROHIBITED)),
-            );
+            metrics.count(Count::NotAllowed);
+            let reason = Reason::Code(EdeCode::PROHIBITED);
+            reply::write_rejection(buffer, packet, Rcode::Refused, Some(reason));
         } else {
-            reply::write_rejection(reply, packet, rcode, None);
+            reply::write_rejection(buffer, packet, rcode, None);
         }
         Step::Reply
     }
 
-    /// Refuses the query of a client that may not ask: one outside of `dns.allow_from` and of every
-    /// household's networks.
+    /// Refuses a client outside of `dns.allow_from` and of every household's networks.
     #[cold]
     #[inline(never)]
-    pub(crate) fn refuse(
-        query: &Query<'_>,
-        transport: Transport,
-        pen: &mut Pen,
-        reply: &mut Vec<u8>,
-    ) -> Step {
-        pen.count(Count::NotAllowed);
-        reply::write_error(
-            reply,
-            query,
-            Rcode::Refused,
-            Some(Reason::Code(PROHIBITED)),
-            transport,
-        );
+    pub(crate) fn refuse(reply: &mut Reply<'_>, metrics: &mut WorkerMetrics) -> Step {
+        metrics.count(Count::NotAllowed);
+        reply.error(Rcode::Refused, Some(Reason::Code(EdeCode::PROHIBITED)));
         Step::Reply
     }
 
-    /// Whether a query is about this server, or is one that no resolver answers; the reply is then
-    /// written.
-    pub(crate) fn answer_meta(
-        &self,
-        query: &Query<'_>,
-        peer: IpAddr,
-        transport: Transport,
-        reply: &mut Vec<u8>,
-    ) -> bool {
-        if query.class == CLASS_IN && !query.recursion_desired() && !self.access.may_snoop(peer) {
-            reply::write_error(
-                reply,
-                query,
-                Rcode::Refused,
-                Some(Reason::Code(NOT_AUTHORITATIVE)),
-                transport,
-            );
+    /// Answers a query about this server, one without RD from a client that may not snoop, and one
+    /// whose type or class is not resolved. Returns false for other queries.
+    pub(crate) fn answer_meta(&self, reply: &mut Reply<'_>, client: &Client) -> bool {
+        let query = reply.query;
+        if query.class == Class::IN
+            && !query.recursion_desired()
+            && !self.access.may_snoop(client.source)
+        {
+            let reason = Reason::Code(EdeCode::NOT_AUTHORITATIVE);
+            reply.error(Rcode::Refused, Some(reason));
             return true;
         }
-        let rcode = match (query.class, query.record_type) {
-            (CLASS_CH, TYPE_TXT) if query.name().wire() == b"\x02id\x06server\x00" => {
-                match &self.parts.server_id {
+        let rcode = match (query.class, query.rtype) {
+            (Class::CH, Rtype::TXT) if query.name().wire() == ID_SERVER => {
+                match &self.config.server_id {
                     Some(id) => {
-                        reply::write_text(reply, query, id, transport);
+                        reply.text(id);
                         return true;
                     }
                     None => Rcode::Refused,
                 }
             }
-            // OPT is no type to ask for, TKEY and TSIG neither: RFC 6895 section 3.1.
-            (CLASS_IN, 0 | 41 | 249 | 250) => Rcode::FormErr,
-            // Zone transfers and the mail meta-types.
-            (CLASS_IN, 251..=254) => Rcode::NotImp,
-            (CLASS_IN, _) => return false,
+            // No query has these types, RFC 6895 section 3.1.
+            (Class::IN, Rtype::RESERVED | Rtype::OPT | Rtype::TKEY | Rtype::TSIG) => Rcode::FormErr,
+            // Zone transfers, and obsolete meta-types of mail.
+            (Class::IN, Rtype::IXFR | Rtype::AXFR | Rtype::MAILB | Rtype::MAILA) => Rcode::NotImp,
+            (Class::IN, _) => return false,
             _ => Rcode::Refused,
         };
-        reply::write_error(reply, query, rcode, None, transport);
+        reply.error(rcode, None);
         true
     }
 }

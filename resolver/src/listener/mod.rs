@@ -1,6 +1,13 @@
-//! Doors: addresses bound for UDP and TCP, and the workers and tasks behind them.
+//! Listeners: addresses bound for UDP and TCP, with the workers and tasks that answer them.
+//!
+//! ```text
+//! udp: batches ──> worker: one thread a core ──> engine: hit
+//! stream: one task a connection ─────────────────┘  │
+//!                                     deferred work └──> runtime: miss, prefetch
+//! ```
 
 pub mod access;
+pub mod client;
 pub mod notify;
 pub mod stream;
 pub mod udp;
@@ -20,20 +27,19 @@ use tokio::{
 
 use crate::{
     engine::Engine,
-    listener::worker::{Late, Worker, pin},
-    telemetry::metrics::Count,
+    listener::worker::{DeferredWork, Worker, pin},
+    telemetry::counters::Count,
 };
 
-/// What a socket asks of the kernel, in octets: a few hundred thousand small packets, so that a
-/// pause of a worker loses none. Without the privilege to force it, the kernel grants no more than
-/// `net.core.rmem_max`.
+/// Size of a socket's buffers, in octets: some hundred thousand small packets, so that a pause of a
+/// worker loses none. Without a privilege, the kernel grants at most `net.core.rmem_max`.
 const SOCKET_BUFFER_OCTETS: usize = 8 << 20;
-/// Late queries that the runtime takes from the workers in one go.
-const LATE_BATCH: usize = 64;
-/// How often a free port is tried that serves both protocols.
+/// Deferred work that the runtime takes from the queue at a time.
+const DEFERRED_BATCH: usize = 64;
+/// Attempts to find a port that is free for both protocols.
 const PORT_TRIES: usize = 16;
 
-/// What is wrong with a listen address.
+/// A listen address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("listening on {address} ({protocol})")]
 pub struct ListenError {
@@ -43,31 +49,31 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// One address, bound for both protocols and not yet answering.
-pub struct Bound {
-    /// The address, with the port the system chose where 0 was asked for.
+/// A listen address, bound for both protocols and not answering yet.
+pub struct BoundListener {
+    /// The address, with the port that the system chose for port 0.
     pub address: SocketAddr,
     /// One socket for each worker.
     udp: Vec<UdpSocket>,
     tcp: TcpListener,
 }
 
-/// How the workers are set up.
+/// Settings of the workers.
 #[derive(Debug, Clone, Copy)]
-pub struct Workers {
-    /// How many; at least one.
+pub struct WorkerSettings {
+    /// Number of workers, at least one.
     pub count: usize,
-    /// Whether each is kept on a core of its own.
+    /// Whether each is pinned to a core.
     pub pinned: bool,
-    /// The most datagrams that one system call takes or sends.
+    /// The largest number of datagrams that one system call receives or sends.
     pub batch: usize,
 }
 
-/// Binds an address for UDP, by `workers` sockets, and for TCP.
+/// Binds an address for UDP, with one socket for each of `workers`, and for TCP.
 ///
 /// # Errors
-/// The address and the system's reason.
-pub fn bind(address: SocketAddr, workers: usize) -> Result<Bound, ListenError> {
+/// The system refuses the address.
+pub fn bind(address: SocketAddr, workers: usize) -> Result<BoundListener, ListenError> {
     let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
     loop {
         tries -= 1;
@@ -78,7 +84,7 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<Bound, ListenError> {
     }
 }
 
-fn bind_once(address: SocketAddr, workers: usize) -> Result<Bound, ListenError> {
+fn bind_once(address: SocketAddr, workers: usize) -> Result<BoundListener, ListenError> {
     let error = |protocol| {
         move |source| ListenError {
             address,
@@ -86,15 +92,15 @@ fn bind_once(address: SocketAddr, workers: usize) -> Result<Bound, ListenError> 
             source,
         }
     };
-    // TCP first and without port sharing: a second daemon on the same address fails here and steals
-    // no UDP packets.
+    // TCP first and without port sharing: a second daemon on the same address fails here, before it
+    // takes UDP packets of the first.
     let tcp = bind_tcp(address).map_err(error("TCP"))?;
     let bound = tcp.local_addr().map_err(error("TCP"))?;
     let udp = (0..workers.max(1))
         .map(|_| bind_udp(bound))
         .collect::<io::Result<Vec<_>>>()
         .map_err(error("UDP"))?;
-    Ok(Bound {
+    Ok(BoundListener {
         address: bound,
         udp,
         tcp,
@@ -127,7 +133,7 @@ fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Less is granted without complaint, and less is still a listener.
+    // The kernel may grant less, which still works.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_OCTETS);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_OCTETS);
     let socket = UdpSocket::from(socket);
@@ -137,21 +143,25 @@ fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Begins to answer on all addresses. Threads and tasks live as long as the process.
+/// Starts to answer on all addresses. Threads and tasks live as long as the process.
 ///
 /// # Errors
-/// The system's reason for giving no thread.
-pub fn serve(bound: Vec<Bound>, engine: &Arc<Engine>, workers: Workers) -> io::Result<()> {
-    let (misses, late) = unbounded_channel();
-    tokio::spawn(resolve(Arc::clone(engine), late));
-    let mut doors = Vec::new();
-    for Bound { udp, tcp, .. } in bound {
+/// The system starts no thread.
+pub fn serve(
+    bound: Vec<BoundListener>,
+    engine: &Arc<Engine>,
+    workers: WorkerSettings,
+) -> io::Result<()> {
+    let (deferred, queue) = unbounded_channel();
+    tokio::spawn(run_deferred(Arc::clone(engine), queue));
+    let mut listeners = Vec::new();
+    for BoundListener { udp, tcp, .. } in bound {
         tokio::spawn(stream::serve(Arc::clone(engine), tcp));
-        doors.push(udp.into_iter());
+        listeners.push(udp.into_iter());
     }
     for number in 0..workers.count.max(1) {
-        let sockets: Vec<UdpSocket> = doors.iter_mut().filter_map(Iterator::next).collect();
-        let worker = Worker::new(Arc::clone(engine), misses.clone());
+        let sockets: Vec<UdpSocket> = listeners.iter_mut().filter_map(Iterator::next).collect();
+        let worker = Worker::new(Arc::clone(engine), deferred.clone());
         std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || {
@@ -164,21 +174,20 @@ pub fn serve(bound: Vec<Bound>, engine: &Arc<Engine>, workers: Workers) -> io::R
     Ok(())
 }
 
-/// Resolves what the workers could not answer. The queue is bounded by the engine's permits: each
-/// late query holds one.
-async fn resolve(engine: Arc<Engine>, mut late: UnboundedReceiver<Late>) {
-    let mut taken = Vec::with_capacity(LATE_BATCH);
-    while late.recv_many(&mut taken, LATE_BATCH).await > 0 {
-        for late in taken.drain(..) {
+/// Runs the deferred work of the workers. The engine's permits bound the queue: each item holds one.
+async fn run_deferred(engine: Arc<Engine>, mut queue: UnboundedReceiver<DeferredWork>) {
+    let mut taken = Vec::with_capacity(DEFERRED_BATCH);
+    while queue.recv_many(&mut taken, DEFERRED_BATCH).await > 0 {
+        for work in taken.drain(..) {
             let engine = Arc::clone(&engine);
             tokio::spawn(async move {
-                match late {
-                    Late::Renewal(renewal) => engine.renew(renewal).await,
-                    Late::Miss(miss, way_back) => {
+                match work {
+                    DeferredWork::Prefetch(prefetch) => engine.prefetch(prefetch).await,
+                    DeferredWork::Miss(miss, late_reply) => {
                         let mut reply = Vec::new();
                         engine.finish(miss, &mut reply).await;
-                        if !reply.is_empty() && way_back(&reply).refused > 0 {
-                            engine.common_desk().pen.count(Count::ReplyRefused);
+                        if !reply.is_empty() && late_reply(&reply).refused > 0 {
+                            engine.runtime_state().metrics.count(Count::ReplyRefused);
                         }
                     }
                 }

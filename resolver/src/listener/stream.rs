@@ -1,5 +1,5 @@
-//! TCP: tasks on the runtime that end in the same answer function, and share the same cache, as the
-//! workers (RFC 7766).
+//! DNS over TCP (RFC 7766): one task on the runtime for each connection, which answers by the same
+//! engine as the workers.
 
 use std::{
     io,
@@ -17,25 +17,26 @@ use tokio::{
 };
 
 use crate::{
-    engine::{Engine, Step},
-    message::reply::Transport,
-    telemetry::metrics::Count,
+    engine::{Engine, Prefetch, Step},
+    listener::client::Client,
+    message::types::Transport,
+    telemetry::counters::Count,
 };
 
-/// TCP connections at a time; each costs a task and a buffer.
+/// Highest number of connections at a time; each has a task and a buffer.
 const CONNECTIONS_MAX: usize = 1_024;
-/// Queries at work on one connection at a time (RFC 7766 section 6.2.1.1 wants them answered out of
-/// order).
+/// Highest number of misses of one connection at a time. They are answered out of order (RFC 7766
+/// section 6.2.1.1).
 const PIPELINE_MAX: usize = 64;
-/// How long a connection may be silent, RFC 7766 section 6.2.3, and how long one message may take
-/// to be written.
+/// The longest time between two queries of a connection (RFC 7766 section 6.2.3), and the longest
+/// time to write one message.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// Answers the connections of a listener, for as long as the process lives.
 pub async fn serve(engine: Arc<Engine>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let place = Arc::clone(&places)
+        let permit = Arc::clone(&connections)
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
@@ -43,13 +44,13 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener) {
             Ok((stream, peer)) => {
                 let engine = Arc::clone(&engine);
                 tokio::spawn(async move {
-                    // A connection that breaks is the client's affair.
+                    // A broken connection needs no handling here.
                     let _ = serve_connection(&engine, stream, peer).await;
-                    drop(place);
+                    drop(permit);
                 });
             }
-            // Out of descriptors, or a client that left before it was greeted: neither ends the
-            // listener, and a pause keeps the first from spinning.
+            // No descriptors left, or the client has closed the connection. The listener goes on;
+            // the pause keeps it from spinning without descriptors.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
@@ -62,11 +63,11 @@ async fn serve_connection(
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
-    converse(engine, reader, writer, peer.ip()).await
+    serve_stream(engine, reader, writer, peer.ip()).await
 }
 
-/// Answers the queries of one connection until one side ends it.
-async fn converse(
+/// Answers the queries of one connection until one side closes it.
+async fn serve_stream(
     engine: &Arc<Engine>,
     mut reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin + Send + 'static,
@@ -83,18 +84,20 @@ async fn converse(
             },
             () = writer.broken() => return Ok(()),
         };
-        match answer(engine, &packet, peer, &mut reply) {
-            // RFC 7766 section 8: what is no query ends the connection.
-            Step::Silent => return Ok(()),
-            // The connection is the client's for its other questions.
+        let (step, prefetches) = answer(engine, &packet, peer, &mut reply);
+        for prefetch in prefetches {
+            let engine = Arc::clone(engine);
+            tokio::spawn(async move { engine.prefetch(prefetch).await });
+        }
+        match step {
+            // RFC 7766 section 8: a malformed message ends the connection.
+            Step::Ignored => return Ok(()),
+            // The client may ask other questions on the connection.
             Step::Dropped => {}
-            Step::Reply => {
-                renew(engine);
-                writer.write(&reply).await?;
-            }
+            Step::Reply => writer.write(&reply).await?,
             Step::Miss(miss) => {
-                let place = tokio::select! {
-                    place = Arc::clone(&pipeline).acquire_owned() => place.expect("the semaphore is never closed"),
+                let permit = tokio::select! {
+                    permit = Arc::clone(&pipeline).acquire_owned() => permit.expect("the semaphore is never closed"),
                     () = writer.broken() => return Ok(()),
                 };
                 let engine = Arc::clone(engine);
@@ -103,21 +106,20 @@ async fn converse(
                     let mut reply = Vec::new();
                     engine.finish(miss, &mut reply).await;
                     if !reply.is_empty() {
-                        // Where it cannot be written, the connection has ended for all that wait.
+                        // A failed write has ended the connection.
                         let _ = writer.write(&reply).await;
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
         }
     }
 }
 
-/// The writing half of a connection, which answers share in turn. Messages on a stream are told
-/// apart by their lengths alone (RFC 1035 section 4.2.2), so behind a message that was not written
-/// whole nothing else may be written.
+/// The writing half of a connection, shared by its answers. Only lengths delimit messages on a
+/// stream (RFC 1035 section 4.2.2), so that after a partly written message nothing may follow.
 struct Writer<W> {
-    /// None from the first write that failed on.
+    /// None after a failed write.
     half: Mutex<Option<W>>,
     has_failed: Notify,
 }
@@ -130,24 +132,23 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         }
     }
 
-    /// Writes one message. A write that fails, or takes longer than a client may be silent, ends
-    /// the connection: a client that reads nothing holds up no other one.
+    /// Writes one message. A write that fails, or takes longer than [`IDLE_MAX`], ends the
+    /// connection: a client that reads nothing cannot hold memory.
     async fn write(&self, reply: &[u8]) -> io::Result<()> {
         let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
         let mut message = Vec::with_capacity(reply.len() + 2);
         message.extend(length.to_be_bytes());
         message.extend_from_slice(reply);
-        let mut place = self.half.lock().await;
-        // It is put back when the message is written whole, so that it closes however this ends
-        // otherwise.
-        let mut half = place.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut slot = self.half.lock().await;
+        // Put back only after a complete write: in all other cases the connection closes.
+        let mut half = slot.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let written = async {
             half.write_all(&message).await?;
             half.flush().await
         };
         match timeout(IDLE_MAX, written).await {
             Ok(Ok(())) => {
-                *place = Some(half);
+                *slot = Some(half);
                 Ok(())
             }
             failed => {
@@ -163,32 +164,25 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 }
 
-/// A panic over a message ends that connection and nothing else. The desk is held for this one
-/// message.
-fn answer(engine: &Engine, packet: &[u8], peer: IpAddr, reply: &mut Vec<u8>) -> Step {
-    let mut desk = engine.common_desk();
+/// Answers one message with the state of this thread. A panic over a message ends its connection
+/// only.
+fn answer(
+    engine: &Engine,
+    packet: &[u8],
+    source: IpAddr,
+    reply: &mut Vec<u8>,
+) -> (Step, Vec<Prefetch>) {
+    let client = Client::new(source, Transport::Tcp);
+    let batch = engine.snapshot();
+    let mut state = engine.runtime_state();
     let step = catch_unwind(AssertUnwindSafe(|| {
-        engine.answer(
-            &engine.turn(),
-            packet,
-            peer,
-            Transport::Tcp,
-            &mut desk,
-            reply,
-        )
+        engine.answer(&batch, packet, client, &mut state, reply)
     }));
-    step.unwrap_or_else(|_| {
-        desk.pen.count(Count::Panic);
-        Step::Silent
-    })
-}
-
-/// Has what was answered near its end resolved again.
-fn renew(engine: &Arc<Engine>) {
-    for renewal in std::mem::take(&mut engine.common_desk().due) {
-        let engine = Arc::clone(engine);
-        tokio::spawn(async move { engine.renew(renewal).await });
-    }
+    let step = step.unwrap_or_else(|_| {
+        state.metrics.count(Count::Panic);
+        Step::Ignored
+    });
+    (step, std::mem::take(&mut state.prefetches))
 }
 
 async fn read_message(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {

@@ -1,6 +1,5 @@
-//! A worker: one plain thread on one core, with a socket of its own on every listen address. It
-//! answers what the cache knows and hands the rest to the runtime; it never waits for anything but
-//! packets.
+//! Workers: one plain thread for each core, with a socket of its own on each listen address. A
+//! worker answers hits, hands misses and prefetches to the runtime, and waits for packets only.
 
 use std::{
     io,
@@ -18,62 +17,63 @@ use rustix::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    engine::{Desk, Engine, Miss, Renewal, Step, Turn},
-    listener::udp::{self, Batch, Path, Sent},
-    message::reply::Transport,
-    telemetry::metrics::Count,
+    engine::{BatchSnapshot, Engine, Miss, Prefetch, Step, WorkerState},
+    listener::{
+        client::Client,
+        udp::{self, Batch, Sent, UdpPath},
+    },
+    message::types::Transport,
+    telemetry::counters::Count,
 };
 
-/// How long a worker whose socket fails rests before it tries again: long enough not to burn a core
-/// on it.
-const REST_AFTER_ERROR: Duration = Duration::from_millis(10);
+/// Pause after a failed receive, so that a broken socket does not use a whole core.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 
-/// Batches smaller than this are answered without touching their lines first: there is little to
-/// overlap.
-const TOUCHED_MIN: usize = 4;
+/// The smallest batch whose memory is loaded in advance: smaller ones have little to overlap.
+const LOADED_MIN: usize = 4;
 
-/// Takes and sends datagrams in batches. Sockets are one way; AF_XDP or io_uring would be others,
-/// and only this trait and what is behind it would know.
+/// Receives and sends datagrams in batches. Implemented with sockets; AF_XDP or io_uring would be
+/// other implementations.
 pub trait PacketIo {
-    /// Takes datagrams, up to a batch, and returns how many; with `waits`, at least one.
+    /// Receives datagrams, up to a batch, and returns their number; with `waits`, at least one.
     ///
     /// # Errors
-    /// The system's; [`io::ErrorKind::WouldBlock`] where nothing is there and nobody waits.
+    /// The system call fails; [`io::ErrorKind::WouldBlock`] if no datagram is there and `waits` is
+    /// false.
     fn receive(&mut self, waits: bool) -> io::Result<usize>;
 
-    /// The sender of a datagram of the batch.
-    fn peer(&self, place: usize) -> IpAddr;
+    /// The source address of a datagram of the batch.
+    fn source(&self, index: usize) -> IpAddr;
 
-    /// A datagram of the batch.
-    fn packet(&self, place: usize) -> &[u8];
+    fn packet(&self, index: usize) -> &[u8];
 
-    /// A datagram of the batch, its sender, and the reply to write, which is empty.
-    fn datagram(&mut self, place: usize) -> (&[u8], IpAddr, &mut Vec<u8>);
+    /// A datagram of the batch, its source, and the buffer of its reply, which is empty.
+    fn datagram(&mut self, index: usize) -> (&[u8], IpAddr, &mut Vec<u8>);
 
-    /// How to reply to a datagram of the batch when the batch is gone.
-    fn way_back(&self, place: usize) -> WayBack;
+    /// Sends the reply to a datagram of the batch after the batch is gone.
+    fn late_reply(&self, index: usize) -> LateReply;
 
-    /// Sends the replies of the first `count` datagrams that have one. Never waits.
+    /// Sends the non-empty replies of the first `count` datagrams. Never waits.
     fn send(&mut self, count: usize) -> Sent;
 }
 
-/// The way of a late reply.
-pub type WayBack = Box<dyn FnOnce(&[u8]) -> Sent + Send>;
-/// What a worker leaves to the runtime. Its place in the queue is the permit inside.
-pub enum Late {
-    /// A query that must be resolved, and the way of its reply.
-    Miss(Miss, WayBack),
-    /// An answer that will soon be too old.
-    Renewal(Renewal),
+/// Sends a reply after its batch is gone.
+pub type LateReply = Box<dyn FnOnce(&[u8]) -> Sent + Send>;
+
+/// Work that a worker hands to the runtime. Each holds a permit, which bounds the queue.
+pub enum DeferredWork {
+    /// A miss, and the sender of its reply.
+    Miss(Miss, LateReply),
+    Prefetch(Prefetch),
 }
 
 /// A socket and its batch.
-pub struct SocketIo {
+pub struct UdpIo {
     socket: Arc<UdpSocket>,
     batch: Batch,
 }
 
-impl SocketIo {
+impl UdpIo {
     /// Batches of up to `size` datagrams on a socket.
     #[must_use]
     pub fn new(socket: UdpSocket, size: usize) -> Self {
@@ -84,27 +84,27 @@ impl SocketIo {
     }
 }
 
-impl PacketIo for SocketIo {
+impl PacketIo for UdpIo {
     fn receive(&mut self, waits: bool) -> io::Result<usize> {
         self.batch.receive(&self.socket, waits)
     }
 
-    fn peer(&self, place: usize) -> IpAddr {
-        self.batch.slots()[place].path().peer().ip()
+    fn source(&self, index: usize) -> IpAddr {
+        self.batch.slots()[index].path().peer().ip()
     }
 
-    fn packet(&self, place: usize) -> &[u8] {
-        self.batch.slots()[place].packet()
+    fn packet(&self, index: usize) -> &[u8] {
+        self.batch.slots()[index].packet()
     }
 
-    fn datagram(&mut self, place: usize) -> (&[u8], IpAddr, &mut Vec<u8>) {
-        let (packet, path, reply) = self.batch.slots_mut()[place].parts();
+    fn datagram(&mut self, index: usize) -> (&[u8], IpAddr, &mut Vec<u8>) {
+        let (packet, path, reply) = self.batch.slots_mut()[index].parts();
         (packet, path.peer().ip(), reply)
     }
 
-    fn way_back(&self, place: usize) -> WayBack {
-        let socket: _ = Arc::clone(&self.socket);
-        let path: Path = *self.batch.slots()[place].path();
+    fn late_reply(&self, index: usize) -> LateReply {
+        let socket = Arc::clone(&self.socket);
+        let path: UdpPath = *self.batch.slots()[index].path();
         Box::new(move |reply| udp::send(&socket, &path, reply))
     }
 
@@ -116,38 +116,38 @@ impl PacketIo for SocketIo {
 /// One worker's part of the engine.
 pub struct Worker {
     engine: Arc<Engine>,
-    desk: Desk,
-    misses: UnboundedSender<Late>,
+    state: WorkerState,
+    deferred: UnboundedSender<DeferredWork>,
 }
 
 impl Worker {
-    /// A worker that hands what it cannot answer to `misses`.
+    /// A worker that sends what it cannot answer to `deferred`.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, misses: UnboundedSender<Late>) -> Self {
+    pub fn new(engine: Arc<Engine>, deferred: UnboundedSender<DeferredWork>) -> Self {
         Self {
-            desk: engine.desk(),
+            state: engine.worker_state(),
             engine,
-            misses,
+            deferred,
         }
     }
 
     /// Answers for as long as the process lives.
     pub fn run(mut self, sockets: Vec<UdpSocket>, batch: usize) {
-        let mut doors: Vec<SocketIo> = sockets
+        let mut listeners: Vec<UdpIo> = sockets
             .into_iter()
-            .map(|socket| SocketIo::new(socket, batch))
+            .map(|socket| UdpIo::new(socket, batch))
             .collect();
-        doors
+        listeners
             .iter()
-            .for_each(|door| self.engine.recorder.watch(Arc::clone(&door.socket)));
-        if let [door] = &mut doors[..] {
-            // One door: waiting for it is the very call that takes its packets.
+            .for_each(|io| self.engine.metrics.watch(Arc::clone(&io.socket)));
+        if let [io] = &mut listeners[..] {
+            // With one socket, the call that receives its packets also waits for them.
             loop {
-                self.turn(door, true);
+                self.answer_batch(io, true);
             }
         }
         let sockets: Vec<Arc<UdpSocket>> =
-            doors.iter().map(|door| Arc::clone(&door.socket)).collect();
+            listeners.iter().map(|io| Arc::clone(&io.socket)).collect();
         let mut polled: Vec<PollFd<'_>> = sockets
             .iter()
             .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
@@ -156,16 +156,16 @@ impl Worker {
             if poll(&mut polled, None).is_err() {
                 continue;
             }
-            for (door, polled) in doors.iter_mut().zip(&polled) {
+            for (io, polled) in listeners.iter_mut().zip(&polled) {
                 if !polled.revents().is_empty() {
-                    self.turn(door, false);
+                    self.answer_batch(io, false);
                 }
             }
         }
     }
 
-    /// One batch: taken, answered, sent.
-    fn turn(&mut self, io: &mut impl PacketIo, waits: bool) {
+    /// Receives, answers and sends one batch.
+    fn answer_batch(&mut self, io: &mut impl PacketIo, waits: bool) {
         let count = match io.receive(waits) {
             Ok(count) => count,
             Err(error)
@@ -176,66 +176,67 @@ impl Worker {
             {
                 return;
             }
-            // About a datagram or an earlier reply (ICMP), or the machine is out of memory: never
-            // the end of a worker.
-            Err(_) => return std::thread::sleep(REST_AFTER_ERROR),
+            // An ICMP error about an earlier reply, or no memory: the worker goes on.
+            Err(_) => return std::thread::sleep(PAUSE_AFTER_ERROR),
         };
         let Self {
             engine,
-            desk,
-            misses,
+            state,
+            deferred,
         } = self;
-        let turn = engine.turn();
-        if count >= TOUCHED_MIN {
-            let lines = (0..count).map(|place| io.peer(place));
-            let packets = (0..count).map(|place| io.packet(place));
-            turn.touch(desk, lines, packets);
+        let batch = engine.snapshot();
+        if count >= LOADED_MIN {
+            let sources = (0..count).map(|index| io.source(index));
+            let packets = (0..count).map(|index| io.packet(index));
+            batch.load_memory(state, sources, packets);
         }
-        for place in 0..count {
-            answer(engine, &turn, desk, misses, io, place);
+        for index in 0..count {
+            answer(engine, &batch, state, deferred, io, index);
         }
         let sent = io.send(count);
-        for renewal in desk.due.drain(..) {
-            // The runtime is gone only when the process ends.
-            let _ = misses.send(Late::Renewal(renewal));
+        for prefetch in state.prefetches.drain(..) {
+            // The send fails only when the process ends.
+            let _ = deferred.send(DeferredWork::Prefetch(prefetch));
         }
         if sent.refused > 0 {
-            desk.pen
+            state
+                .metrics
                 .count_many(Count::ReplyRefused, sent.refused as u64);
         }
     }
 }
 
-/// One hostile packet costs one step of one worker and is counted, whatever it hits.
+/// Answers one packet of a batch. A panic over a packet is counted and costs only its answer.
 fn answer(
     engine: &Engine,
-    turn: &Turn<'_>,
-    desk: &mut Desk,
-    misses: &UnboundedSender<Late>,
+    batch: &BatchSnapshot<'_>,
+    state: &mut WorkerState,
+    deferred: &UnboundedSender<DeferredWork>,
     io: &mut impl PacketIo,
-    place: usize,
+    index: usize,
 ) {
-    let (packet, peer, reply) = io.datagram(place);
+    let (packet, source, reply) = io.datagram(index);
+    let client = Client::new(source, Transport::Udp);
     let step = catch_unwind(AssertUnwindSafe(|| {
-        engine.answer(turn, packet, peer, Transport::Udp, desk, reply)
+        engine.answer(batch, packet, client, state, reply)
     }));
     match step {
         Ok(Step::Reply) => {}
-        Ok(Step::Silent | Step::Dropped) => reply.clear(),
+        Ok(Step::Ignored | Step::Dropped) => reply.clear(),
         Ok(Step::Miss(miss)) => {
             reply.clear();
-            // The runtime is gone only when the process ends.
-            let _ = misses.send(Late::Miss(miss, io.way_back(place)));
+            // The send fails only when the process ends.
+            let _ = deferred.send(DeferredWork::Miss(miss, io.late_reply(index)));
         }
         Err(_) => {
             reply.clear();
-            desk.pen.count(Count::Panic);
+            state.metrics.count(Count::Panic);
         }
     }
 }
 
-/// Keeps this thread on one of the cores that the process may use, counted round. A system that
-/// refuses is obeyed: the thread then runs where the scheduler puts it.
+/// Pins this thread to one of the cores that the process may use, by its number modulo theirs. If
+/// the system refuses, the scheduler places the thread.
 pub fn pin(number: usize) {
     let Ok(allowed) = sched_getaffinity(None) else {
         return;

@@ -1,11 +1,11 @@
-//! Why an answer is not what the Internet says: the Extended DNS Error of a reply (RFC 8914), as
-//! text, or as JSON where the client asked for that.
+//! Extended DNS Errors of replies (RFC 8914): the info-code, and the extra text as words or, if the
+//! client asks for it, as JSON.
 //!
-//! The JSON is that of draft-ietf-dnsop-structured-dns-error, in the editors' text of 2026 around
-//! version 27: `c` contacts, `j` justification, `s` sub-error, `o` organization, `l` language. A
-//! client asks for it with an EDE option of its own, two octets of info-code 0, as versions up to
-//! about 10 have it and as clients send it. Later versions have an empty option "Structured DNS
-//! Error" instead, whose code nobody has assigned yet; `query.rs` is where it will be read.
+//! The JSON follows draft-ietf-dnsop-structured-dns-error, version 27: `c` contacts, `j`
+//! justification, `s` sub-error, `o` organization, `l` language. A client asks for it with an EDE
+//! option of info-code 0 without text, as in versions up to about 10 of the draft. Later versions
+//! define an empty option "Structured DNS Error", which has no assigned code yet; `query.rs` will
+//! read it.
 
 use std::sync::Arc;
 
@@ -15,18 +15,17 @@ use policy::{
     lists::mandates::Mandate,
 };
 
-use crate::message::query::Rcode;
+use crate::message::types::{EdeCode, Rcode};
 
-/// Between the categories in the text of a reason.
+/// Separates the words of a text.
 const SEPARATOR: &str = ", ";
-/// What stands for a list of the family's own.
+/// The words for layers that are no category.
 const OWN_LIST: &str = "own list";
-/// And for what is no list.
 const PAUSED: &str = "paused";
 const BYPASS: &str = "filtering is on";
 const SAFE_SEARCH: &str = "safe search";
-/// Sub-errors of the draft's registry, by our own categories. Others are policy: the DNS operator's
-/// (6), or the family's, which has none.
+/// Sub-errors of the draft's registry, by category slug. Other categories of the security layer are
+/// the DNS operator's policy (6); those of the household's choice have no sub-error.
 const SUB_ERRORS: [(&str, &str); 4] = [
     ("malware", "1"),
     ("ransomware", "1"),
@@ -35,14 +34,13 @@ const SUB_ERRORS: [(&str, &str); 4] = [
 ];
 const OPERATOR_POLICY: &str = "6";
 
-/// Whom to ask about a block.
+/// The operator's contact for questions about a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contact {
-    /// Where, as URIs.
     pub uris: Vec<String>,
-    /// Who filters; may be empty.
+    /// The name of the operator; may be empty.
     pub organization: String,
-    /// The language of titles and of the organization, BCP 47.
+    /// The language of titles and of the organization, as a BCP 47 tag.
     pub language: String,
 }
 
@@ -56,18 +54,18 @@ impl Default for Contact {
     }
 }
 
-/// The words of reasons, put together once.
-pub struct Wording {
+/// The parts of extra texts, prepared once at start.
+pub struct EdeWords {
     taxonomy: Arc<Taxonomy>,
-    /// By category: its title as JSON has it, and its sub-error.
+    /// By category: its title, escaped for JSON, and its sub-error.
     categories: Box<[(String, Option<&'static str>)]>,
     contact: String,
     organization: String,
     language: String,
 }
 
-impl Wording {
-    /// The words for these categories.
+impl EdeWords {
+    /// Prepares the texts for these categories.
     #[must_use]
     pub fn new(taxonomy: Arc<Taxonomy>, contact: &Contact) -> Self {
         let sub_error = |slug: &str| {
@@ -111,7 +109,7 @@ impl Wording {
     }
 }
 
-/// The inside of a JSON string (RFC 8259 section 7).
+/// Escapes a text for use inside a JSON string (RFC 8259 section 7).
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -124,53 +122,51 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// How much is told.
+/// The form of the extra text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum TextForm {
     /// Words joined by commas.
     Plain,
-    /// JSON.
-    Whole,
-    /// JSON without what only people read.
-    Brief,
-    /// The code alone.
-    Bare,
+    /// JSON with all members.
+    FullJson,
+    /// JSON with the members that programs read: contacts and sub-error.
+    ShortJson,
+    /// No text.
+    CodeOnly,
 }
 
-/// Why an answer is not what the Internet says.
+/// Why an answer differs from the authority's.
 #[derive(Clone, Copy)]
 pub enum Reason<'t> {
-    /// A verdict, and the mandate behind it where there is one.
-    Blocked(Verdict, Option<&'t Mandate>, &'t Wording),
-    /// There is no answer: the info-code that says why, RFC 8914 section 4.
-    Code(u16),
-    /// The answer is older than it should be, because nobody could be asked: 3, or 19 of a name
-    /// that did not exist.
+    /// A verdict, and the mandate it follows, if any.
+    Blocked(Verdict, Option<&'t Mandate>, &'t EdeWords),
+    /// No answer, for this reason.
+    Code(EdeCode),
+    /// A stale answer (RFC 8767) with this response code.
     Stale(Rcode),
 }
 
 impl<'t> Reason<'t> {
-    /// The info-code: 15 the operator's security, 16 an order from outside, 17 the household's own
-    /// choice; 4 an answer that leads elsewhere by its choice.
+    /// The info-code.
     #[must_use]
-    pub fn code(self) -> u16 {
+    pub fn code(self) -> EdeCode {
         match self {
             Self::Blocked(verdict, ..) => match verdict.layer {
-                Layer::Mandatory => 16,
-                Layer::Security => 15,
-                Layer::SafeSearch => 4,
-                _ => 17,
+                Layer::Mandatory => EdeCode::CENSORED,
+                Layer::Security => EdeCode::BLOCKED,
+                Layer::SafeSearch => EdeCode::FORGED_ANSWER,
+                _ => EdeCode::FILTERED,
             },
             Self::Code(code) => code,
-            Self::Stale(Rcode::NxDomain) => 19,
-            Self::Stale(_) => 3,
+            Self::Stale(Rcode::NxDomain) => EdeCode::STALE_NXDOMAIN,
+            Self::Stale(_) => EdeCode::STALE_ANSWER,
         }
     }
 
-    /// Whether there is nothing to tell but the code: of an order in a feed, whose basis is not
-    /// known. A mandate tells its basis, a confidential one as any other, so that neither its text
-    /// nor the lack of one says which it is.
-    fn is_silent(self) -> bool {
+    /// Whether the reason has no text. A block by an order in a feed has none, because its legal
+    /// basis is unknown. A mandate names its basis; a confidential mandate does, too, so that its
+    /// text cannot be told from that of a public one.
+    fn has_no_text(self) -> bool {
         match self {
             Self::Blocked(
                 Verdict {
@@ -185,27 +181,31 @@ impl<'t> Reason<'t> {
         }
     }
 
-    /// Puts the extra text together, piece by piece.
-    pub(crate) fn write(self, form: Form, mut put: impl FnMut(&str)) {
-        let Self::Blocked(verdict, mandate, wording) = self else {
+    /// Writes the extra text, piece by piece.
+    pub(crate) fn write(self, form: TextForm, mut put: impl FnMut(&str)) {
+        let Self::Blocked(verdict, mandate, ede_words) = self else {
             return;
         };
         match form {
-            Form::Bare => {}
-            _ if self.is_silent() => {}
-            Form::Plain => Self::write_words(
+            TextForm::CodeOnly => {}
+            _ if self.has_no_text() => {}
+            TextForm::Plain => Self::write_words(
                 verdict,
                 mandate.map(|mandate| mandate.basis.as_str()),
-                |id| wording.slug(id),
+                |id| ede_words.slug(id),
                 put,
             ),
-            Form::Whole | Form::Brief => {
-                write_json(verdict, mandate, wording, form == Form::Whole, &mut put)
-            }
+            TextForm::FullJson | TextForm::ShortJson => write_json(
+                verdict,
+                mandate,
+                ede_words,
+                form == TextForm::FullJson,
+                &mut put,
+            ),
         }
     }
 
-    /// The words for a verdict, joined.
+    /// Writes the words for a verdict: the legal basis or the layer, then the categories.
     fn write_words<'w>(
         verdict: Verdict,
         basis: Option<&'w str>,
@@ -224,33 +224,33 @@ impl<'t> Reason<'t> {
             .or(of_layer)
             .into_iter()
             .chain(categories.iter().map(word));
-        for (place, word) in words.enumerate() {
-            if place > 0 {
+        for (index, word) in words.enumerate() {
+            if index > 0 {
                 put(SEPARATOR);
             }
             put(word);
         }
     }
 
-    /// Octets of the extra text.
-    pub(crate) fn octets(self, form: Form) -> usize {
+    /// Length of the extra text, in octets.
+    pub(crate) fn octets(self, form: TextForm) -> usize {
         let mut octets = 0;
         self.write(form, |piece| octets += piece.len());
         octets
     }
 }
 
-/// An object without anything that could be left out (RFC 7493).
+/// Writes an I-JSON object (RFC 7493) without white space. Empty members are left out.
 #[cold]
 #[inline(never)]
 fn write_json(
     verdict: Verdict,
     mandate: Option<&Mandate>,
-    wording: &Wording,
+    ede_words: &EdeWords,
     is_whole: bool,
     put: &mut dyn FnMut(&str),
 ) {
-    let title = |id: CategoryId| wording.categories[id.index()].0.as_str();
+    let title = |id: CategoryId| ede_words.categories[id.index()].0.as_str();
     let mut words = 0;
     Reason::write_words(
         verdict,
@@ -260,19 +260,19 @@ fn write_json(
     );
     let has_words = is_whole && words > 0;
     let sub_error = match verdict.layer {
-        // Sub-errors are none of orders.
+        // The draft has no sub-error for orders from outside.
         Layer::Mandatory => None,
         layer => {
             let of_category = verdict
                 .categories
                 .iter()
                 .next()
-                .and_then(|id| wording.categories[id.index()].1);
+                .and_then(|id| ede_words.categories[id.index()].1);
             of_category.or((layer == Layer::Security).then_some(OPERATOR_POLICY))
         }
     };
-    let has_organization = is_whole && !wording.organization.is_empty();
-    if wording.contact.is_empty() && !has_words && sub_error.is_none() {
+    let has_organization = is_whole && !ede_words.organization.is_empty();
+    if ede_words.contact.is_empty() && !has_words && sub_error.is_none() {
         return;
     }
     let mut is_first = true;
@@ -283,9 +283,9 @@ fn write_json(
             ","
         })
     };
-    if !wording.contact.is_empty() {
+    if !ede_words.contact.is_empty() {
         begin(put);
-        put(&wording.contact);
+        put(&ede_words.contact);
     }
     if has_words {
         begin(put);
@@ -305,142 +305,14 @@ fn write_json(
     }
     if has_organization {
         begin(put);
-        put(&wording.organization);
+        put(&ede_words.organization);
     }
     if has_words || has_organization {
         begin(put);
-        put(&wording.language);
+        put(&ede_words.language);
     }
     put("}");
 }
 
 #[cfg(test)]
-mod tests {
-    use policy::lists::{entry::Action, mandates::Document};
-
-    use super::*;
-
-    fn wording(uris: &[&str], organization: &str) -> Wording {
-        let uris = uris.iter().map(|uri| (*uri).to_owned()).collect();
-        Wording::new(
-            Arc::new(Taxonomy::shipped()),
-            &Contact {
-                uris,
-                organization: organization.to_owned(),
-                ..Contact::default()
-            },
-        )
-    }
-
-    fn text(reason: Reason<'_>, form: Form) -> String {
-        let mut text = String::new();
-        reason.write(form, |piece| text.push_str(piece));
-        assert_eq!(reason.octets(form), text.len());
-        text
-    }
-
-    fn blocked(layer: Layer, slugs: &[&str]) -> Verdict {
-        let taxonomy = Taxonomy::shipped();
-        Verdict {
-            categories: slugs
-                .iter()
-                .map(|slug| taxonomy.find(slug).unwrap())
-                .collect(),
-            ..Verdict::by(layer)
-        }
-    }
-
-    #[test]
-    fn a_reason_is_told_in_words_or_in_the_least_json() {
-        let plain = wording(&[], "");
-        let whole = wording(
-            &["mailto:help@isp.example", "https://isp.example/\"blocked\""],
-            "Ada's ISP\t\\",
-        );
-        let choice = blocked(Layer::Category, &["gambling", "violence"]);
-        for (reason, form, expected) in [
-            (
-                Reason::Blocked(choice, None, &plain),
-                Form::Plain,
-                "violence, gambling",
-            ),
-            (
-                Reason::Blocked(choice, None, &plain),
-                Form::Whole,
-                r#"{"j":"Violence, Gambling","l":"en"}"#,
-            ),
-            (Reason::Blocked(choice, None, &plain), Form::Brief, ""),
-            (Reason::Blocked(choice, None, &plain), Form::Bare, ""),
-            (
-                Reason::Blocked(blocked(Layer::Security, &["phishing"]), None, &whole),
-                Form::Whole,
-                r#"{"c":["mailto:help@isp.example","https://isp.example/\"blocked\""],"j":"Phishing","s":2,"o":"Ada's ISP\u0009\\","l":"en"}"#,
-            ),
-            (
-                Reason::Blocked(blocked(Layer::Security, &["hacking"]), None, &whole),
-                Form::Brief,
-                r#"{"c":["mailto:help@isp.example","https://isp.example/\"blocked\""],"s":6}"#,
-            ),
-            (
-                Reason::Blocked(blocked(Layer::DeviceDeny, &[]), None, &plain),
-                Form::Plain,
-                "own list",
-            ),
-            (
-                Reason::Blocked(blocked(Layer::HouseholdDeny, &[]), None, &plain),
-                Form::Whole,
-                r#"{"j":"own list","l":"en"}"#,
-            ),
-            (Reason::Code(22), Form::Whole, ""),
-            (Reason::Stale(Rcode::NoError), Form::Plain, ""),
-        ] {
-            assert_eq!(text(reason, form), expected);
-        }
-    }
-
-    #[test]
-    fn a_confidential_order_reads_as_any_other_of_its_basis_in_every_form() {
-        let whole = wording(&["mailto:help@isp.example"], "ISP");
-        let verdict = Verdict {
-            action: Action::Ordered,
-            ..Verdict::by(Layer::Mandatory)
-        };
-        let mandate = |confidential| {
-            let name = Some("a.example".into());
-            let basis = "court-order".into();
-            let reference = Some("CO/1".into());
-            Mandate::read(
-                "a".parse().unwrap(),
-                Document {
-                    name,
-                    basis,
-                    reference,
-                    confidential,
-                    ..Document::default()
-                },
-            )
-            .unwrap()
-        };
-        for mandate in [mandate(false), mandate(true)] {
-            let reason = Reason::Blocked(verdict, Some(&mandate), &whole);
-            assert_eq!(text(reason, Form::Plain), "court-order");
-            assert_eq!(
-                text(reason, Form::Whole),
-                r#"{"c":["mailto:help@isp.example"],"j":"a court's order","o":"ISP","l":"en"}"#
-            );
-            assert_eq!(
-                text(reason, Form::Brief),
-                r#"{"c":["mailto:help@isp.example"]}"#
-            );
-            assert_eq!(
-                (text(reason, Form::Bare), reason.code()),
-                (String::new(), 16)
-            );
-        }
-        // What rests on a feed has no basis to tell.
-        for form in [Form::Plain, Form::Whole, Form::Brief, Form::Bare] {
-            let of_feed = Reason::Blocked(verdict, None, &whole);
-            assert_eq!((text(of_feed, form), of_feed.code()), (String::new(), 16));
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
-//! A message, read with care. The reader decodes only the data that recursion itself needs, and
-//! names that may be compressed; all other data is opaque and passes octet for octet (RFC 3597). A
-//! record whose data does not fit its type is left out alone.
+//! Reader for responses of servers. It decodes only the data that recursion needs, and names that
+//! may be compressed; other data is opaque and passed on octet for octet (RFC 3597). It skips a
+//! record whose data does not fit the type, and keeps the others.
 //!
 //! ```text
 //! A AAAA NS CNAME PTR MX SOA            decoded
@@ -8,7 +8,7 @@
 //! TXT CAA TLSA APL TYPE65281 …          octets: `RData::Unknown`
 //! ```
 //!
-//! The packet is a stranger's: each read is bounded by the packet, a compression pointer leads only
+//! The packet is untrusted: each read is bounded by the packet, a compression pointer must lead
 //! backwards, and nothing panics.
 
 use std::{
@@ -27,7 +27,10 @@ use hickory_proto::{
 };
 use policy::name::NameRef;
 
-use crate::message::query::{HEADER_OCTETS, number, skip_name};
+use crate::message::{
+    types::{Class, Rtype},
+    wire::{HEADER_OCTETS, read_u16, skip_name},
+};
 
 /// Octets of a name on the wire, and of a label: RFC 1035 section 2.3.4.
 const NAME_OCTETS_MAX: usize = 255;
@@ -36,44 +39,39 @@ const LABEL_OCTETS_MAX: u8 = 63;
 const RECORD_FIXED_OCTETS: usize = 10;
 /// The last five fields of an SOA, in octets.
 const SOA_NUMBERS_OCTETS: usize = 20;
-const CLASS_IN: u16 = 1;
-const TYPE_OPT: u16 = 41;
 
-/// How much of a message could be read.
+/// How much of a message the reader could parse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All of it.
     Whole,
-    /// The additional section ends early: fewer records than the header counts, or one that reaches
-    /// past the end.
+    /// The additional section ends early: it has fewer records than the header says, or a record
+    /// reaches past the end.
     WithoutAdditionals,
     /// The answer or the authority section ends early.
     Short,
 }
 
-/// A message as far as it could be read.
+/// A message as far as the reader could parse it.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// The records that could be read. Of several OPT records the first counts, as far as its
-    /// options add up.
+    /// The parsed records. The first of several OPT records counts, up to its first broken option.
     pub message: Message,
-    /// How much that is.
     pub extent: Extent,
-    /// Records of the answer section that were left out because their data does not fit their type.
+    /// Number of skipped records of the answer section: their data does not fit their type.
     pub broken_answers: usize,
 }
 
-/// Reads a packet. None where header or question cannot be read.
+/// Parses a packet. None if the header or the question is broken.
 #[must_use]
 pub fn read(packet: &[u8]) -> Option<Reading> {
     let header = Header::read(&mut BinDecoder::new(packet.get(..HEADER_OCTETS)?)).ok()?;
     let mut message = Message::new(0, MessageType::Response, OpCode::Query);
     message.metadata = header.metadata;
     let mut at = HEADER_OCTETS;
-    for _ in 0..number(packet, 4)? {
+    for _ in 0..read_u16(packet, 4)? {
         let (name, end) = name_at(packet, at)?;
-        let mut query = Query::query(name, RecordType::from(number(packet, end)?));
-        query.set_query_class(DNSClass::from(number(packet, end + 2)?));
+        let mut query = Query::query(name, RecordType::from(read_u16(packet, end)?));
+        query.set_query_class(DNSClass::from(read_u16(packet, end + 2)?));
         message.queries.push(query);
         at = end + 4;
     }
@@ -93,9 +91,9 @@ pub fn read(packet: &[u8]) -> Option<Reading> {
 }
 
 impl Reading {
-    /// Reads the three sections; none where one of them ends early.
+    /// Parses the three sections. None if one of them ends early.
     fn read_sections(&mut self, packet: &[u8], mut at: usize) -> Option<()> {
-        for _ in 0..number(packet, 6)? {
+        for _ in 0..read_u16(packet, 6)? {
             let raw = Raw::at(packet, at)?;
             at = raw.data.end;
             match raw.decode(packet) {
@@ -103,16 +101,16 @@ impl Reading {
                 None => self.broken_answers += 1,
             }
         }
-        for _ in 0..number(packet, 8)? {
+        for _ in 0..read_u16(packet, 8)? {
             let raw = Raw::at(packet, at)?;
             at = raw.data.end;
             self.message.authorities.extend(raw.decode(packet));
         }
         self.extent = Extent::WithoutAdditionals;
-        for _ in 0..number(packet, 10)? {
+        for _ in 0..read_u16(packet, 10)? {
             let raw = Raw::at(packet, at)?;
             at = raw.data.end;
-            if raw.record_type == TYPE_OPT {
+            if raw.rtype == Rtype::OPT {
                 self.message.edns.get_or_insert_with(|| raw.edns(packet));
             } else {
                 self.message.additionals.extend(raw.decode(packet));
@@ -123,17 +121,17 @@ impl Reading {
     }
 }
 
-/// A record's place in a packet, and its fixed fields.
+/// The offsets of a record in a packet, and its fixed fields.
 struct Raw {
     owner: usize,
-    record_type: u16,
-    class: u16,
+    rtype: Rtype,
+    class: Class,
     ttl: u32,
     data: Range<usize>,
 }
 
 impl Raw {
-    /// Finds where a record ends, whatever is in it.
+    /// Finds the end of a record without parsing its data.
     fn at(packet: &[u8], owner: usize) -> Option<Self> {
         let at = skip_name(packet, owner)?;
         let fixed = packet.get(at..at.checked_add(RECORD_FIXED_OCTETS)?)?;
@@ -142,25 +140,25 @@ impl Raw {
         let data = at + RECORD_FIXED_OCTETS..at + RECORD_FIXED_OCTETS + usize::from(number(8));
         (data.end <= packet.len()).then_some(Self {
             owner,
-            record_type: number(0),
-            class: number(2),
+            rtype: Rtype::new(number(0)),
+            class: Class::new(number(2)),
             ttl,
             data,
         })
     }
 
-    /// The record. None where its owner or its data makes no sense.
+    /// Parses the record. None if its owner or its data is broken.
     fn decode(&self, packet: &[u8]) -> Option<Record> {
         let (owner, _) = name_at(packet, self.owner)?;
         let mut record = Record::from_rdata(owner, self.ttl, self.decode_data(packet)?);
-        record.dns_class = DNSClass::from(self.class);
+        record.dns_class = DNSClass::from(self.class.to_u16());
         Some(record)
     }
 
     fn decode_data(&self, packet: &[u8]) -> Option<RData> {
         let octets = packet.get(self.data.clone())?;
-        let record_type = RecordType::from(self.record_type);
-        let Some(fields) = layout(record_type).filter(|_| self.class == CLASS_IN) else {
+        let record_type = RecordType::from(self.rtype.to_u16());
+        let Some(fields) = layout(record_type).filter(|_| self.class == Class::IN) else {
             return Some(opaque(record_type, octets.to_vec()));
         };
         let plain = decompress(packet, self.data.clone(), fields)?;
@@ -181,19 +179,19 @@ impl Raw {
         })
     }
 
-    /// The OPT record. Options that do not add up end the list: what stands before them counts (RFC
-    /// 6891 section 6.1.2).
+    /// Parses the OPT record. A broken option ends the list; the options before it count (RFC 6891
+    /// section 6.1.2).
     fn edns(&self, packet: &[u8]) -> Edns {
         let [rcode_high, version, flags @ ..] = self.ttl.to_be_bytes();
         let flags = u16::from_be_bytes(flags);
         let mut edns = Edns::new();
-        edns.set_max_payload(self.class)
+        edns.set_max_payload(self.class.to_u16())
             .set_rcode_high(rcode_high)
             .set_version(version);
         *edns.flags_mut() = flags.into();
         let mut rest = packet.get(self.data.clone()).unwrap_or_default();
         while let Some(((code, length), value)) =
-            number(rest, 0).zip(number(rest, 2)).zip(rest.get(4..))
+            read_u16(rest, 0).zip(read_u16(rest, 2)).zip(rest.get(4..))
         {
             let Some((value, behind)) = value.split_at_checked(usize::from(length)) else {
                 break;
@@ -206,29 +204,29 @@ impl Raw {
     }
 }
 
-/// Data that is passed on and not understood.
+/// Data that is passed on without being decoded.
 fn opaque(code: RecordType, octets: Vec<u8>) -> RData {
     let mut rdata = rdata::NULL::new();
     rdata.anything = octets;
     RData::Unknown { code, rdata }
 }
 
-/// A part of a record's data.
+/// A field of a record's data.
 #[derive(Clone, Copy)]
 enum Field {
-    /// So many octets.
+    /// A fixed number of octets.
     Octets(usize),
-    /// A character-string: a length, and as many octets.
+    /// A character-string: one octet of length, then the text (RFC 1035 section 3.3).
     Text,
     /// A name, which may be compressed.
     Name,
-    /// Whatever is left.
+    /// All remaining octets.
     Rest,
 }
 
-/// What the data of a type looks like, for types that are decoded or whose names may be compressed:
-/// those of RFC 1035, those that RFC 3597 section 4 lists, KX, and DNAME, SVCB and HTTPS, where a
-/// sender must not compress but what the name leads to is judged.
+/// The fields of a type's data, for types that the reader decodes or whose names may be compressed:
+/// the types of RFC 1035, those that RFC 3597 section 4 lists, and KX; and DNAME, SVCB and HTTPS,
+/// whose names are never compressed but whose targets the policy judges.
 fn layout(record_type: RecordType) -> Option<&'static [Field]> {
     use Field::{Name, Octets, Rest, Text};
     Some(match u16::from(record_type) {
@@ -259,7 +257,7 @@ fn layout(record_type: RecordType) -> Option<&'static [Field]> {
     })
 }
 
-/// The data with its names written out; none where it does not look as it must.
+/// The data with its names decompressed. None if it does not have these fields.
 fn decompress(packet: &[u8], data: Range<usize>, fields: &[Field]) -> Option<Vec<u8>> {
     let mut plain = Vec::with_capacity(data.len());
     let mut at = data.start;
@@ -279,7 +277,7 @@ fn decompress(packet: &[u8], data: Range<usize>, fields: &[Field]) -> Option<Vec
     (at == data.end).then_some(plain)
 }
 
-/// Reads a name, and says where it ends.
+/// Parses a name; returns it and the offset behind it.
 fn name_at(packet: &[u8], at: usize) -> Option<(Name, usize)> {
     let mut wire = Vec::with_capacity(NAME_OCTETS_MAX);
     let end = copy_name(packet, at, &mut wire)?;
@@ -288,8 +286,9 @@ fn name_at(packet: &[u8], at: usize) -> Option<(Name, usize)> {
         .map(|name| (name, end))
 }
 
-/// Copies a name without compression, letter case and all, and says where it ends. Each pointer
-/// must lead before the labels that it ends (RFC 1035 section 4.1.4), so that no name is a loop.
+/// Copies a name without compression, in its letter case; returns the offset behind it. Each
+/// pointer must lead to before the labels that it ends (RFC 1035 section 4.1.4), which rules out
+/// loops.
 fn copy_name(packet: &[u8], mut at: usize, into: &mut Vec<u8>) -> Option<usize> {
     let begin = into.len();
     let mut labels_from = at;
@@ -302,7 +301,7 @@ fn copy_name(packet: &[u8], mut at: usize, into: &mut Vec<u8>) -> Option<usize> 
             }
             length @ 1..=LABEL_OCTETS_MAX => {
                 let label = packet.get(at..=at + usize::from(length))?;
-                // The root's octet comes behind it.
+                // One octet is for the root label that follows.
                 if into.len() - begin + label.len() + 1 > NAME_OCTETS_MAX {
                     return None;
                 }
@@ -310,7 +309,7 @@ fn copy_name(packet: &[u8], mut at: usize, into: &mut Vec<u8>) -> Option<usize> 
                 at += label.len();
             }
             0xc0.. => {
-                let target = usize::from(number(packet, at)? & 0x3fff);
+                let target = usize::from(read_u16(packet, at)? & 0x3fff);
                 if target >= labels_from {
                     return None;
                 }
@@ -322,8 +321,8 @@ fn copy_name(packet: &[u8], mut at: usize, into: &mut Vec<u8>) -> Option<usize> 
     }
 }
 
-/// A record as text in master-file form. Data of a type that the record library knows, and that it
-/// can read, is shown in that type's words, all other data in those of RFC 3597 section 5.
+/// A record in master-file form. Data that the record library can parse is shown in the form of its
+/// type, other data in the generic form of RFC 3597 section 5.
 #[must_use]
 pub fn presentation(record: &Record) -> String {
     let RData::Unknown { code, rdata } = &record.data else {
@@ -358,12 +357,12 @@ pub fn presentation(record: &Record) -> String {
     }
 }
 
-/// RFC 3597 section 5: `\# 3 a1b2c3`.
+/// The generic form of RFC 3597 section 5: `\# 3 a1b2c3`.
 fn hexadecimal(octets: &[u8]) -> String {
     let mut text = format!("\\# {}", octets.len());
     for (place, octet) in octets.iter().enumerate() {
         let space = if place == 0 { " " } else { "" };
-        write!(text, "{space}{octet:02x}").expect("text takes text");
+        write!(text, "{space}{octet:02x}").expect("a String takes any text");
     }
     text
 }

@@ -43,8 +43,8 @@ use metrics::{Counter, counter, gauge};
 use policy::name::Name;
 
 use crate::{
-    limiter::Gate,
-    single_flight::Flights,
+    limiter::Limiter,
+    single_flight::SingleFlight,
     upstream::{Answer, Question, Recursion, RecursionError},
 };
 
@@ -250,8 +250,8 @@ pub struct Recursor<S> {
     cuts: Cuts,
     servers: Servers,
     hints: Arc<Cut>,
-    flights: Flights<ZoneQuestion, Result<Arc<Sifted>, Failure>>,
-    gate: Gate<Name>,
+    flights: SingleFlight<ZoneQuestion, Result<Arc<Sifted>, Failure>>,
+    gate: Limiter<Name>,
     counts: Counts,
     /// Makes the cookie that each server is shown, RFC 7873 section 4.1.
     secret: [u64; 2],
@@ -308,8 +308,8 @@ impl<S: Surroundings> Recursor<S> {
             cuts: Cuts::new(fixed),
             servers: Servers::new(),
             hints: Arc::new(hints),
-            flights: Flights::default(),
-            gate: Gate::new(settings.questions_per_zone_max),
+            flights: SingleFlight::default(),
+            gate: Limiter::new(settings.questions_per_zone_max),
             counts: Counts::new(),
             secret: [surroundings.random(), surroundings.random()],
             settings,

@@ -331,7 +331,7 @@ impl<S: Surroundings> Recursor<S> {
                 }
                 () = &mut timer => {
                     if place_in_queue.is_none() {
-                        place_in_queue = Some(self.gate.enter(&cut.zone).ok_or_else(|| self.counts.limited("zone"))?);
+                        place_in_queue = Some(self.gate.try_acquire(&cut.zone).ok_or_else(|| self.counts.limited("zone"))?);
                     }
                     if let Some(place) = latest {
                         candidates.all[place].server.was_silent(self.surroundings.now());

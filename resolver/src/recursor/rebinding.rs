@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use hickory_proto::rr::{RData, Record, RecordType};
 use ipnet::IpNet;
 
-use crate::message::addresses::hints;
+use crate::message::targets::hints;
 
 /// The well-known prefix of NAT64, 64:ff9b::/96 (RFC 6052 section 2.1), and the address of 6to4,
 /// 2002::/16 (RFC 3056 section 2).

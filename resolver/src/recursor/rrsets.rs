@@ -20,6 +20,7 @@ use quick_cache::{
 
 use crate::{
     cache::{Key, KeyRef},
+    message::types::Class,
     upstream::canonical,
 };
 
@@ -48,7 +49,6 @@ const TYPE_NO_MINIMISED_NAME: u16 = 41;
 /// How long a denial without SOA is kept, in seconds. RFC 2308 section 5 names no TTL for it;
 /// Unbound has 5 s as well.
 const DENIAL_WITHOUT_SOA_S: u32 = 5;
-const CLASS_IN: u16 = 1;
 
 /// Records of one name and type.
 #[derive(Debug, Clone)]
@@ -450,7 +450,7 @@ impl RrSets {
 }
 
 fn key(name: NameRef<'_>, record_type: u16) -> KeyRef<'_> {
-    KeyRef::new(name, record_type, CLASS_IN)
+    KeyRef::new(name, record_type.into(), Class::IN)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use policy::name::NameRef;
 
-use crate::message::query::{HEADER_OCTETS, number};
+use crate::message::wire::{HEADER_OCTETS, read_u16};
 
 /// What we take in one datagram: passes every path unfragmented (DNS flag day 2020). Octets.
 const PAYLOAD_OCTETS: u16 = 1_232;
@@ -118,7 +118,7 @@ impl Expected {
         if packet[..2] != self.id {
             return Likeness::Near;
         }
-        match number(packet, 4) {
+        match read_u16(packet, 4) {
             Some(1) if self.repeats(packet, |ours, theirs| ours == theirs) => Likeness::Right,
             Some(1) if self.repeats(packet, <[u8]>::eq_ignore_ascii_case) => Likeness::Near,
             Some(0) if CODES_WITHOUT_QUESTION.contains(&(packet[3] & 0x0f)) => Likeness::Right,
@@ -152,7 +152,7 @@ impl Expected {
     /// Gives the question of a reply the letter case it is known by. Names in the reply that are
     /// compressed point there, and so all of them lose our mixed letters.
     pub fn restore_case(&self, packet: &mut [u8], name: NameRef<'_>) {
-        let has_question = number(packet, 4) == Some(1);
+        let has_question = read_u16(packet, 4) == Some(1);
         if let Some(question) = packet
             .get_mut(HEADER_OCTETS..HEADER_OCTETS + name.wire().len())
             .filter(|_| has_question)

@@ -1,9 +1,8 @@
-//! What is asked for by those who want it counted for themselves, on its way from the workers to
-//! whoever counts.
+//! Queries of households that keep a history of their activity, on the way from the workers to the
+//! aggregator.
 //!
-//! Most households keep nothing, and their queries pay one look at a bit for that. What the law
-//! orders is nobody's activity: a query that an order blocks is not told of at all, so no count of
-//! a household can show it.
+//! Most households keep no history; their queries pay one bit test. A query that a mandatory order
+//! blocks is never sent, so that no history shows the order.
 
 use std::sync::Arc;
 
@@ -17,61 +16,57 @@ use policy::{
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::telemetry::query_sample::CarriedName;
+use crate::telemetry::name_sampler::InlineName;
 
-/// Queries that wait to be counted, for each worker: a tenth of a second of eighty thousand a
-/// second. Nothing is touched before it is used.
-const RING_HEARD: usize = 1 << 13;
+/// Slots of a worker's ring: 0.1 s of 80,000 queries/s. The kernel maps a page when a slot in it is
+/// first written.
+const RING_SLOTS: usize = 1 << 13;
 
-/// One query of a household that wants its queries counted.
-pub struct Heard {
-    /// The household, with the rules that the query was judged by.
+/// One query of a household that keeps a history.
+pub struct ActivityEvent {
+    /// The household, with the version of its rules that judged the query.
     pub rules: Arc<HouseholdRules>,
-    /// The device by its place in them; none where nobody named it.
+    /// The device, by its index in the rules; none if it is unknown.
     pub device: Option<u16>,
-    /// When it was answered.
     pub at: Moment,
-    /// What decided.
+    /// The layer that decided.
     pub layer: Layer,
-    /// The categories for which it was blocked.
+    /// The categories for which the query was blocked.
     pub categories: CategorySet,
-    /// What was asked for.
-    pub name: CarriedName,
+    /// The queried name.
+    pub name: InlineName,
 }
 
-/// A worker's part.
-pub struct Ears(Producer<Heard>);
+/// A worker's end of its ring.
+pub struct ActivitySender(Producer<ActivityEvent>);
 
-impl Ears {
-    /// Ears, and what they hear.
+impl ActivitySender {
+    /// A ring: its sender, and the consumer for the aggregator.
     #[must_use]
-    pub fn pair() -> (Self, Consumer<Heard>) {
-        let (producer, consumer) = RingBuffer::new(RING_HEARD);
+    pub fn pair() -> (Self, Consumer<ActivityEvent>) {
+        let (producer, consumer) = RingBuffer::new(RING_SLOTS);
         (Self(producer), consumer)
     }
 
-    /// Tells of a query whose asker wants it counted; not of one that is to come again over TCP.
-    /// False where the ring is full, and the query is lost for its household's counts.
-    pub fn hear(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict, at: Moment) -> bool {
-        let Some((rules, device)) = asker.recorded().filter(|_| is_told(verdict)) else {
+    /// Sends a query, if its household keeps a history and the client need not repeat the query over
+    /// TCP. Returns false if the ring is full: the query is missing in the household's history.
+    pub fn send(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict, at: Moment) -> bool {
+        let is_shown = verdict.layer != Layer::Mandatory && verdict.action != Action::TcpOnly;
+        let Some((rules, device)) = asker.recorded().filter(|_| is_shown) else {
             return true;
         };
         let Verdict {
             layer, categories, ..
         } = verdict;
         self.0
-            .push(Heard {
+            .push(ActivityEvent {
                 rules: Arc::clone(rules),
                 device,
                 at,
                 layer,
                 categories,
-                name: CarriedName::of(name),
+                name: InlineName::new(name),
             })
             .is_ok()
     }
-}
-
-fn is_told(verdict: Verdict) -> bool {
-    verdict.layer != Layer::Mandatory && verdict.action != Action::TcpOnly
 }

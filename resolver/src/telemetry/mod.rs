@@ -1,6 +1,19 @@
-//! What the data path reports: counters, query events and a sample of names. Each worker writes into
-//! memory of its own; readers add it up.
+//! What the data path reports. Each worker writes a [`event::QueryEvent`] once for each query, into
+//! memory of its own; readers add up the counters and drain the rings.
+//!
+//! ```text
+//! event  ──> counters      sums by transport, layer, identity, …  (a load and a store each)
+//!        ──> block ring    feed and categories of a block          ──> metrics
+//!        ──> activity ring a query of a household that keeps a history
+//!        ──> sample ring   one name of N, of no client             ──> query_sample
+//! ```
+//!
+//! The rings are three and not one, because their slots differ: 24 octets for a block, 320 with a
+//! name and a household. One ring of the widest slot would copy 320 octets for each blocked query.
 
 pub mod activity;
+pub mod counters;
+pub mod event;
 pub mod metrics;
+pub mod name_sampler;
 pub mod query_sample;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use policy::lists::entry::{Action::Policy, Tier::Choice};
-use resolver::message::reply::Transport;
+use resolver::message::types::Transport;
 use tokio::time::advance;
 
 use crate::world::{Lists, Setup, World};
@@ -133,7 +133,7 @@ async fn an_answer_is_renewed_once_and_only_near_its_end() {
         INTERNET,
         Lists::default(),
         Setup {
-            renews: true,
+            prefetch: true,
             ..Setup::default()
         },
     );
@@ -150,7 +150,7 @@ async fn an_answer_is_renewed_once_and_only_near_its_end() {
         pass(seconds).await;
         assert_eq!(
             (
-                world.renew("slow.own. A").await,
+                world.prefetch("slow.own. A").await,
                 world.resolutions("slow.own")
             ),
             (due, resolutions),
@@ -160,7 +160,11 @@ async fn an_answer_is_renewed_once_and_only_near_its_end() {
     let idle = World::new(INTERNET, Lists::default());
     idle.ask("slow.own. A").await;
     pass(95).await;
-    assert_eq!(idle.renew("slow.own. A").await, 0, "where renewal is off");
+    assert_eq!(
+        idle.prefetch("slow.own. A").await,
+        0,
+        "where renewal is off"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +174,7 @@ async fn a_blocked_name_is_never_renewed() {
         INTERNET,
         lists,
         Setup {
-            renews: true,
+            prefetch: true,
             ..Setup::default()
         },
     );
@@ -180,7 +184,7 @@ async fn a_blocked_name_is_never_renewed() {
         "a line that blocks nothing"
     );
     pass(95).await;
-    assert_eq!(world.renew("slow.own. A").await, 0);
+    assert_eq!(world.prefetch("slow.own. A").await, 0);
 }
 
 #[tokio::test(start_paused = true)]

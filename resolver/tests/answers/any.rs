@@ -6,7 +6,7 @@ use policy::lists::entry::{
     Action::{Nodata, Policy},
     Tier::{Choice, Mandatory},
 };
-use resolver::message::reply::Transport;
+use resolver::message::types::Transport;
 
 use crate::world::{Lists, Setup, World};
 

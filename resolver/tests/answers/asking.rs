@@ -9,7 +9,7 @@ use policy::{
     lists::entry::{Action::Drop, Tier::Mandatory},
     rules::household::{Device, Household, Identifier, Mac, Settings},
 };
-use resolver::message::reply::{Transport, read_extended_error};
+use resolver::message::{reply::read_extended_error, types::Transport};
 
 use crate::world::{Lists, Setup, World, in_words, query};
 
@@ -224,7 +224,7 @@ async fn a_notify_is_judged_by_its_zone_and_not_by_who_may_ask() {
         INTERNET,
         Lists::default(),
         Setup {
-            hears_notify: true,
+            handles_notify: true,
             ..setup()
         },
     );

@@ -14,7 +14,7 @@ use policy::{
     name::Name,
     rules::household::{Device, Household, Identifier, Mac, OwnName, Set, Settings, State},
 };
-use resolver::message::reply::Transport;
+use resolver::message::types::Transport;
 
 use crate::world::{Lists, Setup, World, in_words, query};
 

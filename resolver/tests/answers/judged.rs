@@ -11,7 +11,7 @@ use policy::{
     },
     rules::household::{Household, OwnName, Set, State},
 };
-use resolver::message::reply::Transport;
+use resolver::message::types::Transport;
 
 use crate::world::{Lists, Setup, World, in_words};
 

@@ -22,7 +22,7 @@ use policy::lists::{
     entry::{Action::*, Tier::*},
     index_key::prefix_of_name,
 };
-use resolver::message::reply::{BlockedAnswer, Transport};
+use resolver::message::{blocked::BlockedAnswer, types::Transport};
 use world::{Lists, Setup, World};
 
 const INTERNET: &str = "\
@@ -836,8 +836,8 @@ async fn names_asked_for_are_sampled_whether_they_are_blocked_or_not() {
     let mut names = Vec::new();
     world
         .engine
-        .recorder
-        .take_asked(|name| names.push(name.to_string()));
+        .metrics
+        .drain_sample(|name| names.push(name.to_string()));
     assert_eq!(
         names,
         [
@@ -849,8 +849,8 @@ async fn names_asked_for_are_sampled_whether_they_are_blocked_or_not() {
     );
     world
         .engine
-        .recorder
-        .take_asked(|name| panic!("{name} is told twice"));
+        .metrics
+        .drain_sample(|name| panic!("{name} is told twice"));
 }
 
 #[tokio::test]
@@ -868,7 +868,7 @@ async fn the_hearer_of_zone_changes_decides_and_without_one_none_is_heard() {
         INTERNET,
         Lists::default(),
         Setup {
-            hears_notify: true,
+            handles_notify: true,
             ..Setup::default()
         },
     );

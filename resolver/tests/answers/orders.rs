@@ -11,8 +11,10 @@ use policy::lists::{
     mandates::{Document, Landing, Mandate, Mandates},
 };
 use resolver::message::{
+    blocked::{BlockedAnswer, BlockedAnswers},
     ede::Contact,
-    reply::{BlockedAnswer, BlockedAnswers, Transport, read_extended_error},
+    reply::read_extended_error,
+    types::Transport,
 };
 
 use crate::{

@@ -3,7 +3,7 @@
 //! 6.1.3 and 7).
 
 use hickory_proto::op::{Message, ResponseCode};
-use resolver::message::reply::Transport;
+use resolver::message::types::Transport;
 
 use crate::world::{Lists, World, query};
 

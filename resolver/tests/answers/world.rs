@@ -45,12 +45,12 @@ use policy::{
     },
 };
 use resolver::{
-    engine::{Engine, Parts, Stale, Step},
-    listener::notify::OnNotify,
+    engine::{Engine, EngineConfig, ServeStale, Step},
+    listener::{client::Client, notify::OnNotify},
     message::{
-        ede::Contact,
-        reply::{BlockedAnswers, Transport, read_extended_error},
+        blocked::BlockedAnswers, ede::Contact, reply::read_extended_error, types::Transport,
     },
+    time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };
 
@@ -281,7 +281,7 @@ pub struct Setup {
     /// What the family allows.
     pub allowed: &'static [&'static str],
     pub sample_every: u32,
-    pub hears_notify: bool,
+    pub handles_notify: bool,
     pub allow_from: &'static [&'static str],
     pub trusted_peers: &'static [&'static str],
     pub snoop_from: &'static [&'static str],
@@ -290,7 +290,7 @@ pub struct Setup {
     /// nobody.
     pub stale_s: u64,
     /// Whether an answer is renewed before its end.
-    pub renews: bool,
+    pub prefetch: bool,
     pub server_id: Option<&'static str>,
     /// What the family sets beside the strict preset.
     pub family: fn(&mut Household),
@@ -304,13 +304,13 @@ impl Default for Setup {
             proxy: &[],
             allowed: &[],
             sample_every: 0,
-            hears_notify: false,
+            handles_notify: false,
             allow_from: &["127.0.0.0/8"],
             trusted_peers: &[],
             snoop_from: &[],
             resolutions_max: 16,
             stale_s: 0,
-            renews: false,
+            prefetch: false,
             server_id: None,
             family: |_| {},
         }
@@ -369,7 +369,7 @@ impl World {
             asked: Arc::clone(&asked),
             is_down: Arc::clone(&is_down),
         };
-        let engine = Arc::new(Engine::new(Parts {
+        let engine = Arc::new(Engine::new(EngineConfig {
             directory: Arc::clone(&directory),
             lists: Arc::clone(&lists),
             taxonomy,
@@ -388,13 +388,14 @@ impl World {
             cache_octets: 1 << 20,
             resolutions_max: setup.resolutions_max,
             waiting_per_client_max: 16,
-            stale: Stale {
-                longer: Duration::from_secs(setup.stale_s),
-                client_patience: Duration::from_millis(1_800),
+            stale: ServeStale {
+                stale_max: Duration::from_secs(setup.stale_s),
+                client_timeout: Duration::from_millis(1_800),
             },
-            renews: setup.renews,
+            prefetch: setup.prefetch,
             sample_every: setup.sample_every,
-            on_notify: setup.hears_notify.then_some(on_notify),
+            on_notify: setup.handles_notify.then_some(on_notify),
+            clock: Arc::new(SystemClock::start()),
         }));
         Self {
             engine,
@@ -449,40 +450,37 @@ impl World {
     }
 
     /// Resolves again what a client was answered near its end: how many answers that is.
-    pub async fn renew(&self, question: &str) -> usize {
-        let mut desk = self.engine.desk();
+    pub async fn prefetch(&self, question: &str) -> usize {
+        let mut state = self.engine.worker_state();
         let packet = query(question).to_vec().unwrap();
-        let peer = HOME.parse().unwrap();
         self.engine.answer(
-            &self.engine.turn(),
+            &self.engine.snapshot(),
             &packet,
-            peer,
-            Transport::Udp,
-            &mut desk,
+            Client::new(HOME.parse().unwrap(), Transport::Udp),
+            &mut state,
             &mut Vec::new(),
         );
-        let due = desk.due.len();
-        for renewal in desk.due.drain(..) {
-            self.engine.renew(renewal).await;
+        let due = state.prefetches.len();
+        for prefetch in state.prefetches.drain(..) {
+            self.engine.prefetch(prefetch).await;
         }
         due
     }
 
     /// The octets of a reply to a packet.
     pub async fn answer(&self, from: &str, transport: Transport, packet: &[u8]) -> Vec<u8> {
-        let mut desk = self.engine.desk();
-        // What lay in the buffer before must not leave the house.
+        let mut state = self.engine.worker_state();
+        // Old content of the buffer must not be sent.
         let mut reply = vec![0xff; 3];
         let step = self.engine.answer(
-            &self.engine.turn(),
+            &self.engine.snapshot(),
             packet,
-            from.parse().unwrap(),
-            transport,
-            &mut desk,
+            Client::new(from.parse().unwrap(), transport),
+            &mut state,
             &mut reply,
         );
         match step {
-            Step::Silent | Step::Dropped => reply.clear(),
+            Step::Ignored | Step::Dropped => reply.clear(),
             Step::Reply => assert!(!reply.is_empty()),
             Step::Miss(miss) => self.engine.finish(miss, &mut reply).await,
         }
@@ -519,8 +517,8 @@ impl World {
 
     /// How many queries a feed blocked.
     pub fn hits(&self, feed: &str) -> Option<u64> {
-        self.engine.recorder.publish();
-        self.engine.recorder.feed_hits().get(feed).copied()
+        self.engine.metrics.publish();
+        self.engine.metrics.feed_hits().get(feed).copied()
     }
 }
 

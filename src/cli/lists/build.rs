@@ -3,7 +3,7 @@
 use std::{io::Read, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
-use blocklist_loader::{Gate, Outcome, Plan, build};
+use blocklist_loader::{BuildOutcome, Gate, Plan, build};
 use control::lists::{build_process::lower_priority, generations::open_newest};
 use jiff::Timestamp;
 use policy::{category::Taxonomy, lists::artefact::ArtefactError};
@@ -59,31 +59,31 @@ fn build_lists(plan: &Plan, taxonomy: &Taxonomy, json: bool) -> anyhow::Result<E
     });
     if json {
         // Who reads this is another process, which has to know why.
-        let failed = |error: anyhow::Error| Outcome::Failed {
+        let failed = |error: anyhow::Error| BuildOutcome::Failed {
             gate: gate_of(&error),
             detail: format!("{error:#}"),
         };
         let outcome = built.unwrap_or_else(failed);
         let printed = print_json(&outcome)?;
-        return Ok(if matches!(outcome, Outcome::Failed { .. }) {
+        return Ok(if matches!(outcome, BuildOutcome::Failed { .. }) {
             ExitCode::FAILURE
         } else {
             printed
         });
     }
     let refused = match built? {
-        Outcome::Unchanged {
+        BuildOutcome::Unchanged {
             generation,
             refused,
         } => {
             println!("nothing changed; generation {generation} stays");
             refused
         }
-        Outcome::Built(built) => {
+        BuildOutcome::Built(built) => {
             print(&show::table(&built.written.header, built.written.octets))?;
             built.refused
         }
-        Outcome::Failed { detail, .. } => bail!("{detail}"),
+        BuildOutcome::Failed { detail, .. } => bail!("{detail}"),
     };
     for refused in &refused {
         eprintln!(

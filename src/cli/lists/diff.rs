@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, process::ExitCode};
 
-use blocklist_loader::{generations, rollback};
+use blocklist_loader::{diff, generations};
 
 use super::super::print;
 use crate::config::Checked;
@@ -11,26 +11,26 @@ pub fn run(checked: &Checked, (from, to): (u64, u64), limit: usize) -> anyhow::R
     let directory = &checked.config.lists.directory;
     let before = generations::open(directory, from, &checked.taxonomy)?;
     let after = generations::open(directory, to, &checked.taxonomy)?;
-    let rollback::Differences {
-        moved,
+    let diff::Diff {
+        counts,
         added,
         removed,
-    } = rollback::differences(&before, &after, limit);
+    } = diff::diff(&before, &after, limit);
     let mut text = format!(
         "{:<24} {:<20} {:>9} {:>9}\n",
         "feed", "category", "added", "removed"
     );
-    for ((feed, category), moved) in moved {
+    for ((feed, category), counts) in counts {
         writeln!(
             text,
             "{feed:<24} {:<20} {:>9} {:>9}",
             category.unwrap_or_default(),
-            moved.added,
-            moved.removed
+            counts.added,
+            counts.removed
         )?;
     }
     for (sign, names) in [('+', added), ('-', removed)] {
-        for rollback::MovedName {
+        for diff::DiffName {
             name,
             feed,
             category,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use blocklist_loader::{generations, newest, rollback};
+use blocklist_loader::{diff, generations, newest, rollback};
 use control::lists::{
     definitions,
     generations::{difference, open_newest},
@@ -36,7 +36,7 @@ pub async fn run(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode>
         .context("no lists were built yet: ox-protect lists build")?;
     let to = match to {
         Some(to) => to,
-        None => rollback::before(&plan.directory, live.header())?
+        None => rollback::previous_generation(&plan.directory, live.header())?
             .context("no generation with other content is kept")?,
     };
     let then = generations::open(&plan.directory, to, &checked.taxonomy)?;
@@ -64,7 +64,7 @@ pub async fn run(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode>
         .first()
         .map_or(0, |artefact| artefact.generation)
         + 1;
-    let mut delta = rollback::repeat(
+    let mut delta = rollback::repeat_generation(
         &plan.directory,
         (&live, &then),
         &plan.feeds,
@@ -76,7 +76,7 @@ pub async fn run(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode>
     let difference = json!(difference(
         live.generation(),
         generation,
-        rollback::differences(&live, &repeated, AUDITED_NAMES_MAX)
+        diff::diff(&live, &repeated, AUDITED_NAMES_MAX)
     ));
     let after = json!({ "generation": generation, "content_of": to, "difference": difference });
     tell(

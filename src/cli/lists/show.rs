@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use blocklist_loader::verdict;
+use blocklist_loader::last_check;
 use control::lists::generations::open_newest;
 use policy::lists::artefact::Header;
 
@@ -17,7 +17,7 @@ pub fn run(checked: &Checked, json: bool) -> anyhow::Result<ExitCode> {
         return print_json(lists.header());
     }
     print(&table(lists.header(), lists.octets() as u64))?;
-    for refused in verdict::refusals(&checked.plan(), lists.header()) {
+    for refused in last_check::refusals(&checked.plan(), lists.header()) {
         print(&format!(
             "{}: version {} was refused ({}): {}",
             refused.feed, refused.version, refused.gate, refused.reason

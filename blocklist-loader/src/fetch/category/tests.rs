@@ -1,5 +1,5 @@
-//! Promises of following a category feed: whatever its producer does, we end with its rows or stay
-//! where we were.
+//! Tests of following a category feed: whatever its producer does, the spool ends with the
+//! producer's rows or stays unchanged.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::{feed::Format, spool::content_of};
 
 type Rows = BTreeMap<String, String>;
 
-/// A producer with its folder, and who follows it.
-struct House {
+/// A producer's folder and its follower.
+struct BuildFixture {
     folder: tempfile::TempDir,
     rows: Rows,
     sequence: u64,
@@ -21,7 +21,7 @@ struct House {
     runtime: tokio::runtime::Runtime,
 }
 
-impl House {
+impl BuildFixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("feed")).unwrap();
@@ -29,7 +29,7 @@ impl House {
             .enable_time()
             .build()
             .unwrap();
-        let house = Self {
+        let fixture = Self {
             folder,
             rows: Rows::new(),
             sequence: 0,
@@ -37,11 +37,11 @@ impl House {
             deltas: Vec::new(),
             runtime,
         };
-        house.write(
+        fixture.write(
             "feed-codes.json",
             br#"{"v":1,"codes":[{"code":1,"title":"One"}]}"#,
         );
-        house
+        fixture
     }
 
     fn write(&self, name: &str, octets: &[u8]) {
@@ -72,7 +72,7 @@ impl House {
             .push(self.file("snapshot", &text, self.sequence.is_multiple_of(2)));
     }
 
-    /// The next version: keys with their new codes, or without any.
+    /// Publishes the next version: keys with new codes, or without codes.
     fn change(&mut self, changes: &[(String, Option<String>)], is_signed: bool) {
         let from = self.sequence;
         let mut text = String::new();
@@ -123,7 +123,7 @@ impl House {
             .map_err(|error| error.to_string())
     }
 
-    /// What we have.
+    /// The rows of the spool.
     fn have(&self) -> Rows {
         let mut rows = Rows::new();
         let mut count = 0;
@@ -154,7 +154,7 @@ impl House {
         assert_eq!(self.have(), self.rows);
     }
 
-    /// The next fetch fails with these words, and what we have stays.
+    /// The next fetch fails with this error, and the spool stays unchanged.
     #[track_caller]
     fn stays(&self, words: &str) {
         let before = self.have();
@@ -164,197 +164,196 @@ impl House {
     }
 }
 
-/// A feed of which three versions were followed.
-fn followed() -> House {
-    let mut house = House::new();
-    house.sequence = 5;
-    house.rows.insert("a.example".to_owned(), "1".to_owned());
-    house.snapshot();
-    house.set("b.example", "1,2");
-    house.publish();
-    house.expect("replaced 6");
-    house.set("c.example/path", "2");
-    house.publish();
-    house.expect("changed 6 to 7 by 1");
-    house.expect("unchanged");
-    house
+/// A feed of which three versions were fetched.
+fn followed() -> BuildFixture {
+    let mut fixture = BuildFixture::new();
+    fixture.sequence = 5;
+    fixture.rows.insert("a.example".to_owned(), "1".to_owned());
+    fixture.snapshot();
+    fixture.set("b.example", "1,2");
+    fixture.publish();
+    fixture.expect("replaced 6");
+    fixture.set("c.example/path", "2");
+    fixture.publish();
+    fixture.expect("changed 6 to 7 by 1");
+    fixture.expect("unchanged");
+    fixture
 }
 
 #[test]
 fn versions_are_followed_by_deltas_as_long_as_they_lead_on() {
-    let mut house = followed();
-    house.change(
+    let mut fixture = followed();
+    fixture.change(
         &[
             ("a.example".to_owned(), None),
             ("d.example".to_owned(), Some("3".to_owned())),
         ],
         true,
     );
-    house.set("d.example", "4");
-    house.publish();
-    house.expect("changed 7 to 9 by 3");
-    // Who comes late takes the newest snapshot and what follows it.
-    house.snapshot();
-    house.set("e.example", "1");
-    house.deltas.remove(0);
-    house.publish();
-    house.expect("changed 9 to 10 by 1");
-    std::fs::remove_dir_all(spool::folder_of(house.folder.path(), "feed")).unwrap();
-    house.expect("replaced 10");
+    fixture.set("d.example", "4");
+    fixture.publish();
+    fixture.expect("changed 7 to 9 by 3");
+    // A follower that is late takes the newest snapshot and the deltas after it.
+    fixture.snapshot();
+    fixture.set("e.example", "1");
+    fixture.deltas.remove(0);
+    fixture.publish();
+    fixture.expect("changed 9 to 10 by 1");
+    std::fs::remove_dir_all(spool::folder_of(fixture.folder.path(), "feed")).unwrap();
+    fixture.expect("replaced 10");
 }
 
 #[test]
 fn where_the_chain_is_broken_the_newest_snapshot_is_taken() {
-    let mut house = followed();
-    house.set("d.example", "4");
-    house.set("e.example", "4");
-    house.deltas.remove(house.deltas.len() - 2);
-    house.publish();
-    house.stays("sequence: feed.json: no delta leads on from 7, and 9 is the newest version");
-    house.snapshot();
-    house.publish();
-    house.expect("replaced 9");
+    let mut fixture = followed();
+    fixture.set("d.example", "4");
+    fixture.set("e.example", "4");
+    fixture.deltas.remove(fixture.deltas.len() - 2);
+    fixture.publish();
+    fixture.stays("sequence: feed.json: no delta leads on from 7, and 9 is the newest version");
+    fixture.snapshot();
+    fixture.publish();
+    fixture.expect("replaced 9");
 }
 
 #[test]
 fn a_producer_that_begins_anew_is_followed_from_its_snapshot() {
     for kind in 0..3 {
-        let mut house = followed();
-        house.rows = [("new.example".to_owned(), "9".to_owned())].into();
-        (house.snapshots, house.deltas) = (Vec::new(), Vec::new());
+        let mut fixture = followed();
+        fixture.rows = [("new.example".to_owned(), "9".to_owned())].into();
+        (fixture.snapshots, fixture.deltas) = (Vec::new(), Vec::new());
         match kind {
-            // Smaller numbers; the same number with other content; greater numbers of another feed.
-            0 => house.sequence = 2,
-            1 => house.sequence = 6,
-            _ => house.sequence = 40,
+            // Lower numbers; the same number with other content; higher numbers of another feed.
+            0 => fixture.sequence = 2,
+            1 => fixture.sequence = 6,
+            _ => fixture.sequence = 40,
         }
-        house.snapshot();
+        fixture.snapshot();
         if kind == 1 {
-            house.set("other.example", "9");
+            fixture.set("other.example", "9");
         }
-        house.publish_with(|manifest| manifest["id"] = "another".into());
-        house.expect(["replaced 2", "replaced 7", "replaced 40"][kind]);
+        fixture.publish_with(|manifest| manifest["id"] = "another".into());
+        fixture.expect(["replaced 2", "replaced 7", "replaced 40"][kind]);
     }
-    let mut house = followed();
-    house.rows.insert("x.example".to_owned(), "1".to_owned());
-    house.sequence = 6;
-    (house.snapshots, house.deltas) = (Vec::new(), Vec::new());
-    house.snapshot();
-    house.set("y.example", "1");
-    house.publish();
-    house.expect("replaced 7");
+    let mut fixture = followed();
+    fixture.rows.insert("x.example".to_owned(), "1".to_owned());
+    fixture.sequence = 6;
+    (fixture.snapshots, fixture.deltas) = (Vec::new(), Vec::new());
+    fixture.snapshot();
+    fixture.set("y.example", "1");
+    fixture.publish();
+    fixture.expect("replaced 7");
 }
 
-/// What a producer that began anew while nobody looked may have come to, when somebody at version 7
-/// looks again.
+/// States of a producer that started over unobserved, as a follower at version 7 finds them.
 #[test]
 fn a_reset_that_nobody_saw_is_noticed_however_far_its_numbers_have_come() {
     let begun_anew = |sequence: u64| {
-        let mut house = followed();
-        let delta = house.deltas.last().unwrap().clone();
-        house.rows = [("new.example".to_owned(), "9".to_owned())].into();
-        (house.snapshots, house.deltas, house.sequence) = (Vec::new(), Vec::new(), sequence);
-        (house, delta)
+        let mut fixture = followed();
+        let delta = fixture.deltas.last().unwrap().clone();
+        fixture.rows = [("new.example".to_owned(), "9".to_owned())].into();
+        (fixture.snapshots, fixture.deltas, fixture.sequence) = (Vec::new(), Vec::new(), sequence);
+        (fixture, delta)
     };
-    // At our number, and nothing there but a snapshot: we came there by a delta.
-    let (mut house, _) = begun_anew(7);
-    house.snapshot();
-    house.publish();
-    house.expect("replaced 7");
-    // At our number by another delta.
-    let (mut house, _) = begun_anew(6);
-    house.snapshot();
-    house.set("other.example", "9");
-    house.publish();
-    house.expect("replaced 7");
-    // Beyond our number, by deltas that would lead on from it.
-    let (mut house, _) = begun_anew(7);
-    house.snapshot();
-    house.set("other.example", "9");
-    house.publish();
-    house.expect("replaced 8");
-    let (mut house, _) = begun_anew(4);
-    house.snapshot();
+    // The follower's number with a snapshot only, which the follower reached by a delta.
+    let (mut fixture, _) = begun_anew(7);
+    fixture.snapshot();
+    fixture.publish();
+    fixture.expect("replaced 7");
+    // The follower's number, reached by another delta.
+    let (mut fixture, _) = begun_anew(6);
+    fixture.snapshot();
+    fixture.set("other.example", "9");
+    fixture.publish();
+    fixture.expect("replaced 7");
+    // A higher number, by deltas that continue the follower's.
+    let (mut fixture, _) = begun_anew(7);
+    fixture.snapshot();
+    fixture.set("other.example", "9");
+    fixture.publish();
+    fixture.expect("replaced 8");
+    let (mut fixture, _) = begun_anew(4);
+    fixture.snapshot();
     for key in ["v.example", "w.example", "x.example", "y.example"] {
-        house.set(key, "9");
+        fixture.set(key, "9");
     }
-    // The one that led to our number is gone, for whatever reason.
-    house.deltas.remove(2);
-    house.snapshot();
-    house.publish();
-    house.expect("replaced 8");
-    // At our number by the very delta that led us there, after another snapshot.
-    let (mut house, delta) = begun_anew(6);
-    house.snapshot();
-    house.set("c.example/path", "2");
-    assert_eq!(house.deltas, [delta]);
-    house.publish();
-    house.expect("replaced 7");
+    // The delta that led to the follower's number is gone.
+    fixture.deltas.remove(2);
+    fixture.snapshot();
+    fixture.publish();
+    fixture.expect("replaced 8");
+    // The follower's number with the same delta, after another snapshot.
+    let (mut fixture, delta) = begun_anew(6);
+    fixture.snapshot();
+    fixture.set("c.example/path", "2");
+    assert_eq!(fixture.deltas, [delta]);
+    fixture.publish();
+    fixture.expect("replaced 7");
 }
 
 #[test]
 fn a_producer_may_drop_old_files_as_long_as_one_stays_that_we_know() {
-    let mut house = followed();
-    house.snapshot();
-    house.snapshots.remove(0);
-    house.deltas.remove(0);
-    house.publish();
-    house.expect("unchanged");
-    house.set("d.example", "4");
-    house.deltas.remove(0);
-    house.publish();
-    house.expect("changed 7 to 8 by 1");
-    // The same snapshot in two packings.
-    let other = house.file(
+    let mut fixture = followed();
+    fixture.snapshot();
+    fixture.snapshots.remove(0);
+    fixture.deltas.remove(0);
+    fixture.publish();
+    fixture.expect("unchanged");
+    fixture.set("d.example", "4");
+    fixture.deltas.remove(0);
+    fixture.publish();
+    fixture.expect("changed 7 to 8 by 1");
+    // The same snapshot in two compressions.
+    let other = fixture.file(
         "again",
-        &house
+        &fixture
             .rows
             .iter()
             .map(|(key, codes)| format!("{key}\t{codes}\n"))
             .collect::<String>(),
         true,
     );
-    house.snapshot();
-    house.snapshots.push(other);
-    house.publish();
-    house.expect("unchanged");
-    house.snapshots.drain(..2);
-    house.deltas.clear();
-    house.publish();
-    house.expect("unchanged");
-    // All at once: it may be another history, and what is in it is taken.
-    house.set("e.example", "5");
-    (house.snapshots, house.deltas) = (Vec::new(), Vec::new());
-    house.snapshot();
-    house.publish();
-    house.expect("replaced 9");
+    fixture.snapshot();
+    fixture.snapshots.push(other);
+    fixture.publish();
+    fixture.expect("unchanged");
+    fixture.snapshots.drain(..2);
+    fixture.deltas.clear();
+    fixture.publish();
+    fixture.expect("unchanged");
+    // All files at once: this may be another history, so its content is taken.
+    fixture.set("e.example", "5");
+    (fixture.snapshots, fixture.deltas) = (Vec::new(), Vec::new());
+    fixture.snapshot();
+    fixture.publish();
+    fixture.expect("replaced 9");
 }
 
 #[test]
 fn whatever_is_not_as_the_manifest_says_leaves_us_where_we_were() {
-    let mut house = followed();
-    house.set("d.example", "4");
-    let name = house.deltas.last().unwrap()["file"]
+    let mut fixture = followed();
+    fixture.set("d.example", "4");
+    let name = fixture.deltas.last().unwrap()["file"]
         .as_str()
         .unwrap()
         .to_owned();
-    let path = house.folder.path().join("feed").join(&name);
+    let path = fixture.folder.path().join("feed").join(&name);
     let good = std::fs::read(&path).unwrap();
     let mut damaged = good.clone();
     damaged[good.len() / 2] ^= 1;
-    house.publish();
+    fixture.publish();
     for (octets, words) in [
         (damaged.as_slice(), "checksum: the SHA-256 of delta_8"),
         (&good[1..], "size: delta_8"),
         (b"", "size: delta_8"),
     ] {
         std::fs::write(&path, octets).unwrap();
-        house.stays(words);
+        fixture.stays(words);
     }
-    // Published cut short, and vouched for.
+    // Truncated at publication, with a matching digest.
     let cut = &good[..good.len() - 3];
     std::fs::write(&path, cut).unwrap();
-    house.publish_with(|manifest| {
+    fixture.publish_with(|manifest| {
         let last = manifest["deltas"]
             .as_array_mut()
             .unwrap()
@@ -362,10 +361,10 @@ fn whatever_is_not_as_the_manifest_says_leaves_us_where_we_were() {
             .unwrap();
         (last["sha256"], last["size"]) = (sha256(cut).into(), cut.len().into());
     });
-    house.stays("compression: delta_8");
+    fixture.stays("compression: delta_8");
     std::fs::remove_file(&path).unwrap();
-    house.publish();
-    house.stays("transport: reading");
+    fixture.publish();
+    fixture.stays("transport: reading");
     for (json, words) in [
         ("{", "format: feed.json: EOF"),
         ("{\"v\":2}", "version 2 of the format"),
@@ -378,81 +377,81 @@ fn whatever_is_not_as_the_manifest_says_leaves_us_where_we_were() {
             "is no SHA-256",
         ),
     ] {
-        house.write("feed.json", json.as_bytes());
-        house.stays(words);
+        fixture.write("feed.json", json.as_bytes());
+        fixture.stays(words);
     }
     std::fs::write(&path, good).unwrap();
-    house.publish();
-    house.expect("changed 7 to 8 by 1");
+    fixture.publish();
+    fixture.expect("changed 7 to 8 by 1");
 }
 
 #[test]
 fn a_code_map_with_other_names_is_a_new_content_and_other_titles_are_not() {
-    let house = followed();
-    let content = content_of(&spool::folder_of(house.folder.path(), "feed"));
-    house.write(
+    let fixture = followed();
+    let content = content_of(&spool::folder_of(fixture.folder.path(), "feed"));
+    fixture.write(
         "feed-codes.json",
         br#"{"v":1,"codes":[{"code":1,"title":"Uno"}]}"#,
     );
-    house.expect("unchanged");
+    fixture.expect("unchanged");
     assert_eq!(codes(&content).codes[0].title.as_deref(), Some("Uno"));
-    house.write(
+    fixture.write(
         "feed-codes.json",
         br#"{"v":1,"codes":[{"code":1,"codename":"uno","title":"Uno"}]}"#,
     );
     let before = codenames(&content);
-    house.expect("replaced 7");
+    fixture.expect("replaced 7");
     assert_ne!(codenames(&content), before);
-    house.write("feed-codes.json", b"[]");
-    house.stays("format: feed-codes.json");
-    house.publish_with(|manifest| {
+    fixture.write("feed-codes.json", b"[]");
+    fixture.stays("format: feed-codes.json");
+    fixture.publish_with(|manifest| {
         manifest["codes"] = json!({"file": "feed-codes.json", "sha256": "0".repeat(64)})
     });
-    house.stays("checksum: the SHA-256 of feed-codes.json is");
+    fixture.stays("checksum: the SHA-256 of feed-codes.json is");
 }
 
 proptest! {
     // Each case writes and reads some dozen files.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Producers do what they do, we ask when we ask: at the end we have what they have.
+    /// Random publishing and fetching: at the end the spool has the producer's rows.
     #[test]
     fn any_history_followed_at_any_moments_ends_with_the_producers_rows(
         steps in prop::collection::vec(
             (prop::collection::vec((0u8..12, prop::option::of(1u8..5)), 0..6), any::<bool>(), 0u8..10, any::<bool>()), 1..14,
         ),
     ) {
-        let mut house = House::new();
-        house.snapshot();
+        let mut fixture = BuildFixture::new();
+        fixture.snapshot();
         for (changes, is_signed, event, is_asked) in steps {
             let path = |key: u8| if key.is_multiple_of(4) { "/x" } else { "" };
             let changes: Vec<_> = changes.into_iter().map(|(key, codes)| (format!("n{key}.example{}", path(key)), codes.map(|codes| codes.to_string()))).collect();
-            house.change(&changes, is_signed);
+            fixture.change(&changes, is_signed);
             match event {
-                0 | 1 => house.snapshot(),
-                // Old files expire: what leads on from the newest snapshot stays.
+                0 | 1 => fixture.snapshot(),
+                // Old files expire; the newest snapshot and its deltas stay.
                 2 => {
-                    house.snapshot();
-                    house.snapshots.drain(..house.snapshots.len() - 1);
-                    house.deltas.clear();
+                    fixture.snapshot();
+                    fixture.snapshots.drain(..fixture.snapshots.len() - 1);
+                    fixture.deltas.clear();
                 }
-                // A reset: numbers begin anew.
+                // A reset: numbers start over.
                 3 => {
-                    house.sequence = 0;
-                    (house.snapshots, house.deltas) = (Vec::new(), Vec::new());
-                    house.snapshot();
+                    fixture.sequence = 0;
+                    (fixture.snapshots, fixture.deltas) = (Vec::new(), Vec::new());
+                    fixture.snapshot();
                 }
                 _ => {}
             }
-            house.publish();
+            fixture.publish();
             if is_asked {
-                house.fetch().unwrap();
-                prop_assert_eq!(house.have(), house.rows.clone());
+                fixture.fetch().unwrap();
+                prop_assert_eq!(fixture.have(), fixture.rows.clone());
             }
         }
-        house.publish();
-        house.fetch().unwrap();
-        prop_assert_eq!(house.have(), house.rows);
+        fixture.publish();
+        fixture.fetch().unwrap();
+        prop_assert_eq!(fixture.have(), fixture.rows);
     }
 
     #[test]
@@ -463,12 +462,12 @@ proptest! {
         ];
         let text: String = pieces.iter().map(|piece| PIECES[*piece]).collect();
         for octets in [&noise[..], text.as_bytes()] {
-            let _ = Manifest::parse(octets).map(|manifest| manifest.route(Some(3)).is_ok());
+            let _ = FeedManifest::parse(octets).map(|manifest| manifest.route(Some(3)).is_ok());
             let _ = Codes::parse(octets);
             let row = Row::parse(octets);
             let normal = row.normal();
             prop_assert!(normal.len() <= octets.len() + 1 || !octets.is_ascii());
-            // What is written once reads the same again.
+            // The canonical form of a row is its own canonical form.
             prop_assert_eq!(Row::parse(&normal).codes().collect::<Vec<_>>(), row.codes().collect::<Vec<_>>());
         }
     }
@@ -478,7 +477,7 @@ proptest! {
         let digest = "0".repeat(64);
         let deltas: Vec<_> = edges.iter().map(|(from, step)| json!({"name": "d", "seq": from + step, "prev": from, "sha256sum": digest})).collect();
         let json = json!({"version": "1", "snapshot": {"filename": "s", "serial": snapshot.to_string(), "checksum": digest}, "deltas": deltas});
-        let manifest = Manifest::parse(json.to_string().as_bytes()).unwrap();
+        let manifest = FeedManifest::parse(json.to_string().as_bytes()).unwrap();
         if let Ok(route) = manifest.route(have) {
             let start = if let Some(snapshot) = route.snapshot { snapshot.sequence } else { have.unwrap() };
             let end = route.deltas.last().map_or(start, |delta| delta.sequence);

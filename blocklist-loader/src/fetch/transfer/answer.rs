@@ -1,13 +1,13 @@
-//! What the messages of a transfer say: the whole zone, or how it differs from the version that we
-//! have. No sockets, no disk; messages go in verified, rows come out.
+//! Interprets the messages of a transfer: the whole zone, or the differences from the spooled
+//! version. Verified messages go in, rows come out; there are no sockets and no disk.
 //!
 //! ```text
-//! whole        SOA(n)                          row row row …                          SOA(n)
-//! difference   SOA(n)  SOA(have) -row … SOA(a) +row …  SOA(a) -row … SOA(n) +row …    SOA(n)
+//! whole        SOA(n)                          row row row ...                          SOA(n)
+//! difference   SOA(n)  SOA(have) -row ... SOA(a) +row ...  SOA(a) -row ... SOA(n) +row ...  SOA(n)
 //! current      SOA(have)
 //! ```
-//! `domain` interprets the records; that the serials form a chain from ours to the primary's is
-//! checked here, for it does not do that, and a gap in it would be a wrong list.
+//! The library `domain` interprets the records. It does not check that the serials form a chain
+//! from ours to the primary's, so this module does: a gap would make the list wrong.
 
 use bytes::Bytes;
 use domain::{
@@ -19,58 +19,57 @@ use domain::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fault,
-    row::{Place, place, write_row},
-    wire::Asked,
+    fetch_error,
+    row::{RecordRole, record_role, write_row},
+    wire::TransferQuery,
 };
 use crate::fetch::{FetchError, Gate};
 
-/// What a zone's SOA says of its version and of how often to ask.
+/// The version and the timers of a zone's SOA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Timers {
+pub(super) struct SoaTimers {
     pub(super) serial: u32,
-    /// In seconds, as the three that follow.
+    /// In seconds, like the two that follow.
     pub(super) refresh: u32,
     pub(super) retry: u32,
     pub(super) expire: u32,
 }
 
-/// Something that an answer says, in order.
+/// A step of a response, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event<'a> {
-    /// What follows is the whole zone, to put in place of what we have.
+    /// The rows that follow are the whole zone and replace the spooled content.
     Whole,
     Add(&'a [u8]),
     Remove(&'a [u8]),
 }
 
-/// How an answer ended.
+/// How a response ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Whole(Timers),
-    Difference(Timers),
-    /// One SOA alone: the version that we have, or one that this primary does not give as a
-    /// difference.
-    SoaAlone(Timers),
+pub(super) enum ResponseEnd {
+    Whole(SoaTimers),
+    Difference(SoaTimers),
+    /// A single SOA: the serial is ours, or the primary does not provide the difference.
+    SoaAlone(SoaTimers),
 }
 
-/// Who takes what an answer says.
-pub(super) type Take<'a> = dyn FnMut(Event<'_>) -> Result<(), FetchError> + Send + 'a;
+/// Receives the steps of a response.
+pub(super) type TakeEvent<'a> = dyn FnMut(Event<'_>) -> Result<(), FetchError> + Send + 'a;
 
-/// An answer to IXFR or AXFR, as far as it came.
-pub(super) struct Answer {
+/// A response to IXFR or AXFR, as far as it has arrived.
+pub(super) struct TransferResponse {
     interpreter: XfrResponseInterpreter,
     zone: Name<Bytes>,
-    /// The version that the chain of differences has come to.
+    /// The serial that the chain of differences has reached.
     at: Option<Serial>,
-    first: Option<Timers>,
+    first: Option<SoaTimers>,
     is_whole: bool,
     row: Vec<u8>,
 }
 
-impl Answer {
-    pub(super) fn new(zone: &Name<Bytes>, asked: Asked) -> Self {
-        let at = if let Asked::Ixfr(serial) = asked {
+impl TransferResponse {
+    pub(super) fn new(zone: &Name<Bytes>, asked: TransferQuery) -> Self {
+        let at = if let TransferQuery::Ixfr(serial) = asked {
             Some(serial.into())
         } else {
             None
@@ -85,16 +84,16 @@ impl Answer {
         }
     }
 
-    /// Takes the next message; gives the end when this was the last.
+    /// Takes the next message; returns the end when this was the last.
     ///
     /// # Errors
-    /// Gate `format` where a record cannot be read, `sequence` where the records are not in the
-    /// order of a transfer, and whatever `take` fails with.
+    /// Gate `format` where a record cannot be parsed, `sequence` where the records are not in the
+    /// order of a transfer, and the errors of `take`.
     pub(super) fn message(
         &mut self,
         message: Message<Bytes>,
-        take: &mut Take<'_>,
-    ) -> Result<Option<End>, FetchError> {
+        take: &mut TakeEvent<'_>,
+    ) -> Result<Option<ResponseEnd>, FetchError> {
         if self.first.is_none() {
             self.first = Some(first_soa(&message, &self.zone)?);
         }
@@ -109,18 +108,18 @@ impl Answer {
         let first = first.expect("it was read just before");
         let updates = interpreter
             .interpret_response(message)
-            .map_err(|error| fault(Gate::Format, error.to_string()))?;
+            .map_err(|error| fetch_error(Gate::Format, error.to_string()))?;
         let mut end = None;
         for update in updates {
             let update = match update {
                 Ok(update) => update,
-                // Over TCP this is how a primary says that there is nothing newer, or nothing
-                // shorter than everything.
+                // Over TCP a primary states this way that its zone is not newer, or that only the
+                // whole zone is available.
                 Err(IterationError::SingleSoaIxfrTcpRetrySignal) => {
-                    return Ok(Some(End::SoaAlone(first)));
+                    return Ok(Some(ResponseEnd::SoaAlone(first)));
                 }
                 Err(IterationError::ParseError(error)) => {
-                    return Err(fault(
+                    return Err(fetch_error(
                         Gate::Format,
                         format!("a record cannot be read: {error}"),
                     ));
@@ -162,9 +161,9 @@ impl Answer {
                         take(Event::Remove(row))?;
                     }
                 }
-                ZoneUpdate::Finished(_) if *is_whole => end = Some(End::Whole(first)),
+                ZoneUpdate::Finished(_) if *is_whole => end = Some(ResponseEnd::Whole(first)),
                 ZoneUpdate::Finished(_) if *at == Some(first.serial.into()) => {
-                    end = Some(End::Difference(first))
+                    end = Some(ResponseEnd::Difference(first))
                 }
                 ZoneUpdate::Finished(_) => {
                     return Err(sequence(
@@ -179,10 +178,10 @@ impl Answer {
 }
 
 fn sequence(detail: impl Into<String>) -> FetchError {
-    fault(Gate::Sequence, detail)
+    fetch_error(Gate::Sequence, detail)
 }
 
-/// Writes the row of a record; false where the record is of no matter to policy.
+/// Writes the row of a record; returns false where the record is no policy rule.
 fn take_record(
     record: &ParsedRecord,
     zone: &Name<Bytes>,
@@ -191,22 +190,22 @@ fn take_record(
     if record.rtype() == Rtype::SOA {
         return Err(sequence("a second SOA in the middle of the zone"));
     }
-    match place(record, zone) {
-        Place::Outside => Err(fault(
+    match record_role(record, zone) {
+        RecordRole::Outside => Err(fetch_error(
             Gate::Format,
             format!("{} is not in the zone", record.owner()),
         )),
-        Place::Meta => Ok(false),
-        Place::Policy => {
+        RecordRole::Meta => Ok(false),
+        RecordRole::Policy => {
             write_row(record, zone, row);
             Ok(true)
         }
     }
 }
 
-fn timers(record: &ParsedRecord) -> Result<Timers, FetchError> {
+fn timers(record: &ParsedRecord) -> Result<SoaTimers, FetchError> {
     match record.data() {
-        ZoneRecordData::Soa(soa) => Ok(Timers {
+        ZoneRecordData::Soa(soa) => Ok(SoaTimers {
             serial: soa.serial().into_int(),
             refresh: soa.refresh().as_secs(),
             retry: soa.retry().as_secs(),
@@ -216,13 +215,13 @@ fn timers(record: &ParsedRecord) -> Result<Timers, FetchError> {
     }
 }
 
-/// The SOA of this zone that an answer begins with: what the question for the SOA gives, and the
-/// head of each transfer.
+/// The zone's SOA at the start of a response: the answer to a SOA query, and the first record of a
+/// transfer.
 pub(super) fn first_soa(
     message: &Message<Bytes>,
     zone: &Name<Bytes>,
-) -> Result<Timers, FetchError> {
-    let unreadable = |_| fault(Gate::Format, "the answer section cannot be read");
+) -> Result<SoaTimers, FetchError> {
+    let unreadable = |_| fetch_error(Gate::Format, "the answer section cannot be read");
     let mut records = message
         .answer()
         .map_err(unreadable)?

@@ -1,6 +1,5 @@
-//! How a zone that came as a whole differs from the one in the spool. Rows are told apart by 128
-//! bits of a keyed hash, so that the memory this takes is that of one set of numbers, whatever
-//! names are in the zone.
+//! Compares a whole transferred zone with the spooled one. Rows are identified by 128 bits of a
+//! keyed hash, so that memory does not depend on the length of names.
 
 use std::{
     collections::HashSet,
@@ -15,11 +14,10 @@ use crate::{
     spool::{RowKey, for_each_row},
 };
 
-/// Which part of the rows may differ for the difference to be worth telling: beyond it, building
-/// anew is no more work.
+/// A difference of more than one part in this many rows is not reported; a build is no slower then.
 const PART_MAX: usize = 4;
 
-/// Two independent keys: with 64 bits, one transfer in a million of a zone of five million rows
+/// Two independent keys. With 64 bits, one transfer in a million of a zone with five million rows
 /// would miss a change.
 struct Hashes(RandomState, RandomState);
 
@@ -29,7 +27,7 @@ impl Hashes {
     }
 }
 
-/// What went and what came, or none where it is too much.
+/// The removed and added rows; `None` where there are too many.
 pub(super) fn difference(content: &Path, came: File) -> io::Result<Option<Vec<RowChange>>> {
     let hashes = Hashes(RandomState::new(), RandomState::new());
     let mut gone = HashSet::new();

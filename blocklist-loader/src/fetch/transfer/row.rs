@@ -1,7 +1,7 @@
 //! One record of a policy zone as one row: `OWNER\tTYPE\tRDATA`. The owner is relative to the zone
-//! and in lower case, the data in presentation format; one record always gives the same row,
-//! whichever letter case a primary sends it in, so that a row can be taken out again by itself.
-//! Times to live are not kept: a policy answer has its own.
+//! and in lower case, the data is in presentation format. A record always gives the same row,
+//! whatever letter case a primary uses, so that a later difference can remove it. TTLs are dropped:
+//! policy answers have their own.
 
 use std::fmt::{self, Write};
 
@@ -16,24 +16,23 @@ use domain::{
     net::xfr::protocol::ParsedRecord,
 };
 
-/// The name of the zone itself in a row.
+/// The zone apex in a row.
 pub(super) const APEX: &str = "@";
 
-/// What a record is to policy.
+/// The role of a record in a policy zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RecordRole {
     /// It may be a rule.
     Policy,
-    /// It is about the zone: who serves it, how it is signed.
+    /// It describes the zone: its name servers and signatures.
     Meta,
     /// It belongs to another zone or class.
     Outside,
 }
 
-/// Where a record belongs.
-pub(super) fn place(record: &ParsedRecord, zone: &Name<Bytes>) -> Place {
+pub(super) fn record_role(record: &ParsedRecord, zone: &Name<Bytes>) -> RecordRole {
     if record.class() != Class::IN || !record.owner().ends_with(zone) {
-        return Place::Outside;
+        return RecordRole::Outside;
     }
     match record.rtype() {
         Rtype::RRSIG
@@ -42,16 +41,16 @@ pub(super) fn place(record: &ParsedRecord, zone: &Name<Bytes>) -> Place {
         | Rtype::NSEC3PARAM
         | Rtype::DNSKEY
         | Rtype::CDS
-        | Rtype::CDNSKEY => Place::Meta,
-        Rtype::NS | Rtype::SOA if record.owner() == zone => Place::Meta,
-        _ => Place::Policy,
+        | Rtype::CDNSKEY => RecordRole::Meta,
+        Rtype::NS | Rtype::SOA if record.owner() == zone => RecordRole::Meta,
+        _ => RecordRole::Policy,
     }
 }
 
-/// Writes the row of a record, in place of what was there.
+/// Writes the row of a record into the buffer, replacing its content.
 pub(super) fn write_row(record: &ParsedRecord, zone: &Name<Bytes>, row: &mut Vec<u8>) {
     row.clear();
-    let mut text = Text { row, lower: true };
+    let mut text = RowText { row, lower: true };
     let never = "writing to memory does not fail";
     let labels = record.owner().iter_labels().count() - zone.iter_labels().count();
     if labels == 0 {
@@ -70,7 +69,7 @@ pub(super) fn write_row(record: &ParsedRecord, zone: &Name<Bytes>, row: &mut Vec
     text.lower = false;
     write!(text, "{}", record.rtype()).expect(never);
     text.row.push(b'\t');
-    // In these nothing but names has letters, and names are the same in any case.
+    // Only names have letters in these types, and names are case-insensitive.
     text.lower = matches!(
         record.rtype(),
         Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR | Rtype::MX | Rtype::SRV
@@ -83,13 +82,14 @@ pub(super) fn write_row(record: &ParsedRecord, zone: &Name<Bytes>, row: &mut Vec
     .expect(never);
 }
 
-/// Text on its way into a row, in which nothing can end the row or a column.
-struct Text<'a> {
+/// Text on its way into a row. Control characters are escaped, so that none can end the row or a
+/// column.
+struct RowText<'a> {
     row: &'a mut Vec<u8>,
     lower: bool,
 }
 
-impl Write for Text<'_> {
+impl Write for RowText<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for octet in text.bytes() {
             match octet {

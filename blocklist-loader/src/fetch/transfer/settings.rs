@@ -1,4 +1,4 @@
-//! What a feed's definition says to its secondary, parsed once.
+//! The settings of a zone's secondary, parsed once from the feed's definition.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,19 +9,19 @@ use domain::{
     utils::base64,
 };
 
-use super::fault;
+use super::fetch_error;
 use crate::{
     feed::{Feed, Secret},
     fetch::{FetchError, Gate},
 };
 
 const SCHEME: &str = "rpz://";
-/// Where primaries listen if the source does not say.
+/// Default port of primaries.
 const PORT: u16 = 53;
 
-/// Whom to ask, for what, with which key, and what it may cost.
+/// Primaries, zone, key, and the limits of a fetch.
 #[derive(Debug)]
-pub struct Settings {
+pub struct TransferSettings {
     /// `host:port`, at least one.
     pub(super) primaries: Vec<String>,
     /// In lower case.
@@ -29,26 +29,26 @@ pub struct Settings {
     tsig: Option<(String, String, Secret)>,
     pub(super) octets_max: u64,
     pub(super) timeout: Duration,
-    /// None: as often as the zone says.
+    /// `None`: the zone's own refresh and retry.
     pub(super) interval: Option<Duration>,
-    /// Whether only primaries of the public Internet are asked.
+    /// Whether only primaries on the public Internet are allowed.
     pub(super) public_only: bool,
 }
 
-/// What a transfer may cost if nothing else is said, in octets.
+/// Default limit of a transfer, in octets.
 const OCTETS_MAX: u64 = 1 << 30;
-/// How long it may take if nothing else is said.
+/// Default limit of a transfer's time.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-impl Settings {
-    /// What a checked definition says.
+impl TransferSettings {
+    /// The settings of a checked definition.
     pub(crate) fn of(feed: &Feed) -> Result<Self, FetchError> {
         let mut settings = Self::new(&feed.source)?.bounded(
             feed.octets_max(),
             Duration::from_secs(feed.timeout_s.into()),
         );
         settings.interval = feed.interval();
-        // A primary of the configuration is as often as not one of the operator's own network.
+        // A primary in the configuration is often in the operator's own network.
         settings.public_only = feed.bounds.is_some() && !feed.allow_private;
         settings.tsig = feed.tsig.as_ref().map(|tsig| {
             (
@@ -60,26 +60,26 @@ impl Settings {
         settings.key().map(|_| settings)
     }
 
-    /// The key, from the secret as it is now: whoever changes it need not start us again.
+    /// The key from the current secret, which is read anew so that a changed one needs no restart.
     pub(super) fn key(&self) -> Result<Option<Arc<Key>>, FetchError> {
         let Some((name, algorithm, secret)) = &self.tsig else {
             return Ok(None);
         };
         let secret = secret
             .reveal()
-            .map_err(|detail| fault(Gate::Tsig, format!("tsig.secret: {detail}")))?;
+            .map_err(|detail| fetch_error(Gate::Tsig, format!("tsig.secret: {detail}")))?;
         parse_key(name, algorithm, &secret)
             .map(|key| Some(Arc::new(key)))
-            .map_err(|detail| fault(Gate::Tsig, detail))
+            .map_err(|detail| fetch_error(Gate::Tsig, detail))
     }
 
-    /// The secondary of a source `rpz://HOST:PORT/ZONE`, without a key, with the usual bounds.
+    /// Settings for a source `rpz://HOST:PORT/ZONE`, without a key, with default limits.
     ///
     /// # Errors
-    /// Gate `format`: this is no such source.
+    /// Gate `format`: the source is malformed.
     pub fn new(source: &str) -> Result<Self, FetchError> {
         let (primary, zone) = parse_source(source).ok_or_else(|| {
-            fault(
+            fetch_error(
                 Gate::Format,
                 format!("source {source:?} is no policy zone; write rpz://HOST:PORT/ZONE"),
             )
@@ -95,33 +95,32 @@ impl Settings {
         })
     }
 
-    /// Also asks these, `HOST` or `HOST:PORT`, where the one of the source does not answer.
+    /// Adds primaries, `HOST` or `HOST:PORT`, that are tried if the source's own fails.
     ///
     /// # Errors
-    /// Gate `format`: one of them is no host.
+    /// Gate `format`: one of them is malformed.
     pub fn primaries<'a>(
         mut self,
         others: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, FetchError> {
         for primary in others {
-            self.primaries.push(
-                with_port(primary)
-                    .ok_or_else(|| fault(Gate::Format, format!("{primary:?} is no HOST:PORT")))?,
-            );
+            self.primaries.push(with_port(primary).ok_or_else(|| {
+                fetch_error(Gate::Format, format!("{primary:?} is no HOST:PORT"))
+            })?);
         }
         Ok(self)
     }
 
-    /// Signs what it asks and believes no answer that is not signed.
+    /// Signs queries and rejects unsigned responses.
     ///
     /// # Errors
-    /// Gate `tsig`: this cannot be a key. The secret is not in the error.
+    /// Gate `tsig`: the key is malformed. The error does not contain the secret.
     pub fn signed(mut self, name: &str, algorithm: &str, secret: &str) -> Result<Self, FetchError> {
         self.tsig = Some((name.to_owned(), algorithm.to_owned(), Secret::new(secret)));
         self.key().map(|_| self)
     }
 
-    /// What one fetch may cost, in octets and in time.
+    /// Limits one fetch in octets and time.
     #[must_use]
     pub fn bounded(self, octets_max: u64, timeout: Duration) -> Self {
         Self {
@@ -131,7 +130,7 @@ impl Settings {
         }
     }
 
-    /// Asks at this interval, not at the zone's.
+    /// Sets an interval in place of the zone's.
     #[must_use]
     pub fn every(self, interval: Duration) -> Self {
         Self {
@@ -141,7 +140,7 @@ impl Settings {
     }
 }
 
-/// `rpz://HOST:PORT/ZONE` as the primary and the zone.
+/// Splits `rpz://HOST:PORT/ZONE` into primary and zone.
 pub(crate) fn parse_source(source: &str) -> Option<(String, Name<Bytes>)> {
     let (primary, zone) = source.strip_prefix(SCHEME)?.split_once('/')?;
     let zone: Name<Bytes> = zone.to_ascii_lowercase().parse().ok()?;
@@ -150,7 +149,7 @@ pub(crate) fn parse_source(source: &str) -> Option<(String, Name<Bytes>)> {
 
 /// A host with its port.
 pub(crate) fn with_port(primary: &str) -> Option<String> {
-    // An IPv6 address stands in brackets, as in a URL, so that its colons are its own.
+    // An IPv6 address is in brackets, as in a URL.
     let (host, port) = match primary.rsplit_once(':') {
         Some((host, port)) if !primary.ends_with(']') => (host, port.parse().ok()?),
         _ => (primary, PORT),
@@ -170,8 +169,7 @@ pub(crate) fn with_port(primary: &str) -> Option<String> {
     (is_host && port != 0).then(|| format!("{host}:{port}"))
 }
 
-/// The key by which both sides know each other. The secret is base64, as every server's
-/// configuration writes it.
+/// The TSIG key. The secret is in Base64, as in the configuration of every server.
 pub(crate) fn parse_key(name: &str, algorithm: &str, secret: &str) -> Result<Key, &'static str> {
     let name: KeyName = name.parse().map_err(|_| "tsig.name is not a domain name")?;
     let algorithm: Algorithm = algorithm.parse().map_err(
@@ -221,14 +219,14 @@ mod tests {
         ] {
             let found = parse_source(source).map(|(primary, zone)| format!("{primary} {zone}"));
             assert_eq!(found.as_deref(), expected, "{source}");
-            assert_eq!(Settings::new(source).is_ok(), expected.is_some());
+            assert_eq!(TransferSettings::new(source).is_ok(), expected.is_some());
         }
     }
 
     #[test]
     fn a_key_that_cannot_be_used_is_refused_without_a_word_of_its_secret() {
         let check = |name, algorithm, secret| {
-            Settings::new("rpz://192.0.2.7/rpz")
+            TransferSettings::new("rpz://192.0.2.7/rpz")
                 .unwrap()
                 .signed(name, algorithm, secret)
                 .map(|_| ())

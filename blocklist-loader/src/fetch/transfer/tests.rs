@@ -1,6 +1,6 @@
-//! Transfers without a network: histories of random zones, cut into random messages, must give the
-//! zone of the primary; messages that are bent must give an error or rows, never a panic. Then a
-//! primary that says anything at all.
+//! Tests of transfers without a network. Histories of random zones, cut into random messages, must
+//! give the primary's zone; corrupted messages must give an error or rows, never a panic. The last
+//! tests use a primary that sends arbitrary octets.
 
 use std::{
     collections::BTreeSet,
@@ -16,10 +16,9 @@ use super::*;
 use crate::feed::{Feed, Format};
 
 type Bytes = bytes::Bytes;
-/// A record of a transfer, as short as it can be said: the SOA of a serial, or the rule of a
-/// number.
+/// A record of a transfer: the SOA with a serial, or the rule with a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum SentRecord {
     Soa(u32),
     Rule(u8),
 }
@@ -32,8 +31,8 @@ fn rule(number: u8) -> Vec<u8> {
     format!("bad-{number}.example\tCNAME\t.").into_bytes()
 }
 
-/// The messages of an answer, so many records in each.
-fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
+/// The messages of a response, with this many records in each.
+fn messages(rtype: Rtype, said: &[SentRecord], sizes: &[usize]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut rest = said;
     let mut sizes = sizes.iter().cycle();
@@ -46,7 +45,7 @@ fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
         let mut builder = builder.answer();
         for said in some {
             match said {
-                Said::Soa(serial) => {
+                SentRecord::Soa(serial) => {
                     let seconds = Ttl::from_secs(60);
                     let soa = Soa::new(
                         zone(),
@@ -59,7 +58,7 @@ fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
                     );
                     builder.push((zone(), Class::IN, seconds, soa)).unwrap();
                 }
-                Said::Rule(number) => {
+                SentRecord::Rule(number) => {
                     let owner: Name<Bytes> =
                         format!("Bad-{number}.example.rpz.EXAMPLE").parse().unwrap();
                     builder
@@ -73,16 +72,16 @@ fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
     messages
 }
 
-/// What an answer does to a set of rows, as far as it comes.
+/// The effect of a response on a set of rows, as far as it arrives.
 fn apply(
-    asked: Asked,
+    asked: TransferQuery,
     messages: &[Vec<u8>],
     rows: &mut BTreeSet<Vec<u8>>,
-) -> Result<Option<End>, FetchError> {
-    let mut answer = Answer::new(&zone(), asked);
+) -> Result<Option<ResponseEnd>, FetchError> {
+    let mut answer = TransferResponse::new(&zone(), asked);
     for octets in messages {
         let Ok(message) = Message::from_octets(Bytes::from(octets.clone())) else {
-            return Err(fault(Gate::Format, "no message"));
+            return Err(fetch_error(Gate::Format, "no message"));
         };
         let mut count = 0;
         let end = answer.message(message, &mut |event| {
@@ -94,7 +93,7 @@ fn apply(
             }
             Ok(())
         })?;
-        // A record takes eleven octets at least.
+        // A record has at least eleven octets.
         assert!(count <= octets.len() / 11 + 1);
         if end.is_some() {
             return Ok(end);
@@ -103,7 +102,7 @@ fn apply(
     Ok(None)
 }
 
-/// A zone's versions: its rules and serial at first, then what was toggled on the way to each later
+/// The versions of a zone: the first rules and serial, then the rules toggled for each later
 /// serial.
 #[derive(Debug, Clone)]
 struct History {
@@ -115,7 +114,7 @@ struct History {
 fn history() -> impl Strategy<Value = History> {
     let rules = || prop::collection::btree_set(any::<u8>(), 0..40);
     let steps = prop::collection::vec((1..=0x1fff_ffff_u32, rules()), 1..6);
-    // Serials near the wrap as often as anywhere.
+    // Serials near the wrap are as frequent as all others.
     (
         prop_oneof![any::<u32>(), u32::MAX - 3..=u32::MAX],
         rules(),
@@ -129,17 +128,25 @@ fn history() -> impl Strategy<Value = History> {
 }
 
 impl History {
-    /// The answer to IXFR, the last serial, and the last rules.
-    fn differences(&self) -> (Vec<Said>, u32, BTreeSet<u8>) {
+    /// The response to IXFR, the last serial, and the last rules.
+    fn differences(&self) -> (Vec<SentRecord>, u32, BTreeSet<u8>) {
         let mut serial = self.first;
         let mut rules = self.rules.clone();
         let mut said = Vec::new();
         for (step, toggled) in &self.steps {
             let next = serial.wrapping_add(*step);
-            said.push(Said::Soa(serial));
-            said.extend(rules.intersection(toggled).map(|&rule| Said::Rule(rule)));
-            said.push(Said::Soa(next));
-            said.extend(toggled.difference(&rules).map(|&rule| Said::Rule(rule)));
+            said.push(SentRecord::Soa(serial));
+            said.extend(
+                rules
+                    .intersection(toggled)
+                    .map(|&rule| SentRecord::Rule(rule)),
+            );
+            said.push(SentRecord::Soa(next));
+            said.extend(
+                toggled
+                    .difference(&rules)
+                    .map(|&rule| SentRecord::Rule(rule)),
+            );
             rules = rules.symmetric_difference(toggled).copied().collect();
             serial = next;
         }
@@ -151,8 +158,8 @@ fn rows_of(rules: &BTreeSet<u8>) -> BTreeSet<Vec<u8>> {
     rules.iter().map(|&number| rule(number)).collect()
 }
 
-/// As answers begin: a first message with the SOA alone is said to be one thing over TCP and
-/// another in `domain`.
+/// A first message with a single SOA is handled differently over TCP and in `domain`, so responses
+/// begin with more records.
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(2..30_usize, 1..5)
 }
@@ -161,21 +168,21 @@ proptest! {
     #[test]
     fn any_history_gives_the_set_of_the_primary_by_differences_and_as_a_whole(history in history(), sizes in sizes()) {
         let (differences, last, rules) = history.differences();
-        let framed = [&[Said::Soa(last)], &differences[..], &[Said::Soa(last)]].concat();
+        let framed = [&[SentRecord::Soa(last)], &differences[..], &[SentRecord::Soa(last)]].concat();
         let mut rows = rows_of(&history.rules);
-        let end = apply(Asked::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
-        prop_assert!(matches!(end, Ok(Some(End::Difference(timers))) if timers.serial == last), "{:?}", end);
+        let end = apply(TransferQuery::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
+        prop_assert!(matches!(end, Ok(Some(ResponseEnd::Difference(timers))) if timers.serial == last), "{:?}", end);
         prop_assert_eq!(&rows, &rows_of(&rules));
 
-        // The whole zone, to AXFR and as the other answer to IXFR; a zone that IXFR gives so has a
-        // record at least.
-        let whole: Vec<Said> = rules.iter().map(|&rule| Said::Rule(rule)).collect();
-        let whole = [&[Said::Soa(last)], &whole[..], &[Said::Soa(last)]].concat();
-        for (asked, rtype) in [(Asked::Axfr, Rtype::AXFR), (Asked::Ixfr(history.first), Rtype::IXFR)] {
+        // The whole zone, in response to AXFR and to IXFR; in the latter the zone has at least one
+        // record.
+        let whole: Vec<SentRecord> = rules.iter().map(|&rule| SentRecord::Rule(rule)).collect();
+        let whole = [&[SentRecord::Soa(last)], &whole[..], &[SentRecord::Soa(last)]].concat();
+        for (asked, rtype) in [(TransferQuery::Axfr, Rtype::AXFR), (TransferQuery::Ixfr(history.first), Rtype::IXFR)] {
             if rules.is_empty() { continue; }
             let mut rows = rows_of(&history.rules);
             let end = apply(asked, &messages(rtype, &whole, &sizes), &mut rows);
-            prop_assert!(matches!(end, Ok(Some(End::Whole(timers))) if timers.serial == last), "{:?}", end);
+            prop_assert!(matches!(end, Ok(Some(ResponseEnd::Whole(timers))) if timers.serial == last), "{:?}", end);
             prop_assert_eq!(&rows, &rows_of(&rules));
         }
     }
@@ -183,14 +190,13 @@ proptest! {
     #[test]
     fn an_answer_that_lost_a_piece_is_never_taken_for_a_whole_one(history in history(), sizes in sizes(), lost: prop::sample::Index) {
         let (differences, last, _) = history.differences();
-        let mut framed = [&[Said::Soa(last)], &differences[..], &[Said::Soa(last)]].concat();
+        let mut framed = [&[SentRecord::Soa(last)], &differences[..], &[SentRecord::Soa(last)]].concat();
         let lost = lost.index(framed.len());
-        // That a rule is missing is for TSIG and the stream to see; that a version is missing is
-        // seen here.
-        let Said::Soa(_) = framed.remove(lost) else { return Ok(()); };
+        // TSIG and the stream detect a missing rule; this code detects a missing version.
+        let SentRecord::Soa(_) = framed.remove(lost) else { return Ok(()); };
         let mut rows = rows_of(&history.rules);
-        let end = apply(Asked::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
-        prop_assert!(!matches!(end, Ok(Some(End::Difference(_)))), "without {lost}: {end:?}");
+        let end = apply(TransferQuery::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
+        prop_assert!(!matches!(end, Ok(Some(ResponseEnd::Difference(_)))), "without {lost}: {end:?}");
     }
 
     #[test]
@@ -199,8 +205,8 @@ proptest! {
         cut: prop::sample::Index, is_cut: bool, is_whole: bool,
     ) {
         let (said, last, _) = history.differences();
-        let (asked, rtype) = if is_whole { (Asked::Axfr, Rtype::AXFR) } else { (Asked::Ixfr(history.first), Rtype::IXFR) };
-        let mut messages = messages(rtype, &[&[Said::Soa(last)], &said[..], &[Said::Soa(last)]].concat(), &sizes);
+        let (asked, rtype) = if is_whole { (TransferQuery::Axfr, Rtype::AXFR) } else { (TransferQuery::Ixfr(history.first), Rtype::IXFR) };
+        let mut messages = messages(rtype, &[&[SentRecord::Soa(last)], &said[..], &[SentRecord::Soa(last)]].concat(), &sizes);
         for (place, octet) in bends {
             let message = &mut messages[0];
             let place = place.index(message.len());
@@ -215,7 +221,7 @@ proptest! {
 
     #[test]
     fn noise_is_refused_and_never_panics(noise in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 1..4)) {
-        prop_assert!(!matches!(apply(Asked::Ixfr(7), &noise, &mut BTreeSet::new()), Ok(Some(End::Difference(_)))));
+        prop_assert!(!matches!(apply(TransferQuery::Ixfr(7), &noise, &mut BTreeSet::new()), Ok(Some(ResponseEnd::Difference(_)))));
         for packet in noise {
             let _ = super::super::notify::read_notify(&packet);
             let _ = super::super::notify::answer_notify(&packet);
@@ -226,7 +232,7 @@ proptest! {
 #[test]
 fn a_row_that_came_and_went_again_did_not_change() {
     let change = |first_added, last_added| {
-        Change {
+        NetChange {
             first_added,
             last_added,
         }
@@ -243,7 +249,7 @@ fn what_a_transfer_holds_in_memory_and_on_disk_is_bounded() {
     let spool = Spool::open(folder.path(), RowKey::WholeRow).unwrap();
     let row = vec![b'x'; 1 << 19];
     let taken = |octets: u64, begins_whole: bool| {
-        let mut intake = Intake {
+        let mut intake = TransferBuffer {
             spool: &spool,
             octets,
             whole: None,
@@ -270,14 +276,14 @@ fn what_a_transfer_holds_in_memory_and_on_disk_is_bounded() {
     assert_eq!(taken(u64::MAX, true), None);
 }
 
-/// A primary that answers every question with these octets, and then ends the connection.
+/// A primary that answers each query with these octets and then closes the connection.
 fn answering(octets: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let source = format!("rpz://{}/rpz.example", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            // Once the question is there.
+            // After the query has arrived.
             let _ = stream.read(&mut [0; 512]);
             let _ = stream.write_all(&octets);
         }
@@ -304,8 +310,8 @@ async fn a_primary_that_says_anything_at_all_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let source = answering(octets);
         for settings in [
-            Settings::new(&source).unwrap(),
-            Settings::new(&source)
+            TransferSettings::new(&source).unwrap(),
+            TransferSettings::new(&source)
                 .unwrap()
                 .signed("key", "hmac-sha256", "c2VjcmV0")
                 .unwrap(),
@@ -344,7 +350,8 @@ async fn a_feed_of_the_api_asks_no_primary_of_this_network() {
                 timeout_s: 20,
                 ..Feed::new("zone", &source, Format::Rpz)
             };
-            let mut transfer = Transfer::new(Settings::of(&feed).unwrap(), folder.path()).unwrap();
+            let mut transfer =
+                Transfer::new(TransferSettings::of(&feed).unwrap(), folder.path()).unwrap();
             let error = transfer.fetch().await.unwrap_err();
             let said = format!(
                 "{error} {}",
@@ -365,12 +372,12 @@ async fn a_feed_of_the_api_asks_no_primary_of_this_network() {
 
 #[tokio::test]
 async fn a_primary_that_answers_without_the_signature_we_demand_is_not_believed() {
-    let said = [Said::Soa(7), Said::Rule(1), Said::Soa(7)];
+    let said = [SentRecord::Soa(7), SentRecord::Rule(1), SentRecord::Soa(7)];
     let message = messages(Rtype::AXFR, &said, &[3]).remove(0);
     let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
-    // The id is the one thing of the question that our answer lacks.
+    // The id is the only part of the query that the response lacks.
     let folder = tempfile::tempdir().unwrap();
-    let settings = Settings::new(&answering(framed))
+    let settings = TransferSettings::new(&answering(framed))
         .unwrap()
         .signed("key", "hmac-sha256", "c2VjcmV0")
         .unwrap();

@@ -1,9 +1,8 @@
-//! A conversation with a primary over TCP: framed, signed where there is a key, and bounded in time
-//! and octets whatever the other side does. Knows nothing of what a transfer means.
+//! A connection to a primary over TCP: framed, signed where there is a key, and limited in time and
+//! octets whatever the primary does. It does not interpret transfers.
 //!
-//! All of it goes over TCP, the small question for the SOA too: there nobody can answer in the
-//! primary's place, no size decides which transport is right, and a primary that transfers zones
-//! has a door for it.
+//! The SOA query uses TCP as well: its answer is harder to spoof than over UDP, needs no size
+//! limit, and every primary that offers transfers accepts TCP.
 
 use std::{
     io,
@@ -28,50 +27,50 @@ use tokio::{
     time::timeout,
 };
 
-use super::fault;
+use super::fetch_error;
 use crate::fetch::{FetchError, Gate, NotPublic, is_public};
 
-/// The longest silence in the middle of a transfer. A primary that prepares a large zone takes
-/// seconds before its first message, and none between two of them.
+/// The longest silence during a transfer. A primary that prepares a large zone needs seconds before
+/// its first message and none between two messages.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// A DNS header, in octets: what is shorter is no message.
+/// Octets of a DNS header; a shorter message is invalid.
 const HEADER_OCTETS: usize = 12;
-/// Nobody keeps our SOA: it only carries a serial, and its TTL is of no use.
+/// The SOA in an IXFR query only carries a serial; its other fields are unused.
 const NO_TTL: Ttl = Ttl::ZERO;
 
-/// What a transfer may take.
+/// Limits of a fetch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    /// When everything must be over.
+pub(super) struct TransferLimits {
+    /// The deadline.
     pub(super) until: Instant,
-    /// Octets that may come over one connection.
+    /// The most octets over one connection.
     pub(super) octets: u64,
-    /// Whether only primaries of the public Internet are connected to.
+    /// Whether only primaries on the public Internet are connected to.
     pub(super) public_only: bool,
 }
 
-/// What is asked of a primary.
+/// The query to a primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum TransferQuery {
     Soa,
-    /// What changed since this serial.
+    /// The changes since this serial.
     Ixfr(u32),
     Axfr,
 }
 
-/// One question and the messages of its answer, each verified before anybody sees it.
-pub(super) struct Conversation {
+/// One query and the messages of its response. Each message is verified before it is returned.
+pub(super) struct PrimaryConnection {
     stream: TcpStream,
-    bounds: Bounds,
+    bounds: TransferLimits,
     zone: Name<Bytes>,
-    asked: Asked,
+    asked: TransferQuery,
     id: u16,
     is_first: bool,
     is_refused: bool,
     signatures: Option<ClientSequence<Arc<Key>>>,
 }
 
-/// Connects to a host at an address of the public Internet, if it has one.
+/// Connects to a public address of a host, if it has one.
 async fn connect_public(primary: &str) -> io::Result<TcpStream> {
     let all: Vec<SocketAddr> = tokio::net::lookup_host(primary).await?.collect();
     let public: Vec<SocketAddr> = all
@@ -88,14 +87,14 @@ async fn connect_public(primary: &str) -> io::Result<TcpStream> {
     }
 }
 
-impl Conversation {
-    /// Connects and asks.
+impl PrimaryConnection {
+    /// Connects and sends the query.
     pub(super) async fn open(
         primary: &str,
         zone: &Name<Bytes>,
         key: Option<&Arc<Key>>,
-        asked: Asked,
-        bounds: Bounds,
+        asked: TransferQuery,
+        bounds: TransferLimits,
     ) -> Result<Self, FetchError> {
         let (message, id, signatures) = question(zone, key, asked)?;
         let stream = within(bounds.until, async {
@@ -121,14 +120,15 @@ impl Conversation {
         })
     }
 
-    /// The next message of the answer.
+    /// The next message of the response.
     ///
     /// # Errors
-    /// Gate `transport` where the connection ends, `time` and `size` where a bound is met, `tsig`
-    /// where the signature is missing or wrong, `format` where this is no answer to our question.
+    /// Gate `transport` where the connection ends, `time` and `size` where a limit is exceeded,
+    /// `tsig` where the signature is missing or wrong, `format` where the message does not answer
+    /// the query.
     pub(super) async fn message(&mut self) -> Result<Message<Bytes>, FetchError> {
         let octets = self.framed().await?;
-        let short = |_| fault(Gate::Format, "a message shorter than its header");
+        let short = |_| fetch_error(Gate::Format, "a message shorter than its header");
         let mut message = Message::from_octets(octets).map_err(short)?;
         self.is_refused = message.is_error();
         self.check_signature(&mut message)?;
@@ -138,21 +138,21 @@ impl Conversation {
         Ok(message)
     }
 
-    /// Whether the last message was an error in the primary's words, authentic or not.
+    /// Whether the last message had an error RCODE, authenticated or not.
     pub(super) fn is_refused(&self) -> bool {
         self.is_refused
     }
 
-    /// The answer ended where it should: only now the signature of its last message counts for
-    /// those before it.
+    /// Ends the response. The signature of the last message authenticates the unsigned messages
+    /// before it.
     ///
     /// # Errors
     /// Gate `tsig` if the last message was not signed.
     pub(super) fn done(self) -> Result<(), FetchError> {
         match self.signatures {
-            Some(signatures) => signatures
-                .done()
-                .map_err(|_| fault(Gate::Tsig, "the last message of the transfer is not signed")),
+            Some(signatures) => signatures.done().map_err(|_| {
+                fetch_error(Gate::Tsig, "the last message of the transfer is not signed")
+            }),
             None => Ok(()),
         }
     }
@@ -161,12 +161,15 @@ impl Conversation {
         let Self { stream, bounds, .. } = self;
         let length = usize::from(within(bounds.until, stream.read_u16()).await?);
         if length < HEADER_OCTETS {
-            return Err(fault(Gate::Format, format!("a message of {length} octets")));
+            return Err(fetch_error(
+                Gate::Format,
+                format!("a message of {length} octets"),
+            ));
         }
         bounds.octets = bounds
             .octets
             .checked_sub(length as u64)
-            .ok_or_else(|| fault(Gate::Size, "the transfer is larger than size_max_mib"))?;
+            .ok_or_else(|| fetch_error(Gate::Size, "the transfer is larger than size_max_mib"))?;
         let mut octets = vec![0; length];
         within(bounds.until, stream.read_exact(&mut octets)).await?;
         Ok(octets)
@@ -197,22 +200,22 @@ impl Conversation {
                     }
                 ),
             };
-            fault(Gate::Tsig, detail)
+            fetch_error(Gate::Tsig, detail)
         })
     }
 
-    /// Whether this answers our question. An error is told by its code, before anything else is
-    /// looked at.
+    /// Checks that a message answers the query. An error RCODE is reported before anything else is
+    /// checked.
     fn check_question(&self, message: &Message<Bytes>) -> Result<(), FetchError> {
         let header = message.header();
         if !header.qr() || header.id() != self.id {
-            return Err(fault(
+            return Err(fetch_error(
                 Gate::Format,
-                "a message that does not answer our question",
+                "a message that does not answer the query",
             ));
         }
         if message.is_error() {
-            return Err(fault(
+            return Err(fetch_error(
                 Gate::Transport,
                 format!(
                     "the primary answered {} {}",
@@ -228,17 +231,17 @@ impl Conversation {
             {
                 Ok(())
             }
-            // RFC 5936, section 2.2.1: only the first message must repeat the question.
+            // RFC 5936 section 2.2.1: only the first message must repeat the question.
             Err(_) if !self.is_first && message.header_counts().qdcount() == 0 => Ok(()),
-            _ => Err(fault(
+            _ => Err(fetch_error(
                 Gate::Format,
-                "a message that answers another question",
+                "a message that answers another query",
             )),
         }
     }
 }
 
-impl Asked {
+impl TransferQuery {
     pub(super) fn rtype(self) -> Rtype {
         match self {
             Self::Soa => Rtype::SOA,
@@ -250,13 +253,13 @@ impl Asked {
 
 type Signed = (Vec<u8>, u16, Option<ClientSequence<Arc<Key>>>);
 
-/// The question with its length in front, its id, and what verifies the answer.
+/// The query with its length prefix, its id, and the verifier of the response.
 fn question(
     zone: &Name<Bytes>,
     key: Option<&Arc<Key>>,
-    asked: Asked,
+    asked: TransferQuery,
 ) -> Result<Signed, FetchError> {
-    let failed = |_| fault(Gate::Format, "the question does not fit into a message");
+    let failed = |_| fetch_error(Gate::Format, "the query does not fit into a message");
     let mut builder = MessageBuilder::new_stream_vec().question();
     builder.header_mut().set_random_id();
     let id = builder.header().id();
@@ -264,7 +267,7 @@ fn question(
         .push((zone, asked.rtype(), Class::IN))
         .map_err(failed)?;
     let mut builder = builder.authority();
-    if let Asked::Ixfr(serial) = asked {
+    if let TransferQuery::Ixfr(serial) = asked {
         let root = Name::root_bytes();
         let soa = Soa::new(
             root.clone(),
@@ -291,29 +294,33 @@ fn question(
     Ok((octets, id, signatures))
 }
 
-/// Does something with the connection: at once, or not at all.
+/// Runs one I/O step within the deadline and the idle limit.
 async fn within<T>(
     until: Instant,
     step: impl Future<Output = io::Result<T>>,
 ) -> Result<T, FetchError> {
     let left = until.saturating_duration_since(Instant::now());
-    // A timeout of nothing would still try once.
+    // A timeout of zero would still poll once.
     if left.is_zero() {
-        return Err(fault(Gate::Time, "the transfer took longer than timeout_s"));
+        return Err(fetch_error(
+            Gate::Time,
+            "the transfer took longer than timeout_s",
+        ));
     }
     match timeout(left.min(IDLE_MAX), step).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(fault(
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(fetch_error(
             Gate::Transport,
             "the connection ended before the answer did",
         )),
-        Ok(Err(error)) => Err(fault(Gate::Transport, error.to_string())),
-        Err(_) if left < IDLE_MAX => {
-            Err(fault(Gate::Time, "the transfer took longer than timeout_s"))
-        }
-        Err(_) => Err(fault(
+        Ok(Err(error)) => Err(fetch_error(Gate::Transport, error.to_string())),
+        Err(_) if left < IDLE_MAX => Err(fetch_error(
             Gate::Time,
-            format!("nothing came for {} seconds", IDLE_MAX.as_secs()),
+            "the transfer took longer than timeout_s",
+        )),
+        Err(_) => Err(fetch_error(
+            Gate::Time,
+            format!("no data for {} seconds", IDLE_MAX.as_secs()),
         )),
     }
 }

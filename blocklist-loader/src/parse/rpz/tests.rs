@@ -1,4 +1,4 @@
-//! Promises of reading policy zones.
+//! Tests of parsing policy zones.
 
 use super::{
     super::testing::{check, counts},
@@ -199,8 +199,8 @@ fn rules_become_entries_and_what_is_not_applied_is_counted() {
         "exact bad.example, descendants bad.example, allow exact ok.bad.example, allow descendants ok.bad.example, exact local.example",
         counts(5),
     );
-    // An address is an entry under a name that no query has; a prefix that ends between two labels
-    // is one entry, and several names.
+    // An address is an entry under a name that no query can have. A prefix that ends between two
+    // labels is one entry with several names.
     check(
         Rpz,
         "24.0.2.0.192.rpz-ip\tCNAME\t.\n",
@@ -242,7 +242,7 @@ fn rules_become_entries_and_what_is_not_applied_is_counted() {
     );
 }
 
-/// What the built lists say of each key of a zone: its own marks without the feed's name and
+/// The marks that the built lists have for each key of a zone, without the feed's name and
 /// category.
 fn built(feed: Feed, rows: &[&str]) -> Vec<String> {
     let world = World::of([feed]);

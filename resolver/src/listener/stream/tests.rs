@@ -18,8 +18,9 @@ use tokio::io::{DuplexStream, duplex};
 
 use super::*;
 use crate::{
-    engine::{Parts, Stale},
-    message::{ede::Contact, reply::BlockedAnswers},
+    engine::{EngineConfig, ServeStale},
+    message::{blocked::BlockedAnswers, ede::Contact},
+    time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError},
 };
 
@@ -46,7 +47,7 @@ impl Recursion for Long {
 
 fn engine() -> Arc<Engine> {
     let taxonomy = Arc::new(Taxonomy::shipped());
-    Arc::new(Engine::new(Parts {
+    Arc::new(Engine::new(EngineConfig {
         directory: Arc::new(Directory::new(OperatorDefaults::default())),
         lists: Arc::new(LiveLists::new(Arc::new(Blocklist::empty(&taxonomy)))),
         taxonomy,
@@ -61,13 +62,14 @@ fn engine() -> Arc<Engine> {
         cache_octets: 1 << 20,
         resolutions_max: 1_000,
         waiting_per_client_max: 1_000,
-        stale: Stale {
-            longer: Duration::ZERO,
-            client_patience: Duration::ZERO,
+        stale: ServeStale {
+            stale_max: Duration::ZERO,
+            client_timeout: Duration::ZERO,
         },
-        renews: false,
+        prefetch: false,
         sample_every: 0,
         on_notify: None,
+        clock: Arc::new(SystemClock::start()),
     }))
 }
 
@@ -92,7 +94,9 @@ fn connected() -> (DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
     let engine = engine();
     (
         client,
-        tokio::spawn(async move { converse(&engine, reader, writer, [192, 0, 2, 7].into()).await }),
+        tokio::spawn(
+            async move { serve_stream(&engine, reader, writer, [192, 0, 2, 7].into()).await },
+        ),
     )
 }
 
@@ -122,7 +126,7 @@ fn read_frames(mut stream: &[u8]) -> (BTreeSet<u16>, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_reads_nothing_is_left_and_gets_whole_messages_only() {
+async fn a_client_that_reads_nothing_is_cut_off_after_whole_messages() {
     let (mut client, served) = connected();
     for id in 0..400 {
         client.write_all(&query(id)).await.unwrap();
@@ -130,7 +134,7 @@ async fn a_client_that_reads_nothing_is_left_and_gets_whole_messages_only() {
     tokio::time::sleep(Duration::from_secs(16)).await;
     assert!(
         served.is_finished(),
-        "the connection is closed, and its place is free"
+        "the connection is closed, and its permit is free"
     );
     let mut stream = Vec::new();
     client.read_to_end(&mut stream).await.unwrap();
@@ -138,36 +142,36 @@ async fn a_client_that_reads_nothing_is_left_and_gets_whole_messages_only() {
     assert_eq!(
         (ids.len(), missing > 0),
         (1, true),
-        "one answer was on the way, the next one was cut off by the end"
+        "one whole answer, and a part of the next"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_begins_to_read_in_time_gets_every_answer() {
+async fn a_client_that_reads_in_time_gets_every_answer() {
     let (mut client, _served) = connected();
     for id in 0..400 {
         client.write_all(&query(id)).await.unwrap();
     }
     tokio::time::sleep(IDLE_MAX / 2).await;
     let mut stream = Vec::new();
-    let mut room = vec![0; ON_THE_WAY];
+    let mut buffer = vec![0; ON_THE_WAY];
     while read_frames(&stream).0.len() < 400 {
-        let octets = client.read(&mut room).await.unwrap();
+        let octets = client.read(&mut buffer).await.unwrap();
         assert!(octets > 0, "the connection goes on");
-        stream.extend_from_slice(&room[..octets]);
+        stream.extend_from_slice(&buffer[..octets]);
         if stream.len() > 10 * ANSWER_OCTETS {
-            // Enough was seen of what came first; the rest is counted.
+            // Only the octets of the rest are counted.
             break;
         }
     }
     let mut octets = stream.len();
     while octets < 400 * ANSWER_OCTETS {
-        octets += client.read(&mut room).await.unwrap();
+        octets += client.read(&mut buffer).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn after_a_write_that_was_given_up_nothing_else_is_written() {
+async fn after_a_cancelled_write_nothing_else_is_written() {
     let (mut client, server) = duplex(16);
     let writer = Arc::new(Writer::new(server));
     let slow = tokio::spawn({
@@ -191,7 +195,7 @@ async fn after_a_write_that_was_given_up_nothing_else_is_written() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_gone_ends_the_connection_for_all_that_wait() {
+async fn a_closed_connection_ends_all_waiting_writes() {
     let (client, server) = duplex(16);
     let writer = Writer::new(server);
     drop(client);

@@ -1,4 +1,4 @@
-//! Replies as they are read back: aliases and what stands behind them.
+//! Replies, parsed again: aliases with the answers of their targets, and rejections.
 
 use hickory_proto::{
     op::{Message, ResponseCode},
@@ -6,11 +6,15 @@ use hickory_proto::{
 };
 use policy::{
     category::Taxonomy,
+    decide::{Layer, Verdict},
     name::{Name, WireName},
 };
 
 use super::*;
-use crate::message::ede::{Contact, Wording};
+use crate::message::{
+    ede::{Contact, EdeWords},
+    types::EdeCode,
+};
 
 fn packet(name: &str, with_edns: bool) -> Vec<u8> {
     let name = Name::parse(name).unwrap();
@@ -31,31 +35,35 @@ fn address(owner: &str) -> Record {
     record(owner, 30, RData::A(rdata::A::new(203, 0, 113, 1)))
 }
 
-/// The reply to a name that is led to `target`, which has these records.
-fn led(asked: &str, target: &str, answer: &Answer) -> (Vec<u8>, Message) {
-    let wording = Wording::new(
+/// A message with these sections, as the answer of a target.
+fn answer(rcode: ResponseCode, answers: Vec<Record>, authorities: Vec<Record>) -> Message {
+    let mut message = Message::query();
+    message.metadata.response_code = rcode;
+    message.answers = answers;
+    message.authorities = authorities;
+    message
+}
+
+/// The reply to a name with an alias to `target`, which has this answer.
+fn aliased(asked: &str, target: &str, answer: &Message) -> (Vec<u8>, Message) {
+    let words = EdeWords::new(
         std::sync::Arc::new(Taxonomy::shipped()),
         &Contact::default(),
     );
     let packet = packet(asked, true);
-    let mut room = WireName::default();
-    let mut reply = vec![0xff; 9];
-    let query = Query::parse(&packet, &mut room).ok().unwrap();
-    let alias = Alias {
-        target: Name::parse(target).unwrap(),
-        ttl_s: 60,
-    };
-    let reason = Reason::Blocked(Verdict::by(Layer::Category), None, &wording);
-    write_alias(
-        &mut reply,
-        &query,
-        &alias,
+    let mut name_buffer = WireName::default();
+    let mut buffer = vec![0xff; 9];
+    let query = Query::parse(&packet, &mut name_buffer).ok().unwrap();
+    let target = Name::parse(target).unwrap();
+    let reason = Reason::Blocked(Verdict::by(Layer::Category), None, &words);
+    Reply::new(&query, Transport::Tcp, &mut buffer).alias(
+        target.borrow(),
+        60,
         Some(answer),
         reason,
-        Transport::Tcp,
     );
-    let message = Message::from_vec(&reply).unwrap();
-    (reply, message)
+    let message = Message::from_vec(&buffer).unwrap();
+    (buffer, message)
 }
 
 #[test]
@@ -92,14 +100,10 @@ fn compressed_names_behind_an_alias_are_read_back_as_they_were() {
             5,
         );
         let authorities = vec![record(&fqdn, 5, RData::SOA(soa))];
-        let (wire, message) = led(
+        let (wire, message) = aliased(
             asked,
             target,
-            &Answer {
-                rcode: ResponseCode::NXDomain,
-                answers: answers.clone(),
-                authorities: authorities.clone(),
-            },
+            &answer(ResponseCode::NXDomain, answers.clone(), authorities.clone()),
         );
         assert_eq!(message.metadata.response_code, ResponseCode::NXDomain);
         assert_eq!(
@@ -120,7 +124,7 @@ fn compressed_names_behind_an_alias_are_read_back_as_they_were() {
                 .filter(|octets| *octets == spelled(target))
                 .count(),
             1 + usize::from(asked.ends_with(target)),
-            "it is spelled out once"
+            "the target is spelled out once"
         );
     }
 }
@@ -128,13 +132,10 @@ fn compressed_names_behind_an_alias_are_read_back_as_they_were() {
 #[test]
 fn an_alias_whose_target_has_more_than_a_message_holds_stands_alone() {
     let answers = (0..5_000).map(|_| address("garden.example.")).collect();
-    let (_, message) = led(
+    let (_, message) = aliased(
         "bets.example",
         "garden.example",
-        &Answer {
-            answers,
-            ..Answer::empty(ResponseCode::NXDomain)
-        },
+        &answer(ResponseCode::NXDomain, answers, Vec::new()),
     );
     assert_eq!(
         (
@@ -160,7 +161,12 @@ fn a_code_is_split_between_the_header_and_the_opt_record() {
         (0, &[0, 0, 41, 4, 0xd0, 1, 0, 0, 0, 0, 0][..])
     );
     for rcode in [Rcode::FormErr, Rcode::NotImp, Rcode::Refused] {
-        write_rejection(&mut reply, &packet, rcode, Some(Reason::Code(18)));
+        write_rejection(
+            &mut reply,
+            &packet,
+            rcode,
+            Some(Reason::Code(EdeCode::PROHIBITED)),
+        );
         let opt = &reply[reply.len() - 17..];
         assert_eq!(
             (reply[3] & 0x0f, opt),

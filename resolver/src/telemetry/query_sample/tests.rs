@@ -1,4 +1,4 @@
-//! What the sample promises, with times and folders of its own.
+//! The sample over days, with its files in a temporary folder.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn met(sample: &QuerySample, text: &str, times: usize) {
+fn sampled(sample: &QuerySample, text: &str, times: usize) {
     (0..times).for_each(|_| sample.note(name(text).borrow()));
 }
 
@@ -32,34 +32,13 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn one_of_so_many_queries_is_taken_and_a_full_ring_loses_the_rest() {
-    let (mut asked, mut names) = Asked::one_of(64);
-    for number in 0..640 {
-        asked.note(name(&format!("n{number}.example")).borrow());
-    }
-    let taken: Vec<String> = std::iter::from_fn(|| names.pop().ok())
-        .map(|name| name.borrow().to_string())
-        .collect();
-    assert_eq!(
-        (taken.len(), taken[0].as_str(), taken[9].as_str()),
-        (10, "n63.example", "n639.example")
-    );
-    (0..64 * (RING_NAMES + 9)).for_each(|_| asked.note(name("a.example").borrow()));
-    assert_eq!(std::iter::from_fn(|| names.pop().ok()).count(), RING_NAMES);
-
-    let (mut never, mut none) = Asked::one_of(0);
-    (0..10_000).for_each(|_| never.note(name("a.example").borrow()));
-    assert!(none.pop().is_err());
-}
-
-#[test]
-fn yesterdays_sample_is_what_was_asked_then_without_names_met_once() {
+fn yesterdays_sample_has_no_names_that_were_sampled_once() {
     let folder = tempfile::tempdir().unwrap();
     let open = |now: &str| QuerySample::open(folder.path().to_owned(), 64, at(now)).unwrap();
     let sample = open("2026-11-20T22:00:00Z");
-    met(&sample, "shop.example", 3);
-    met(&sample, "news.example", 5);
-    met(&sample, "only-once.example", 1);
+    sampled(&sample, "shop.example", 3);
+    sampled(&sample, "news.example", 5);
+    sampled(&sample, "only-once.example", 1);
     sample.write(at("2026-11-20T23:00:00Z")).unwrap();
     assert!(
         !sample.day_is_over(at("2026-11-20T23:59:59Z"))
@@ -68,10 +47,10 @@ fn yesterdays_sample_is_what_was_asked_then_without_names_met_once() {
 
     // The node is started again, and goes on with what it had written.
     let sample = open("2026-11-20T23:30:00Z");
-    met(&sample, "shop.example", 4);
+    sampled(&sample, "shop.example", 4);
     assert_eq!(sample.today().len(), 2);
     sample.write(at("2026-11-21T00:00:01Z")).unwrap();
-    met(&sample, "late.example", 2);
+    sampled(&sample, "late.example", 2);
     let expected = [
         ("shop.example".to_owned(), 7 * 64),
         ("news.example".to_owned(), 5 * 64),
@@ -112,11 +91,11 @@ fn names_that_tell_of_a_home_or_are_no_hosts_are_not_counted() {
         "1.0.8.b.d.0.1.0.0.2.ip6.arpa",
         "localhost",
     ] {
-        met(&sample, text, 9);
+        sampled(&sample, text, 9);
     }
     sample.note(Name::root().borrow());
     (0..2).for_each(|_| sample.note(NameRef::from_wire(b"\x05a\tb.c\x07example\x00").unwrap()));
-    met(&sample, "lan.example", 2);
+    sampled(&sample, "lan.example", 2);
     assert_eq!(sample.today(), [(name("lan.example"), 2)]);
 }
 
@@ -126,11 +105,11 @@ fn a_flood_of_names_fills_only_the_table_and_popular_names_stay() {
     let sample =
         QuerySample::open(folder.path().to_owned(), 1, at("2026-11-20T22:00:00Z")).unwrap();
     for number in 0..1_000 {
-        met(&sample, &format!("hot{number}.example"), 3);
+        sampled(&sample, &format!("hot{number}.example"), 3);
     }
     for number in 0..3 * NAMES_MAX / 2 {
-        met(&sample, &format!("cold{number}.example"), 1);
-        assert!(number % 1_000 != 0 || sample.day().met.len() <= NAMES_MAX);
+        sampled(&sample, &format!("cold{number}.example"), 1);
+        assert!(number % 1_000 != 0 || sample.day().samples.len() <= NAMES_MAX);
     }
     let today = sample.today();
     assert_eq!(today.len(), 1_000, "names met once are not told");

@@ -1,7 +1,7 @@
-//! What became of the content of a feed that was read and did not become live: a version that a
-//! gate stopped, or the same version in a file that was only touched. It lies beside the feed's
-//! spool and in no artefact, because lists that stay what they were get no new generation; and it
-//! is why content that was judged once is not read again, neither before nor after a restart.
+//! The result of reading a feed's content that did not become live: a version that a gate refused,
+//! or the live version in a file that was only touched. The result is stored beside the feed's
+//! spool and in no artefact, because unchanged lists get no new generation. It keeps content from
+//! being read twice, across restarts too.
 //!
 //! ```text
 //! feeds/<name>/verdict.json
@@ -26,23 +26,23 @@ use crate::{
     spool::folder_of,
 };
 
-const VERDICT: &str = "verdict.json";
+const FILE_NAME: &str = "verdict.json";
 
-/// What became of the content that was read last.
+/// The result for the content that was read last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct LastCheck {
     /// Digest of the content, see [`crate::source`].
     pub(crate) fingerprint: String,
-    /// Digest of how it was read and of what was asked of it.
+    /// Digest of the definition and the gates' settings.
     pub(crate) demands: String,
-    /// The live version that it was compared with.
+    /// The live version that the content was compared with.
     pub(crate) against: String,
-    /// Why it is not live; none where it is the live version itself.
+    /// Why the content is not live; `None` where it equals the live version.
     pub refused: Option<Refused>,
 }
 
-impl Verdict {
-    /// What became of the content that a feed has now.
+impl LastCheck {
+    /// The result for a feed's current content.
     pub(crate) fn of(
         feed: &Feed,
         own_names: &[Name],
@@ -58,13 +58,13 @@ impl Verdict {
         }
     }
 
-    /// Whether it still holds for a feed whose live version is this one.
-    fn holds(&self, plan: &Plan, feed: &Feed, live: &FeedSummary) -> bool {
+    /// Whether the result still applies to a feed with this live version.
+    fn is_current(&self, plan: &Plan, feed: &Feed, live: &FeedSummary) -> bool {
         self.against == live.version && self.demands == feed.demands(&plan.own_names)
     }
 
-    /// Keeps it in the place of the one before.
-    pub(crate) fn keep(&self, directory: &Path, feed: &str) -> io::Result<()> {
+    /// Stores the result in place of the previous one.
+    pub(crate) fn save(&self, directory: &Path, feed: &str) -> io::Result<()> {
         let path = path_of(directory, feed);
         let aside = path.with_extension(format!("writing-{}", std::process::id()));
         std::fs::create_dir_all(folder_of(directory, feed))?;
@@ -74,17 +74,17 @@ impl Verdict {
 }
 
 fn path_of(directory: &Path, feed: &str) -> PathBuf {
-    folder_of(directory, feed).join(VERDICT)
+    folder_of(directory, feed).join(FILE_NAME)
 }
 
-/// The verdict on what a feed has beside its live version; none where there is none that holds.
-pub(crate) fn standing(plan: &Plan, feed: &Feed, live: &FeedSummary) -> Option<Verdict> {
+/// The stored result for a feed's content; `None` where there is none that still applies.
+pub(crate) fn current(plan: &Plan, feed: &Feed, live: &FeedSummary) -> Option<LastCheck> {
     let json = std::fs::read(path_of(&plan.directory, &feed.name)).ok()?;
-    let verdict: Verdict = serde_json::from_slice(&json).ok()?;
-    verdict.holds(plan, feed, live).then_some(verdict)
+    let check: LastCheck = serde_json::from_slice(&json).ok()?;
+    check.is_current(plan, feed, live).then_some(check)
 }
 
-/// Forgets what was said of a feed: its content is live.
+/// Deletes a feed's result: its content is live.
 pub(crate) fn forget(directory: &Path, feed: &str) -> io::Result<()> {
     match std::fs::remove_file(path_of(directory, feed)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -92,10 +92,11 @@ pub(crate) fn forget(directory: &Path, feed: &str) -> io::Result<()> {
     }
 }
 
-/// Keeps that rows were refused which lead to this version, so that a restart knows it.
+/// Stores that a gate refused the rows that lead to this version, so that it is known after a
+/// restart.
 ///
 /// # Errors
-/// The disk refused.
+/// The file system's error.
 pub fn keep_refusal(
     plan: &Plan,
     feed: &Feed,
@@ -103,12 +104,12 @@ pub fn keep_refusal(
     refused: Refused,
 ) -> io::Result<()> {
     let now = fingerprint(feed, &plan.directory);
-    Verdict::of(feed, &plan.own_names, &live.version, now, Some(refused))
-        .keep(&plan.directory, &feed.name)
+    LastCheck::of(feed, &plan.own_names, &live.version, now, Some(refused))
+        .save(&plan.directory, &feed.name)
 }
 
-/// The versions that gates stopped and that nothing came after, of feeds as they are defined and
-/// live now.
+/// The refused versions that no later one replaced, of feeds whose definitions and live versions
+/// are unchanged.
 #[must_use]
 pub fn refusals(plan: &Plan, live: &Header) -> Vec<RefusedFeed> {
     let is_it = |feed: &Feed, summary: &FeedSummary| {
@@ -123,7 +124,7 @@ pub fn refusals(plan: &Plan, live: &Header) -> Vec<RefusedFeed> {
     plan.feeds.iter().filter_map(of).collect()
 }
 
-/// The version of one feed that a gate stopped and that nothing came after.
+/// The refused version of one feed that no later one replaced.
 pub(crate) fn refusal(plan: &Plan, feed: &Feed, live: &FeedSummary) -> Option<RefusedFeed> {
     let Refused {
         version,
@@ -131,7 +132,7 @@ pub(crate) fn refusal(plan: &Plan, feed: &Feed, live: &FeedSummary) -> Option<Re
         detail,
         entries,
         at,
-    } = standing(plan, feed, live)?.refused?;
+    } = current(plan, feed, live)?.refused?;
     let gate: Gate = serde_json::from_value(gate.into()).ok()?;
     let carried = live.report.entries + live.report.paths;
     Some(RefusedFeed {

@@ -1,0 +1,269 @@
+//! Entries of the answer cache: the wire answer without OPT record, the offsets of its TTLs, the
+//! names of its chain, and its classification.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use policy::{
+    lists::blocklist::{Blocklist, Classification},
+    name::Name,
+};
+
+use crate::{
+    cache::{classified::ClassificationMemo, key::KeyRef},
+    message::{
+        targets,
+        types::Rcode,
+        wire::{HEADER_OCTETS, read_u16, skip_name},
+    },
+};
+
+/// Octets of an entry beside its key and its message: the struct (96), the allocator's rounding of
+/// three allocations, and its slot in the cache's tables. Measured: `benches/README.md`, "answer
+/// cache".
+const OVERHEAD_OCTETS: u64 = 200;
+/// Number of addresses whose listings are not weighed: nearly no answer has more, and nearly no
+/// address is listed.
+const ADDRESSES_FREE: usize = 16;
+/// Weight of each further address, in octets: its listing, with the name on the heap.
+const LISTED_ADDRESS_OCTETS: usize = size_of::<(Name, Classification)>() + 80;
+/// The lowest TTL with prefetch, in seconds: a tenth of a lower one is shorter than a resolution.
+const PREFETCH_TTL_MIN_S: u32 = 10;
+
+/// The cached answer to one question.
+pub struct Entry {
+    /// The message (header, question in lower case, sections without OPT record), then the offset
+    /// of each record's TTL in it, two octets each in native byte order. A placeholder has header
+    /// and question only.
+    pub(super) octets: Box<[u8]>,
+    pub(super) message_octets: u16,
+    /// Number of addresses in the answer section.
+    pub(super) addresses: u16,
+    pub(super) chain: Box<[Name]>,
+    /// What the lists say of the queried name, the chain and the addresses.
+    pub(crate) classification: ClassificationMemo,
+    pub(super) stored_s: u32,
+    pub(super) ttl_s: u32,
+    /// Whether a worker has claimed the prefetch of this entry.
+    pub(super) is_prefetch_claimed: AtomicBool,
+}
+
+impl Entry {
+    /// An entry of a wire answer without OPT record. Chain and addresses are read from the message,
+    /// so that the policy judges all that is sent.
+    ///
+    /// Returns none if the message cannot be parsed: a fault of the caller.
+    #[must_use]
+    pub fn new(message: Vec<u8>, ttl_s: u32, now: Duration) -> Option<Self> {
+        let message_octets = u16::try_from(message.len()).ok()?;
+        let chain = targets::names(&message).into();
+        let mut addresses = 0_u16;
+        targets::for_each_address(&message, |_| addresses = addresses.saturating_add(1));
+        let mut octets = message;
+        ttl_offsets(&octets)?
+            .iter()
+            .for_each(|offset| octets.extend(offset.to_ne_bytes()));
+        Some(Self {
+            octets: octets.into(),
+            message_octets,
+            addresses,
+            chain,
+            stored_s: seconds(now),
+            ttl_s,
+            ..Self::empty()
+        })
+    }
+
+    /// An entry without an answer, for a question that is not resolved. It remembers the name's
+    /// classification: a name that is blocked for each client that asks is never resolved.
+    #[must_use]
+    pub fn placeholder(key: &KeyRef<'_>) -> Self {
+        let octets = [&[0; HEADER_OCTETS], key.name.wire(), &key.tail].concat();
+        Self {
+            message_octets: u16::try_from(octets.len()).expect("a question is short"),
+            octets: octets.into(),
+            ..Self::empty()
+        }
+    }
+
+    /// The same answer without its classification.
+    #[must_use]
+    pub fn unclassified(&self) -> Self {
+        let Self {
+            message_octets,
+            addresses,
+            stored_s,
+            ttl_s,
+            ..
+        } = *self;
+        Self {
+            octets: self.octets.clone(),
+            message_octets,
+            addresses,
+            chain: self.chain.clone(),
+            stored_s,
+            ttl_s,
+            ..Self::empty()
+        }
+    }
+
+    pub(super) fn empty() -> Self {
+        Self {
+            octets: Box::default(),
+            message_octets: 0,
+            addresses: 0,
+            chain: Box::default(),
+            classification: ClassificationMemo::default(),
+            stored_s: 0,
+            ttl_s: 0,
+            is_prefetch_claimed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the entry answers the question of this key.
+    #[inline]
+    pub(super) fn answers(&self, key: &KeyRef<'_>) -> bool {
+        let question = self.octets.get(HEADER_OCTETS..).unwrap_or_default();
+        let name = key.name.wire();
+        question.starts_with(name) && question[name.len()..].starts_with(&key.tail)
+    }
+
+    /// Whether the entry has an answer whose TTL is not over.
+    #[must_use]
+    pub fn is_fresh(&self, now: Duration) -> bool {
+        self.age_s(now) < self.ttl_s
+    }
+
+    /// Whether the answer's TTL ended at most `stale_max` ago, so that it may be served stale (RFC
+    /// 8767).
+    #[must_use]
+    pub fn is_stale_but_servable(&self, now: Duration, stale_max: Duration) -> bool {
+        let age = u64::from(self.age_s(now));
+        self.ttl_s > 0
+            && age >= u64::from(self.ttl_s)
+            && age < u64::from(self.ttl_s) + stale_max.as_secs()
+    }
+
+    /// Returns true once, when at most 10 % of the TTL remains and the TTL is at least
+    /// [`PREFETCH_TTL_MIN_S`]. The caller must then start a prefetch.
+    pub fn claim_prefetch(&self, now: Duration) -> bool {
+        let left = self.ttl_s.saturating_sub(self.age_s(now));
+        self.ttl_s >= PREFETCH_TTL_MIN_S
+            && left <= self.ttl_s / 10
+            && !self.is_prefetch_claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the answer may be cached. One with a TTL of 0 is for the clients that wait for it
+    /// (RFC 1035 section 3.2.1).
+    #[must_use]
+    pub fn is_cacheable(&self) -> bool {
+        self.ttl_s > 0
+    }
+
+    fn age_s(&self, now: Duration) -> u32 {
+        seconds(now).saturating_sub(self.stored_s)
+    }
+
+    /// The response code of the message, without the extended bits.
+    #[must_use]
+    pub fn rcode_low(&self) -> u8 {
+        self.message()[3] & 0x0f
+    }
+
+    /// Whether the queried name exists. With an alias the response code is the target's (RFC 6604
+    /// section 3), and the queried name exists.
+    #[must_use]
+    pub fn has_name(&self) -> bool {
+        let code = self.rcode_low();
+        let answers = read_u16(self.message(), 6).unwrap_or(0);
+        code == Rcode::NoError as u8 || code == Rcode::NxDomain as u8 && answers > 0
+    }
+
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        &self.octets[..usize::from(self.message_octets)]
+    }
+
+    /// The targets behind the queried name, in order.
+    #[must_use]
+    pub fn chain(&self) -> &[Name] {
+        &self.chain
+    }
+
+    /// The names that hops of a verdict refer to, behind the queried name: the chain, then the names
+    /// that stand for listed addresses (`policy::lists::index_key`).
+    #[must_use]
+    pub fn hops(&self, lists: &Blocklist) -> Vec<Name> {
+        let listed = self.classification.listed();
+        let addresses = listed
+            .by(lists.stamp())
+            .map_or(&[][..], |classified| &classified.addresses);
+        self.chain
+            .iter()
+            .chain(addresses.iter().map(|(name, _)| name))
+            .cloned()
+            .collect()
+    }
+
+    /// Writes one TTL, in seconds, into all records of a copy of the message.
+    pub fn set_ttls(&self, copy: &mut [u8], ttl_s: u32) {
+        for offset in self.ttl_offsets() {
+            copy[offset..offset + 4].copy_from_slice(&ttl_s.to_be_bytes());
+        }
+    }
+
+    /// Subtracts the entry's age from the TTLs of a copy of the message.
+    pub fn age_ttls(&self, copy: &mut [u8], now: Duration) {
+        let age = self.age_s(now);
+        for offset in self.ttl_offsets() {
+            let ttl = u32::from_be_bytes(copy[offset..offset + 4].try_into().expect("four octets"));
+            copy[offset..offset + 4].copy_from_slice(&ttl.saturating_sub(age).to_be_bytes());
+        }
+    }
+
+    #[inline]
+    fn ttl_offsets(&self) -> impl Iterator<Item = usize> {
+        self.octets[usize::from(self.message_octets)..]
+            .chunks_exact(2)
+            .map(|offset| usize::from(u16::from_ne_bytes([offset[0], offset[1]])))
+    }
+
+    /// Weight in octets, without the key.
+    pub(super) fn weight(&self) -> u64 {
+        let per_name = size_of::<Name>() + size_of::<Classification>();
+        let chain: usize = self
+            .chain
+            .iter()
+            .map(|name| name.borrow().wire().len() + per_name)
+            .sum();
+        let addresses =
+            usize::from(self.addresses).saturating_sub(ADDRESSES_FREE) * LISTED_ADDRESS_OCTETS;
+        (self.octets.len() + chain + addresses) as u64 + OVERHEAD_OCTETS
+    }
+}
+
+/// Whole seconds of the engine's clock: enough for 136 years.
+fn seconds(now: Duration) -> u32 {
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// The offset of each record's TTL; none if the message does not parse.
+pub(super) fn ttl_offsets(message: &[u8]) -> Option<Vec<u16>> {
+    let mut at = HEADER_OCTETS;
+    for _ in 0..read_u16(message, 4)? {
+        at = skip_name(message, at)? + 4;
+    }
+    let records = (6..12)
+        .step_by(2)
+        .map(|offset| read_u16(message, offset).map(usize::from))
+        .sum::<Option<usize>>()?;
+    let mut offsets = Vec::with_capacity(records.min(message.len()));
+    for _ in 0..records {
+        at = skip_name(message, at)?;
+        offsets.push(u16::try_from(at + 4).ok()?);
+        at += 10 + usize::from(read_u16(message, at + 8)?);
+    }
+    (at == message.len()).then_some(offsets)
+}

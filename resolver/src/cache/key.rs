@@ -1,0 +1,94 @@
+//! Keys of the answer cache: lower-case wire name, type and class.
+//!
+//! The resolver validates nothing and keeps no signatures, so that DO and CD do not change an
+//! answer. With validation they must become part of the key.
+
+use std::hash::{Hash, Hasher};
+
+use policy::name::NameRef;
+use quick_cache::Equivalent;
+
+use crate::message::{
+    query::Query,
+    types::{Class, Rtype},
+};
+
+/// Octets of type and class behind the name in a key, as in a question.
+const TAIL_OCTETS: usize = 4;
+
+/// The question that an answer is cached under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key(Box<[u8]>);
+
+/// A key that borrows the name from a query, so that a lookup allocates nothing.
+#[derive(Clone, Copy)]
+pub struct KeyRef<'a> {
+    pub(super) name: NameRef<'a>,
+    pub(super) tail: [u8; TAIL_OCTETS],
+}
+
+impl<'a> KeyRef<'a> {
+    /// The key of a query.
+    #[must_use]
+    pub fn of(query: &'a Query<'_>) -> Self {
+        Self::new(query.name(), query.resolved_type(), query.class)
+    }
+
+    pub(crate) fn new(name: NameRef<'a>, rtype: Rtype, class: Class) -> Self {
+        let [t0, t1] = rtype.to_be_bytes();
+        let [c0, c1] = class.to_be_bytes();
+        Self {
+            name,
+            tail: [t0, t1, c0, c1],
+        }
+    }
+
+    /// The key of the same type and class for another name.
+    #[must_use]
+    pub fn with_name<'b>(&self, name: NameRef<'b>) -> KeyRef<'b> {
+        KeyRef {
+            name,
+            tail: self.tail,
+        }
+    }
+
+    #[must_use]
+    pub fn to_owned(self) -> Key {
+        Key([self.name.wire(), &self.tail].concat().into())
+    }
+}
+
+impl Key {
+    /// Length in octets.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.0.len()
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        self.0.split_at(self.0.len() - TAIL_OCTETS)
+    }
+}
+
+// A key and its borrowed form must have the same hash: the name, then the tail.
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.name.wire());
+        state.write(&self.tail);
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (name, tail) = self.parts();
+        state.write(name);
+        state.write(tail);
+    }
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        let (name, tail) = key.parts();
+        name == self.name.wire() && tail == self.tail
+    }
+}

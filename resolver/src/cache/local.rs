@@ -1,0 +1,170 @@
+//! A worker's own cache in front of the shared one, for popular names: a lookup takes no lock and
+//! changes no shared counter.
+//!
+//! It holds entries of the shared cache. Entries never change but for their classification. A stale
+//! entry or a placeholder sends the worker to the shared cache, see [`LocalCache::find_newer`].
+
+use std::{
+    hash::{BuildHasher as _, Hasher},
+    sync::Arc,
+};
+
+use foldhash::fast::RandomState;
+use policy::{
+    identity::directory::TOUCHED_MAX,
+    name::{NameRef, WireName},
+};
+
+use crate::{
+    cache::{entry::Entry, key::KeyRef, shared::AnswerCache},
+    message::wire::HEADER_OCTETS,
+};
+
+/// Slots of one worker: 0.5 MiB, which fits a core's second-level cache.
+const SLOTS: usize = 1 << 14;
+/// The longest message, in octets: the entry may outlive the shared cache's, beside the budget.
+const MESSAGE_OCTETS_MAX: usize = 1_232;
+/// One of so many hits of a slot also asks the shared cache, whose eviction counts hits.
+const HITS_PER_SHARED_LOOKUP: u8 = 64;
+
+/// One worker's cache. Direct-mapped: a new entry replaces the one in its slot.
+pub struct LocalCache {
+    slots: Box<[Option<LocalSlot>]>,
+    hasher: RandomState,
+}
+
+struct LocalSlot {
+    hash: u64,
+    entry: Arc<Entry>,
+    hits: u8,
+}
+
+impl LocalCache {
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            slots: (0..SLOTS).map(|_| None).collect(),
+            hasher: RandomState::default(),
+        }
+    }
+
+    /// A cache without slots: each lookup goes to the shared cache.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self {
+            slots: Box::default(),
+            hasher: RandomState::default(),
+        }
+    }
+
+    /// The entry of a question, from here or from the shared cache. It may be stale.
+    pub fn find(&mut self, shared: &AnswerCache, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
+        if self.slots.is_empty() {
+            return shared.find(key);
+        }
+        let hash = self.hash(key.name, &key.tail);
+        let slot = &mut self.slots[Self::slot(hash)];
+        if let Some(local) = slot
+            .as_mut()
+            .filter(|local| local.hash == hash && local.entry.answers(key))
+        {
+            local.hits = (local.hits + 1) % HITS_PER_SHARED_LOOKUP;
+            if local.hits == 0 && shared.find(key).is_none() {
+                // The shared cache saw no hits and evicted the entry.
+                shared.insert((*key).to_owned(), Arc::clone(&local.entry));
+            }
+            return Some(Arc::clone(&local.entry));
+        }
+        let entry = shared.find(key)?;
+        let is_small = entry.octets.len() <= MESSAGE_OCTETS_MAX;
+        *slot = is_small.then(|| LocalSlot {
+            hash,
+            entry: Arc::clone(&entry),
+            hits: 0,
+        });
+        Some(entry)
+    }
+
+    /// The shared cache's entry of a question, if it is another one than `known`.
+    pub fn find_newer(
+        &mut self,
+        shared: &AnswerCache,
+        key: &KeyRef<'_>,
+        known: &Arc<Entry>,
+    ) -> Option<Arc<Entry>> {
+        let newer = shared
+            .find(key)
+            .filter(|newer| !Arc::ptr_eq(newer, known))?;
+        if !self.slots.is_empty() {
+            let slot = &mut self.slots[Self::slot(self.hash(key.name, &key.tail))];
+            if let Some(local) = slot
+                .as_mut()
+                .filter(|local| Arc::ptr_eq(&local.entry, known))
+            {
+                local.entry = Arc::clone(&newer);
+            }
+        }
+        Some(newer)
+    }
+
+    /// Loads into the processor's cache what [`Self::find`] and an answer will read for the first
+    /// [`TOUCHED_MAX`] of these packets, so that the memory accesses overlap (see
+    /// `policy::identity::directory::Reader::touch`). Decides nothing: a packet that is no query
+    /// loads something unneeded.
+    #[must_use]
+    pub fn load_memory<'p>(&self, packets: impl Iterator<Item = &'p [u8]>) -> u64 {
+        let mut name_buffer = WireName::default();
+        let mut slots = [0; TOUCHED_MAX];
+        let mut count = 0;
+        for (slot, packet) in slots.iter_mut().zip(packets) {
+            let Ok(name) = name_buffer.read(packet, HEADER_OCTETS) else {
+                continue;
+            };
+            let tail = packet
+                .get(HEADER_OCTETS + name.wire().len()..)
+                .unwrap_or_default();
+            *slot = Self::slot(self.hash(name, tail));
+            count += 1;
+        }
+        if self.slots.is_empty() {
+            return 0;
+        }
+        let mut entries = [None; TOUCHED_MAX];
+        let mut found = 0;
+        for local in slots[..count]
+            .iter()
+            .filter_map(|&slot| self.slots[slot].as_ref())
+        {
+            entries[found] = Some(&local.entry);
+            found += 1;
+        }
+        let octets = entries[..found].iter().flatten().map(|entry| &entry.octets);
+        octets.fold(0, |loaded, octets| {
+            loaded ^ octets.first().copied().map_or(0, u64::from)
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    /// The hash of name and type, the same for a key and for a packet's question.
+    fn hash(&self, name: NameRef<'_>, tail: &[u8]) -> u64 {
+        let mut state = self.hasher.build_hasher();
+        state.write(name.wire());
+        state.write(tail.get(..2).unwrap_or_default());
+        state.finish()
+    }
+
+    /// The upper bits select the slot. The whole hash is compared before the name.
+    fn slot(hash: u64) -> usize {
+        (hash >> (u64::BITS - SLOTS.ilog2())) as usize
+    }
+}
+
+impl Default for LocalCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,238 @@
+//! The hit path: a packet is answered on the listener's thread, or handed back as a miss.
+
+use std::sync::Arc;
+
+use policy::{decide::Asker, identity::directory::IdentitySource, name::WireName};
+
+use crate::{
+    cache::{Entry, KeyRef},
+    engine::{
+        core::{BatchSnapshot, Engine},
+        miss::Miss,
+        walk::{CachedAnswer, Decision, Ended, Lacking, Need, Unavailable, Walk},
+        worker_state::{Prefetch, WorkerState},
+    },
+    listener::client::Client,
+    message::{query::Query, reply::Reply, types::Rcode},
+    telemetry::{
+        counters::Count,
+        event::{QueryEvent, QueryOutcome},
+        metrics::WorkerMetrics,
+    },
+    upstream::Question,
+};
+
+/// What the caller must do with a packet.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a step lives for a moment; a box would cost each miss an allocation"
+)]
+pub enum Step {
+    /// Send nothing, and end the connection if there is one: the packet is no query.
+    Ignored,
+    /// Send nothing: a list entry drops the query.
+    Dropped,
+    /// Send the reply, which is written.
+    Reply,
+    /// Finish the miss on the runtime.
+    Miss(Miss),
+}
+
+impl Engine {
+    /// Answers a packet into `buffer`, or hands back a miss. Never waits, and allocates nothing on
+    /// a hit.
+    pub fn answer(
+        &self,
+        batch: &BatchSnapshot<'_>,
+        packet: &[u8],
+        mut client: Client,
+        state: &mut WorkerState,
+        buffer: &mut Vec<u8>,
+    ) -> Step {
+        let WorkerState {
+            metrics,
+            local_cache,
+            prefetches,
+        } = state;
+        metrics.received(client.transport);
+        let mut name_buffer = WireName::default();
+        let query = match Query::parse(packet, &mut name_buffer) {
+            Ok(query) => query,
+            Err(rejection) => {
+                return self.reject(packet, rejection, batch, &client, metrics, buffer);
+            }
+        };
+        client.mac = query.edns.and_then(|edns| edns.mac);
+        let identity = self.identify(batch, &client);
+        let mut reply = Reply::new(&query, client.transport, buffer);
+        // Households may query. The networks of `dns.allow_from` are searched for others only.
+        if identity.source == IdentitySource::Unknown && !self.access.may_query(client.source) {
+            return Self::refuse(&mut reply, metrics);
+        }
+        if self.answer_meta(&mut reply, &client) {
+            return Step::Reply;
+        }
+        metrics.identified(&identity);
+        let key = KeyRef::of(&query);
+        let found = local_cache.find(&self.cache, &key);
+        let is_known = found.is_some();
+        let mut entry = found.unwrap_or_else(|| Arc::new(Entry::placeholder(&key)));
+        let mut walk = Walk {
+            asker: &identity.asker,
+            lists: &batch.lists,
+            reply,
+        };
+        let mut walked = self.walk(&mut walk, CachedAnswer::new(&entry, batch.now));
+        if is_known
+            && lacks_answer(&walked)
+            && let Some(newer) = local_cache.find_newer(&self.cache, &key, &entry)
+        {
+            walked = self.walk(&mut walk, CachedAnswer::new(&newer, batch.now));
+            entry = newer;
+        }
+        match walked {
+            Ok(Decision { verdict, .. }) => {
+                if is_known {
+                    metrics.count(Count::CacheHit);
+                    if entry.claim_prefetch(batch.now)
+                        && self.config.prefetch
+                        && !verdict.is_block()
+                    {
+                        prefetches.extend(self.prefetch_of(&query, &key));
+                    }
+                } else {
+                    // Blocked without an answer: the placeholder remembers the classification.
+                    self.cache.insert(key.to_owned(), entry);
+                }
+                metrics.record(&QueryEvent {
+                    asker: &identity.asker,
+                    name: query.name(),
+                    at: batch.at,
+                    outcome: QueryOutcome::Judged {
+                        verdict,
+                        lists_stamp: batch.lists.stamp(),
+                    },
+                });
+                sent(&walk.reply)
+            }
+            Err(lacking) => {
+                if !is_known && matches!(lacking.need, Need::Target(_)) {
+                    self.cache.insert(key.to_owned(), entry);
+                }
+                let Walk { reply, .. } = walk;
+                self.defer(reply, identity.asker, &client, batch, lacking, metrics)
+            }
+        }
+    }
+
+    /// Makes a miss of a query that lacks something. Without RD, or without a permit for one more
+    /// resolution, the query is answered at once.
+    #[cold]
+    #[inline(never)]
+    fn defer(
+        &self,
+        reply: Reply<'_>,
+        asker: Asker,
+        client: &Client,
+        batch: &BatchSnapshot<'_>,
+        lacking: Lacking,
+        metrics: &mut WorkerMetrics,
+    ) -> Step {
+        let query = reply.query;
+        if query.recursion_desired() {
+            match self.admit(client.source) {
+                Ok(permits) => {
+                    metrics.count(Count::CacheMiss);
+                    let lists = Arc::clone(&batch.lists);
+                    return Step::Miss(Miss::new(&reply, asker, lists, lacking, permits));
+                }
+                Err(limit) => metrics.count(limit),
+            }
+        }
+        let mut walk = Walk {
+            asker: &asker,
+            lists: &batch.lists,
+            reply,
+        };
+        let outcome = if query.recursion_desired() || matches!(lacking.need, Need::Target(_)) {
+            match self.give_up(&mut walk, lacking, Unavailable::SERVFAIL) {
+                Ended::Answered(Decision { verdict, .. }) => QueryOutcome::Judged {
+                    verdict,
+                    lists_stamp: batch.lists.stamp(),
+                },
+                Ended::Unresolved(_) => QueryOutcome::Unresolved,
+            }
+        } else {
+            self.answer_from_cache_alone(&mut walk, lacking, batch);
+            QueryOutcome::CacheOnly
+        };
+        metrics.record(&QueryEvent {
+            asker: &asker,
+            name: query.name(),
+            at: batch.at,
+            outcome,
+        });
+        sent(&walk.reply)
+    }
+
+    /// Answers a query without RD from the shared cache, where an answer may be stale; if there is
+    /// none, with NOERROR and no records.
+    fn answer_from_cache_alone(
+        &self,
+        walk: &mut Walk<'_, '_>,
+        mut lacking: Lacking,
+        batch: &BatchSnapshot<'_>,
+    ) {
+        loop {
+            let found = match &lacking.need {
+                Need::Answer => self.cache.find(&lacking.need.key(walk.reply.query)),
+                Need::Target(_) => None,
+            };
+            let answer = found
+                .as_deref()
+                .map(|entry| CachedAnswer::new(entry, batch.now))
+                .map(|answer| answer.or_stale(self.config.stale.stale_max))
+                .filter(|answer| answer.is_usable());
+            let supplied = answer.ok_or(Unavailable {
+                rcode: Rcode::NoError,
+                code: None,
+            });
+            match self.supply(walk, lacking, supplied) {
+                Ok(_) => return,
+                Err(next) => lacking = next,
+            }
+        }
+    }
+
+    /// A prefetch, if there is a permit for one more resolution.
+    fn prefetch_of(&self, query: &Query<'_>, key: &KeyRef<'_>) -> Option<Prefetch> {
+        let permit = Arc::clone(&self.resolutions).try_acquire_owned().ok()?;
+        let question = Question {
+            renews: true,
+            ..Question::new(query.name().to_owned(), query.resolved_type().into())
+        };
+        Some(Prefetch {
+            key: (*key).to_owned(),
+            question,
+            _permit: permit,
+        })
+    }
+}
+
+fn lacks_answer(walked: &Result<Decision, Lacking>) -> bool {
+    matches!(
+        walked,
+        Err(Lacking {
+            need: Need::Answer,
+            ..
+        })
+    )
+}
+
+fn sent(reply: &Reply<'_>) -> Step {
+    if reply.is_empty() {
+        Step::Dropped
+    } else {
+        Step::Reply
+    }
+}

@@ -1,0 +1,136 @@
+//! The engine's parts, and the snapshot of them that one batch of packets is answered with.
+
+use std::{
+    hint::black_box,
+    net::IpAddr,
+    sync::{Arc, MutexGuard},
+    time::Duration,
+};
+
+use arc_swap::Guard;
+use policy::{
+    identity::directory::{Identity, Reader, Trust},
+    lists::blocklist::Blocklist,
+    moment::Moment,
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    cache::{AnswerCache, Entry, Key},
+    engine::{
+        config::EngineConfig,
+        worker_state::{RuntimeStates, WorkerState},
+    },
+    limiter::Limiter,
+    listener::{access::Access, client::Client},
+    message::{ede::EdeWords, types::EdeCode},
+    single_flight::SingleFlight,
+    telemetry::metrics::QueryMetrics,
+};
+
+/// The data path.
+pub struct Engine {
+    pub(crate) config: EngineConfig,
+    pub(crate) access: Access,
+    pub(crate) cache: AnswerCache,
+    pub(crate) flights: SingleFlight<Key, Result<Arc<Entry>, Option<EdeCode>>>,
+    /// Permits for resolutions.
+    pub(crate) resolutions: Arc<Semaphore>,
+    /// Permits for resolutions of one client.
+    pub(crate) clients: Limiter<IpAddr>,
+    runtime_states: RuntimeStates,
+    pub(crate) ede_words: EdeWords,
+    pub metrics: QueryMetrics,
+}
+
+/// Lists, directory and time for one batch of packets. Loaded after the batch is received, so that
+/// an acknowledged change applies to each packet of it.
+pub struct BatchSnapshot<'e> {
+    pub(crate) lists: Guard<Arc<Blocklist>>,
+    pub(crate) directory: Reader<'e>,
+    /// Time since the start.
+    pub(crate) now: Duration,
+    /// Wall-clock time.
+    pub(crate) at: Moment,
+}
+
+impl BatchSnapshot<'_> {
+    /// Loads into the processor's cache what the queries of a batch will read, so that the memory
+    /// accesses overlap. Worth it for four packets or more.
+    pub fn load_memory<'p>(
+        &self,
+        state: &WorkerState,
+        sources: impl Iterator<Item = IpAddr>,
+        packets: impl Iterator<Item = &'p [u8]>,
+    ) {
+        black_box(self.directory.touch(sources));
+        black_box(state.local_cache.load_memory(packets));
+    }
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Self {
+        let metrics = QueryMetrics::new(
+            &config.taxonomy,
+            Arc::clone(&config.lists),
+            config.sample_every,
+        );
+        Self {
+            access: Access::of(&config),
+            runtime_states: RuntimeStates::new(&metrics),
+            metrics,
+            cache: AnswerCache::new(config.cache_octets),
+            flights: SingleFlight::default(),
+            resolutions: Arc::new(Semaphore::new(config.resolutions_max)),
+            clients: Limiter::new(config.waiting_per_client_max),
+            ede_words: EdeWords::new(Arc::clone(&config.taxonomy), &config.contact),
+            config,
+        }
+    }
+
+    /// Octets and entries in the answer cache.
+    #[must_use]
+    pub fn cache_usage(&self) -> (u64, usize) {
+        self.cache.usage()
+    }
+
+    /// The state for one more worker thread.
+    #[must_use]
+    pub fn worker_state(&self) -> WorkerState {
+        WorkerState::of_worker(&self.metrics)
+    }
+
+    /// The state of the calling thread of the runtime. The caller must not hold it across an await.
+    pub fn runtime_state(&self) -> MutexGuard<'_, WorkerState> {
+        self.runtime_states.of_this_thread()
+    }
+
+    /// Takes the snapshot for a batch. Call it after the batch is received.
+    #[must_use]
+    pub fn snapshot(&self) -> BatchSnapshot<'_> {
+        let at = self.config.clock.moment();
+        BatchSnapshot {
+            lists: self.config.lists.load(),
+            directory: self.config.directory.reader(at),
+            now: self.now(),
+            at,
+        }
+    }
+
+    /// Identifies a client by its address and the MAC address that its query asserts.
+    #[inline]
+    pub(crate) fn identify(&self, batch: &BatchSnapshot<'_>, client: &Client) -> Identity {
+        let trust = if client.mac.is_some() {
+            self.access.trust(client.source)
+        } else {
+            Trust::Household
+        };
+        batch.directory.identify(client.source, client.mac, trust)
+    }
+
+    /// Time since the start, in which the cache counts.
+    pub(crate) fn now(&self) -> Duration {
+        self.config.clock.elapsed()
+    }
+}

@@ -1,0 +1,289 @@
+//! Misses: what a walk lacks is resolved on the runtime, once for all clients that ask the same.
+
+use std::{error::Error as _, net::IpAddr, sync::Arc, time::Duration};
+
+use policy::{decide::Asker, lists::blocklist::Blocklist, name::WireName};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+use crate::{
+    cache::{Entry, Key, encode::encode},
+    engine::{
+        core::Engine,
+        walk::{CachedAnswer, Decision, Ended, Freshness, Lacking, Need, Unavailable, Walk},
+        worker_state::Prefetch,
+    },
+    limiter::{self, Permit},
+    message::{
+        query::Query,
+        reply::Reply,
+        types::{EdeCode, Rcode, Transport},
+    },
+    telemetry::{
+        counters::Count,
+        event::{QueryEvent, QueryOutcome},
+    },
+    upstream::{Answer, Question, RecursionError},
+};
+
+/// The longest resolution that a client waits for. Stub resolvers time out after about 5 s and ask
+/// again.
+const RESOLUTION_MAX: Duration = Duration::from_secs(10);
+
+/// A query that waits for a resolution, with the lists and the rules that it arrived under.
+pub struct Miss {
+    packet: Vec<u8>,
+    asker: Asker,
+    transport: Transport,
+    lists: Arc<Blocklist>,
+    lacking: Lacking,
+    permits: Permits,
+}
+
+/// The permits of one resolution for a client.
+pub(crate) struct Permits {
+    resolution: OwnedSemaphorePermit,
+    _client: Permit<IpAddr>,
+}
+
+impl Miss {
+    pub(crate) fn new(
+        reply: &Reply<'_>,
+        asker: Asker,
+        lists: Arc<Blocklist>,
+        lacking: Lacking,
+        permits: Permits,
+    ) -> Self {
+        Self {
+            packet: reply.query.packet().to_vec(),
+            asker,
+            transport: reply.transport,
+            lists,
+            lacking,
+            permits,
+        }
+    }
+}
+
+/// A walk after its resolutions.
+pub(crate) struct Completed {
+    pub(crate) ended: Ended,
+    /// The entry that was judged, if the answer was lacking and could be obtained.
+    pub(crate) entry: Option<Arc<Entry>>,
+    /// Whether any part of the reply is stale.
+    pub(crate) is_stale: bool,
+}
+
+impl Engine {
+    /// Permits for one more resolution, of all and of the client's.
+    ///
+    /// # Errors
+    /// The count of the limit that is reached.
+    pub(crate) fn admit(&self, source: IpAddr) -> Result<Permits, Count> {
+        let client = self
+            .clients
+            .try_acquire(&limiter::client_key(source))
+            .ok_or(Count::ClientFull)?;
+        let resolution = Arc::clone(&self.resolutions)
+            .try_acquire_owned()
+            .map_err(|_| Count::Shed)?;
+        Ok(Permits {
+            resolution,
+            _client: client,
+        })
+    }
+
+    /// Finishes a miss: writes the reply into `buffer`, and nothing if no reply is to be sent. The
+    /// lists and the rules under which the query arrived judge it.
+    pub async fn finish(self: &Arc<Self>, miss: Miss, buffer: &mut Vec<u8>) {
+        buffer.clear();
+        let Miss {
+            packet,
+            asker,
+            transport,
+            lists,
+            lacking,
+            permits: Permits {
+                resolution,
+                _client,
+            },
+        } = miss;
+        let mut name_buffer = WireName::default();
+        let Ok(query) = Query::parse(&packet, &mut name_buffer) else {
+            unreachable!("the packet was parsed before it became a miss");
+        };
+        let mut walk = Walk {
+            asker: &asker,
+            lists: &lists,
+            reply: Reply::new(&query, transport, buffer),
+        };
+        let completed = self.complete(&mut walk, lacking, resolution).await;
+        if completed.is_stale {
+            self.metrics.stale.increment(1);
+        }
+        let outcome = match completed.ended {
+            Ended::Answered(Decision { verdict, .. }) => QueryOutcome::Judged {
+                verdict,
+                lists_stamp: lists.stamp(),
+            },
+            Ended::Unresolved(_) => QueryOutcome::Unresolved,
+        };
+        self.runtime_state().metrics.record(&QueryEvent {
+            asker: &asker,
+            name: query.name(),
+            at: self.config.clock.moment(),
+            outcome,
+        });
+    }
+
+    /// Resolves what a walk lacks, and writes the reply: of a miss, and of an explanation.
+    pub(crate) async fn complete(
+        self: &Arc<Self>,
+        walk: &mut Walk<'_, '_>,
+        mut lacking: Lacking,
+        permit: OwnedSemaphorePermit,
+    ) -> Completed {
+        let permit = Arc::new(permit);
+        let mut judged = None;
+        let mut is_any_stale = false;
+        loop {
+            let query = walk.reply.query;
+            let key = lacking.need.key(query).to_owned();
+            let question = lacking.need.question(query);
+            let is_answer = matches!(lacking.need, Need::Answer);
+            let supplied = match self.obtain_in_time(key, question, &permit).await {
+                Ok((mut entry, freshness)) => {
+                    is_any_stale |= freshness == Freshness::Stale;
+                    if is_answer {
+                        entry = self.classified_by(entry, walk.lists);
+                        judged = Some(Arc::clone(&entry));
+                    }
+                    Ok((entry, freshness))
+                }
+                Err(code) => Err(Unavailable {
+                    rcode: Rcode::ServFail,
+                    code,
+                }),
+            };
+            let supplied = supplied.as_ref().map_err(|unavailable| *unavailable);
+            let supplied = supplied.map(|(entry, freshness)| CachedAnswer {
+                entry,
+                freshness: *freshness,
+                now: self.now(),
+            });
+            match self.supply(walk, lacking, supplied) {
+                Ok(ended) => {
+                    return Completed {
+                        ended,
+                        entry: judged,
+                        is_stale: is_any_stale,
+                    };
+                }
+                Err(next) => lacking = next,
+            }
+        }
+    }
+
+    /// The entry, or a copy of it if these lists are not the live ones: the cached entry must
+    /// remember the classification of live lists only.
+    pub(crate) fn classified_by(&self, entry: Arc<Entry>, lists: &Blocklist) -> Arc<Entry> {
+        let is_live = lists.stamp() == self.config.lists.load().stamp();
+        if is_live {
+            entry
+        } else {
+            Arc::new(entry.unclassified())
+        }
+    }
+
+    /// The answer to a question for a client that waits. A stale one, if there is one, when a fresh
+    /// one fails or takes longer than the client timeout.
+    async fn obtain_in_time(
+        self: &Arc<Self>,
+        key: Key,
+        question: Question,
+        permit: &Arc<OwnedSemaphorePermit>,
+    ) -> Result<(Arc<Entry>, Freshness), Option<EdeCode>> {
+        let settings = self.config.stale;
+        let now = self.now();
+        let Some(stale) = self
+            .cache
+            .find_owned(&key)
+            .filter(|entry| entry.is_stale_but_servable(now, settings.stale_max))
+        else {
+            let fresh = self.obtain(key, question).await?;
+            return Ok((fresh, Freshness::Fresh));
+        };
+        // The resolution goes on after the client timeout, so that the next client gets a fresh
+        // answer.
+        let engine = Arc::clone(self);
+        let permit = Arc::clone(permit);
+        let resolution = tokio::spawn(async move {
+            let fresh = engine.obtain(key, question).await;
+            drop(permit);
+            fresh
+        });
+        match tokio::time::timeout(settings.client_timeout, resolution).await {
+            Ok(Ok(Ok(fresh))) => Ok((fresh, Freshness::Fresh)),
+            _ => Ok((stale, Freshness::Stale)),
+        }
+    }
+
+    /// Resolves an answer again before its TTL ends.
+    pub async fn prefetch(&self, prefetch: Prefetch) {
+        let Prefetch {
+            key,
+            question,
+            _permit,
+        } = prefetch;
+        self.metrics.prefetches.increment(1);
+        // If it fails, the cached answer serves until its TTL ends.
+        let _ = self.obtain(key, question).await;
+    }
+
+    /// The answer to a question: from the cache if it is fresh, else resolved once for all tasks
+    /// that ask at the same time.
+    ///
+    /// # Errors
+    /// The info-code of the Extended DNS Error, if there is one.
+    async fn obtain(&self, key: Key, question: Question) -> Result<Arc<Entry>, Option<EdeCode>> {
+        let fresh = self
+            .cache
+            .find_owned(&key)
+            .filter(|entry| !question.renews && entry.is_fresh(self.now()));
+        if let Some(entry) = fresh {
+            return Ok(entry);
+        }
+        let resolve = async {
+            let resolved = self.resolve(&question).await;
+            let entry = resolved
+                .and_then(|answer| encode(&question, answer, self.now()))
+                .map_err(|error| {
+                    let cause = error.source().map(tracing::field::display);
+                    tracing::debug!(%error, cause, "resolution failed");
+                    error.code.map(EdeCode::new)
+                })?;
+            let entry = Arc::new(entry);
+            if entry.is_cacheable() {
+                self.cache.insert(key.clone(), Arc::clone(&entry));
+            }
+            Ok(entry)
+        };
+        self.flights.join(&key, None, |_| true, resolve).await
+    }
+
+    async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
+        let began = Instant::now();
+        self.metrics.in_flight.increment(1);
+        let answer =
+            tokio::time::timeout(RESOLUTION_MAX, self.config.recursion.resolve(question)).await;
+        self.metrics.in_flight.decrement(1);
+        self.metrics.resolution_s.record(began.elapsed());
+        answer.unwrap_or_else(|elapsed| {
+            Err(RecursionError {
+                name: question.name.clone(),
+                record_type: question.record_type,
+                code: Some(EdeCode::NO_REACHABLE_AUTHORITY.to_u16()),
+                source: elapsed.into(),
+            })
+        })
+    }
+}

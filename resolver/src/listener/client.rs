@@ -1,0 +1,33 @@
+//! The client of a query: who asks, and how.
+//!
+//! Identifiers that a later listener learns belong here: the address behind a proxy, the name in a
+//! TLS handshake, the token in a DoH path.
+
+use std::net::IpAddr;
+
+use policy::rules::household::Mac;
+
+use crate::message::types::Transport;
+
+/// Who sent a query, as far as the listener and the packet tell.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// The source address of the packet or connection.
+    pub source: IpAddr,
+    pub transport: Transport,
+    /// The MAC address that the query's EDNS option asserts; the engine fills it in when the packet
+    /// is parsed.
+    pub mac: Option<Mac>,
+}
+
+impl Client {
+    /// A client whose packet is not parsed yet.
+    #[must_use]
+    pub fn new(source: IpAddr, transport: Transport) -> Self {
+        Self {
+            source,
+            transport,
+            mac: None,
+        }
+    }
+}

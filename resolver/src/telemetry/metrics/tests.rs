@@ -1,0 +1,100 @@
+//! Counters and rings of one thread.
+
+use policy::{
+    decide::Asker,
+    identity::directory::Directory,
+    moment::Moment,
+    name::Name,
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{History, Household, Set},
+    },
+};
+
+use super::*;
+
+fn record(metrics: &mut WorkerMetrics, asker: &Asker, name: &Name, verdict: Verdict) {
+    metrics.record(&QueryEvent {
+        asker,
+        name: name.borrow(),
+        at: Moment::FIRST,
+        outcome: QueryOutcome::Judged {
+            verdict,
+            lists_stamp: 7,
+        },
+    });
+}
+
+#[test]
+fn a_full_ring_drops_and_counts_and_loses_no_count() {
+    let (mut metrics, mut source) = pair(0);
+    let asker = Directory::new(OperatorDefaults::default()).unknown_line();
+    let name = Name::parse("bet.example").unwrap();
+    let taxonomy = Taxonomy::shipped();
+    let categories = taxonomy.find("gambling").into_iter().collect();
+    let verdict = Verdict {
+        categories,
+        ..Verdict::by(Layer::Category)
+    };
+    for _ in 0..BLOCK_RING_SLOTS + 7 {
+        record(&mut metrics, &asker, &name, verdict);
+    }
+    let count = |place: usize| source.counters.get(place);
+    assert_eq!(count(Count::EventDropped as usize), 7);
+    assert_eq!(
+        count(Count::Verdicts as usize + Layer::Category as usize),
+        BLOCK_RING_SLOTS as u64 + 7
+    );
+    assert_eq!(
+        source.blocks.pop(),
+        Ok(BlockEvent {
+            categories,
+            lists_stamp: 7,
+            feed: NO_FEED
+        })
+    );
+    assert!(
+        source.activity.pop().is_err(),
+        "no household keeps a history"
+    );
+}
+
+#[test]
+fn a_household_with_a_history_gets_all_queries_but_orders() {
+    let (mut metrics, mut source) = pair(0);
+    let mut household = Household::new("home".parse().unwrap());
+    let history = History {
+        days: 7,
+        names: true,
+        unknown_devices: true,
+    };
+    household.history = Some(Set {
+        value: history,
+        set_by: "key:1".into(),
+        set_at: jiff::Timestamp::UNIX_EPOCH,
+    });
+    let compile = |household: &Household| {
+        Arc::new(HouseholdRules::compile(
+            household,
+            &Taxonomy::shipped(),
+            OperatorDefaults::default(),
+            jiff::Timestamp::UNIX_EPOCH,
+        ))
+    };
+    let asker = Asker::of(&compile(&household), None, Moment::FIRST);
+    let name = Name::parse("bet.example").unwrap();
+    for layer in Layer::ALL {
+        record(&mut metrics, &asker, &name, Verdict::by(layer));
+    }
+    let layers: Vec<Layer> = std::iter::from_fn(|| source.activity.pop().ok())
+        .map(|event| event.layer)
+        .collect();
+    assert_eq!(layers, Layer::ALL[1..], "an order is in no history");
+    household.history.as_mut().unwrap().value.unknown_devices = false;
+    let asker = Asker::of(&compile(&household), None, Moment::FIRST);
+    record(&mut metrics, &asker, &name, Verdict::by(Layer::Default));
+    assert!(
+        source.activity.pop().is_err(),
+        "queries of unknown devices are not kept"
+    );
+}
