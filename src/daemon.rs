@@ -425,7 +425,7 @@ impl Parts {
 /// before the node says that anything is ready.
 struct Sockets {
     api: TcpListener,
-    dns: Vec<listener::Bound>,
+    dns: Vec<listener::BoundListener>,
     workers: usize,
 }
 

@@ -21,7 +21,11 @@ use axum::{
 use policy_store::{Attempt, Begun, Kept};
 
 use crate::{
-    Context, auth::guards::principal, extract::BODY_OCTETS_MAX, panics, problem::Problem,
+    Context,
+    auth::{guards::principal, principal::Principal},
+    extract::BODY_OCTETS_MAX,
+    panics,
+    problem::Problem,
     routes::keys::SecretOf,
 };
 

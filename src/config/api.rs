@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::ConfigError;
 use crate::oidc;
 
 /// `[api]`.
@@ -31,7 +31,7 @@ pub struct Api {
     pub open_burst: u32,
     /// Whose tokens are taken beside keys; absent nobody's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub oidc: Option<::api::tokens::Settings>,
+    pub oidc: Option<::api::auth::oidc::Settings>,
 }
 
 impl Default for Api {

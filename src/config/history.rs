@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// `[history]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -51,13 +51,7 @@ impl History {
 
 /// Checks that all are in their ranges.
 pub fn check(history: &History) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| {
-        if is_good {
-            Ok(())
-        } else {
-            Err(ConfigError::Value(key, error.to_owned()))
-        }
-    };
+    let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
     let is_url = history.url.is_empty() || history.url.starts_with("sqlite:");
     value(
         "history.url",

@@ -7,7 +7,7 @@ use blocklist_loader::{Bounds, share};
 use policy::name::Name;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// `[lists]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -59,13 +59,7 @@ impl Lists {
 
 /// Checks that all are in their ranges.
 pub fn check(lists: &Lists) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| {
-        if is_good {
-            Ok(())
-        } else {
-            Err(ConfigError::Value(key, error.to_owned()))
-        }
-    };
+    let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
     value(
         "lists.query_sample",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// `[reports]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -25,13 +25,7 @@ impl Default for Reports {
 
 /// Checks that both are in their ranges.
 pub fn check(reports: &Reports) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| {
-        if is_good {
-            Ok(())
-        } else {
-            Err(ConfigError::Value(key, error.to_owned()))
-        }
-    };
+    let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
     value(
         "reports.answer_within_hours",
         (1..=8_760).contains(&reports.answer_within_hours),

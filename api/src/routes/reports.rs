@@ -2,8 +2,6 @@
 //! lift the block for a time.
 
 use std::{
-    net::IpAddr,
-    num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +12,6 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use governor::{Quota, RateLimiter, clock::MonotonicClock, state::keyed::HashMapStateStore};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use policy::{lists::public_suffix::is_at_or_above_suffix, text::Text};
 use policy_store::{Closing, Outcome, ReportAge};
@@ -24,8 +21,8 @@ use serde_json::{Value, json};
 use crate::{
     Context,
     auth::{
+        guards::{Operator, Reader, peer},
         limits::counted,
-        principal::{Operator, Reader, peer},
     },
     extract::{Asked, Body, Segments, check_length},
     problem::Problem,

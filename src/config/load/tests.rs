@@ -2,7 +2,10 @@
 
 use resolver::message::blocked::BlockedAnswer;
 
-use super::*;
+use super::{
+    super::{dns::Dns, recursion::Recursion},
+    *,
+};
 
 fn refused(text: &str, environment: &[(&str, &str)]) -> String {
     let variables = environment
@@ -211,7 +214,11 @@ fn a_home_keeps_names_of_the_internet_out_of_itself() {
 #[test]
 fn a_block_is_answered_by_who_decides_about_it_and_otherwise_as_all_are() {
     let text = "[dns]\nblocked_answer = \"nodata\"\n[dns.blocked_by.mandatory]\nanswer = \"landing\"\nv4 = \"192.0.2.80\"\n";
-    let answers = check(parse(text, "").unwrap()).unwrap().blocked_answers();
+    let answers = check(parse(text, "").unwrap())
+        .unwrap()
+        .config
+        .dns
+        .blocked_answers();
     assert_eq!(
         (answers.security, answers.choice),
         (BlockedAnswer::NoData, BlockedAnswer::NoData)
