@@ -80,7 +80,7 @@ use crate::{
     stores::{self, Stores},
 };
 
-/// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest timeout.
+/// Histogram bounds of resolutions, in seconds: from a cached delegation to the longest timeout.
 const RESOLUTION_BUCKETS_S: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0];
 
 /// How often the workers' counters are added up. A worker's ring holds what it can block in this
@@ -507,8 +507,8 @@ fn on_notify(fetchers: Arc<Fetchers>, senders: &[IpNet]) -> OnNotify {
     Arc::new(move |zone, peer| fetchers.notified(&zone, peer, senders.contains(peer)))
 }
 
-/// Takes as many file descriptors as this process may have: each resolution under way holds a
-/// socket or two, and the usual soft limit of 1,024 is for programs of another age.
+/// Raises the limit of file descriptors to the hard limit: each resolution under way has a socket
+/// or two, and the usual soft limit is 1,024.
 fn raise_descriptors(resolutions_max: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -531,7 +531,7 @@ fn raise_descriptors(resolutions_max: usize) {
     }
 }
 
-/// Adds up what the workers count, often enough that their rings do not fill.
+/// Adds up the workers' counters, often enough that their rings do not fill.
 async fn publish(engine: Arc<Engine>) {
     let mut tick = tokio::time::interval(PUBLISH_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -541,7 +541,7 @@ async fn publish(engine: Arc<Engine>) {
     }
 }
 
-/// One line on standard output, at once: somebody waits for it.
+/// Writes one line to standard output, and flushes it: a supervisor may wait for it.
 fn say(line: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
@@ -564,8 +564,8 @@ fn report_intake(reports: &Reports) -> ReportIntake {
     )
 }
 
-/// Whoever reads the tokens of the OIDC provider. Its keys are read beside the start: who has a key
-/// of ours need not wait for them.
+/// The verifier of OIDC tokens, if a provider is configured. The provider's keys are read in the
+/// background, so that requests with API keys need not wait for them.
 fn oidc_tokens(checked: &Checked, tasks: &BackgroundTasks) -> anyhow::Result<Option<Tokens>> {
     let tokens = checked
         .config

@@ -1,13 +1,13 @@
-//! What is done to feeds and lists, and how it is written down.
+//! Operations on feeds and lists, and their rows in the audit.
 //!
 //! ```text
 //! authorise, validate -> [a turn: audit "what shall be" -> do it -> where it failed: audit "…_failed"] -> answer
 //! ```
 //!
-//! A change of what is stored is written down in the transaction that makes it. An act on the
-//! running node has no transaction, so it is written down before it is done: a crash may leave a
-//! row for something that did not happen, never the other way round. All of it runs in a task of
-//! its own, because a client that goes away takes its handler with it.
+//! A change of the store is audited in its own transaction. An operation on the running node has no
+//! transaction, so it is audited before it runs: a crash may leave a row for something that did not
+//! happen, never the other way round. An operation runs in a task of its own, because a client that
+//! disconnects cancels its handler.
 
 use std::{future::Future, sync::Arc};
 
@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 
 use crate::{Context, panics, problem::Problem};
 
-/// Names each way in the audit of a rollback: enough to see what it did, little enough to keep for
-/// ever.
+/// The most names, added and removed each, in the audit of a rollback: enough to see what it did,
+/// and few enough to keep for ever.
 const AUDITED_NAMES_MAX: usize = 1_000;
 
-/// Does something in its turn, to the end, whether the client waits or not.
+/// Runs an operation in its turn and to its end, whether the client waits or not.
 pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> + Send>(
     context: &Arc<Context>,
     work: impl FnOnce(Arc<Context>) -> F + Send + 'static,
@@ -34,7 +34,7 @@ pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> +
     panics::of_task(done.await)?
 }
 
-/// Who does what to what. The words are the audit's.
+/// An operation as the audit names it: author, action and subject.
 pub struct Act {
     pub by: Author,
     pub action: &'static str,
@@ -42,7 +42,7 @@ pub struct Act {
 }
 
 impl Act {
-    /// An act on a feed.
+    /// An operation on a feed.
     pub fn on_feed(by: Author, action: &'static str, feed: &str) -> Self {
         Self {
             by,
@@ -51,7 +51,7 @@ impl Act {
         }
     }
 
-    /// Writes the act down, does it, and writes down where it failed.
+    /// Audits the operation, runs it, and audits its failure.
     pub async fn done<T>(
         &self,
         context: &Context,
@@ -94,8 +94,8 @@ impl Act {
         Ok(())
     }
 
-    /// Rolls back, answers as soon as it is live, and then writes down which names came and went:
-    /// that takes longer than going back may.
+    /// Rolls back. Returns as soon as the lists are live, and audits afterwards which names were
+    /// added and removed: that takes longer than a rollback may.
     pub async fn rolled_back<F: Future<Output = Result<RolledBack, ListError>> + Send>(
         self,
         context: &Arc<Context>,

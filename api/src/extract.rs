@@ -1,4 +1,4 @@
-//! What a request carries, read strictly: path segments, query, body, preconditions.
+//! Extractors: path segments, query, body and preconditions of a request, parsed strictly.
 
 use std::{collections::HashSet, fmt, str::FromStr};
 
@@ -15,10 +15,10 @@ use serde::{
 
 use crate::problem::Problem;
 
-/// The largest body, in octets: the longest own list of a device is far below.
+/// The largest body, in octets. The longest custom list of a device is far smaller.
 pub const BODY_OCTETS_MAX: usize = 256 << 10;
 
-/// Path segments as text; each handler parses its own with [`segment`].
+/// Path segments as text. Each handler parses its own with [`segment`].
 pub struct Segments<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segments<T> {
@@ -34,13 +34,13 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
     }
 }
 
-/// Reads a path segment.
+/// Parses a path segment.
 pub fn segment<T: FromStr<Err: fmt::Display>>(field: &str, text: &str) -> Result<T, Problem> {
     text.parse()
         .map_err(|error: T::Err| Problem::value(field, "identifier", error.to_string()))
 }
 
-/// Refuses a text that is longer than it may be, in octets.
+/// Refuses a text that is too long, in octets.
 pub fn check_length(field: &str, text: Option<&Text>, max: usize) -> Result<(), Problem> {
     match text {
         Some(text) if text.octets() > max => Err(Problem::value(
@@ -52,7 +52,7 @@ pub fn check_length(field: &str, text: Option<&Text>, max: usize) -> Result<(), 
     }
 }
 
-/// Refuses a name that is longer than it may be, or that shows nothing.
+/// Refuses a name that is too long or blank.
 pub fn check_name(field: &str, name: Option<&Text>, max: usize) -> Result<(), Problem> {
     match name {
         Some(name) if name.is_blank() || name.octets() > max => Err(Problem::value(
@@ -73,8 +73,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
         query.map(|Query(query)| Self(query)).map_err(|rejection| {
-            // axum says "FIELD: reason" behind its own words, and "reason" alone where no field is
-            // at fault.
+            // axum writes "FIELD: reason" after its own words, and only "reason" if no field is at
+            // fault.
             let text = rejection.body_text();
             let text = text
                 .strip_prefix("Failed to deserialize query string: ")
@@ -88,13 +88,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// The field that a complaint of serde is about. One that is missing or unknown stands only in the
-/// message.
+/// The field of a serde error. A missing or unknown field is named only in the message.
 fn field(path: &str, message: &str) -> Option<String> {
     let named = ["missing field `", "unknown field `", "duplicate field `"]
         .iter()
         .find_map(|words| message.strip_prefix(words)?.split('`').next());
-    // serde_path_to_error writes "." for the whole and "?" for a part it has no word for.
+    // serde_path_to_error writes "." for the whole and "?" for a part without a name.
     let parent = Some(path.trim_end_matches(['.', '?'])).filter(|path| !path.is_empty());
     match (parent, named) {
         (Some(parent), Some(named))
@@ -106,15 +105,14 @@ fn field(path: &str, message: &str) -> Option<String> {
     }
 }
 
-/// A JSON body. An empty one reads as `{}`, so that a household can be made without saying anything
-/// of it.
+/// A JSON body. An empty one counts as `{}`, so that a household can be made without any field.
 pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        // What is packed is unpacked by nothing here (RFC 9110, section 8.4).
+        // Compressed bodies are refused (RFC 9110, section 8.4).
         let coding = request
             .headers()
             .get(header::CONTENT_ENCODING)
@@ -149,7 +147,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 "the body must be application/json",
             ));
         }
-        // serde would read an array as a body too, its fields in the order of the code.
+        // serde would accept an array as a body, with the fields in the order of the code.
         if !octets.trim_ascii_start().starts_with(b"{") {
             return Err(
                 match serde_json::from_slice::<serde::de::IgnoredAny>(octets) {
@@ -162,8 +160,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 },
             );
         }
-        // A name that stands twice in an object is one that two programs read in two ways (RFC
-        // 8259, section 4).
+        // Duplicate names in an object are read differently by different programs (RFC 8259,
+        // section 4), so they are refused.
         if let Err(error) = serde_json::from_slice::<Unique>(octets)
             && let Some(member) = twice(&error)
         {
@@ -192,13 +190,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// JSON in which no object has two members of one name. Holds nothing of it.
+/// JSON without duplicate names in an object. It keeps nothing of the value.
 struct Unique;
 
-/// What a complaint about two members of one name begins with.
+/// The beginning of the error about a duplicate name.
 const TWICE: &str = "duplicate field `";
 
-/// The member that a complaint says to stand twice.
+/// The duplicate name in an error.
 fn twice(error: &serde_json::Error) -> Option<String> {
     Some(
         error
@@ -265,7 +263,7 @@ impl<'de> Visitor<'de> for Unique {
     }
 }
 
-/// Whether a body counts as JSON.
+/// Whether the content type of a body counts as JSON.
 fn is_json(content_type: &str, octets: &[u8]) -> bool {
     let kind = content_type
         .split(';')
@@ -273,20 +271,21 @@ fn is_json(content_type: &str, octets: &[u8]) -> bool {
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
-    // `curl -d` says that it sends a form where nobody tells it otherwise; an object is no form, so
-    // it is taken for what it is.
+    // `curl -d` sends the content type of a form by default. An object is no form, so it is
+    // accepted as JSON.
     let is_curl = || {
         kind == "application/x-www-form-urlencoded" && octets.trim_ascii_start().starts_with(b"{")
     };
     kind == "application/json" || kind.ends_with("+json") || is_curl()
 }
 
-/// What the writer of a household believes of it.
+/// The precondition of a write to a household.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Precondition {
-    /// The version it has (`If-Match: "7"`); 0 where it must not be there (`If-None-Match: *`).
+    /// The expected version (`If-Match: "7"`). 0: the household must not exist (`If-None-Match:
+    /// *`).
     pub version: Option<u64>,
-    /// That it is there, in whatever version (`If-Match: *`).
+    /// The household must exist, in any version (`If-Match: *`).
     pub is_there: bool,
 }
 
@@ -298,10 +297,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Precondition {
     }
 }
 
-/// What the writer of a part of a household believes the household's version to be. `If-None-Match`
-/// would be about the part, which has no version of its own, so it is refused rather than
-/// misunderstood. `If-Match: *` adds nothing here: a household that is not there has no parts, and
-/// is 404 first (RFC 9110, section 13.2.1).
+/// The expected version of the household in a write to a part of it. `If-None-Match` would be about
+/// the part, which has no version of its own, so it is refused. `If-Match: *` has no effect: the
+/// parts of an unknown household are 404 first (RFC 9110, section 13.2.1).
 pub struct IfMatch(pub Option<u64>);
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
@@ -319,10 +317,10 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     }
 }
 
-/// A version that nothing has.
+/// A version that no household has.
 const NO_VERSION: u64 = u64::MAX;
 
-/// Whether a text is one entity tag, RFC 9110 section 8.8.3.
+/// Whether a text is one entity tag (RFC 9110, section 8.8.3).
 fn is_tag(text: &str) -> bool {
     let tag = text.strip_prefix("W/").unwrap_or(text);
     let inside = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
@@ -364,7 +362,7 @@ fn read_precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
                 ));
             }
             let number = text.trim_matches('"');
-            // `parse` alone would read "+7". Any other entity tag is none that anything here has
+            // `parse` alone would accept "+7". Any other entity tag is one that no household ever
             // had.
             let version = number
                 .parse()

@@ -1,13 +1,13 @@
-//! Writes that may come twice: a client that lost the answer sends the same write with the same
-//! `Idempotency-Key`, gets the answer that it lost, and nothing is done again.
+//! Idempotent writes: a client that lost an answer repeats the request with the same
+//! `Idempotency-Key`. It gets the first answer, and the write is not repeated.
 //!
 //! ```text
 //! who asks -> begin (on disk) -> the handler -> keep the answer -> answer
 //! ```
 //!
-//! What a principal may do is judged by its route, when it is done; what is answered again was
-//! judged then, for the same principal in the same role and place. Failures of ours are not kept:
-//! they may be tried again.
+//! The route authorises the first request. A repetition gets the kept answer only for the same
+//! principal in the same role and place. Answers with status 5xx are not kept: the client may try
+//! again.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -29,15 +29,15 @@ use crate::{
     routes::keys::SecretOf,
 };
 
-/// The header by which a write names itself.
+/// The header with the key of a write.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// Its longest value, in octets.
+/// The longest key, in octets.
 pub const KEY_OCTETS_MAX: usize = 255;
-/// The header of an answer that is one again.
+/// The header that marks a repeated answer.
 const REPLAYED: &str = "idempotency-replayed";
-/// The largest answer that is kept, in octets. One that is larger is made again.
+/// The largest answer that is kept, in octets. The write of a larger one is repeated.
 const ANSWER_OCTETS_MAX: u64 = 256 << 10;
-/// What of an answer's headers belongs to it.
+/// The headers that are kept with an answer.
 const HEADERS: [HeaderName; 4] = [
     header::CONTENT_TYPE,
     header::ETAG,
@@ -45,7 +45,7 @@ const HEADERS: [HeaderName; 4] = [
     header::CACHE_CONTROL,
 ];
 
-/// Stands before all routes; looks at writes that name themselves.
+/// Middleware before all routes. Handles writes with a key.
 pub async fn once(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
     let is_write = matches!(
         *request.method(),
@@ -110,7 +110,7 @@ async fn answer(context: Arc<Context>, request: Request, next: Next) -> Result<R
     }
 }
 
-/// The name of a write.
+/// The identity of a write: its principal, key and request.
 fn key(parts: &Parts) -> Result<String, Problem> {
     let mut all = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
     let is_key = |text: &&str| {
@@ -135,7 +135,7 @@ fn key(parts: &Parts) -> Result<String, Problem> {
 }
 
 fn attempt(principal: &Principal, key: String, parts: &Parts, body: &[u8]) -> Attempt {
-    // A token's subject may come back in another role or another home; that is somebody else.
+    // A token's subject with another role or household counts as another principal.
     let Principal {
         author,
         role,
@@ -177,8 +177,8 @@ fn attempt(principal: &Principal, key: String, parts: &Parts, body: &[u8]) -> At
     )
 }
 
-/// Does it, and keeps the answer, whether the client waits or not: one that goes away would
-/// otherwise leave it under way.
+/// Runs the write and keeps the answer, whether the client waits or not. Otherwise a client that
+/// disconnects would leave the write unfinished.
 async fn run(context: Arc<Context>, attempt: Attempt, request: Request, next: Next) -> Response {
     let done = tokio::spawn(async move {
         let answer = panics::of_task(tokio::spawn(next.run(request)).await)
@@ -247,7 +247,7 @@ async fn keep(context: &Context, attempt: &Attempt, answer: Response) -> Respons
     Response::from_parts(parts, body)
 }
 
-/// The answer, once more.
+/// A kept answer.
 fn again(kept: Kept) -> Response {
     let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Body::from(kept.body)).into_response();

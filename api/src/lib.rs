@@ -98,16 +98,3 @@ pub fn router(context: Arc<Context>) -> Router {
         .layer(middleware::from_fn(panics::caught))
         .with_state(context)
 }
-
-#[cfg(test)]
-mod dump {
-    #[test]
-    fn dump_openapi() {
-        let (_, document) = super::routes::all().split_for_parts();
-        std::fs::write(
-            std::env::var("OPENAPI_OUT").unwrap_or("/tmp/openapi_out.json".into()),
-            super::openapi::complete(document).to_pretty_json().unwrap(),
-        )
-        .unwrap();
-    }
-}

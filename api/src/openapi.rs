@@ -1,8 +1,8 @@
-//! What the OpenAPI document says of all routes alike: the key, the version a writer may name, and
-//! what a refusal looks like.
+//! The parts of the OpenAPI document that are the same for all routes: the key, the version of a
+//! write, and the schema of problems.
 //!
-//! The handlers describe what is their own; this is added to whatever they describe, so that no
-//! route can forget it.
+//! The handlers describe what is specific to them. This is added to all of them, so that no route
+//! can miss it.
 
 use utoipa::{
     OpenApi, ToSchema,
@@ -16,30 +16,30 @@ use utoipa::{
 
 use crate::idempotency::KEY_OCTETS_MAX;
 
-/// The name under which the document knows the key.
+/// The name of the security scheme.
 const KEY: &str = "key";
 
-/// What `policy::rules::household::Id` reads: anything but dots alone.
+/// The pattern of `policy::rules::household::Id`: anything but dots alone.
 const ID: &str = r"^\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
 
-/// A refusal (RFC 9457).
+/// A problem (RFC 9457).
 #[derive(ToSchema)]
 #[expect(
     dead_code,
     reason = "the shape of what problem.rs writes, for the document"
 )]
 struct Problem {
-    /// Always `about:blank`: `code` says more.
+    /// Always `about:blank`; `code` says more.
     r#type: String,
     /// The status in words.
     title: String,
     /// The HTTP status.
     status: u16,
-    /// What was refused, in a word that stays.
+    /// The problem, as a stable identifier.
     code: String,
-    /// The same for people.
+    /// The same, for people.
     detail: String,
-    /// The field that it is about, where it is about one.
+    /// The field at fault, if there is one.
     field: Option<String>,
 }
 
@@ -53,7 +53,7 @@ struct Problem {
 )]
 struct Base;
 
-/// What the routes are added to.
+/// The document without routes.
 pub fn base() -> Document {
     let mut document = Base::openapi();
     let key = HttpBuilder::new()
@@ -67,7 +67,7 @@ pub fn base() -> Document {
     document
 }
 
-/// Adds to every route what it has in common with the others.
+/// Adds the common parts to all routes.
 pub fn complete(mut document: Document) -> Document {
     for (path, item) in &mut document.paths.paths {
         let operations = [
@@ -81,7 +81,7 @@ pub fn complete(mut document: Document) -> Document {
             refuse(operation, "default", "refused; `code` says why");
             let is_write = takes_version || is_post;
             if path.starts_with("/v1/") {
-                // What needs no key says so itself.
+                // Routes without authentication say so themselves.
                 operation
                     .security
                     .get_or_insert_with(|| vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
@@ -126,7 +126,7 @@ pub fn complete(mut document: Document) -> Document {
                         .get_or_insert_default()
                         .push(RefOr::T(idempotency_key()));
                 }
-                // A key has no version: it is made, and it ends. What is counted has none either.
+                // Keys and reports have no version.
                 if takes_version
                     && !path.ends_with("/keys/{key}")
                     && !path.ends_with("/activity")
@@ -154,7 +154,7 @@ pub fn complete(mut document: Document) -> Document {
     document
 }
 
-/// The header by which a write names itself.
+/// The header with the key of a write.
 fn idempotency_key() -> Parameter {
     let text = ObjectBuilder::new()
         .schema_type(Type::String)
@@ -172,7 +172,7 @@ fn idempotency_key() -> Parameter {
         .build()
 }
 
-/// Describes a refusal, and gives those that the handler described its shape.
+/// Describes a problem, and adds the schema to those that the handler described.
 fn refuse(operation: &mut Operation, status: &str, description: &str) {
     let content = || {
         ContentBuilder::new()

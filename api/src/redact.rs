@@ -1,17 +1,16 @@
-//! Secrets do not leave: what is shown of a feed's definition, and how a definition that was shown
-//! comes back.
+//! Secrets in feed definitions: hidden when a definition is shown, and put back when it is sent
+//! back.
 //!
-//! Hidden are passwords and keys that stand in the definition itself (not references such as
-//! `env:NAME`), and in every address what stands before the host and behind the question mark,
-//! where providers put licence keys.
+//! Hidden are passwords and keys in the definition itself (not references such as `env:NAME`), and
+//! in addresses the user information and the query, in which providers put licence keys.
 
 use serde_json::Value;
 
-/// What stands in the place of a secret.
+/// The text in place of a secret.
 const HIDDEN: &str = "(hidden)";
-/// The keys of `[[feeds]]` whose values are secrets.
+/// The keys of `[[feeds]]` with secrets.
 const SECRET_KEYS: [&str; 3] = ["password", "bearer", "secret"];
-/// The keys whose values say to whom secrets are sent.
+/// The keys with addresses to which secrets are sent.
 const ADDRESS_KEYS: [&str; 3] = ["source", "sha256_url", "signature_url"];
 
 /// A definition without its secrets.
@@ -35,7 +34,7 @@ fn veil(key: &str, value: &Value) -> Value {
     }
 }
 
-/// An address without user, password and query; other text as it is.
+/// An address without user information and query. Other text stays as it is.
 pub fn address(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
@@ -51,8 +50,7 @@ pub fn address(text: &str) -> String {
     }
 }
 
-/// A sentence without the secrets of the addresses in it: libraries write whole addresses into
-/// their complaints.
+/// A sentence without the secrets in its addresses: errors of libraries contain whole addresses.
 pub fn sentence(text: &str) -> String {
     text.split_inclusive(char::is_whitespace)
         .map(address_and_space)
@@ -64,9 +62,9 @@ fn address_and_space(word: &str) -> String {
     address(bare) + &word[bare.len()..]
 }
 
-/// Puts the secrets back into a definition that was shown, changed and sent again, or names the key
-/// whose secret must be given. Whoever changes an address gives its secrets again: otherwise a
-/// definition could be sent back to have its secrets sent to somebody else.
+/// Puts the secrets back into a definition that was shown, changed and sent back. Fails with the
+/// key whose secret must be given. A client that changes an address must give its secrets again:
+/// otherwise it could send the secrets to another server.
 pub fn lift(shown: Value, before: Option<&Value>) -> Result<Value, String> {
     let moved = |before: &Value| {
         ADDRESS_KEYS
@@ -81,7 +79,7 @@ pub fn lift(shown: Value, before: Option<&Value>) -> Result<Value, String> {
     }
 }
 
-/// Whether what was sent is the address that is kept, as it is or as it is shown.
+/// Whether an address is the stored one, as it is or as it is shown.
 fn is_same_address(sent: &Value, kept: &Value) -> bool {
     sent == kept || *sent == veil("", kept)
 }
@@ -104,7 +102,7 @@ fn lift_value(key: &str, shown: Value, before: Option<&Value>) -> Value {
     }
 }
 
-/// The first key whose value still is what stands in the place of a secret.
+/// The first key whose value is still hidden.
 fn hidden_key(key: &str, value: &Value) -> Option<String> {
     match value {
         Value::Object(fields) => fields

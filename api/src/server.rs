@@ -1,12 +1,12 @@
-//! The API's listener: HTTP/1.1 over TCP, to the letter, in front of the router.
+//! The server of the API: strict HTTP/1.1 over TCP.
 //!
 //! ```text
-//! socket -> Spoken (refusals of the HTTP library get a body) -> HTTP/1.1 -> Host -> router
+//! socket -> Connection (refusals of the HTTP library get a body) -> HTTP/1.1 -> Host -> router
 //! ```
 //!
-//! HTTP/2 is not spoken here. In the clear a client would have to know beforehand that it is (RFC
-//! 9113, section 3.3), browsers never do, and one connection would stand for as many requests as it
-//! likes. A proxy in front may speak it to its clients.
+//! HTTP/2 is not supported. Without TLS, a client would need to know beforehand that the server
+//! supports it (RFC 9113, section 3.3), which browsers never do; and one connection could carry any
+//! number of requests. A proxy in front may offer it.
 
 use std::{
     convert::Infallible,
@@ -37,19 +37,19 @@ use tower::ServiceExt;
 
 use crate::problem::{MEDIA_TYPE, Problem};
 
-/// How long no connection is taken after one could not be: the process has no descriptor left, and
-/// others give theirs back.
+/// The pause after a connection could not be accepted: the process has no file descriptor left
+/// until others are closed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// How long, and how many octets, a client may go on sending after its last answer.
+/// How long, and how many octets, a client may send after its last answer.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 const LINGER_OCTETS_MAX: u64 = 1 << 20;
-/// The longest refusal that the HTTP library writes by itself, in octets.
+/// The longest refusal that the HTTP library writes itself, in octets.
 const BARE_OCTETS_MAX: usize = 256;
 
-/// Answers until `end` changes, then finishes the requests under way.
+/// Serves until `end` changes, then finishes the requests under way.
 pub async fn serve(listener: TcpListener, router: Router, mut end: watch::Receiver<()>) {
     let router = router.layer(middleware::from_fn(one_host));
-    // A connection holds a receiver; the sender sees when the last one is dropped.
+    // Each connection holds a receiver, so the sender sees when the last one is dropped.
     let (open, is_open) = watch::channel(());
     loop {
         let accepted = tokio::select! {
@@ -80,7 +80,7 @@ pub async fn serve(listener: TcpListener, router: Router, mut end: watch::Receiv
     open.closed().await;
 }
 
-/// Whether a connection failed before it was taken, which is its client's affair.
+/// Whether the client closed a connection before it was accepted.
 fn is_of_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
@@ -89,15 +89,15 @@ fn is_of_client(error: &io::Error) -> bool {
     )
 }
 
-/// One connection, from its first octet to its last.
+/// Serves one connection.
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
     mut end: watch::Receiver<()>,
 ) {
-    // Answers are small and complete, so the kernel need not wait for more of them (Nagle). Where
-    // it cannot be set, they are slower.
+    // Answers are small and complete, so the kernel need not wait for more (Nagle's algorithm). If
+    // this cannot be set, they are slower.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
@@ -113,7 +113,7 @@ async fn converse(
         })
     });
     let mut connection =
-        http1::Builder::new().serve_connection(TokioIo::new(Spoken::new(stream)), service);
+        http1::Builder::new().serve_connection(TokioIo::new(Connection::new(stream)), service);
     let mut is_ending = false;
     let result = loop {
         tokio::select! {
@@ -135,8 +135,8 @@ async fn converse(
         let _client_may_be_gone = stream.write_all(&refusal).await;
     }
     let _client_may_be_gone = stream.shutdown().await;
-    // What the client still sends is read, within bounds: a socket that is closed before would take
-    // the answer back (RFC 9112, section 9.6).
+    // The rest of the client's data is read, within bounds: closing the socket before would discard
+    // the answer (RFC 9112, section 9.6).
     let mut rest = stream.take(LINGER_OCTETS_MAX);
     let _in_time = tokio::time::timeout(
         LINGER_MAX,
@@ -145,15 +145,14 @@ async fn converse(
     .await;
 }
 
-/// Refuses what HTTP/1.1 must refuse: no `Host`, two, or one that names no host (RFC 9112, section
-/// 3.2).
+/// Refuses a request without a valid `Host`, or with two of them (RFC 9112, section 3.2).
 async fn one_host(request: Request, next: Next) -> Response {
     match host(request.version(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(detail) => {
             let refused =
                 Problem::new(StatusCode::BAD_REQUEST, "host", detail).with_field("Host".to_owned());
-            // What follows on this connection may be meant otherwise, too.
+            // The rest of this connection cannot be trusted either.
             (
                 [(header::CONNECTION, HeaderValue::from_static("close"))],
                 refused,
@@ -169,7 +168,7 @@ fn host(version: Version, headers: &HeaderMap) -> Result<(), &'static str> {
         (_, Some(_)) => Err("the header Host stands more than once"),
         (None, None) if version < Version::HTTP_11 => Ok(()),
         (None, None) => Err("the header Host is missing"),
-        // Empty where what is asked for has no host.
+        // Empty if the target has no host.
         (Some(host), None) if host.is_empty() => Ok(()),
         (Some(host), None) => match host
             .to_str()
@@ -182,7 +181,7 @@ fn host(version: Version, headers: &HeaderMap) -> Result<(), &'static str> {
     }
 }
 
-/// A refusal as octets, for where there is no router.
+/// A refusal as octets, written without the router.
 fn whole(problem: &Problem) -> Vec<u8> {
     let status = problem.status();
     let body = problem.to_json().to_string();
@@ -195,7 +194,7 @@ fn whole(problem: &Problem) -> Vec<u8> {
     [head.into_bytes(), body.into_bytes()].concat()
 }
 
-/// What the HTTP library refuses by itself, without a body, because no request could be read.
+/// Refusals of the HTTP library, which have no body because no request could be parsed.
 fn refusal(status: u16) -> Option<Problem> {
     let (status, code, detail) = match status {
         400 => (
@@ -218,9 +217,8 @@ fn refusal(status: u16) -> Option<Problem> {
     Some(Problem::new(status, code, detail))
 }
 
-/// Where in what is about to be written a refusal without a body begins, and with what it is to be
-/// replaced. Such a refusal is the last thing on its connection. The router's own refusals have a
-/// body and a type.
+/// Where a refusal without a body begins in the output, and its replacement. It is the last output
+/// on its connection. The router's own refusals have a body and a type.
 fn bare(octets: &[u8]) -> Option<(usize, Vec<u8>)> {
     const END: &[u8] = b"\r\n\r\n";
     const BEGIN: &[u8] = b"HTTP/1.1 ";
@@ -244,14 +242,14 @@ fn bare(octets: &[u8]) -> Option<(usize, Vec<u8>)> {
 }
 
 /// A connection on which each refusal has a body.
-struct Spoken {
+struct Connection {
     stream: TcpStream,
-    /// What is written in the place of a refusal, and how much of it is.
+    /// The replacement of a refusal, and how much of it is written.
     own: Vec<u8>,
     written: usize,
 }
 
-impl Spoken {
+impl Connection {
     fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -274,7 +272,7 @@ impl Spoken {
     }
 }
 
-impl AsyncRead for Spoken {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -284,7 +282,7 @@ impl AsyncRead for Spoken {
     }
 }
 
-impl AsyncWrite for Spoken {
+impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -295,7 +293,7 @@ impl AsyncWrite for Spoken {
             return Pin::new(&mut self.stream).poll_write(context, octets);
         };
         self.own = [&octets[..begin], &refusal].concat();
-        // What does not leave now leaves with the flush that follows.
+        // The rest is written by the flush that follows.
         if let Poll::Ready(Err(error)) = self.poll_own(context) {
             return Poll::Ready(Err(error));
         }

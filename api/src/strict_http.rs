@@ -1,8 +1,7 @@
-//! What of a request is refused before any route sees it, whatever it asks for.
+//! Requests that are refused before any route sees them.
 //!
-//! A refusal is chosen where a lenient reading would guess: a header that may stand once stands
-//! twice, octets that are no text. How a message is framed, and its `Host`, is the listener's to
-//! judge.
+//! A request that programs may read differently is refused: a duplicate header, octets that are
+//! not text. The server checks the framing of messages and `Host`.
 
 use axum::{
     extract::Request,
@@ -13,11 +12,11 @@ use axum::{
 
 use crate::problem::Problem;
 
-/// The longest target, in octets: RFC 9110, section 4.1, asks for 8,000 at least.
+/// The longest request target, in octets. RFC 9110, section 4.1, requires at least 8,000.
 pub const TARGET_OCTETS_MAX: usize = 8_192;
-/// The longest header section, in octets, as HTTP/1.1 writes it. The longest token fits four times.
+/// The longest header section, in octets, as HTTP/1.1 writes it. Four of the longest tokens fit.
 pub const HEADER_OCTETS_MAX: usize = 32 << 10;
-/// Headers of which we read one value: two lines of them would be read in two ways by two programs.
+/// Headers with one value: two programs would read a duplicate differently.
 const ONCE: [HeaderName; 7] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
@@ -27,13 +26,13 @@ const ONCE: [HeaderName; 7] = [
     header::IF_MATCH,
     header::IF_NONE_MATCH,
 ];
-/// The methods of RFC 9110, section 9, PATCH (RFC 5789) and QUERY: known, whether a route has them
-/// or not, so that these answer 405.
+/// The methods of RFC 9110, section 9, PATCH (RFC 5789) and QUERY. A known method that a route does
+/// not have is answered 405.
 const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
 ];
 
-/// Stands before all routes.
+/// Middleware before all routes.
 pub async fn read_strictly(request: Request, next: Next) -> Response {
     match check(request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
@@ -51,7 +50,7 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem>
             detail,
         ));
     }
-    // A colon, a space and the end of the line.
+    // The colon, the space and the line break.
     let octets: usize = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
@@ -96,7 +95,7 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem>
     Ok(())
 }
 
-/// Whether a text, with its percent-encodings read (RFC 3986, section 2.1), is UTF-8.
+/// Whether a text is UTF-8 after percent-decoding (RFC 3986, section 2.1).
 fn is_text(text: &str) -> bool {
     if !text.contains('%') {
         return true;

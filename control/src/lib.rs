@@ -1,4 +1,4 @@
-//! The control plane: what a node does when nobody asks a query.
+//! The control plane: everything that a node does beside answering queries.
 //!
 //! ```text
 //! api, command line -> households::write -> store -> compile -> directory      (one household)

@@ -6,7 +6,10 @@ use anyhow::{Context as _, bail};
 use policy_store::{SignedHead, Store};
 use serde_json::Value;
 
-use super::{arguments::AuditCommand, author, load, print, runtime};
+use super::{
+    arguments::AuditCommand,
+    common::{author, load, print, runtime},
+};
 use crate::{config::Checked, stores};
 
 pub fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {

@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use super::{ConfigArgument, load, log_filter};
+use super::{
+    arguments::ConfigArgument,
+    common::{load, log_filter},
+};
 use crate::{daemon::data_path, oidc};
 
 pub fn run(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {

@@ -18,7 +18,10 @@ use policy::{
 };
 use policy_store::Store;
 
-use super::{arguments::ExplainArguments, load, print_json, runtime};
+use super::{
+    arguments::ExplainArguments,
+    common::{load, print_json, runtime},
+};
 use crate::{config::Checked, daemon::data_path, stores};
 
 impl ExplainArguments {

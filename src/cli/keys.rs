@@ -7,7 +7,10 @@ use control::notifications::text::of_key;
 use policy::rules::household::{Household, Id};
 use policy_store::{Key, NewKey, Store};
 
-use super::{arguments::KeysCommand, author, load, runtime};
+use super::{
+    arguments::KeysCommand,
+    common::{author, load, runtime},
+};
 use crate::stores;
 
 pub fn run(command: KeysCommand) -> anyhow::Result<ExitCode> {

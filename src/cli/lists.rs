@@ -6,14 +6,16 @@ mod rollback;
 mod show;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use anyhow::Context;
 use blocklist_loader::{generations, share};
 use control::lists::build_process::lower_priority;
-use policy::{category::Taxonomy, lists::builder::fold};
+use policy::lists::builder::fold;
 
-use super::{arguments::ListsCommand, load, print, runtime};
+use super::{
+    arguments::ListsCommand,
+    common::{load, print, runtime},
+};
 
 pub fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -54,14 +56,4 @@ pub fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
         }
         ListsCommand::Verify { config, files } => verify::run(&load(&config)?, files),
     }
-}
-
-fn read_taxonomy(path: Option<PathBuf>) -> anyhow::Result<Taxonomy> {
-    Ok(match path {
-        Some(path) => Taxonomy::parse(
-            &std::fs::read_to_string(&path)
-                .with_context(|| format!("reading {}", path.display()))?,
-        )?,
-        None => Taxonomy::shipped(),
-    })
 }

@@ -7,7 +7,10 @@ use control::explain::record_type;
 use policy::name::Name;
 use resolver::upstream::Question;
 
-use super::{arguments::ResolveArguments, load, print, runtime};
+use super::{
+    arguments::ResolveArguments,
+    common::{load, print, runtime},
+};
 use crate::{config::Checked, daemon::data_path};
 
 impl ResolveArguments {

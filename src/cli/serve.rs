@@ -2,7 +2,10 @@
 
 use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
-use super::{ConfigArgument, load, log_filter, runtime};
+use super::{
+    arguments::ConfigArgument,
+    common::{load, log_filter, runtime},
+};
 use crate::{
     config::{Checked, LogFormat},
     daemon::{self, Start},

@@ -1,4 +1,4 @@
-//! What the public reports, as the configuration says it.
+//! Reports of the public.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +8,9 @@ use super::error::ConfigError;
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reports {
-    /// Hours in which a report of the public is to be answered.
+    /// Hours within which an operator should answer a report.
     pub answer_within_hours: u32,
-    /// Reports and checks a minute of one address.
+    /// Reports and checks of one address a minute.
     pub per_minute: u32,
 }
 
@@ -23,7 +23,7 @@ impl Default for Reports {
     }
 }
 
-/// Checks that both are in their ranges.
+/// Checks that all values are in their ranges.
 pub fn check(reports: &Reports) -> Result<(), ConfigError> {
     let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
     value(

@@ -23,7 +23,7 @@ use resolver::{
 
 use crate::config::{self, Checked, Zone};
 
-/// The data path, without listeners: for the daemon, and for the command line's explanations.
+/// The engine, without listeners.
 pub fn engine(
     checked: &Checked,
     directory: &Arc<Directory>,
@@ -59,8 +59,8 @@ pub fn engine(
     }))
 }
 
-/// Zones that the operator sends to servers of the operator's choice: they may lead into private
-/// networks. The root is none of them, because it is the Internet's.
+/// Forward and stub zones: they may have private addresses. The root is left out, because it
+/// belongs to the Internet.
 fn own_zones(config: &config::Recursion) -> impl Iterator<Item = Name> {
     config
         .forward
@@ -70,7 +70,7 @@ fn own_zones(config: &config::Recursion) -> impl Iterator<Item = Name> {
         .filter(|zone| *zone != Name::root())
 }
 
-/// The recursor, set up but not asked yet.
+/// The recursor. It sends no query yet.
 pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
     let config = &checked.config.recursion;
     let fixed = |role| {
@@ -119,7 +119,7 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
     Recursor::new(settings, internet).context("recursion")
 }
 
-/// Local records in front of special names in front of recursion.
+/// Local records before special names before recursion.
 pub fn recursion(
     checked: &Checked,
     recursor: Arc<Recursor<Internet>>,
@@ -150,7 +150,7 @@ pub fn recursion(
                 )
             },
         )?)),
-        // The embedded default names a file of the repository; elsewhere there is nothing to answer
+        // The embedded default names a file of the repository. Without it, nothing is answered
         // locally.
         Err(error) if checked.is_embedded => {
             tracing::warn!("{error:#}; its names are not answered here");

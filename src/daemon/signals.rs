@@ -1,5 +1,5 @@
-//! Signals. The default action of most of them ends a process without a word; here each one that
-//! another process may send has a meaning.
+//! Signals. The default action of most signals ends a process without a log line; here each signal
+//! that another process may send has a meaning.
 //!
 //! | Signal | What it does |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | USR1, USR2, ALRM, VTALRM, PROF, IO, STKFLT, XFSZ, real-time | nothing, with a line in the log |
 //!
 //! Faults of the process itself (SEGV, BUS, FPE, ILL, ABRT, TRAP, SYS) keep their default action.
-//! PIPE is ignored by Rust's runtime.
+//! Rust's runtime ignores PIPE.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use tokio::{
     sync::mpsc,
 };
 
-/// Those that end the node.
+/// Signals that end the node.
 const ENDING: [(Signal, &str); 5] = [
     (Signal::TERM, "SIGTERM"),
     (Signal::INT, "SIGINT"),
@@ -26,8 +26,7 @@ const ENDING: [(Signal, &str); 5] = [
     (Signal::POWER, "SIGPWR"),
     (Signal::XCPU, "SIGXCPU"),
 ];
-/// Those that do nothing. A write beyond a limit of file sizes (XFSZ) then fails, as on a full
-/// disk.
+/// Signals without effect. A write beyond a file size limit (XFSZ) then fails, as on a full disk.
 const IGNORED: [Signal; 8] = [
     Signal::USR1,
     Signal::USR2,
@@ -38,28 +37,27 @@ const IGNORED: [Signal; 8] = [
     Signal::STKFLT,
     Signal::XFSZ,
 ];
-/// Real-time signals, but for the last one, which the runtime cannot listen for; the C library
-/// keeps 32 and 33 for itself.
+/// Real-time signals but the last one, which tokio cannot listen for. The C library uses 32 and 33.
 const REAL_TIME: std::ops::Range<i32> = 34..64;
-/// What a shell adds to a signal's number in the status of a process that it ended.
+/// What a shell adds to the number of the signal that ended a process, for its exit status.
 const STATUS_OF_SIGNAL: i32 = 128;
 
-/// What a signal asks for.
+/// The meaning of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// To end.
+    /// Shut down.
     End(&'static str),
-    /// To look at the configuration.
+    /// Check the configuration, and fetch the feeds.
     Reload,
-    /// Nothing.
+    /// Nothing, but a log line.
     Nothing(i32),
 }
 
-/// The signals that this process gets from now on.
+/// The signals of this process.
 pub struct Signals(mpsc::UnboundedReceiver<(i32, Asked)>);
 
 impl Signals {
-    /// Takes all of them. Until then each has its default action.
+    /// Listens for all signals. Until then, each has its default action.
     pub fn listen() -> io::Result<Self> {
         let (sender, signals) = mpsc::unbounded_channel();
         let ends = ENDING
@@ -81,7 +79,7 @@ impl Signals {
         Ok(Self(signals))
     }
 
-    /// The next signal.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> Asked {
         match self.0.recv().await {
             Some((_, asked)) => asked,
@@ -90,7 +88,7 @@ impl Signals {
         }
     }
 
-    /// Waits for one that ends the node; says of others that they come too early.
+    /// Waits for a signal that ends the node. Logs others, which come too early.
     pub async fn end(&mut self) -> &'static str {
         loop {
             match self.next().await {
@@ -105,7 +103,7 @@ impl Signals {
         }
     }
 
-    /// From now on the next one that ends a node ends the process at once.
+    /// From now on, the next signal that ends a node ends the process at once.
     pub fn end_at_once(mut self) {
         tokio::spawn(async move {
             loop {

@@ -1,14 +1,15 @@
-//! Credentials that open, by fingerprint: what a request may cost before anything is looked up.
+//! Fingerprints of valid credentials: which rate limit a request counts against, before anything is
+//! looked up.
 //!
 //! ```text
 //! credential -> known?  yes -> rate of its principal -> look-up (a key may have been revoked)
 //!                       no  -> failures of the peer  -> look-up, or 429 without one
 //! ```
 //!
-//! A fingerprint opens nothing. It decides only whose rate is counted, so that a key in force opens
-//! also from an address whose failures are used up. The store's own keys are read at the start;
-//! keys that other processes make are read when an unknown key comes, some times at once and once a
-//! second in a loop.
+//! A fingerprint does not authenticate. It only decides whose rate is counted, so that a valid key
+//! works also from an address without failures left. The keys of the store are read at the start.
+//! Keys that other processes make are read when an unknown key arrives: a few times at once, and
+//! then once a second.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,28 +22,27 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use policy_store::{Store, StoreError};
 
-/// Principals whose last request is remembered; where there are more, all are forgotten, and each
-/// is looked up once more.
+/// The most principals that are remembered. Beyond, all are forgotten, and each is looked up once
+/// more.
 const ACTORS_MAX: usize = 100_000;
-/// How often keys of other processes are read: a second apart in a loop of unknown keys, and so
-/// often at once before that.
+/// How often the keys of other processes are read for unknown keys: this far apart, after so many
+/// readings at once.
 const READ_EVERY: Duration = Duration::from_secs(1);
 const READS_AT_ONCE: NonZeroU32 = NonZeroU32::new(8).expect("it is eight");
 
-/// The principal behind a fingerprint, as far as rates count it.
+/// The principal of a fingerprint, for its rate limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// Its name in the audit.
     pub name: Arc<str>,
-    /// Whether it belongs to a household.
+    /// Whether it is a principal of a household.
     pub is_of_household: bool,
 }
 
-/// All fingerprints that are known.
+/// All known fingerprints.
 pub struct Known {
     keys: RwLock<HashSet<u64>>,
     actors: Mutex<HashMap<u64, Actor>>,
-    /// The last row of the store's keys that was read.
+    /// The last row of the keys in the store that was read.
     read: tokio::sync::Mutex<i64>,
     reads: DefaultDirectRateLimiter,
     hasher: RandomState,
@@ -65,12 +65,13 @@ impl Default for Known {
 }
 
 impl Known {
-    /// The fingerprint of a token. Seeded, so that no token can be made to share one.
+    /// The fingerprint of a token. It is seeded, so that no token can be made to collide with
+    /// another one.
     pub fn fingerprint(&self, token: &str) -> u64 {
         self.hasher.hash_one(token)
     }
 
-    /// The principal that a fingerprint stood for when it last opened.
+    /// The principal of a fingerprint, at its last successful authentication.
     pub fn actor(&self, fingerprint: u64) -> Option<Actor> {
         self.actors
             .lock()
@@ -79,7 +80,7 @@ impl Known {
             .cloned()
     }
 
-    /// Whether a key of this fingerprint was in force.
+    /// Whether a key with this fingerprint was valid.
     pub fn holds(&self, fingerprint: u64) -> bool {
         self.keys
             .read()
@@ -87,7 +88,7 @@ impl Known {
             .contains(&fingerprint)
     }
 
-    /// Takes a key that was just made.
+    /// Adds a key that was just made.
     pub fn add_key(&self, fingerprint: u64) {
         self.keys
             .write()
@@ -95,7 +96,7 @@ impl Known {
             .insert(fingerprint);
     }
 
-    /// Remembers what a credential opened as.
+    /// Remembers the principal of a credential.
     pub fn remember(&self, fingerprint: u64, actor: Actor) {
         let mut actors = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
         if actors.len() >= ACTORS_MAX {
@@ -104,7 +105,7 @@ impl Known {
         actors.insert(fingerprint, actor);
     }
 
-    /// Forgets a credential that opens nothing any more.
+    /// Forgets a credential that is no longer valid.
     pub fn forget(&self, fingerprint: u64) {
         self.actors
             .lock()
@@ -116,11 +117,8 @@ impl Known {
             .remove(&fingerprint);
     }
 
-    /// Reads the keys that were made since the last reading, unless another request does so, or
-    /// many did just now.
-    ///
-    /// # Errors
-    /// The store cannot be read.
+    /// Reads keys that were made since the last reading, unless another request does so, or many
+    /// did a moment ago.
     pub async fn read(&self, store: &Store) -> Result<(), StoreError> {
         let Ok(mut read) = self.read.try_lock() else {
             return Ok(());

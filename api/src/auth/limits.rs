@@ -1,10 +1,8 @@
-//! How often somebody may ask: each principal by itself, and before anybody is known, failures by
-//! peer.
+//! Rate limits: of each principal, and before authentication, of failures by address.
 //!
-//! Only who fails is counted by address, before anything is looked up. A key in force always opens,
-//! also from an address from which somebody else guesses: behind one there may be a thousand homes,
-//! or the portal. What makes that possible is in `known`. What needs no key and is large is counted
-//! by address, too.
+//! Before authentication, only failures count against an address. A valid key always works, also
+//! from an address from which others guess keys: a thousand homes, or the portal, may share one.
+//! See `known`. Large documents that need no key count against the address, too.
 
 use std::{
     hash::Hash,
@@ -19,33 +17,34 @@ use policy_store::{Store, StoreError};
 
 use crate::auth::known::Known;
 
-/// Counters at a time. More are only there where more ask at once than a node can answer.
+/// The most counters. More are needed only if more clients are active than a node can answer.
 const COUNTERS_MAX: usize = 100_000;
-/// How often counters of those who no longer ask are looked for.
+/// How often idle counters are looked for.
 const SWEEP_EVERY_MS: u64 = 1_000;
 
-/// How often, and how much at once.
+/// A rate and a burst.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rate {
-    /// Requests a second; 0 does not count.
+    /// Requests a second. 0: no limit.
     pub per_s: u32,
-    /// Requests at once before that holds.
+    /// Requests at once before the rate applies.
     pub burst: u32,
 }
 
-/// All counters. The default counts nothing.
+/// All counters. By default there is no limit.
 #[derive(Default)]
 pub struct Limits {
     family: Counters<String>,
     operator: Counters<String>,
     failures: Counters<IpAddr>,
     open: Counters<IpAddr>,
-    /// Credentials that open.
+    /// Fingerprints of valid credentials.
     pub(crate) known: Known,
 }
 
 impl Limits {
-    /// For the principals of families; for operators and auditors; for failures to say who one is.
+    /// Limits for principals of households, for operators and auditors, and for failed
+    /// authentications.
     #[must_use]
     pub fn new(family: Rate, operator: Rate, failures: Rate) -> Self {
         let family = Counters::new(family);
@@ -59,8 +58,7 @@ impl Limits {
         }
     }
 
-    /// The same, with a rate for each peer of the documents that need no key: `/openapi.json` and
-    /// `/metrics`.
+    /// Adds a limit for each address on documents that need no key: `/openapi.json` and `/metrics`.
     #[must_use]
     pub fn with_open(self, open: Rate) -> Self {
         Self {
@@ -69,16 +67,13 @@ impl Limits {
         }
     }
 
-    /// Reads which keys are in force, so that they open from the first request on, whatever their
-    /// address did before.
-    ///
-    /// # Errors
-    /// The store cannot be read.
+    /// Reads the valid keys, so that they work from the first request on, whatever their address
+    /// did before.
     pub async fn learn(&self, store: &Store) -> Result<(), StoreError> {
         self.known.read(store).await
     }
 
-    /// Counts a request of a principal, or says how long it must wait.
+    /// Counts a request of a principal. Fails with the time to wait.
     pub(crate) fn ask(&self, actor: &str, is_of_household: bool) -> Result<(), Duration> {
         let counters = if is_of_household {
             &self.family
@@ -88,18 +83,19 @@ impl Limits {
         counters.count(actor.to_owned())
     }
 
-    /// Counts a failure of a peer, or says how long it must wait.
+    /// Counts a failure of an address. Fails with the time to wait.
     pub(crate) fn fail(&self, peer: IpAddr) -> Result<(), Duration> {
         self.failures.count(counted(peer))
     }
 
-    /// Counts a request of a peer for a document that needs no key, or says how long it must wait.
+    /// Counts a request of an address for a document that needs no key. Fails with the time to
+    /// wait.
     pub(crate) fn read_open(&self, peer: IpAddr) -> Result<(), Duration> {
         self.open.count(counted(peer))
     }
 }
 
-/// What of an address is counted: who has one IPv6 address has 2^64.
+/// The part of an address that is counted: a client with one IPv6 address has 2^64 of them.
 pub(crate) fn counted(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
@@ -107,7 +103,7 @@ pub(crate) fn counted(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// Counters of one kind, made as they are needed and taken away when they are full again.
+/// Counters of one kind, made when needed and removed when they are full again.
 struct Counters<K: Hash + Eq + Clone> {
     limiter: Option<RateLimiter<K, HashMapStateStore<K>, MonotonicClock>>,
     begun: Instant,
@@ -146,7 +142,7 @@ impl<K: Hash + Eq + Clone> Counters<K> {
             .map_err(|not_until| not_until.wait_time_from(Instant::now()))
     }
 
-    /// Takes away what is full again. Whether there is room now.
+    /// Removes counters that are full again. Returns whether there is room for another one.
     fn sweep(&self, limiter: &RateLimiter<K, HashMapStateStore<K>, MonotonicClock>) -> bool {
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let swept = self.swept_ms.load(Ordering::Relaxed);
@@ -178,7 +174,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(limits.ask("key:a", true), Ok(()));
         }
-        // One more is let through for each second that passed meanwhile.
+        // A second later, one more request is admitted.
         let wait = (0..1_000)
             .find_map(|_| limits.ask("key:a", true).err())
             .unwrap();

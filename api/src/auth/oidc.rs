@@ -1,12 +1,11 @@
-//! Bearer tokens of an OIDC provider (RFC 7519): who signed in there comes in here.
+//! Bearer tokens of an OIDC provider (RFC 7519).
 //!
 //! ```text
 //! header: algorithm, key id -> the provider's key -> signature -> issuer, audience, time -> role, household, device
 //! ```
 //!
-//! A key may sign in the algorithms of its own kind and in no other, whatever a token says of
-//! itself; there is no algorithm that has a shared secret or none at all. Where the provider's keys
-//! come from is [`KeySet`]'s to know.
+//! A key verifies only algorithms of its own type, whatever the token says. Algorithms with a
+//! shared secret, or none, are not accepted. A [`KeySet`] supplies the provider's keys.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -28,53 +27,53 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::{auth::principal::Principal, panics};
 
-/// The longest token, in octets: what an HTTP header may be at other places.
+/// The longest token, in octets: the usual limit of an HTTP header.
 const TOKEN_OCTETS_MAX: usize = 8 << 10;
-/// The longest subject, by OpenID Connect Core, section 2.
+/// The longest subject (OpenID Connect Core, section 2).
 const SUBJECT_OCTETS_MAX: usize = 255;
-/// Keys of a provider; more are not looked at.
+/// The most keys of a provider. Further ones are ignored.
 const KEYS_MAX: usize = 100;
-/// How often the keys are read at most because somebody names one that is not known: whoever makes
-/// up names must not make us ask.
+/// The least time between two readings of the keys for unknown key names: a client that makes up
+/// names must not cause more.
 const READ_EVERY: Duration = Duration::from_secs(60);
-/// How long the keys are not read again after the first failure to read them; twice as long after
-/// each that follows, up to the longest. Seconds, because until then a bearer of a good token is
-/// kept out.
+/// The wait after the first failure to read the keys, doubled with each further failure, and the
+/// longest wait. It is short, because until then valid tokens are refused.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// How long a request waits for the keys. A provider may take longer; the reading goes on then.
+/// How long a request waits for the keys. If the provider takes longer, the reading goes on without
+/// the request.
 const WAIT_MAX: Duration = Duration::from_secs(3);
-/// How long keys are used without looking whether the provider took one back.
+/// How long keys are used before they are read again, in case the provider revoked one.
 const KEYS_AGE_MAX: Duration = Duration::from_secs(60 * 60);
-/// The longest difference of two clocks that counts as none, in seconds.
+/// The greatest clock difference that is tolerated, in seconds.
 pub const LEEWAY_S_MAX: u64 = 60;
 
-/// `[api.oidc]`: whose tokens are taken, and what in them says who somebody is.
+/// `[api.oidc]`: the provider, and the claims with role, household and device.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Who must have issued a token (`iss`), to the letter.
+    /// The issuer of the tokens (`iss`), compared exactly.
     pub issuer: String,
-    /// For whom it must be (`aud`).
+    /// The audience of the tokens (`aud`).
     pub audience: String,
     /// The provider's keys: an `https` address or a file.
     pub jwks: String,
     /// Whether that address may be a private one, and `http`.
     #[serde(default)]
     pub allow_private: bool,
-    /// The claim that names the role.
+    /// The claim with the role.
     #[serde(default = "role_claim")]
     pub role_claim: String,
-    /// The claim that names the household.
+    /// The claim with the household.
     #[serde(default = "household_claim")]
     pub household_claim: String,
-    /// The claim that names a child's device.
+    /// The claim with a child's device.
     #[serde(default = "device_claim")]
     pub device_claim: String,
     /// The roles that this provider may give.
     #[serde(default = "roles")]
     pub roles: Vec<Role>,
-    /// How much two clocks may differ, in seconds.
+    /// The tolerated clock difference, in seconds.
     #[serde(default = "leeway_s")]
     pub leeway_s: u64,
 }
@@ -99,52 +98,52 @@ fn leeway_s() -> u64 {
     LEEWAY_S_MAX
 }
 
-/// Where a provider's keys come from.
+/// The source of a provider's keys.
 #[async_trait]
 pub trait KeySet: Send + Sync {
-    /// The key set (RFC 7517), read now; or why it cannot be.
+    /// Reads the key set (RFC 7517). Fails with the reason.
     async fn read(&self) -> Result<String, String>;
 
-    /// Whether it is known to have changed since it was last read.
+    /// Whether it has changed since it was last read, as far as that is known.
     fn has_changed(&self) -> bool;
 }
 
-/// Why a token opens nothing.
+/// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The token is wrong. The sentence says nothing that its bearer does not know.
+    /// The token is wrong. The reason tells nothing that its bearer does not know.
     Wrong(&'static str),
-    /// Whether it is wrong cannot be said: the provider's keys cannot be read. They are tried again
+    /// The provider's keys cannot be read, so the token cannot be verified. They are read again
     /// after this time.
     Unavailable(Duration),
 }
 
-/// A key of the provider, with the algorithms that it may be used in.
+/// A key of the provider, and the algorithms that it verifies.
 struct ProvidersKey {
     id: String,
     key: DecodingKey,
     algorithms: Vec<Algorithm>,
 }
 
-/// The keys as they were last read.
+/// The keys, as last read.
 #[derive(Default)]
 struct Keys {
     all: Vec<ProvidersKey>,
     read_at: Option<Instant>,
 }
 
-/// How the provider was asked for its keys.
+/// The state of reading the provider's keys.
 #[derive(Debug, Clone, Copy, Default)]
 struct Asked {
     at: Option<Instant>,
-    /// Whether the answer is still to come.
+    /// Whether a reading is under way.
     is_under_way: bool,
-    /// Failures since the last good answer.
+    /// Consecutive failures.
     failures: u32,
 }
 
 impl Asked {
-    /// When the provider may be asked again, because of a name that is not known.
+    /// When the keys may be read again for an unknown key name.
     fn again_at(&self) -> Option<Instant> {
         let apart = match self.failures {
             0 => READ_EVERY,
@@ -156,7 +155,7 @@ impl Asked {
     }
 }
 
-/// Whoever reads tokens.
+/// Verifies tokens.
 #[derive(Clone)]
 pub struct Tokens(Arc<Inner>);
 
@@ -167,12 +166,12 @@ struct Inner {
     asked: Mutex<Asked>,
     /// Held by the task that reads the keys.
     reading: tokio::sync::Mutex<()>,
-    /// Tokens of peers that fail too often are verified one at a time.
+    /// Tokens from addresses with too many failures are verified one at a time.
     turn: Semaphore,
 }
 
 impl Tokens {
-    /// Reads tokens by these settings. No key is known before the first is asked for, or
+    /// Verifies tokens by these settings. No key is known before the first token, or
     /// [`Self::refresh`].
     #[must_use]
     pub fn new(settings: Settings, source: Box<dyn KeySet>) -> Self {
@@ -190,13 +189,13 @@ impl Tokens {
         }))
     }
 
-    /// Whether somebody's secret has the form of a token: three parts, which no key of ours has.
+    /// Whether a credential has the form of a token: three parts, which no API key has.
     pub(crate) fn is_token(secret: &str) -> bool {
         secret.bytes().filter(|octet| *octet == b'.').count() == 2
     }
 
-    /// Reads the keys, unless they were asked for a moment ago. Where that fails, the last good
-    /// ones stay, and they are asked for again within seconds.
+    /// Reads the keys, unless that was done a moment ago. If it fails, the last keys stay, and the
+    /// next attempt follows within seconds.
     pub async fn refresh(&self) {
         let _reading = self.0.reading.lock().await;
         let is_due = self
@@ -239,13 +238,13 @@ impl Tokens {
         };
     }
 
-    /// The same, whether the request that asks for it is waited for or not, which takes no longer
-    /// than a client waits.
+    /// Reads the keys in a task, which goes on if the request ends. Waits no longer than a client
+    /// does.
     async fn refresh_meanwhile(&self) {
         let (tokens, (read, is_read)) = (self.clone(), oneshot::channel());
         panics::spawn("reading the keys of the OIDC provider", async move {
             tokens.refresh().await;
-            // The request may be over.
+            // The request may have ended.
             let _ = read.send(());
         });
         let _in_time = tokio::time::timeout(WAIT_MAX, is_read).await;
@@ -259,12 +258,12 @@ impl Tokens {
         Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether the provider has a key of this name, as far as is known.
+    /// Whether the provider has a key of this name, as last read.
     pub(crate) fn has_key(&self, id: &str) -> bool {
         self.keys().all.iter().any(|key| key.id == id)
     }
 
-    /// Why a token opens nothing whose key is not known.
+    /// Why a token with an unknown key is refused.
     fn without_key(&self) -> Refused {
         let asked = *self.asked();
         if asked.failures == 0 && !asked.is_under_way {
@@ -276,18 +275,15 @@ impl Tokens {
         Refused::Unavailable(wait.clamp(RETRY_FIRST, RETRY_MAX))
     }
 
-    /// Who bears a token. Where others of its peer fail too often, `takes_turns` has it wait for
-    /// its turn.
-    ///
-    /// # Errors
-    /// What is wrong with it, or that this cannot be said now.
+    /// The principal of a token. If its address has too many failures, `takes_turns` makes it wait
+    /// for its turn.
     pub async fn read(&self, token: &str, takes_turns: bool) -> Result<Principal, Refused> {
         if token.len() > TOKEN_OCTETS_MAX {
             return Err(Refused::Wrong("the token is too long"));
         }
         let header = decode_header(token)
             .map_err(|_| Refused::Wrong("this is no token that is signed with a key pair"))?;
-        // What must be understood to understand the token is not (RFC 7515, section 4.1.11).
+        // A token with critical header parameters is refused (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
             return Err(Refused::Wrong(
                 "the token wants something understood that is not",
@@ -319,7 +315,7 @@ impl Tokens {
         self.verify(token, header.alg, id)
     }
 
-    /// Who bears a token that names a key and an algorithm.
+    /// The principal of a token with a known key and algorithm.
     fn verify(&self, token: &str, algorithm: Algorithm, id: String) -> Result<Principal, Refused> {
         let keys = self.keys();
         let key = keys
@@ -333,7 +329,7 @@ impl Tokens {
         self.principal(&claims, id)
     }
 
-    /// The claims of a token, once its signature, issuer, audience and time are right.
+    /// The claims of a token, after its signature, issuer, audience and time were verified.
     fn claims(
         &self,
         token: &str,
@@ -359,7 +355,7 @@ impl Tokens {
                 _ => "the token's signature or form is wrong",
             })
         })?;
-        // The library takes a list of issuers as well, which no provider issues.
+        // The library also accepts a list of issuers, which no provider sends.
         match claims.get("iss").is_some_and(Value::is_string) {
             true => Ok(claims),
             false => Err(Refused::Wrong("the token is of another issuer")),
@@ -412,17 +408,18 @@ impl Tokens {
         })
     }
 
-    /// When a token opens nothing any more; none of one that outlives the calendar.
+    /// When a token expires. `None` if that is beyond the calendar.
     fn expiry(&self, claims: &Map<String, Value>) -> Option<Timestamp> {
         let leeway_s = self.0.settings.leeway_s.min(LEEWAY_S_MAX) as f64;
         // NumericDate may have a fraction (RFC 7519, section 2). A float that is too large becomes
-        // the largest integer, which no calendar has. The second in which it ends is its own.
+        // the largest integer, which is beyond the calendar. The token has expired in the second of
+        // its expiry.
         let seconds = claims.get("exp")?.as_f64()? + leeway_s + 1.0;
         Timestamp::from_second(seconds as i64).ok()
     }
 }
 
-/// Reads a key set. A key that cannot be used here is left out, as RFC 7517 section 5 wants it.
+/// Parses a key set. Keys of unknown types are ignored, as RFC 7517, section 5 requires.
 fn read_keys(text: &str) -> Result<Vec<ProvidersKey>, String> {
     let set: Value =
         serde_json::from_str(text).map_err(|error| format!("the key set is no JSON: {error}"))?;
@@ -437,7 +434,7 @@ fn read_keys(text: &str) -> Result<Vec<ProvidersKey>, String> {
     }
 }
 
-/// A key with a name, of a kind that is used here, and for signatures.
+/// A key for signatures, with a name and of a known type.
 fn usable(value: &Value) -> Option<ProvidersKey> {
     let jwk = Jwk::deserialize(value).ok()?;
     if jwk

@@ -1,5 +1,5 @@
-//! What a household's devices asked for, as counts: as far as the household wants it kept, and
-//! never what an order blocks.
+//! Counts of what a household's devices asked for, as far as the household keeps them. Blocks by
+//! mandates are never counted.
 
 use std::{
     cmp::Reverse,
@@ -32,45 +32,44 @@ use crate::{
     versioned::{unknown_household, with_version},
 };
 
-/// Names in an answer, where the request does not say and at most.
+/// Names in an answer: the default and the most.
 const TOP: usize = 20;
 const TOP_MAX: usize = 1_000;
-/// Different names, by device, that are added up for an answer; what is more is counted in
-/// `blocked_names_more`.
+/// The most different names, by device, that are added up for an answer. Further ones are counted
+/// in `blocked_names_more`.
 const NAMES_MAX: usize = 20_000;
-/// Answers that are added up at a time.
+/// The most answers that are added up at a time.
 pub const SEATS: usize = 4;
 
-/// Which part of the activity.
+/// The part of the activity to show.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Which {
-    /// Of this device alone.
+    /// Only this device.
     device: Option<String>,
-    /// From the hour (UTC) of this instant on; as far back as anything is kept where nothing is
-    /// said.
+    /// From the hour (UTC) of this instant. Default: as far back as activity is kept.
     #[param(format = DateTime)]
     from: Option<String>,
-    /// Until this instant; now where nothing is said.
+    /// Until this instant. Default: now.
     #[param(format = DateTime)]
     to: Option<String>,
-    /// How many of the names most often blocked, 0 to 1000; 20 where nothing is said.
+    /// How many of the most often blocked names, 0 to 1000. Default: 20.
     #[param(minimum = 0, maximum = 1000)]
     top: Option<usize>,
 }
 
-/// What is to be forgotten.
+/// The activity to erase.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct WhatOf {
-    /// What this device asked for; everything where no device is named.
+    /// Only that of this device. Default: everything.
     device: Option<String>,
 }
 
-/// Counts by device, category and hour, and the names most often blocked, as far as the household
-/// wants them kept. A child sees its own device's.
+/// Counts by device, category and hour, and the most often blocked names, as far as the household
+/// keeps them. A child sees those of its own device.
 #[utoipa::path(get, path = "/v1/households/{id}/activity", tag = "activity", params(("id" = String, Path), Which),
     responses((status = 200, description = "the counts", body = schema::activity::Activity), (status = 404, description = "no such household or device"),
         (status = 422, description = "a value cannot be used")))]
@@ -181,8 +180,8 @@ async fn audit(
     Ok(())
 }
 
-/// Forgets what was asked for: of one device, or all of it. It is gone from the disk when this is
-/// answered; what is asked from the next second on is counted as before.
+/// Erases activity: of one device, or all of it. It is erased from the disk when this is answered.
+/// Queries from the next second on are counted as before.
 #[utoipa::path(delete, path = "/v1/households/{id}/activity", tag = "activity", params(("id" = String, Path), WhatOf),
     responses((status = 200, description = "forgotten", body = schema::activity::ActivityForgotten), (status = 404, description = "no such household or device")))]
 pub async fn delete(
@@ -207,22 +206,22 @@ pub async fn delete(
     ))
 }
 
-/// What of it somebody may see.
+/// The part of the activity that the reader may see, and asks for.
 struct View<'v> {
     household: &'v Household,
     /// Of this device alone.
     device: Option<&'v Id>,
-    /// Whether a child looks, who learns nothing of the others.
+    /// Whether the reader is a child, who learns nothing of the others.
     is_childs: bool,
-    /// Hours that begin behind the first and before the second.
+    /// Hours that begin after the first instant and before the second.
     hours: (Timestamp, Timestamp),
     now: Timestamp,
     silent_after: SignedDuration,
 }
 
 impl View<'_> {
-    /// Whether what is kept of a device may be shown: a device that is not to be counted any more
-    /// is not.
+    /// Whether counts of a device may be shown. Those of a device that is no longer recorded may
+    /// not.
     fn may_show(&self, device: Option<&Id>) -> bool {
         match device {
             Some(id) => self
@@ -235,7 +234,7 @@ impl View<'_> {
     }
 }
 
-/// What is counted, added up hour by hour.
+/// The sums of all hours.
 #[derive(Default)]
 struct Sum {
     all: Counted,
@@ -247,7 +246,7 @@ struct Sum {
     last: BTreeMap<DeviceKey, Last>,
 }
 
-/// What a device did last, in whatever hours.
+/// The last queries of a device, in any hour.
 #[derive(Default)]
 struct Last {
     asked: Option<Timestamp>,
@@ -291,7 +290,7 @@ impl Sum {
                 let is_room = self.names.len() < NAMES_MAX;
                 match self.names.entry((name, device.clone())) {
                     Entry::Occupied(mut there) => {
-                        // Hours come in their order: the later one says how it was the last time.
+                        // Hours come in order: the later one has the last state.
                         let count = there.get().count.saturating_add(blocked.count);
                         there.insert(BlockedName { count, ..blocked });
                     }
@@ -319,7 +318,7 @@ impl Sum {
         let categories: Vec<Value> =
             categories.iter().map(|(slug, count)| json!({ "category": slug, "asked": count.asked, "blocked": count.blocked })).collect();
         let mut names: Vec<_> = self.names.into_iter().collect();
-        // Equally often: by name, as they come.
+        // Names with equal counts stay in alphabetical order.
         names.sort_by_key(|(_, blocked)| Reverse(blocked.count));
         let name = |(
             (name, device),
@@ -341,8 +340,8 @@ impl Sum {
         })
     }
 
-    /// Every device that is counted, with when it asked last: also one that did not ask in the
-    /// hours that are shown.
+    /// All recorded devices with their last query, including those without one in the selected
+    /// hours.
     fn show_devices(&self, view: &View<'_>) -> Vec<Value> {
         let shown = self
             .last
@@ -355,7 +354,7 @@ impl Sum {
                 .filter(|(other, _)| *other != device && !view.is_childs)
                 .filter_map(|(_, last)| last.asked)
                 .max();
-            // Many devices at once are never silent as one.
+            // Devices without a name count as one, so their silence cannot be told.
             let silence = device.as_ref().and_then(|_| {
                 Silence::of(last.asked, last.sign, others, view.now, view.silent_after)
             });

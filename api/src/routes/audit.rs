@@ -1,4 +1,4 @@
-//! The audit, read: who did what, when, and whether anybody wrote it otherwise since.
+//! The audit: who did what and when, and whether it is as it was written.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use utoipa::ToSchema;
 
 use crate::{Context, auth::guards::Reader, extract::Asked, problem::Problem};
 
-/// Rows on a page where the request does not say, and at most.
+/// Rows on a page: the default and the most.
 const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 
-/// Which rows.
+/// Which rows to show.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Pages {
-    /// Only those about this: `household:home`, `feed:gambling`, `mandate:court-7`, `lists`.
+    /// Only rows of this subject: `household:home`, `feed:gambling`, `mandate:court-7`, `lists`.
     subject: Option<String>,
-    /// `oldest` first, which is also what is meant where nothing is said, or `newest`.
+    /// `oldest` first (the default), or `newest`.
     #[serde(default)]
     #[param(value_type = Option<String>, pattern = "^(oldest|newest)$")]
     order: Order,
-    /// From where the reading goes on: `next` of the page before.
+    /// The cursor of the page: `next` of the page before.
     cursor: Option<String>,
     /// Rows on a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
@@ -35,10 +35,9 @@ pub struct Pages {
 /// A page of the audit.
 #[derive(Serialize, ToSchema)]
 pub struct AuditPage {
-    /// The rows.
     #[schema(value_type = Vec<AuditRecord>)]
     records: Vec<Record>,
-    /// The cursor of the next page; none where there is none.
+    /// The cursor of the next page. Null on the last one.
     next: Option<String>,
 }
 
@@ -49,31 +48,31 @@ pub struct AuditPage {
     reason = "the shape of the store's record, for the document"
 )]
 struct AuditRecord {
-    /// 1 for the first, then one more each time.
+    /// The number of the row, from 1.
     sequence: u64,
-    /// When, RFC 3339.
+    /// RFC 3339.
     #[schema(format = DateTime)]
     at: String,
-    /// Who: `key:ID`, or `jwt:SUBJECT` for the bearer of a token.
+    /// The author: `key:ID`, or `jwt:SUBJECT` for a token.
     actor: String,
-    /// In which role.
+    /// The role of the author.
     role: String,
-    /// What: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
-    /// `_failed` where it was not done, with `_done` where the outcome is told in a row of its own.
+    /// The action: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
+    /// `_failed` if it failed, with `_done` if its outcome has a row of its own.
     action: String,
-    /// To what: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
+    /// The subject: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
     subject: String,
-    /// What was so before; of a changed household what differs.
+    /// The state before. Of a household, only what changed.
     before: Option<Value>,
-    /// What is so after.
+    /// The state after.
     after: Option<Value>,
-    /// Hash of the row before, hexadecimal; zeros before the first.
+    /// Hash of the row before, hexadecimal. Zeros for the first row.
     previous: String,
-    /// SHA-256 over all of the row and the hash before, hexadecimal.
+    /// SHA-256 over the whole row and the hash before it, hexadecimal.
     hash: String,
 }
 
-/// Who did what, when, with what was so before and after.
+/// Rows of the audit: who did what and when, with the state before and after.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", params(Pages),
     responses((status = 200, description = "a page", body = AuditPage), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
@@ -99,36 +98,35 @@ pub async fn list(
     }))
 }
 
-/// What the verification of the chain found.
+/// The outcome of the verification.
 #[derive(Serialize, ToSchema)]
 pub struct Verified {
-    /// Whether every row fits.
+    /// Whether all rows fit.
     is_whole: bool,
-    /// Rows that fit, counted from the first.
+    /// The number of rows that fit, from the first.
     rows: u64,
-    /// Hash of the last row that fits, hexadecimal. Kept elsewhere, it proves later that nothing
+    /// Hash of the last row that fits, hexadecimal. Kept elsewhere, it proves later that no row
     /// before it is missing.
     head: String,
-    /// The last row that a signed head covers; none where no head is known.
+    /// The last row covered by a signed head. Null if no head is known.
     signed: Option<u64>,
-    /// The newest signed head, as one word. Kept elsewhere, it proves later that no row up to it
-    /// was changed or taken away.
+    /// The newest signed head. Kept elsewhere, it proves later that no row up to it was changed or
+    /// removed.
     signed_head: Option<String>,
-    /// The first row that does not fit; none where all do.
+    /// The first row that does not fit. Null if all do.
     fault: Option<Misfit>,
 }
 
 /// The first row that does not fit.
 #[derive(Serialize, ToSchema)]
 pub struct Misfit {
-    /// Its sequence.
     sequence: u64,
-    /// What is wrong with it.
+    /// Why it does not fit.
     detail: String,
 }
 
-/// Whether the audit is as it was written: names the first row that does not fit the chain, its
-/// signed heads, or the database's own protection.
+/// Verifies the audit. Names the first row that does not fit the chain, its signed heads, or the
+/// protection of the database.
 #[utoipa::path(get, path = "/v1/audit/verify", tag = "audit", responses((status = 200, description = "what was found", body = Verified)))]
 pub async fn verify(
     State(context): State<Arc<Context>>,

@@ -1,5 +1,5 @@
-//! What anybody may know of a name: for which categories it is listed, which presets block it, and
-//! whether an order does.
+//! What the public may know of a name: its categories, the presets that block it, and whether a
+//! mandate does.
 
 use std::sync::Arc;
 
@@ -15,18 +15,16 @@ use crate::{
     schema::asking,
 };
 
-/// Which name.
+/// The name to check.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Which {
-    /// The name.
     name: String,
 }
 
-/// Categories and presets that block a name, for everybody to see. Needs no key. Of an order only
-/// its basis is told, of each alike: what one order showed and another one did not would tell which
-/// of them is confidential.
+/// Categories and presets that block a name. Needs no key. Of a mandate, confidential or not, only
+/// the basis is shown: a difference would reveal which ones are confidential.
 #[utoipa::path(get, path = "/v1/check", tag = "reports", params(Which), security(()),
     responses((status = 200, description = "what blocks it", body = asking::Check), (status = 422, description = "no name"),
         (status = 429, description = "too many from this address")))]
@@ -45,8 +43,7 @@ pub async fn check(
             json!({ "slug": category.slug, "title": category.title, "tier": tier })
         }
     };
-    // What stands on the operator's list of names that are never blocked is blocked by orders
-    // alone.
+    // A name on the operator's never-block list is blocked only by mandates.
     let (choice, security) = if listed.never_block {
         Default::default()
     } else {

@@ -1,4 +1,4 @@
-//! What households chose, counted: what a regulator asks an operator.
+//! Statistics of what households chose, as a regulator asks an operator for.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 
 use crate::{Context, auth::guards::Reader, extract::Asked, problem::Problem, schema::asking};
 
-/// How the figures are laid out.
+/// The layout of the figures.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Layout {
-    /// `day` adds what was chosen on each day.
+    /// `day` adds the choices of each day.
     by: Option<String>,
 }
 
-/// How many households were asked, what they chose, how many are undecided, and what the undecided
-/// receive.
+/// How many households were asked, what they chose, how many are undecided, and which preset these
+/// have.
 #[utoipa::path(get, path = "/v1/reports/choice", tag = "reports", params(Layout),
     responses((status = 200, description = "the figures", body = asking::ChoiceReport), (status = 422, description = "a value cannot be used")))]
 pub async fn report(
@@ -41,7 +41,7 @@ pub async fn report(
             "off" => 1,
             _ => {
                 undecided += count.households;
-                // A preset that the taxonomy no longer has decides nothing.
+                // A preset that the taxonomy no longer has, has no effect.
                 let preset = count
                     .preset
                     .filter(|slug| context.control.taxonomy.preset(slug).is_some());

@@ -30,31 +30,31 @@ use crate::{
     versioned::{made_or_changed, unknown_household, with_version, written},
 };
 
-/// The longest name of a device, in octets.
+/// The longest name, in octets.
 const NAME_OCTETS_MAX: usize = 128;
 
-/// What can be set of a device. What is left out keeps its value.
+/// The settings of a device. A field that is left out keeps its value.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceBody {
-    /// What the family calls it, 1 to 128 octets; the identifier where nothing is given.
+    /// The name that the family uses, 1 to 128 octets. Default: the identifier.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     name: Option<Text>,
-    /// What it is: phone, tablet, camera, …
+    /// The kind: phone, tablet, camera, …
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     kind: Option<Option<Text>>,
-    /// Whose it is.
+    /// The person who uses it.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     person: Option<Option<Id>>,
-    /// By what it is told from the others: objects with one key of `mac`, `address`.
+    /// What identifies it: objects with one key of `mac`, `address`.
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
     identifiers: Option<Vec<Identifier>>,
-    /// Whether its queries may appear in the household's activity. `false` also forgets those that
-    /// do; back to `true` only the account's holder brings it.
+    /// Whether its queries are counted in the household's activity. `false` also erases those that
+    /// were. Only the account holder may set it back to `true`.
     #[serde(default)]
     log: Option<bool>,
 }
@@ -71,7 +71,7 @@ impl DeviceBody {
         for (place, identifier) in self.identifiers.iter_mut().flatten().enumerate() {
             let unbuilt = match identifier {
                 Identifier::Address(address) => {
-                    // One address, one spelling: queries are seen from the plain IPv4 address.
+                    // An IPv4-mapped address is stored as IPv4: queries come from the IPv4 address.
                     *address = address.to_canonical();
                     continue;
                 }
@@ -79,7 +79,7 @@ impl DeviceBody {
                 Identifier::Token(_) => "token",
                 Identifier::CpeId(_) => "cpe_id",
             };
-            // Taken in silence, the device would have other rules than its family believes.
+            // If this were accepted, the device would have other rules than the family expects.
             let detail = format!(
                 "no query is told from others by {unbuilt} in this version; use mac or address"
             );
@@ -103,7 +103,7 @@ impl DeviceBody {
         Ok(())
     }
 
-    /// Says whether the device is new.
+    /// Applies the fields. Returns whether the device is new.
     fn apply(self, household: &mut Household, id: &Id) -> Result<bool, Problem> {
         for identifier in self.identifiers.iter().flatten() {
             let owner = household
@@ -159,7 +159,7 @@ pub fn unknown_device(id: &Id) -> Problem {
     )
 }
 
-/// Makes a device, or changes what is given of it; its switches and own names stay.
+/// Makes a device, or changes the given fields. Its switches and custom names stay.
 #[utoipa::path(put, path = "/v1/households/{id}/devices/{device}", tag = "devices", request_body = DeviceBody,
     params(("id" = String, Path), ("device" = String, Path)),
     responses((status = 201, description = "made", body = schema::Device), (status = 200, description = "changed", body = schema::Device),
@@ -199,7 +199,7 @@ pub async fn put(
     ))
 }
 
-/// A device as it is shown: with its identifier, and the version of its household.
+/// A device as it is shown: with its identifier and the version of its household.
 fn shown(household: &Household, id: &Id) -> Option<Value> {
     let mut shown = json!(household.devices.get(id)?);
     shown["id"] = json!(id);
@@ -207,7 +207,7 @@ fn shown(household: &Household, id: &Id) -> Option<Value> {
     Some(shown)
 }
 
-/// A device with its switches and own names.
+/// A device with its switches and custom names.
 #[utoipa::path(get, path = "/v1/households/{id}/devices/{device}", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
     responses((status = 200, description = "the device", body = schema::Device), (status = 404, description = "there is none")))]
 pub async fn get(
@@ -227,7 +227,7 @@ pub async fn get(
     Ok(with_version(household.version, Json(shown).into_response()))
 }
 
-/// Takes a device away: its queries are its household's from now on.
+/// Removes a device. Its queries get the household's settings from now on.
 #[utoipa::path(delete, path = "/v1/households/{id}/devices/{device}", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
     responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
 pub async fn delete(

@@ -1,9 +1,8 @@
-//! What holds for a household or one of its devices at this moment, who set it, and when it changes
-//! by itself.
+//! The settings in force for a household or one of its devices, who set them, and when they change
+//! by themselves.
 //!
-//! What holds is read from the very rules that the data path asks; who set it, from the document of
-//! the same version. When something changes is found by compiling the document for the instants to
-//! come.
+//! The settings are read from the rules of the data path, and their authors from the document of
+//! the same version. The next change is found by compiling the document for later instants.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -44,12 +43,12 @@ use crate::{
     versioned::with_version,
 };
 
-/// How far changes are looked for: every schedule has come by then.
+/// How far ahead changes are looked for: every schedule has begun by then.
 const AHEAD: SignedDuration = SignedDuration::from_hours(8 * 24);
-/// How many instants are looked at on the way.
+/// The most instants that are compiled.
 const LOOKS_MAX: usize = 400;
 
-/// What holds for the household: for a device that nobody named.
+/// The settings in force for the household: for a device without a name.
 #[utoipa::path(get, path = "/v1/households/{id}/effective", tag = "effective", params(("id" = String, Path)),
     responses((status = 200, description = "what holds", body = schema::Effective), (status = 404, description = "no such household")))]
 pub async fn of_household(
@@ -62,7 +61,7 @@ pub async fn of_household(
     effective(&context, &id, None).await
 }
 
-/// What holds for a device.
+/// The settings in force for a device.
 #[utoipa::path(get, path = "/v1/households/{id}/effective/{device}", tag = "effective", params(("id" = String, Path), ("device" = String, Path)),
     responses((status = 200, description = "what holds", body = schema::Effective), (status = 404, description = "no such household or device")))]
 pub async fn of_device(
@@ -116,7 +115,7 @@ async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Re
     ))
 }
 
-/// When what holds ends to hold.
+/// When the settings in force end.
 struct Changes {
     categories: Vec<(Timestamp, CategorySet)>,
     paused: Option<Timestamp>,
@@ -192,7 +191,7 @@ impl View<'_> {
         })
     }
 
-    /// A value, with who set it.
+    /// A value and its author.
     fn with_setter(&self, mut value: Value, setter: Option<Setter>) -> Value {
         if let (Value::Object(value), Some(Value::Object(setter))) =
             (&mut value, setter.map(|setter| json!(setter)))
@@ -301,7 +300,7 @@ impl View<'_> {
     }
 }
 
-/// The same word for the same thing as in documents.
+/// The word that documents use.
 fn renamed(key: &str) -> &str {
     match key {
         "by" => "set_by",

@@ -1,7 +1,7 @@
-//! What happens to the lists, told as it happens: server-sent events.
+//! Events of the lists, as server-sent events.
 //!
-//! A client that reads too slowly loses the oldest events and is told how many; nobody waits for
-//! it.
+//! A client that reads too slowly loses the oldest events and is told how many. The publisher never
+//! waits.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -23,12 +23,12 @@ use crate::{
     redact,
 };
 
-/// How often a silent stream says that it is alive: below the minute after which proxies give up.
+/// How often a silent stream sends a comment: below the usual timeout of proxies, a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Events of feeds and lists, and alarms of the stores, from now on. Each event's name is its
-/// `kind`; one named `lost` says how many a slow reader missed. A stream ends at once with the key
-/// or the token that opened it.
+/// Events of feeds and lists, and alarms of the stores, from now on. The name of each event is its
+/// `kind`. An event named `lost` says how many a slow client missed. A stream ends at once with the
+/// key or the token that opened it.
 #[utoipa::path(get, path = "/v1/events", tag = "lists",
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = ListEvent),
         (status = 429, description = "too many streams: `streams_limit`")))]
@@ -45,7 +45,7 @@ pub async fn events(
     Ok(Sse::new(panics::ended_by(stream)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-/// The next thing to tell; nothing once the stream or the node ends.
+/// The next event to send. `None` once the stream or the node ends.
 async fn next(events: &mut Receiver<ListEvent>, seat: &mut Seat) -> Option<Event> {
     let heard = tokio::select! {
         biased;

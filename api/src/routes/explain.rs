@@ -25,28 +25,27 @@ use crate::{
     versioned::unknown_household,
 };
 
-/// What to explain.
+/// The question.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
-    /// The name.
+    /// The name to look up.
     name: String,
-    /// The record type, a mnemonic or a number; A where nothing is said.
+    /// The record type, a mnemonic or a number. Default: A.
     #[serde(default, rename = "type")]
     record_type: Option<String>,
-    /// The household that asks; nobody's line where nothing is said.
+    /// The household that asks. Default: a line without a household.
     household: Option<String>,
-    /// Its device that asks.
+    /// The device of the household that asks.
     device: Option<String>,
-    /// A past time, RFC 3339: by the household, the lists and the orders of that time. What the
-    /// name leads to is looked up now, and the names that categories bring themselves are the
-    /// running taxonomy's.
+    /// A past time, RFC 3339: use the household, the lists and the mandates of that time. The name
+    /// is resolved now, and the taxonomy is the current one.
     #[param(format = DateTime)]
     at: Option<String>,
 }
 
-/// Reads a time that has been.
+/// Parses a past time.
 fn past_time(text: &str) -> Result<Timestamp, Problem> {
     let at: Timestamp = text.parse().map_err(|error| {
         Problem::value(
@@ -62,7 +61,7 @@ fn past_time(text: &str) -> Result<Timestamp, Problem> {
     }
 }
 
-/// What a query would be answered, and why. The verdict comes from the function that answers
+/// How a query would be answered, and why. The verdict comes from the function that answers
 /// queries.
 #[utoipa::path(get, path = "/v1/explain", tag = "explain", params(Question),
     responses((status = 200, description = "the explanation", body = schema::Explanation), (status = 404, description = "no such household or device")))]

@@ -1,7 +1,7 @@
-//! Feeds: how each is, and what an operator does about it.
+//! Feeds: their state, and what an operator does about them.
 //!
-//! A feed of the configuration is changed there and only looked after here; a feed of the API is
-//! defined here and kept in the store.
+//! A feed of the configuration is changed there, and only shown here. A feed of the API is defined
+//! here and stored.
 
 use std::sync::Arc;
 
@@ -31,21 +31,21 @@ use crate::{
     versioned::{made_or_changed, with_version},
 };
 
-/// Feeds on a page where the request does not say, and at most.
+/// Feeds on a page: the default and the most.
 const PAGE: usize = 100;
 const PAGE_MAX: usize = 1_000;
 
-/// A feed, as it is and as it was defined.
+/// The state and the definition of a feed.
 #[derive(Serialize, ToSchema)]
 pub struct FeedView {
     #[serde(flatten)]
     state: FeedState,
-    /// The version of its definition, also as `ETag`; none for a feed of the configuration.
+    /// The version of the definition, also as `ETag`. Null for a feed of the configuration.
     revision: Option<u64>,
-    /// When its definition was last changed, RFC 3339.
+    /// The last change of the definition, RFC 3339.
     #[schema(value_type = Option<String>, format = DateTime)]
     updated_at: Option<jiff::Timestamp>,
-    /// Who changed it last.
+    /// The author of the last change.
     updated_by: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl FeedView {
         if let Some(refused) = &mut state.refused {
             refused.detail = redact::sentence(&refused.detail);
         }
-        // A stored feed of the same name as one of the configuration waits in its shadow.
+        // A feed of the configuration hides a stored feed of the same name.
         let stored = stored.filter(|_| state.origin == Origin::Api);
         let revision = stored.as_ref().map(|stored| stored.version);
         let updated = stored.map(|stored| (stored.updated_at, stored.updated_by));
@@ -85,35 +85,34 @@ impl FeedView {
 /// A page of feeds, by name.
 #[derive(Serialize, ToSchema)]
 pub struct FeedPage {
-    /// The feeds.
     feeds: Vec<FeedView>,
-    /// The cursor of the next page; none where there is none.
+    /// The cursor of the next page. Null on the last one.
     next: Option<String>,
 }
 
-/// A definition: the keys of a `[[feeds]]` table, see the reference configuration.
+/// A definition: the keys of a `[[feeds]]` table of the configuration.
 #[derive(ToSchema)]
 #[expect(
     dead_code,
     reason = "the shape of what passes through, for the document; the loader knows every key"
 )]
 struct FeedDefinition {
-    /// How people and programs call it; where it stands in the path it may be left out.
+    /// The name. It may be left out if it is in the path.
     name: Option<String>,
     /// A file, a folder, `http(s)://…` or `rpz://HOST:PORT/ZONE`.
     source: String,
     /// `domains`, `hosts`, `wildcard`, `adblock`, `dnsmasq`, `unbound`, `squidguard`, `rpz` or
     /// `category-feed`.
     format: String,
-    /// What a bare name means: `exact`, `subtree` or `descendants`.
+    /// The scope of a bare name: `exact`, `subtree` or `descendants`.
     scope: Option<String>,
-    /// One slug of the taxonomy.
+    /// A category, by slug.
     category: Option<String>,
-    /// Or one for each folder or code.
+    /// A category for each folder or code.
     categories: Option<std::collections::BTreeMap<String, String>>,
     /// `choice`, `security`, `mandatory` or `never-block`.
     tier: Option<String>,
-    /// How often a remote source is asked, in seconds.
+    /// How often a remote source is fetched, in seconds.
     interval_s: Option<u64>,
 }
 
@@ -134,19 +133,19 @@ async fn view(context: &Context, name: &str) -> Result<FeedView, Problem> {
     ))
 }
 
-/// Which feeds.
+/// Which feeds to show.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Pages {
-    /// From where the listing goes on: `next` of the page before.
+    /// The cursor of the page: `next` of the page before.
     cursor: Option<String>,
     /// Feeds on a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
 
-/// All feeds: state, age, generation, counts, and what is wrong with each.
+/// All feeds: state, age, generation, counts and alarms.
 #[utoipa::path(get, path = "/v1/feeds", tag = "feeds", params(Pages),
     responses((status = 200, description = "a page", body = FeedPage), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
@@ -171,7 +170,7 @@ pub async fn list(
     let next = has_more
         .then(|| states.last().map(|state| state.name.clone()))
         .flatten();
-    // One that cannot be read is shown without what the store knows of it; the log says why.
+    // A stored feed that cannot be read is shown without its stored version; the log says why.
     let stored = context
         .control
         .store
@@ -215,8 +214,7 @@ pub async fn get(
     Ok(view(&context, &name).await?.answer(StatusCode::OK))
 }
 
-/// Defines a feed that is not there yet. It is fetched, goes through the gates and becomes live by
-/// itself.
+/// Defines a new feed. It is fetched, checked by the gates, and then live.
 #[utoipa::path(post, path = "/v1/feeds", tag = "feeds", request_body = FeedDefinition,
     responses((status = 201, description = "defined", body = FeedView), (status = 409, description = "there is one of that name"),
         (status = 422, description = "the definition cannot be used")))]
@@ -246,7 +244,7 @@ pub async fn post(
     Ok(response)
 }
 
-/// Everything but unreserved characters escaped (RFC 3986, section 2.3).
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
 fn path_segment(name: &str) -> String {
     let escape = |octet: u8| match octet {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
@@ -257,8 +255,8 @@ fn path_segment(name: &str) -> String {
     name.bytes().map(escape).collect()
 }
 
-/// Defines a feed, or defines it otherwise. The whole definition is given; a secret that is sent
-/// back as `(hidden)` stays what it was, as long as the addresses stay what they were.
+/// Defines a feed, or replaces its definition. The whole definition is given. A secret that is sent
+/// back as `(hidden)` stays as it was, unless an address changes.
 #[utoipa::path(put, path = "/v1/feeds/{name}", tag = "feeds", params(("name" = String, Path)), request_body = FeedDefinition,
     responses((status = 201, description = "defined", body = FeedView), (status = 200, description = "changed", body = FeedView),
         (status = 409, description = "the configuration defines it"), (status = 412, description = "another version"),
@@ -321,7 +319,8 @@ fn refuse_configured(state: Option<&FeedState>) -> Result<(), Problem> {
     }
 }
 
-/// Checks, stores with its audit in one transaction, and takes into use. Whether it is new.
+/// Checks a definition, stores and audits it in one transaction, and uses it. Returns whether the
+/// feed is new.
 async fn define(
     context: &Context,
     by: &Author,
@@ -369,7 +368,7 @@ async fn define(
     Ok((view(context, name).await?, changed.is_new))
 }
 
-/// Takes a feed away; its entries leave the lists.
+/// Removes a feed, and its entries from the lists.
 #[utoipa::path(delete, path = "/v1/feeds/{name}", tag = "feeds", params(("name" = String, Path)),
     responses((status = 200, description = "gone", body = schema::FeedGone), (status = 404, description = "there was none"),
         (status = 409, description = "the configuration defines it"), (status = 412, description = "another version")))]
@@ -396,7 +395,7 @@ pub async fn delete(
     ))
 }
 
-/// Has the source asked now, whatever its schedule says.
+/// Fetches the feed now, whatever its interval.
 #[utoipa::path(post, path = "/v1/feeds/{name}/refresh", tag = "feeds", params(("name" = String, Path)),
     responses((status = 202, description = "under way", body = FeedView), (status = 404, description = "there is none")))]
 pub async fn refresh(
@@ -420,12 +419,12 @@ pub async fn refresh(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApproveBody {
-    /// The refused version as it was looked at; whichever waits where nothing is said.
+    /// The refused version that the operator has seen. Default: the one that waits.
     #[serde(default)]
     version: Option<String>,
 }
 
-/// Lets the version through that a gate stopped, or lets a feed go on that was rolled back.
+/// Lets a refused version through, or a feed that was rolled back go on.
 #[utoipa::path(post, path = "/v1/feeds/{name}/approve", tag = "feeds", params(("name" = String, Path)), request_body = ApproveBody,
     responses((status = 200, description = "live", body = FeedView), (status = 404, description = "there is none"),
         (status = 409, description = "nothing waits, another version does, or its gate cannot be opened")))]
@@ -459,7 +458,7 @@ pub async fn approve(
             }
             Some(refused) => Some(refused.version.clone()),
             None if now.state == Condition::Held => body.version,
-            // An alarm about no version: nothing came that could be let through.
+            // An alarm without a version: nothing was fetched that could be approved.
             None => {
                 let gate = now
                     .alarm
@@ -482,7 +481,8 @@ pub async fn approve(
     Ok(approved.await?.answer(StatusCode::OK))
 }
 
-/// Gives a feed the entries of an earlier generation. It stays so until it is approved to go on.
+/// Gives a feed the entries of an earlier generation. The feed is held until it is approved to go
+/// on.
 #[utoipa::path(post, path = "/v1/feeds/{name}/rollback", tag = "feeds", params(("name" = String, Path)), request_body = RollbackBody,
     responses((status = 200, description = "live", body = RolledBack), (status = 404, description = "there is no such feed or generation"),
         (status = 409, description = "there is nothing to go back to")))]
@@ -510,8 +510,7 @@ pub async fn rollback(
     ))
 }
 
-/// What the version that waits would change: names by category, and what of yesterday's queries it
-/// would have touched.
+/// What the refused version would change: names by category, and yesterday's queries for them.
 #[utoipa::path(get, path = "/v1/feeds/{name}/what-if", tag = "feeds", params(("name" = String, Path)),
     responses((status = 200, description = "what would change", body = WhatIf), (status = 404, description = "there is no such feed"),
         (status = 409, description = "no version waits")))]

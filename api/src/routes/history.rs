@@ -26,33 +26,33 @@ use crate::{
     versioned::{unknown_household, with_version, written},
 };
 
-/// What a household has that never said anything else.
+/// The settings of a household that never set them.
 const FIRST: History = History {
     days: 0,
     names: true,
     unknown_devices: false,
 };
 
-/// What is to be kept.
+/// How long to keep activity.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryBody {
-    /// For how many days; 0 keeps nothing and forgets what is there. The most is the operator's to
-    /// say, 90 where they said nothing.
+    /// The days. 0 keeps nothing and erases what is kept. The operator sets the most; by default
+    /// 90.
     #[schema(maximum = 366)]
     days: u16,
-    /// Whether names of what was blocked are kept beside the counts. Left out, it stays as it is;
-    /// at first they are.
+    /// Whether the names of blocked queries are kept beside the counts. Left out, it stays as it
+    /// is; at first it is true.
     #[serde(default)]
     names: Option<bool>,
-    /// Whether devices that nobody named are counted, as one: guests, and those whose address has
-    /// changed. Left out, it stays as it is; at first they are not.
+    /// Whether devices without a name are counted, as one: guests, and devices with a new address.
+    /// Left out, it stays as it is; at first it is false.
     #[serde(default)]
     unknown_devices: Option<bool>,
 }
 
-/// Says for how many days counts of what is asked for are kept, and whether names of what was
-/// blocked are. What is kept beyond that is forgotten at once, on disk, too.
+/// Sets for how many days counts of queries are kept, and whether the names of blocked ones are.
+/// Everything beyond that is erased at once, on disk, too.
 #[utoipa::path(put, path = "/v1/households/{id}/history", tag = "activity", request_body = HistoryBody, params(("id" = String, Path)),
     responses((status = 200, description = "true from the next query on", body = schema::activity::HistoryWritten), (status = 422, description = "more days than the operator allows")))]
 pub async fn put(
@@ -98,7 +98,7 @@ pub async fn put(
     ))
 }
 
-/// Keeps nothing any more, and forgets what is there.
+/// Keeps nothing from now on, and erases what is kept.
 #[utoipa::path(delete, path = "/v1/households/{id}/history", tag = "activity", params(("id" = String, Path)),
     responses((status = 200, description = "nothing is kept", body = schema::activity::HistoryWritten)))]
 pub async fn delete(
@@ -120,7 +120,7 @@ pub async fn delete(
     ))
 }
 
-/// What is kept. Everybody of the family may know it, a child too.
+/// How long activity is kept. All members of the family may know it, including a child.
 #[utoipa::path(get, path = "/v1/households/{id}/history", tag = "activity", params(("id" = String, Path)),
     responses((status = 200, description = "what is kept", body = schema::activity::History), (status = 404, description = "no such household")))]
 pub async fn get(
@@ -141,8 +141,8 @@ pub async fn get(
     ))
 }
 
-/// What is kept, with who said so; zeroes where nobody did. No more days than the operator allows
-/// today.
+/// How long activity is kept, and who set it. Zeros if that was never set. At most what the
+/// operator allows now.
 pub fn shown(control: &Control, household: Option<&Household>) -> Value {
     match household.and_then(|household| household.history.as_ref()) {
         Some(history) => {
@@ -161,7 +161,7 @@ pub fn shown(control: &Control, household: Option<&Household>) -> Value {
     }
 }
 
-/// 503: the file of the activity could not be opened when this program started.
+/// 503 if the file of the activity could not be opened at the start of the node.
 pub fn opened(control: &Control) -> Result<&Activity, Problem> {
     let unavailable = || {
         Problem::new(

@@ -25,7 +25,7 @@ use crate::{
 
 /// A stream ends after this time; its client may open another one.
 const STREAM_ENDS: Duration = Duration::from_secs(600);
-/// How often a silent stream says that it is alive.
+/// How often a silent stream sends a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// One client's stream.
@@ -66,11 +66,11 @@ impl Listener {
     }
 }
 
-/// What happens in a household, from now on: `request`, `answer` and `change`; as far as its
-/// history is kept, `block`, and `silent` for a device that asked for a way round the filter and
-/// then for nothing more. A child hears what is about its own device. An event named `lost` says
-/// how many a slow reader missed. A stream ends after ten minutes; ask again. It ends at once with
-/// the key or the token that opened it, its household or its device.
+/// Events of a household, from now on: `request`, `answer` and `change`; if its activity is kept,
+/// also `block`, and `silent` for a device that asked for a bypass of the filter and then for
+/// nothing more. A child sees events of its own device. An event named `lost` says how many a slow
+/// client missed. A stream ends after ten minutes; its client may open another one. It ends at once
+/// with the key or the token that opened it, its household or its device.
 #[utoipa::path(get, path = "/v1/households/{id}/events", tag = "requests", params(("id" = String, Path)),
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = asking::HouseholdEvent),
         (status = 404, description = "no such household"), (status = 429, description = "too many streams: `streams_limit`")))]

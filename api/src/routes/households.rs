@@ -1,4 +1,4 @@
-//! Households and the networks their queries come from.
+//! Households.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -8,17 +8,13 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use control::{
-    households::write::{Beside, change, change_beside, change_existing, set_by},
-    notifications::text::of_part_lost,
-};
-use ipnet::IpNet;
+use control::households::write::{change, set_by};
 use policy::{
     category::Taxonomy,
-    rules::household::{CHANNELS, Choice, Contact, Filtering, Household, Id, NETWORKS_MAX},
+    rules::household::{CHANNELS, Choice, Contact, Filtering, Household, Id},
     text::Text,
 };
-use policy_store::{Author, NewNotice, Role};
+use policy_store::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,31 +30,20 @@ use crate::{
     versioned::{made_or_changed, unknown_household, with_version, written},
 };
 
-/// Households on a page where the request does not say, and at most.
+/// Households on a page: the default and the most.
 const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 /// The longest free text of a household, in octets.
 const TEXT_OCTETS_MAX: usize = 256;
-/// The widest networks that a household has without `force`. A home has one address, or an IPv6 /48
-/// at most (RFC 6177); an IPv4 /16 is a campus, an IPv6 /32 a provider.
-const WIDEST_V4: u8 = 16;
-const WIDEST_V6: u8 = 32;
-/// Networks from which no query can come: no host has an address there (RFC 6890, RFC 5771, RFC
-/// 4291).
-const NO_SOURCES: [&str; 4] = ["0.0.0.0/8", "224.0.0.0/4", "::/128", "ff00::/8"];
-/// Networks that mean another home on each link, or nothing yet: link-local addresses and those
-/// that are reserved.
-const NOBODYS_OWN: [&str; 3] = ["169.254.0.0/16", "240.0.0.0/4", "fe80::/10"];
-
-/// What can be set of a household. What is left out keeps its value; `null` takes back `preset`,
+/// The settings of a household. A field that is left out keeps its value; `null` removes `preset`,
 /// `external_ref` and `locale`.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HouseholdBody {
-    /// IANA name of its time zone, such as `Europe/London`.
+    /// The IANA name of its time zone, such as `Europe/London`.
     #[serde(default)]
     time_zone: Option<String>,
-    /// Its starting point, one of `/v1/presets`.
+    /// Its preset, one of `/v1/presets`.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     preset: Option<Option<String>>,
@@ -66,7 +51,7 @@ pub struct HouseholdBody {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     filtering: Option<Filtering>,
-    /// The operator's own key for it, at most 256 octets.
+    /// The operator's own key of the household, at most 256 octets.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     external_ref: Option<Option<Text>>,
@@ -78,20 +63,20 @@ pub struct HouseholdBody {
     /// with `filtering`.
     #[serde(default)]
     channel: Option<String>,
-    /// Where the holder of the account is reached, such as `{"email": "…"}`; `null` takes it back.
+    /// The contact of the account holder, such as `{"email": "…"}`; `null` removes it.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<schema::Contact>)]
     contact: Option<Option<Contact>>,
 }
 
-/// Tells `null` from nothing.
+/// Distinguishes `null` from an absent field.
 pub fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// Whether this can be an address of e-mail. Whether it is one, only a letter can tell.
+/// Whether a text may be an e-mail address. Whether it is one, only an e-mail can tell.
 fn is_address(text: &str) -> bool {
     let is_plain = text.len() <= 254
         && text
@@ -197,8 +182,8 @@ impl HouseholdBody {
         }
     }
 
-    /// Refuses what is not this writer's to set: the operator's own key for a household, and by a
-    /// second parent whether it is filtered.
+    /// Refuses fields that this author may not set: the operator's own key, and for a second parent
+    /// filtering and contact.
     fn must_be_of(&self, principal: &Principal) -> Result<(), Problem> {
         let fields = [
             (
@@ -223,7 +208,7 @@ impl HouseholdBody {
     fn apply(self, household: &mut Household, principal: &Principal) {
         match self.filtering {
             Some(Filtering::NotAsked) => household.choice = None,
-            // Who says the same again without saying how was not asked again.
+            // The same choice again, without a channel, is not a new choice.
             Some(filtering)
                 if filtering != household.filtering
                     || self.channel.is_some()
@@ -261,7 +246,7 @@ impl HouseholdBody {
     }
 }
 
-/// Makes a household, or changes what is given of it; networks, devices and switches stay.
+/// Makes a household, or changes the given fields. Networks, devices and switches stay.
 #[utoipa::path(put, path = "/v1/households/{id}", tag = "households", request_body = HouseholdBody, params(("id" = String, Path)),
     responses((status = 201, description = "made", body = schema::Household), (status = 200, description = "changed", body = schema::Household),
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used")))]
@@ -292,8 +277,8 @@ pub async fn put(
                         "there is no such household",
                     ));
                 }
-                // A family's household may have gone since the family was let in; it is not theirs
-                // to make again.
+                // A family's household may have been removed since the family was admitted. The
+                // family may not make it again.
                 None if principal.household.is_some() => return Err(unknown_household(&fresh)),
                 None => Household::new(fresh),
             };
@@ -309,7 +294,7 @@ pub async fn put(
     ))
 }
 
-/// A household with its networks, devices, switches and own names.
+/// A household with its networks, devices, switches and custom names.
 #[utoipa::path(get, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
     responses((status = 200, description = "the household", body = schema::Household), (status = 404, description = "there is none")))]
 pub async fn get(
@@ -330,8 +315,7 @@ pub async fn get(
     ))
 }
 
-/// Takes a household away: its lines belong to nobody from now on. The holder of its account is
-/// told.
+/// Removes a household. Its lines have no household from now on. The account holder is notified.
 #[utoipa::path(delete, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
     responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
 pub async fn delete(
@@ -357,23 +341,23 @@ pub async fn delete(
     Ok(written(&changed, StatusCode::OK, json!({})))
 }
 
-/// How to look for households.
+/// Which households to show.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
-    /// Those with this key of the operator.
+    /// Only those with this key of the operator.
     external_ref: Option<String>,
-    /// The one whose most specific network holds this address.
+    /// Only the one whose most specific network contains this address.
     address: Option<String>,
-    /// From where a listing goes on: `next` of the page before.
+    /// The cursor of the page: `next` of the page before.
     cursor: Option<String>,
     /// Households on a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
 
-/// Households, by page, by the operator's key, or by address.
+/// Households: all of them by page, by the operator's key, or by address.
 #[utoipa::path(get, path = "/v1/households", tag = "households", params(Search), responses((status = 200, description = "a page", body = schema::HouseholdPage)))]
 pub async fn list(
     State(context): State<Arc<Context>>,
@@ -412,237 +396,5 @@ pub async fn list(
         .await?;
     Ok(Json(
         json!({ "households": page.households, "next": page.next }),
-    ))
-}
-
-/// A network as it stands in a path: an address alone is the network of that one address.
-fn network(text: &str) -> Result<IpNet, Problem> {
-    let wrong = || {
-        Problem::value(
-            "cidr",
-            "cidr",
-            format!("{text:?} is no network such as 192.0.2.0/24 or 2001:db8::/56"),
-        )
-    };
-    let network: IpNet = text
-        .parse()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| wrong())?;
-    if matches!(network, IpNet::V6(six) if six.addr().to_ipv4_mapped().is_some()) {
-        return Err(Problem::value(
-            "cidr",
-            "cidr",
-            format!("{network} is IPv4 written as IPv6; write it as IPv4, as its queries are seen"),
-        ));
-    }
-    if network != network.trunc() {
-        return Err(Problem::value(
-            "cidr",
-            "cidr",
-            format!(
-                "{network} has bits set behind its prefix; {} is the network",
-                network.trunc()
-            ),
-        ));
-    }
-    Ok(network)
-}
-
-/// Whether a network lies in one of these.
-fn is_within(network: &IpNet, places: &[&str]) -> bool {
-    places.iter().any(|place| {
-        place
-            .parse::<IpNet>()
-            .is_ok_and(|place| place.contains(network))
-    })
-}
-
-/// Refuses a network from which no query can come, whoever forces it.
-fn refuse_no_source(network: &IpNet) -> Result<(), Problem> {
-    match is_within(network, &NO_SOURCES) {
-        true => Err(Problem::value(
-            "cidr",
-            "no_source",
-            format!("no query comes from {network}"),
-        )),
-        false => Ok(()),
-    }
-}
-
-/// Refuses a network that hardly is one household's.
-fn refuse_too_much(network: &IpNet) -> Result<(), Problem> {
-    let widest = if matches!(network, IpNet::V4(_)) {
-        WIDEST_V4
-    } else {
-        WIDEST_V6
-    };
-    if network.prefix_len() < widest {
-        let detail = format!(
-            "{network} is wider than /{widest}: all in it would be one household; \"force\": true takes it"
-        );
-        return Err(Problem::value("cidr", "too_wide", detail));
-    }
-    match is_within(network, &NOBODYS_OWN) {
-        true => Err(Problem::value(
-            "cidr",
-            "special_network",
-            format!("{network} is link-local or reserved; \"force\": true takes it"),
-        )),
-        false => Ok(()),
-    }
-}
-
-/// Whether a network is meant that hardly is one household's.
-#[derive(Deserialize, utoipa::ToSchema, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct Force {
-    /// Takes a network wider than /16 (IPv6: /32), or one that is link-local or reserved.
-    #[serde(default)]
-    #[schema(default = false)]
-    #[param(default = false)]
-    force: bool,
-}
-
-/// Gives a household a network. The most specific network of an address wins; one of equal length
-/// belongs to one household. `force` may stand in the body or in the query.
-#[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path), Force),
-    request_body = Option<Force>,
-    responses((status = 201, description = "given", body = schema::NetworkWritten), (status = 200, description = "it had it", body = schema::NetworkWritten),
-        (status = 404, description = "no such household"), (status = 409, description = "another household has it"),
-        (status = 422, description = "no network, or one that hardly is one household's")))]
-pub async fn put_network(
-    State(context): State<Arc<Context>>,
-    Operator(author): Operator,
-    Segments((id, cidr)): Segments<(String, String)>,
-    IfMatch(expected): IfMatch,
-    Asked(asked): Asked<Force>,
-    Body(body): Body<serde_json::Map<String, Value>>,
-) -> Result<Response, Problem> {
-    let id: Id = segment("id", &id)?;
-    let network: IpNet = network(&cidr)?;
-    refuse_no_source(&network)?;
-    let given = forced(&body);
-    let notices = of_owner(&context, &author, &id, network).await?;
-    let beside = Beside {
-        notices,
-        ..Beside::default()
-    };
-    let name = id.clone();
-    let (changed, is_new) = change_beside(
-        &context.control,
-        &author,
-        id,
-        expected,
-        beside,
-        move |household| {
-            let mut household = household.ok_or_else(|| unknown_household(&name))?;
-            let is_forced = asked.force || given?;
-            let is_new = household.networks.insert(network);
-            if is_new && !is_forced {
-                refuse_too_much(&network)?;
-            }
-            if household.networks.len() > NETWORKS_MAX {
-                return Err(Problem::value(
-                    "cidr",
-                    "limit",
-                    format!("a household has at most {NETWORKS_MAX} networks"),
-                ));
-            }
-            Ok((Some(household), is_new))
-        },
-    )
-    .await?;
-    Ok(written(
-        &changed,
-        made_or_changed(is_new),
-        json!({ "network": network }),
-    ))
-}
-
-/// What the body says of `force`. A body with anything else is refused, but an unknown household is
-/// told first.
-fn forced(body: &serde_json::Map<String, Value>) -> Result<bool, Problem> {
-    match body.keys().find(|key| *key != "force") {
-        Some(unknown) => Err(Problem::value(
-            unknown,
-            "body",
-            format!("unknown field `{unknown}`, expected `force`"),
-        )),
-        None => match body.get("force") {
-            None => Ok(false),
-            Some(force) => force
-                .as_bool()
-                .ok_or_else(|| Problem::value("force", "body", "true or false")),
-        },
-    }
-}
-
-/// What the holder of another account must learn: that this network is a part of theirs until now.
-async fn of_owner(
-    context: &Context,
-    author: &Author,
-    id: &Id,
-    network: IpNet,
-) -> Result<Vec<NewNotice>, Problem> {
-    let owner = context
-        .control
-        .directory
-        .household_of(network.addr())
-        .filter(|owner| owner.id() != id.as_str());
-    let Some(owner) = owner.filter(|owner| {
-        owner
-            .networks()
-            .any(|own| own != network && own.contains(&network))
-    }) else {
-        return Ok(Vec::new());
-    };
-    let Some(household) = context
-        .control
-        .store
-        .household(&segment("cidr", owner.id())?)
-        .await?
-    else {
-        return Ok(Vec::new());
-    };
-    let label = context.control.store.label_of(&author.actor).await?;
-    Ok(vec![of_part_lost(
-        context.control.notices,
-        author,
-        label.as_deref(),
-        &household,
-        network,
-    )?])
-}
-
-/// Takes a network from a household. The holder of its account is told.
-#[utoipa::path(delete, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
-    responses((status = 200, description = "taken", body = schema::NetworkWritten), (status = 404, description = "it did not have it")))]
-pub async fn delete_network(
-    State(context): State<Arc<Context>>,
-    Operator(author): Operator,
-    Segments((id, cidr)): Segments<(String, String)>,
-    IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
-    let id = segment("id", &id)?;
-    let network = network(&cidr)?;
-    let (changed, ()) = change_existing(
-        &context.control,
-        &author,
-        id,
-        expected,
-        move |household| match household.networks.remove(&network) {
-            true => Ok(()),
-            false => Err(Problem::not_found(
-                "unknown_network",
-                format!("the household does not have {network}"),
-            )),
-        },
-    )
-    .await?;
-    Ok(written(
-        &changed,
-        StatusCode::OK,
-        json!({ "network": network }),
     ))
 }

@@ -1,6 +1,7 @@
-//! The keys of a household: of its parents, and of its children's devices.
+//! Keys of a household: of its parents, and of its children's devices.
 //!
-//! Keys of operators and auditors are made on the command line, by who may read the store anyway.
+//! Keys of operators and auditors are made on the command line, by those who can read the store
+//! anyway.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use crate::{
     versioned::unknown_household,
 };
 
-/// A key that is to be made.
+/// A key to be made.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyBody {
@@ -39,7 +40,7 @@ pub struct KeyBody {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     device: Option<Id>,
-    /// What it is called, at most 128 octets.
+    /// A label, at most 128 octets.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 128)]
     label: Option<Text>,
@@ -67,7 +68,7 @@ impl From<KeyError> for Problem {
     }
 }
 
-/// The keys of a household, without their secrets; those that were revoked lately among them.
+/// The keys of a household, without their secrets, including recently revoked ones.
 #[utoipa::path(get, path = "/v1/households/{id}/keys", tag = "keys", params(("id" = String, Path)),
     responses((status = 200, description = "the keys", body = schema::Keys), (status = 404, description = "no such household")))]
 pub async fn list(
@@ -83,8 +84,8 @@ pub async fn list(
     Ok(Json(json!({ "keys": keys })))
 }
 
-/// Makes a key for a parent or for a child's device. Its secret is answered here and never again.
-/// Of a parent's key the holder of the account is told.
+/// Makes a key for a parent or for a child's device. Its secret is answered here and cannot be
+/// shown again. The account holder is notified of a parent's key.
 #[utoipa::path(post, path = "/v1/households/{id}/keys", tag = "keys", params(("id" = String, Path)), request_body = KeyBody,
     responses((status = 201, description = "made", body = schema::NewKey), (status = 404, description = "no such household")))]
 pub async fn post(
@@ -135,12 +136,12 @@ pub async fn post(
     Ok(response)
 }
 
-/// Marks an answer that holds the secret of this key: it is written down nowhere.
+/// Marks an answer with a secret, so that it is not stored.
 #[derive(Debug, Clone)]
 pub struct SecretOf(pub String);
 
-/// Revokes a key: it opens nothing from the next request on, and its streams end. Of a parent's key
-/// the holder of the account is told.
+/// Revokes a key. It is refused from the next request on, and its streams end. The account holder
+/// is notified of a parent's key.
 #[utoipa::path(delete, path = "/v1/households/{id}/keys/{key}", tag = "keys", params(("id" = String, Path), ("key" = String, Path)),
     responses((status = 200, description = "revoked", body = schema::Key), (status = 404, description = "no such household, or it has no such key in force")))]
 pub async fn delete(

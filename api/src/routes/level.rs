@@ -1,5 +1,5 @@
-//! Where something is set: for a household, for one of its people, or for one of its devices. The
-//! three are alike, so one handler serves all of them.
+//! The levels of settings: a household, its people and its devices. All three have the same
+//! settings, so one handler serves them.
 
 use std::sync::Arc;
 
@@ -25,18 +25,18 @@ use crate::{
     versioned::written,
 };
 
-/// Behind this, a path goes on to a person or a device.
+/// The prefix of paths to a person or a device.
 const HOUSEHOLD: &str = "/v1/households/{id}";
-/// The other places: how their paths go on, the parameter in it, and the word for the place.
+/// The other levels: the next segment of their paths, the parameter in it, and the word for the
+/// level.
 const OTHERS: [(&str, &str); 2] = [("people", "person"), ("devices", "device")];
 
-/// Where something is set.
+/// The level of a path, and what is set there.
 #[derive(Debug, Clone)]
 pub struct Level {
-    /// In which household.
     pub household: Id,
     kind: LevelKind,
-    /// The rest of the path: what is set there.
+    /// The last segment of the path: what is set.
     item: Option<String>,
 }
 
@@ -48,7 +48,7 @@ enum LevelKind {
 }
 
 impl Level {
-    /// What is set there, as the path names it.
+    /// Parses the last segment of the path.
     pub fn item<T: std::str::FromStr<Err: std::fmt::Display>>(
         &self,
         field: &str,
@@ -56,7 +56,7 @@ impl Level {
         segment(field, self.item.as_deref().unwrap_or_default())
     }
 
-    /// The settings of this place.
+    /// The settings of this level.
     pub fn settings<'h>(&self, household: &'h mut Household) -> Result<&'h mut Settings, Problem> {
         match &self.kind {
             LevelKind::Household => Ok(&mut household.settings),
@@ -73,8 +73,7 @@ impl Level {
         }
     }
 
-    /// Changes the settings of this place; `edit` says with which status that is answered, and what
-    /// is said of it.
+    /// Changes the settings of this level. `edit` returns the status and the body of the answer.
     pub async fn change(
         self,
         control: &Arc<Control>,
@@ -124,7 +123,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Level {
     }
 }
 
-/// Serves routes that are described for the household in all places.
+/// Serves routes, which are described for a household, on all levels.
 pub fn on_each_level<S: Clone + Send + Sync + 'static>(
     router: OpenApiRouter<S>,
     (schemas, paths, methods): UtoipaMethodRouter<S>,
@@ -146,7 +145,7 @@ pub fn on_each_level<S: Clone + Send + Sync + 'static>(
     router.routes((schemas, paths, methods))
 }
 
-/// A description of the same for a person or a device.
+/// The description of a route for a person or a device.
 fn moved(item: &PathItem, word: &str) -> PathItem {
     let mut item = item.clone();
     for operation in [

@@ -1,4 +1,4 @@
-//! The lists as a whole: what is live, what is kept, what differs, and the way back.
+//! The lists as a whole: the live generation, the kept ones, differences and rollbacks.
 
 use std::sync::Arc;
 
@@ -19,46 +19,46 @@ use crate::{
     redact,
 };
 
-/// Names each way of a difference where the request does not say, and at most.
+/// Names in a difference, added and removed each: the default and the most.
 const SAMPLE: usize = 100;
 const SAMPLE_MAX: usize = 1_000;
 
-/// The lists in use.
+/// The live lists.
 #[derive(Serialize, ToSchema)]
 pub struct Lists {
-    /// The generation that queries are judged by.
+    /// The live generation.
     generation: u64,
-    /// The generation that it is a delta to; none where it is whole.
+    /// The generation to which it is a delta. Null if it is whole.
     parent: Option<u64>,
-    /// The generation of the base behind the overlay.
+    /// The generation of the base.
     base_generation: u64,
     /// When it was built, RFC 3339.
     #[schema(value_type = String, format = DateTime)]
     built_at: Timestamp,
     /// Distinct names.
     names: u64,
-    /// Entries of all feeds; a name that three feeds list counts three times.
+    /// Entries of all feeds. A name in three feeds counts three times.
     entries: u64,
-    /// Length of the artefact, in octets.
+    /// The size of the artefact, in octets.
     bytes: u64,
     /// SHA-256 of the artefact, hexadecimal.
     sha256: String,
-    /// Entries in the overlay before the base.
+    /// Entries of the overlay.
     overlay_entries: u64,
     /// Memory of the overlay, in octets.
     overlay_bytes: u64,
     /// Swaps since the start.
     swaps: u64,
-    /// How long the last one took until every new query was judged by it, in milliseconds.
+    /// The duration of the last swap, until all new queries used it, in milliseconds.
     last_swap_ms: f64,
-    /// Why the last build went wrong or what it refused; none where all went well.
+    /// Why the last build failed, or what it refused. Null if neither.
     last_error: Option<String>,
-    /// What became of each feed in this generation.
+    /// The feeds in this generation.
     #[schema(value_type = Vec<Object>)]
     feeds: Vec<FeedSummary>,
 }
 
-/// The generation in use, of what it was built, and what was not understood.
+/// The live generation, its feeds, and lines that could not be parsed.
 #[utoipa::path(get, path = "/v1/lists", tag = "lists", responses((status = 200, description = "the lists in use", body = Lists)))]
 pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json<Lists> {
     let lists = context.control.lists.current();
@@ -103,14 +103,14 @@ pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json
     })
 }
 
-/// The generations that are kept.
+/// The kept generations.
 #[derive(Serialize, ToSchema)]
 pub struct Generations {
     /// Newest first.
     generations: Vec<GenerationState>,
 }
 
-/// The generations that are kept, newest first: to each of them a rollback leads.
+/// The kept generations, newest first. A rollback can restore each of them.
 #[utoipa::path(get, path = "/v1/lists/generations", tag = "lists",
     responses((status = 200, description = "what is kept", body = Generations)))]
 pub async fn generations(
@@ -122,21 +122,21 @@ pub async fn generations(
     }))
 }
 
-/// Between which generations.
+/// The generations to compare.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Between {
-    /// The generation from which it is seen.
+    /// The earlier generation.
     from: u64,
-    /// The generation to which; the live one where nothing is said.
+    /// The later generation. Default: the live one.
     to: Option<u64>,
-    /// Names each way, 1 to 1000.
+    /// Names added and removed, each, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
 
-/// What differs between two kept generations, by feed and category.
+/// The difference between two kept generations, by feed and category.
 #[utoipa::path(get, path = "/v1/lists/diff", tag = "lists", params(Between),
     responses((status = 200, description = "what came and what went", body = Difference),
         (status = 404, description = "a generation is not kept"), (status = 422, description = "a value cannot be used")))]
@@ -165,17 +165,17 @@ pub async fn diff(
     ))
 }
 
-/// Where to go back to.
+/// The generation to restore.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackBody {
-    /// A kept generation; the one before where nothing is said.
+    /// A kept generation. Default: the latest one whose content differs from the live one.
     #[serde(default)]
     pub generation: Option<u64>,
 }
 
-/// Makes a kept generation live again, without compiling anything. The feeds that it takes back
-/// stay so until each is approved to go on.
+/// Makes a kept generation live again, without a build. The feeds that it changes are held until
+/// each is approved to go on.
 #[utoipa::path(post, path = "/v1/lists/rollback", tag = "lists", request_body = RollbackBody,
     responses((status = 200, description = "live", body = RolledBack), (status = 404, description = "the generation is not kept"),
         (status = 409, description = "there is nothing to go back to"), (status = 422, description = "a value cannot be used")))]

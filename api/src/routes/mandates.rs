@@ -1,5 +1,5 @@
-//! Mandates: what is ordered by name or by address, from when until when. The operator writes them;
-//! he and his auditors read them.
+//! Mandates: names and addresses that must be blocked, and from when until when. The operator
+//! writes them; the operator and auditors read them.
 
 use std::sync::Arc;
 
@@ -33,11 +33,11 @@ use crate::{
     versioned::{made_or_changed, with_version},
 };
 
-/// Mandates on a page where the request does not say, and at most.
+/// Mandates on a page: the default and the most.
 const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 
-/// A mandate as it is, and where it stands.
+/// A mandate and its state.
 #[derive(Serialize)]
 pub struct MandateView {
     id: Id,
@@ -88,19 +88,19 @@ pub struct Page {
     next: Option<String>,
 }
 
-/// Which mandates.
+/// Which mandates to show.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Pages {
-    /// From where the listing goes on: `next` of the page before.
+    /// The cursor of the page: `next` of the page before.
     cursor: Option<String>,
     /// Mandates on a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
 
-/// A mandate to write. Either a name or an address.
+/// A mandate to write: either a name or an address.
 #[derive(ToSchema)]
 #[expect(
     dead_code,
@@ -109,28 +109,27 @@ pub struct Pages {
 struct MandateBody {
     /// The name, as A-labels.
     name: Option<String>,
-    /// An address of answers, or a network in CIDR notation.
+    /// An address in answers, or a network in CIDR notation.
     address: Option<String>,
-    /// What a name covers: `exact`, `subtree` (which is also what is meant where nothing is said)
-    /// or `descendants`.
+    /// The scope of a name: `exact`, `subtree` (the default) or `descendants`.
     scope: Option<String>,
     /// `court-order`, `sanctions`, `iwf`, `regulator` or `police`.
     basis: String,
-    /// Where it is written, at most 256 octets.
+    /// The reference of the order, at most 256 octets.
     #[schema(max_length = 256)]
     reference: Option<String>,
-    /// From when on, RFC 3339; absent means always.
+    /// When it begins, RFC 3339. Absent: it is in force at once.
     #[schema(format = DateTime)]
     not_before: Option<String>,
-    /// Until when; absent means for ever.
+    /// When it ends. Absent: never.
     #[schema(format = DateTime)]
     not_after: Option<String>,
-    /// Where A and AAAA lead instead; absent means the operator's way.
+    /// The answers to A and AAAA. Absent: as the operator configured.
     landing: Option<schema::Landing>,
-    /// Whether nobody but the operator and his auditors may learn of it.
+    /// Whether only the operator and auditors may see it.
     #[schema(default = false)]
     confidential: Option<bool>,
-    /// Takes a public suffix, a name of this service, or a network wider than /8 (IPv6: /16).
+    /// Accepts a public suffix, a name of this service, or a network wider than /8 (IPv6: /16).
     #[schema(default = false)]
     force: Option<bool>,
 }
@@ -139,7 +138,7 @@ fn unknown_mandate(id: &Id) -> Problem {
     Problem::not_found("unknown_mandate", format!("there is no mandate {id}"))
 }
 
-/// All mandates, those to come and those that are over among them.
+/// All mandates, including future and past ones.
 #[utoipa::path(get, path = "/v1/mandates", tag = "mandates", params(Pages),
     responses((status = 200, description = "a page", body = schema::MandatePage), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
@@ -195,8 +194,7 @@ pub async fn get(
     Ok(MandateView::new(stored).answer(StatusCode::OK))
 }
 
-/// Writes a mandate, the whole of it. It holds from the next query on, or from its time on, with
-/// nobody acting.
+/// Writes a whole mandate. It is in force from the next query on, or begins by itself at its time.
 #[utoipa::path(put, path = "/v1/mandates/{id}", tag = "mandates", params(("id" = String, Path)), request_body = MandateBody,
     responses((status = 201, description = "written", body = schema::Mandate), (status = 200, description = "changed", body = schema::Mandate),
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used, or covers too much")))]
@@ -208,7 +206,7 @@ pub async fn put(
     Body(document): Body<Document>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    // Not where a stored mandate is read: an order holds whatever stands in its reference.
+    // Stored mandates are not checked again: a mandate is in force whatever its reference.
     let reference = document
         .reference
         .as_deref()
@@ -243,7 +241,7 @@ pub async fn put(
     Ok(MandateView::new(stored.expect("it was just written")).answer(made_or_changed(is_new)))
 }
 
-/// Takes a mandate away. What it blocked is no longer blocked by it from the next query on.
+/// Removes a mandate. Its block ends with the next query.
 #[utoipa::path(delete, path = "/v1/mandates/{id}", tag = "mandates", params(("id" = String, Path)),
     responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none"),
         (status = 412, description = "another version")))]
@@ -276,8 +274,8 @@ pub async fn delete(
     ))
 }
 
-/// Does something to the mandates in its turn, so that what is stored last is live last, whether
-/// the client waits or not.
+/// Runs a change of mandates in its turn and to its end, whether the client waits or not. What is
+/// stored last is live last.
 pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> + Send>(
     context: &Arc<Context>,
     work: impl FnOnce(Arc<Context>) -> F + Send + 'static,
@@ -290,8 +288,7 @@ pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> +
     panics::of_task(done.await)?
 }
 
-/// What no order means, and somebody may write all the same: a part of the Internet, or this
-/// service itself.
+/// Refuses targets that no order means: a part of the Internet, or this service itself.
 fn refuse_too_much(context: &Context, target: &Target) -> Result<(), Problem> {
     let refuse = |field: &str, code, why: String| {
         Err(Problem::value(
@@ -328,8 +325,8 @@ fn refuse_too_much(context: &Context, target: &Target) -> Result<(), Problem> {
     }
 }
 
-/// Refuses to allow what is blocked by order. It says no more than that to anybody: not by which
-/// order, nor whether by a confidential one.
+/// Refuses to allow a name that a mandate blocks. The answer does not say by which one, nor whether
+/// it is confidential.
 pub fn refuse_ordered(context: &Context, name: NameRef<'_>) -> Result<(), Problem> {
     match context.control.lists.load().classify(name).mandatory {
         true => Err(ordered()),
@@ -337,7 +334,7 @@ pub fn refuse_ordered(context: &Context, name: NameRef<'_>) -> Result<(), Proble
     }
 }
 
-/// 409 for what is blocked by order.
+/// 409 for a name that a mandate blocks.
 pub fn ordered() -> Problem {
     Problem::conflict(
         "mandatory",

@@ -1,6 +1,6 @@
 //! The handlers, one file for each kind of resource.
 //!
-//! - `households`, `people`, `devices`: who there is; `keys`: who may change it.
+//! - `households`, `networks`, `people`, `devices`: who there is; `keys`: who may change it.
 //! - `level`: a household, a person or a device, whose settings `switches` and `schedules` change.
 //! - `effective`: the settings in force; `explain`: why a name is blocked or not.
 //! - `requests`: a child's requests; `household_events`: events of a household.
@@ -26,6 +26,7 @@ pub(crate) mod keys;
 pub(crate) mod level;
 pub(crate) mod lists;
 pub(crate) mod mandates;
+pub(crate) mod networks;
 pub(crate) mod openapi;
 pub(crate) mod people;
 pub mod reports;
@@ -51,7 +52,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Context>> {
             households::get,
             households::delete
         ))
-        .routes(routes!(households::put_network, households::delete_network))
+        .routes(routes!(networks::put_network, networks::delete_network))
         .routes(routes!(people::put, people::get, people::delete))
         .routes(routes!(devices::put, devices::get, devices::delete))
         .routes(routes!(history::put, history::get, history::delete))

@@ -1,5 +1,5 @@
-//! The OpenAPI document as it is served: written once, packed once, and not sent again to a client
-//! that has it.
+//! The route of the OpenAPI document. It is serialised and compressed once, and not sent again to a
+//! client that has it.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -18,12 +18,12 @@ use utoipa::openapi::OpenApi;
 
 use crate::{Context, auth::guards::peer, problem::Problem};
 
-/// Where it is.
+/// The path.
 pub const PATH: &str = "/openapi.json";
-/// A client may keep it, and asks each time whether it is still so.
+/// A client may cache the document, and must revalidate it.
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// The document's octets.
+/// The serialised document.
 struct Written {
     plain: Bytes,
     packed: Bytes,
@@ -40,7 +40,7 @@ impl Written {
             .expect("memory takes what is written");
         let mut hasher = DefaultHasher::new();
         plain.hash(&mut hasher);
-        // Weak, because it is the same for both codings (RFC 9110, section 8.8.1).
+        // Weak, because it is the same for both encodings (RFC 9110, section 8.8.1).
         let tag = format!(
             "W/\"{}-{:016x}\"",
             env!("CARGO_PKG_VERSION"),
@@ -54,7 +54,7 @@ impl Written {
     }
 }
 
-/// A peer that may read a document without a key: one that asks too often waits.
+/// A client that reads a document without a key. It must wait if it asks too often.
 pub struct OpenReader;
 
 impl FromRequestParts<Arc<Context>> for OpenReader {
@@ -114,8 +114,7 @@ fn answer(written: &Written, headers: &HeaderMap) -> Response {
     }
 }
 
-/// Whether a client says that it has what bears this tag: the weak comparison of RFC 9110, section
-/// 13.1.2.
+/// Whether a client has the document with this tag, by weak comparison (RFC 9110, section 13.1.2).
 fn is_known(if_none_match: &str, tag: &HeaderValue) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let ours = tag.to_str().map(opaque).unwrap_or_default();
@@ -124,7 +123,7 @@ fn is_known(if_none_match: &str, tag: &HeaderValue) -> bool {
         .any(|known| known.trim() == "*" || opaque(known) == ours)
 }
 
-/// Whether a client takes gzip (RFC 9110, section 12.5.3).
+/// Whether a client accepts gzip (RFC 9110, section 12.5.3).
 fn takes_gzip(accept_encoding: &str) -> bool {
     let weight = |coding: &str| {
         let of = accept_encoding

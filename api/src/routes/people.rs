@@ -1,5 +1,4 @@
-//! The people of a household: whose devices are whose, so that what is set for a daughter is set
-//! once.
+//! The people of a household. A person's settings apply to all of their devices.
 
 use std::sync::Arc;
 
@@ -26,14 +25,14 @@ use crate::{
     versioned::{made_or_changed, unknown_household, with_version, written},
 };
 
-/// The longest name of a person, in octets.
+/// The longest name, in octets.
 const NAME_OCTETS_MAX: usize = 128;
 
-/// What can be set of a person. What is left out keeps its value.
+/// The settings of a person. A field that is left out keeps its value.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PersonBody {
-    /// What the family calls them, 1 to 128 octets; the identifier where nothing is given.
+    /// The name that the family uses, 1 to 128 octets. Default: the identifier.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     name: Option<Text>,
@@ -47,8 +46,7 @@ pub fn unknown_person(id: &Id) -> Problem {
     )
 }
 
-/// A person as they are shown: with their identifier, their devices, and the version of the
-/// household.
+/// A person as shown: with their identifier, their devices, and the version of the household.
 fn shown(household: &Household, id: &Id) -> Option<Value> {
     let mut shown = json!(household.people.get(id)?);
     let devices = household
@@ -61,7 +59,7 @@ fn shown(household: &Household, id: &Id) -> Option<Value> {
     Some(shown)
 }
 
-/// Makes a person, or changes what is given of them; their switches stay.
+/// Makes a person, or changes the given fields. Their switches stay.
 #[utoipa::path(put, path = "/v1/households/{id}/people/{person}", tag = "people", request_body = PersonBody,
     params(("id" = String, Path), ("person" = String, Path)),
     responses((status = 201, description = "made", body = schema::Person), (status = 200, description = "changed", body = schema::Person),
@@ -107,7 +105,7 @@ pub async fn put(
     ))
 }
 
-/// A person with what is set for them, and their devices.
+/// A person with their settings and devices.
 #[utoipa::path(get, path = "/v1/households/{id}/people/{person}", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
     responses((status = 200, description = "the person", body = schema::Person), (status = 404, description = "there is none")))]
 pub async fn get(
@@ -127,7 +125,7 @@ pub async fn get(
     Ok(with_version(household.version, Json(shown).into_response()))
 }
 
-/// Takes a person away, and what was set for them; their devices are nobody's from now on.
+/// Removes a person and their settings. Their devices are assigned to no person from now on.
 #[utoipa::path(delete, path = "/v1/households/{id}/people/{person}", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
     responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
 pub async fn delete(

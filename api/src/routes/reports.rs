@@ -1,5 +1,5 @@
-//! What the public says is blocked by mistake. A report opens a ticket with a clock; an answer may
-//! lift the block for a time.
+//! Reports of the public about names that are blocked by mistake. A report opens a ticket with a
+//! deadline. An answer may lift the block for a time.
 
 use std::{
     sync::Arc,
@@ -33,20 +33,20 @@ use crate::{
     schema::asking,
 };
 
-/// Addresses that are counted at a time.
+/// The most addresses that are counted.
 const COUNTED_MAX: usize = 100_000;
 /// The longest reason, contact and note, in octets.
 const TEXT_OCTETS_MAX: usize = 2_000;
 const CONTACT_OCTETS_MAX: usize = 254;
-/// The longest override.
+/// The longest override, in days.
 const OVERRIDE_DAYS_MAX: u32 = 3_650;
-/// How long an override holds where nobody says.
+/// The default duration of an override, in days.
 const OVERRIDE_DAYS: u32 = 90;
-/// Reports on a page where the request does not say, and at most.
+/// Reports on a page: the default and the most.
 const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 
-/// Somebody who needs no key: whoever asks too often from one address waits.
+/// A client without a key. It must wait if its address asks too often.
 pub struct Public;
 
 impl FromRequestParts<Arc<Context>> for Public {
@@ -77,36 +77,36 @@ impl FromRequestParts<Arc<Context>> for Public {
 pub struct ReportBody {
     /// The name that is blocked by mistake.
     name: String,
-    /// Why it should not be, at most 2000 octets.
+    /// Why it should not be blocked, at most 2000 octets.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 2000)]
     reason: Option<Text>,
-    /// Where an answer goes, at most 254 octets.
+    /// The contact for an answer, at most 254 octets.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 254)]
     contact: Option<Text>,
 }
 
-/// How a report is answered.
+/// The answer to a report.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutcomeBody {
     /// `unblocked`, `kept` or `duplicate`.
     outcome: String,
-    /// A word about it, at most 2000 octets.
+    /// A note, at most 2000 octets.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 2000)]
     note: Option<Text>,
-    /// Lifts the block here, for a time. Absent: the feed was mended, or nothing is lifted.
+    /// Lifts the block on this node for a time. Absent: the block is not lifted here.
     #[serde(default, rename = "override")]
     lifted: Option<OverrideBody>,
 }
 
-/// For how long a name is never blocked.
+/// How long a name is not blocked.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OverrideBody {
-    /// Days, 1 to 3650; 90 where nothing is said.
+    /// Days, 1 to 3650. Default: 90.
     #[serde(default = "usual_days")]
     #[schema(minimum = 1, maximum = 3650, value_type = Option<u32>)]
     days: u32,
@@ -116,22 +116,22 @@ fn usual_days() -> u32 {
     OVERRIDE_DAYS
 }
 
-/// Which reports.
+/// Which reports to show.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Pages {
-    /// Only those that are `open`, `unblocked`, `kept`, `duplicate`, or due for `review` because
-    /// their override has run out.
+    /// Only `open`, `unblocked`, `kept` or `duplicate` ones, or those due for `review` because
+    /// their override has ended.
     state: Option<String>,
-    /// From where the listing goes on: `next` of the page before.
+    /// The cursor of the page: `next` of the page before.
     cursor: Option<i64>,
     /// Reports on a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
 
-/// Which month.
+/// The month to export.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -140,7 +140,7 @@ pub struct Month {
     month: String,
 }
 
-/// Says that a name is blocked by mistake. Needs no key.
+/// Reports a name that is blocked by mistake. Needs no key.
 #[utoipa::path(post, path = "/v1/reports", tag = "reports", request_body = ReportBody, security(()),
     responses((status = 201, description = "a ticket", body = asking::Ticket), (status = 422, description = "a value cannot be used"),
         (status = 429, description = "too many from this address, or too many wait"), (status = 503, description = "too many reports wait")))]
@@ -178,7 +178,7 @@ pub async fn post(
     Ok((StatusCode::CREATED, Json(said)).into_response())
 }
 
-/// Reports, the newest first.
+/// Reports, newest first.
 #[utoipa::path(get, path = "/v1/reports", tag = "reports", params(Pages),
     responses((status = 200, description = "a page", body = asking::ReportPage), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
@@ -236,8 +236,8 @@ fn unknown_report() -> Problem {
     Problem::not_found("unknown_report", "there is no such report")
 }
 
-/// Answers a report, also again. An override holds from the next query on, whatever feeds say; when
-/// it runs out the report is due again.
+/// Answers a report, also repeatedly. An override applies from the next query on, whatever feeds
+/// list. When it ends, the report is due for review.
 #[utoipa::path(put, path = "/v1/reports/{report}", tag = "reports", params(("report" = String, Path)), request_body = OutcomeBody,
     responses((status = 200, description = "answered", body = asking::Report), (status = 404, description = "there is none"),
         (status = 409, description = "blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used, or covers too much")))]
@@ -316,8 +316,8 @@ pub async fn put(
     Ok(Json(done.await?).into_response())
 }
 
-/// How many reports came in a month, what became of them, and how long they took. As CSV where the
-/// request accepts `text/csv`.
+/// The number of reports in a month, their outcomes, and how long they took. As CSV if the request
+/// accepts `text/csv`.
 #[utoipa::path(get, path = "/v1/reports/export", tag = "reports", params(Month),
     responses((status = 200, description = "the figures", body = asking::ReportExport), (status = 422, description = "a value cannot be used")))]
 pub async fn export(

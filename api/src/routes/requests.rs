@@ -1,4 +1,4 @@
-//! Asking: a child asks for a name that is blocked, its family answers, and the child is told.
+//! Requests: a child asks for a blocked name, a parent answers, and the child is notified.
 
 use std::sync::Arc;
 
@@ -54,52 +54,52 @@ use crate::{
     versioned::{made_or_changed, unknown_household, with_version, written},
 };
 
-/// The types by which a device gets to a host, RFC 1035 section 3.2.2 and RFC 3596 section 2.1.
+/// The record types of addresses (RFC 1035, section 3.2.2, and RFC 3596, section 2.1).
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
 /// The longest reason and the longest note, in octets.
 const TEXT_OCTETS_MAX: usize = 500;
 
-/// What is asked for.
+/// A request.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestBody {
     /// The name.
     name: String,
-    /// The category that the child was told, by slug; what the lists say goes before it.
+    /// The category that the child was shown, by slug. Categories of the lists override it.
     #[serde(default)]
     category: Option<String>,
-    /// Why, at most 500 octets.
+    /// The reason, at most 500 octets.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 500)]
     reason: Option<Text>,
-    /// The device; a child's own where nothing is said.
+    /// The device. Default: a child's own.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     device: Option<Id>,
 }
 
-/// How a request is answered.
+/// The answer to a request.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerBody {
     /// `allow` or `deny`.
     #[schema(value_type = String)]
     answer: Verdict,
-    /// For how long, 1 to 10080 minutes; for good where nothing is said.
+    /// For how long, 1 to 10080 minutes. Default: for good.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 10080)]
     minutes: Option<u32>,
-    /// `domain` for the name and all below it, which is meant where nothing is said, or `category`
-    /// for all for which it is blocked.
+    /// `domain` for the name and all below it (the default), or `category` for all categories for
+    /// which it is blocked.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     scope: What,
-    /// For whom: `device`, which is meant where nothing is said, `person` or `household`.
+    /// For whom: `device` (the default), `person` or `household`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     whose: Whose,
-    /// A word to the child, at most 500 octets.
+    /// A note to the child, at most 500 octets.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 500)]
     note: Option<Text>,
@@ -142,8 +142,7 @@ impl From<RequestError> for Problem {
     }
 }
 
-/// What a device gets for a name: the data path's own verdict on it, and on what its addresses come
-/// by.
+/// The verdict of the data path on a name for a device, and on the chain of its addresses.
 async fn verdict_for(
     context: &Context,
     asker: &Asker,
@@ -167,7 +166,7 @@ async fn verdict_for(
         .unwrap_or(own)
 }
 
-/// Refuses to ask for what no answer would open, or for what is open.
+/// Refuses a request that no answer could grant, or for a name that is not blocked.
 fn refuse_pointless(
     asker: &Asker,
     name: &Name,
@@ -209,9 +208,9 @@ fn asking_device(principal: &Principal, named: Option<Id>) -> Result<Id, Problem
     }
 }
 
-/// Asks for a name that is blocked. The parents hear of it at once. What the device asked for
-/// before, by this name or by one above it, and was not answered, is not asked again: that request
-/// is returned with 200, and nobody hears of it twice.
+/// Asks for a blocked name. The parents are notified at once. If the device has an open request for
+/// this name or one above it, that request is returned with 200, and no further notification is
+/// sent.
 #[utoipa::path(post, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)), request_body = RequestBody,
     responses((status = 201, description = "asked", body = asking::Request),
         (status = 200, description = "asked before, and not answered yet: the open request", body = asking::Request),
@@ -286,7 +285,7 @@ pub async fn post(
     Ok((made_or_changed(is_new), Json(request)).into_response())
 }
 
-/// What was asked and what it was answered, the newest first, for a month. A child sees its own.
+/// The requests of the last month and their answers, newest first. A child sees its own.
 #[utoipa::path(get, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)),
     responses((status = 200, description = "the requests", body = asking::Requests), (status = 404, description = "no such household")))]
 pub async fn list(
@@ -306,7 +305,7 @@ pub async fn list(
     Ok(Json(json!({ "requests": requests })))
 }
 
-/// Answers a request. What is allowed holds from the next query on, for as long as is said.
+/// Answers a request. An allow applies from the next query on, for the given time.
 #[utoipa::path(put, path = "/v1/households/{id}/requests/{request}", tag = "requests", request_body = AnswerBody,
     params(("id" = String, Path), ("request" = String, Path)),
     responses((status = 200, description = "answered", body = asking::RequestAnswered), (status = 404, description = "no such household or request"),
@@ -479,7 +478,7 @@ impl Writer<'_> {
     }
 }
 
-/// Where an answer is set.
+/// The settings that an answer changes.
 fn settings_of<'h>(
     household: &'h mut Household,
     device: &Id,

@@ -1,5 +1,5 @@
-//! What holds for a time: schedules, grants and pauses, in each place. They begin and end by the
-//! clock, with nobody acting.
+//! Settings for a time: schedules, grants and pauses, on each level. They begin and end by
+//! themselves.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -28,34 +28,34 @@ use crate::{
     versioned::made_or_changed,
 };
 
-/// The longest pause: a year. Who wants longer takes the device away.
+/// The longest pause: a year. For longer, a device can be removed.
 const PAUSE_DAYS_MAX: u32 = 366;
 const PAUSE_MINUTES_MAX: u32 = PAUSE_DAYS_MAX * 24 * 60;
 
-/// A schedule. Times are those that the household's clocks show.
+/// A schedule, in the household's time zone.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleBody {
-    /// The days on which it begins: `mon` to `sun`; all where nothing is said.
+    /// The days on which it begins: `mon` to `sun`. Default: all.
     #[serde(default = "all_days")]
     #[schema(value_type = Option<Vec<String>>)]
     days: BTreeSet<Day>,
     /// When it begins, such as `21:30`.
     #[schema(value_type = String, pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$")]
     from: ClockTime,
-    /// When it ends: on the next day, where that is not later than it begins.
+    /// When it ends: on the next day, if that is not after its begin.
     #[schema(value_type = String, pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$")]
     to: ClockTime,
-    /// Categories that are blocked meanwhile, by slug.
+    /// Categories that it blocks, by slug.
     #[serde(default)]
     block: BTreeSet<String>,
-    /// Categories that are allowed meanwhile, by slug.
+    /// Categories that it allows, by slug.
     #[serde(default)]
     allow: BTreeSet<String>,
-    /// Whether the Internet is off meanwhile.
+    /// Whether it switches the Internet off.
     #[serde(default)]
     pause: bool,
-    /// Dates on which it does not begin, at most 366: holidays.
+    /// Dates on which it does not begin, at most 366, such as holidays.
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     except: BTreeSet<Date>,
@@ -150,7 +150,7 @@ pub async fn put_schedule(
     change.await
 }
 
-/// Takes a schedule away.
+/// Removes a schedule.
 #[utoipa::path(delete, path = "/v1/households/{id}/schedules/{name}", tag = "time", params(("id" = String, Path), ("name" = String, Path)),
     responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "no such place or schedule")))]
 pub async fn delete_schedule(
@@ -175,11 +175,11 @@ pub async fn delete_schedule(
     change.await
 }
 
-/// Something to open for a while: one of `category`, `domain` and `everything`.
+/// A grant: one of `category`, `domain` and `everything`.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantBody {
-    /// A category, by slug. It opens what is blocked for no other category.
+    /// A category, by slug. Names that another blocked category lists stay blocked.
     #[serde(default)]
     category: Option<String>,
     /// A name and all below it.
@@ -226,7 +226,7 @@ impl GrantBody {
     }
 }
 
-/// Opens something for a while: a reward. It closes by itself.
+/// Makes a grant: opens something for a while, as a reward. It ends by itself.
 #[utoipa::path(post, path = "/v1/households/{id}/grants", tag = "time", request_body = GrantBody, params(("id" = String, Path)),
     responses((status = 201, description = "open from the next query on", body = schema::GrantWritten), (status = 404, description = "no such place"),
         (status = 409, description = "blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used")))]
@@ -252,7 +252,7 @@ pub async fn post_grant(
     change.await
 }
 
-/// Opens something for a while in one place, and says under which name.
+/// Adds a grant on one level. Returns its identifier.
 pub fn open(settings: &mut Settings, grant: Grant, actor: &str) -> Result<Id, Problem> {
     let now = Timestamp::now();
     settings.grants.retain(|_, grant| grant.value.until > now);
@@ -299,7 +299,7 @@ pub async fn delete_grant(
     change.await
 }
 
-/// Ends all grants of this place.
+/// Ends all grants of this level.
 #[utoipa::path(delete, path = "/v1/households/{id}/grants", tag = "time", params(("id" = String, Path)),
     responses((status = 200, description = "closed", body = schema::Written), (status = 404, description = "no such place")))]
 pub async fn delete_grants(
@@ -315,7 +315,7 @@ pub async fn delete_grants(
     change.await
 }
 
-/// Until when the Internet is off: an instant, or minutes from now.
+/// When a pause ends: an instant, or minutes from now.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PauseBody {
@@ -345,7 +345,7 @@ pub async fn put_pause(
             until: Some(until),
             minutes: None,
         } => until,
-        // Counted in minutes before it is added to a time: the calendar ends.
+        // Checked in minutes before it is added to a time: the calendar ends.
         PauseBody {
             until: None,
             minutes: Some(minutes),

@@ -1,4 +1,4 @@
-//! What is asked of the node itself: taxonomy, health, metrics.
+//! The node itself: taxonomy, health and metrics.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ pub async fn presets(State(context): State<Arc<Context>>, _anyone: Anyone) -> Js
     Json(json!({ "presets": context.control.taxonomy.presets().map(preset).collect::<Vec<_>>() }))
 }
 
-/// The process lives.
+/// The process runs.
 #[utoipa::path(get, path = "/healthz", tag = "node", responses((status = 200, description = "alive")))]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Queries are answered under the lists and rules of this node, and changes are taken.
+/// Queries are answered by the lists and rules of this node, and changes are accepted.
 #[utoipa::path(get, path = "/readyz", tag = "node", responses((status = 200, description = "ready"),
     (status = 503, description = "not ready: the code is `not_ready`, or `store_not_writable` while queries are answered and changes are not taken")))]
 pub async fn readyz(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
@@ -39,8 +39,8 @@ pub async fn readyz(State(context): State<Arc<Context>>) -> Result<&'static str,
     match context.control.store.health().failure() {
         None => Ok(ready),
         Some(failure) => {
-            // The reason is a word: paths and the engine's sentence are the operator's, and stand
-            // in the log and in the event.
+            // The reason is one word. Paths and the database's message are for the operator, in the
+            // log and in the event.
             let detail = format!(
                 "queries are answered; changes are not taken: the store cannot be written ({})",
                 failure.reason.as_str()
@@ -54,8 +54,8 @@ pub async fn readyz(State(context): State<Arc<Context>>) -> Result<&'static str,
     }
 }
 
-/// Queries are answered under the lists and rules of this node, whether or not changes are taken:
-/// for what decides whether the node gets queries.
+/// Queries are answered by the lists and rules of this node, whether or not changes are accepted:
+/// for a load balancer of DNS.
 #[utoipa::path(get, path = "/readyz/dns", tag = "node", responses((status = 200, description = "ready"), (status = 503, description = "not yet")))]
 pub async fn readyz_dns(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
     let not_ready = || {
@@ -72,7 +72,7 @@ pub async fn readyz_dns(State(context): State<Arc<Context>>) -> Result<&'static 
     }
 }
 
-/// Counters in Prometheus' text format.
+/// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, description = "the counters", body = String),
     (status = 429, description = "too many from this address")))]
 pub async fn metrics(State(context): State<Arc<Context>>, _reader: OpenReader) -> Response {

@@ -1,6 +1,5 @@
-//! What is switched: categories, own names, safe search and whether an allow lifts it, and what
-//! becomes of names by which devices go around the filter. For a household, for each of its people
-//! and for each of its devices, see [`crate::routes::level`].
+//! Switches: categories, custom names, safe search and whether an allow lifts it, and names for
+//! bypassing the filter. On each level, see [`crate::routes::level`].
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -39,15 +38,14 @@ pub struct SwitchBody {
     state: SwitchState,
 }
 
-/// An entry of an own list.
+/// An entry of a custom list.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OwnNameBody {
     /// `block` or `allow`.
     #[schema(value_type = String)]
     state: SwitchState,
-    /// `exact`, or `subtree` for the name and all below it, which is also what is meant where
-    /// nothing is said.
+    /// `exact`, or `subtree` for the name and all below it (the default).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     scope: Option<Scope>,
@@ -65,11 +63,11 @@ pub fn check_slug(context: &Context, slug: &str) -> Result<(), Problem> {
     }
 }
 
-/// Reads a name that somebody wants on an own list, or opened for a while.
+/// Parses a name for a custom list or a grant.
 pub fn own_name(domain: &str) -> Result<Name, Problem> {
     let name = Name::parse(domain)
         .map_err(|error| Problem::value("domain", "name", format!("{domain:?}: {error}")))?;
-    // A list that names the root would switch the Internet off, or every protection.
+    // The root on a list would block the Internet, or lift every protection.
     if name.borrow().is_root() {
         Err(Problem::value(
             "domain",
@@ -100,13 +98,13 @@ pub async fn put_category(
         settings
             .categories
             .insert(slug, set_by(Switch { state }, &actor));
-        // A switch is there as long as its category is: setting it makes nothing.
+        // A category always has a switch, so setting it creates nothing.
         Ok((StatusCode::OK, said))
     });
     change.await
 }
 
-/// Inherits a category: from the person, the household, its preset.
+/// Inherits a category: from the person, the household, or its preset.
 #[utoipa::path(delete, path = "/v1/households/{id}/categories/{slug}", tag = "switches", params(("id" = String, Path), ("slug" = String, Path)),
     responses((status = 200, description = "inherited", body = schema::CategoryWritten), (status = 404, description = "no such place or category")))]
 pub async fn delete_category(
@@ -118,7 +116,7 @@ pub async fn delete_category(
     let slug: String = level.item("slug")?;
     check_slug(&context, &slug)?;
     let change = level.change(&context.control, &author, expected, move |settings| {
-        // Inheriting is having no switch, so taking one back that is not there is done already.
+        // Inheriting means having no switch, so removing one twice is no error.
         settings.categories.remove(&slug);
         Ok((
             StatusCode::OK,
@@ -128,7 +126,7 @@ pub async fn delete_category(
     change.await
 }
 
-/// Puts a name on the own list.
+/// Adds a name to the custom list.
 #[utoipa::path(put, path = "/v1/households/{id}/names/{domain}", tag = "switches", request_body = OwnNameBody,
     params(("id" = String, Path), ("domain" = String, Path)),
     responses((status = 201, description = "listed, and true from the next query on", body = schema::NameWritten), (status = 200, description = "changed", body = schema::NameWritten), (status = 404, description = "no such place"), (status = 409, description = "blocked by order: `mandatory`")))]
@@ -166,7 +164,7 @@ pub async fn put_name(
     change.await
 }
 
-/// Takes a name off the own list.
+/// Removes a name from the custom list.
 #[utoipa::path(delete, path = "/v1/households/{id}/names/{domain}", tag = "switches", params(("id" = String, Path), ("domain" = String, Path)),
     responses((status = 200, description = "off the list", body = schema::NameWritten), (status = 404, description = "no such place, or the name is not listed")))]
 pub async fn delete_name(
@@ -192,8 +190,8 @@ pub async fn delete_name(
 }
 
 /// Sets the safe search of engines: `off`, `moderate` or `strict` by the engine's name (google,
-/// youtube, bing, duckduckgo, ecosia, pixabay, yandex, brave, qwant). `null` inherits; an engine
-/// that is not named keeps what it has.
+/// youtube, bing, duckduckgo, ecosia, pixabay, yandex, brave, qwant). `null` inherits; other
+/// engines keep their level.
 #[utoipa::path(put, path = "/v1/households/{id}/safe-search", tag = "switches", request_body = BTreeMap<String, Option<String>>,
     params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = schema::SafeSearchWritten), (status = 404, description = "no such place"), (status = 422, description = "no such engine or level")))]
@@ -241,9 +239,9 @@ pub async fn put_safe_search(
     change.await
 }
 
-/// Says whether an allow or a grant of a search engine also lifts its safe search: `allow` says
-/// that it does. Where nobody says so, what is opened is still led to the engine's address for
-/// families. The holder of the account is told of an `allow`.
+/// Sets whether an allow or a grant of a search engine also lifts its safe search: `allow` lifts
+/// it. Otherwise the engine is opened, but led to its address for safe search. The account holder
+/// is notified of an `allow`.
 #[utoipa::path(put, path = "/v1/households/{id}/search-unlock", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = schema::SearchUnlockWritten), (status = 404, description = "no such place")))]
 pub async fn put_search_unlock(
@@ -277,8 +275,8 @@ pub async fn delete_search_unlock(
     change.await
 }
 
-/// Says what becomes of the names by which software would go around the filter without being asked
-/// (canary names, private relays): `block` answers them negatively, so that it does not.
+/// Sets what happens to names by which software bypasses the filter by itself (canary names,
+/// private relays): `block` answers them negatively, so that it does not.
 #[utoipa::path(put, path = "/v1/households/{id}/bypass", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = schema::BypassWritten), (status = 404, description = "no such place")))]
 pub async fn put_bypass(
@@ -296,7 +294,7 @@ pub async fn put_bypass(
     change.await
 }
 
-/// Inherits what becomes of them.
+/// Inherits what happens to names for bypassing the filter.
 #[utoipa::path(delete, path = "/v1/households/{id}/bypass", tag = "switches", params(("id" = String, Path)),
     responses((status = 200, description = "inherited", body = schema::BypassWritten), (status = 404, description = "no such place")))]
 pub async fn delete_bypass(

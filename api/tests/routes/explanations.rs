@@ -1,4 +1,4 @@
-//! Why: who set what decided, and the sentence to read out.
+//! Explanations: who set the deciding rule, and the sentence to read out.
 
 use control::households::subscriber::Subscriber;
 use serde_json::{Value, json};

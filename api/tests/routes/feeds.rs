@@ -1,12 +1,11 @@
-//! Feeds: what is said of them, how they are defined, and what an operator does about a refused
-//! version.
+//! Feeds: how they are shown and defined, and what an operator does about a refused version.
 
 use axum::http::Method;
 use control::lists::model::{Condition, ListError, Origin};
 use policy_store::Order;
 use serde_json::{Value, json};
 
-use crate::{keeper, world::World};
+use crate::{fake_lists, world::World};
 
 const SECRET: &str = "hunter2";
 
@@ -14,9 +13,9 @@ fn definition() -> Value {
     json!({ "source": "https://lists.example/new?key=hunter2", "format": "domains", "category": "gambling", "password": SECRET })
 }
 
-/// What was asked of whoever keeps the lists.
+/// The operations that the fake lists were asked for.
 fn asked(world: &World) -> Vec<String> {
-    std::mem::take(&mut world.keeper.state().asked)
+    std::mem::take(&mut world.fake_lists.state().asked)
 }
 
 #[tokio::test]
@@ -543,7 +542,7 @@ async fn an_act_that_fails_says_why_with_a_code_that_stays() {
             "/v1/feeds/bets/rollback",
             "/v1/lists/rollback",
         ] {
-            world.keeper.state().fails_with = Some(error.clone());
+            world.fake_lists.state().fails_with = Some(error.clone());
             let answer = world.post(path, "").await;
             answer.is_problem(status, code);
             assert!(!answer.text.contains(SECRET));
@@ -563,13 +562,13 @@ async fn a_stored_feed_in_the_shadow_of_the_configuration_lends_it_nothing() {
         .put("/v1/feeds/new", &definition().to_string())
         .await
         .ok();
-    let configured = keeper::feed(
+    let configured = fake_lists::feed(
         "new",
         Origin::Config,
         json!({ "name": "new", "source": "a.txt" }),
     );
     world
-        .keeper
+        .fake_lists
         .state()
         .feeds
         .insert("new".to_owned(), configured);
@@ -582,5 +581,5 @@ async fn a_stored_feed_in_the_shadow_of_the_configuration_lends_it_nothing() {
         ),
         (&Value::Null, &json!("a.txt"), "")
     );
-    assert_eq!(world.keeper.state().feeds["new"].state, Condition::Live);
+    assert_eq!(world.fake_lists.state().feeds["new"].state, Condition::Live);
 }

@@ -1,4 +1,4 @@
-//! Orders: nobody allows them, and nobody but the operator learns more of them than he says.
+//! Mandates: no household lifts them, and a family learns no more of them than their basis.
 
 use axum::http::Method;
 use control::explain::{Sight, compose};
@@ -186,7 +186,7 @@ async fn a_family_sees_the_basis_of_an_order_and_never_which_is_confidential() {
         family["mandate"],
         json!({ "id": null, "basis": "police", "reference": null, "confidential": false })
     );
-    // What leads to it says no more.
+    // An alias of it shows no more.
     world
         .put(
             "/v1/mandates/secret",
@@ -215,7 +215,7 @@ async fn a_family_sees_the_basis_of_an_order_and_never_which_is_confidential() {
         )
         .await
         .ok();
-    // Both read the same, but for the name that was asked for.
+    // Both explanations are equal, but for the queried name.
     let read = async |name: &str, sight| {
         seen(&world, name, sight)
             .await

@@ -500,7 +500,7 @@ async fn a_body_is_json_of_a_bounded_length() {
         .ask(Method::PUT, HOME, &form, "preset=light")
         .await
         .is_problem(415, "media_type");
-    // What `curl -d` sends, and a charset nobody needs.
+    // The content type of `curl -d`, and an unnecessary charset.
     world
         .ask(Method::PUT, HOME, &form, r#"{"preset":"light"}"#)
         .await

@@ -1,4 +1,4 @@
-//! Many at once, and clients that go away: what is stored and what is live stay one.
+//! Concurrent writes, and clients that disconnect: what is stored and what is live stay equal.
 
 use std::{future::Future, pin::pin, task::Poll};
 
@@ -52,7 +52,7 @@ async fn a_hundred_toggles_at_once_end_with_the_last_one_stored_live() {
     }
 }
 
-/// Asks, and goes away after so many turns of the wheel. Whether the answer came in time.
+/// Sends a request, and disconnects after so many polls. Returns whether the answer came in time.
 async fn ask_and_leave(world: &World, patience: usize, body: &'static str) -> bool {
     let request = Request::builder()
         .method(Method::PUT)

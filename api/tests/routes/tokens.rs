@@ -1,4 +1,4 @@
-//! Tokens of an OIDC provider: who comes in by them, and all the ways in which nobody does.
+//! Tokens of an OIDC provider: valid ones, and all the ways in which one is refused.
 
 use std::sync::{
     Arc, Mutex,
@@ -27,7 +27,7 @@ struct Provider {
     published: Arc<Published>,
 }
 
-/// What it publishes.
+/// The key set that it publishes.
 #[derive(Default)]
 struct Published {
     set: Mutex<Option<Value>>,

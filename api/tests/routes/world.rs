@@ -45,7 +45,7 @@ use policy_store::{Activity, Author, NewKey, Role, Store};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::keeper::Keeper;
+use crate::fake_lists::FakeLists;
 
 /// Longest answer a test reads, in octets.
 const ANSWER_OCTETS_MAX: usize = 64 << 20;
@@ -60,7 +60,7 @@ const FEEDS: [(&str, &str, Tier, &str); 3] = [
 pub struct World {
     pub context: Arc<Context>,
     pub router: Router,
-    pub keeper: Arc<Keeper>,
+    pub fake_lists: Arc<FakeLists>,
     pub key: String,
     pub key_id: String,
     folder: tempfile::TempDir,
@@ -235,7 +235,7 @@ impl World {
             .create_key(&author(), NewKey::operator("tests"))
             .await
             .unwrap();
-        let keeper = Arc::new(Keeper::new());
+        let fake_lists = Arc::new(FakeLists::new());
         let control = Arc::new(Control {
             store,
             activity: Some(Arc::new(activity)),
@@ -249,7 +249,7 @@ impl World {
             lists: Arc::clone(&lists),
             mandates: Arc::new(Register::new(Arc::clone(&lists))),
             own_names: vec![Name::parse("portal.isp.example").unwrap()],
-            lists_control: Arc::clone(&keeper) as _,
+            lists_control: Arc::clone(&fake_lists) as _,
             explainer: Arc::new(DataPath(lists)),
             events: Default::default(),
             notices: Channels {
@@ -277,7 +277,7 @@ impl World {
         Self {
             router: api::router(Arc::clone(&context)),
             context,
-            keeper,
+            fake_lists,
             key,
             key_id: made.id,
             folder,

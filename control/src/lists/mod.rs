@@ -30,6 +30,7 @@ pub mod manager;
 pub mod model;
 mod review;
 mod rollback;
+mod rows;
 mod sharing;
 pub mod start;
 pub mod status;

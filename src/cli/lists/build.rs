@@ -9,8 +9,11 @@ use jiff::Timestamp;
 use policy::{category::Taxonomy, lists::artefact::ArtefactError};
 
 use super::{
-    super::{arguments::BuildArguments, load, print, print_json},
-    read_taxonomy, show,
+    super::{
+        arguments::BuildArguments,
+        common::{load, print, print_json, read_taxonomy},
+    },
+    show,
 };
 use crate::stores;
 

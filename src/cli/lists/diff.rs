@@ -4,7 +4,7 @@ use std::{fmt::Write, process::ExitCode};
 
 use blocklist_loader::{diff, generations};
 
-use super::super::print;
+use super::super::common::print;
 use crate::config::Checked;
 
 pub fn run(checked: &Checked, (from, to): (u64, u64), limit: usize) -> anyhow::Result<ExitCode> {

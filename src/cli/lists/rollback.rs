@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use policy_store::{Deed, Store};
 use serde_json::{Value, json};
 
-use super::super::{author, print};
+use super::super::common::{author, print};
 use crate::{config::Checked, stores};
 
 /// Names added and removed, each, in the audit of a rollback: as many as the API writes.

@@ -7,7 +7,7 @@ use blocklist_loader::last_check;
 use control::lists::generations::open_newest;
 use policy::lists::artefact::Header;
 
-use super::super::{print, print_json};
+use super::super::common::{print, print_json};
 use crate::config::Checked;
 
 pub fn run(checked: &Checked, json: bool) -> anyhow::Result<ExitCode> {

@@ -1,4 +1,4 @@
-//! Who comes in: keys, roles, and the document that says which doors there are.
+//! Authentication: keys, roles, and the routes of the document.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What holds for a time: which schedule it is by, and when it changes next.
+//! Settings for a time: the schedule they belong to, and their next change.
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};

@@ -1,5 +1,4 @@
-//! Whoever keeps the lists, as these tests need it: two feeds, three generations, and a note of
-//! everything that was asked of it.
+//! A fake list manager: two feeds, three generations, and a record of every operation.
 //!
 //! ```text
 //! court   of the configuration, live
@@ -29,18 +28,18 @@ pub const EVENTS_MAX: usize = 4;
 /// The generation that is live at first.
 pub const LIVE: u64 = 7;
 
-pub struct Keeper {
+pub struct FakeLists {
     state: Mutex<State>,
 }
 
 pub struct State {
     pub feeds: BTreeMap<String, FeedState>,
-    /// What was asked, in words.
+    /// The operations, in words.
     pub asked: Vec<String>,
-    /// What the next act is answered with.
+    /// The result of the next operation.
     pub fails_with: Option<ListError>,
     pub events: Option<broadcast::Sender<ListEvent>>,
-    /// Whether the next act panics.
+    /// Whether the next operation panics.
     pub panics: bool,
 }
 
@@ -94,7 +93,7 @@ fn refused(name: &str, version: &str, gate: &str, may_be_approved: bool) -> Feed
     }
 }
 
-impl Keeper {
+impl FakeLists {
     pub fn new() -> Self {
         let court = feed(
             "court",
@@ -130,7 +129,7 @@ impl Keeper {
         let _ = self.state().events.as_ref().unwrap().send(event);
     }
 
-    /// Has the next act panic.
+    /// Makes the next operation panic.
     pub fn panics(&self) {
         self.state().panics = true;
     }
@@ -153,7 +152,7 @@ pub fn listed(name: &str) -> ListedName {
 }
 
 #[async_trait]
-impl ListControl for Keeper {
+impl ListControl for FakeLists {
     async fn feeds(&self) -> Vec<FeedState> {
         self.state().feeds.values().rev().cloned().collect()
     }

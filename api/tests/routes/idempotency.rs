@@ -1,4 +1,4 @@
-//! Writes that come twice, and requests that come too often.
+//! Idempotent writes, and rate limits.
 
 use std::sync::Arc;
 
@@ -143,7 +143,7 @@ async fn a_refusal_is_answered_again_and_a_failure_of_ours_is_tried_again() {
     .await;
     again.is_problem(404, "unknown_name");
     assert_eq!(again.header("idempotency-replayed"), "true");
-    world.keeper.state().fails_with = Some(control::lists::model::ListError::Failed(
+    world.fake_lists.state().fails_with = Some(control::lists::model::ListError::Failed(
         "the disk is full".to_owned(),
     ));
     once(&world, Method::POST, "/v1/feeds/court/refresh", "k2", "")
@@ -156,14 +156,14 @@ async fn a_refusal_is_answered_again_and_a_failure_of_ours_is_tried_again() {
             .header("idempotency-replayed"),
         ""
     );
-    let asked = world.keeper.state().asked.clone();
+    let asked = world.fake_lists.state().asked.clone();
     once(&world, Method::POST, "/v1/feeds/court/refresh", "k2", "")
         .await
         .ok();
     assert_eq!(
-        world.keeper.state().asked,
+        world.fake_lists.state().asked,
         asked,
-        "the third time nothing was asked of the keeper"
+        "the third time nothing was asked of the fake_lists"
     );
 }
 
