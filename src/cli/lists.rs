@@ -14,7 +14,7 @@ use policy::lists::builder::fold;
 
 use super::{
     arguments::ListsCommand,
-    common::{load, print, runtime},
+    common::{load, print, read_taxonomy, runtime},
 };
 
 pub fn run(command: ListsCommand) -> anyhow::Result<ExitCode> {
