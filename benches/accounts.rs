@@ -19,9 +19,12 @@ use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::{Device, Filtering, Household, Identifier, Mac, Person, Set, Settings},
-        schedule::{Day, Schedule},
+        compiled::HouseholdRules,
+        household::{
+            Attributed, Device, DeviceIdentifier, Filtering, Household, Mac, Person, Settings,
+        },
+        operator::OperatorDefaults,
+        schedule::{DayOfWeek, Schedule},
     },
 };
 use policy_store::Store;
@@ -31,11 +34,11 @@ const HOUSEHOLDS: u32 = 1_000_000;
 const CHUNK: u32 = 50_000;
 const TOGGLES: usize = 3_000;
 
-fn bedtime() -> Set<Schedule> {
+fn bedtime() -> Attributed<Schedule> {
     let (block, allow, except) = Default::default();
     let [from, to] = ["21:30", "06:30"].map(|text| text.parse().expect("a time of day"));
     let value = Schedule {
-        days: Day::ALL.into(),
+        days: DayOfWeek::ALL.into(),
         from,
         to,
         block,
@@ -43,7 +46,7 @@ fn bedtime() -> Set<Schedule> {
         pause: true,
         except,
     };
-    Set {
+    Attributed {
         value,
         set_by: "bench".to_owned(),
         set_at: Timestamp::UNIX_EPOCH,
@@ -71,7 +74,7 @@ fn household(line: u32) -> Household {
     }
     for place in 0..4 {
         let [a, b, c, d] = line.to_be_bytes();
-        let identifiers = vec![Identifier::Mac(Mac([2, place, a, b, c, d]))];
+        let identifiers = vec![DeviceIdentifier::Mac(Mac([2, place, a, b, c, d]))];
         let person = (has_bedtime && place == 0).then(|| "kid".parse().expect("an identifier"));
         let name = format!("device {place}");
         let kind = None;

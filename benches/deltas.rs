@@ -24,9 +24,9 @@ use policy::{
         artefact::Header,
         blocklist::Blocklist,
         builder::fold,
-        current::LiveLists,
+        current::CurrentLists,
         delta::Delta,
-        entry::{Mark, Scope},
+        entry::{ListEntry, Scope},
     },
     name::Name,
 };
@@ -126,7 +126,7 @@ struct Memory {
 fn how_soon_and_how_much_memory(folder: &Path) -> u64 {
     let taxonomy = Taxonomy::shipped();
     let empty = resident();
-    let live = LiveLists::new(open(folder, 1, &taxonomy));
+    let live = CurrentLists::new(open(folder, 1, &taxonomy));
     let before = resident();
     let more = || resident().saturating_sub(before);
     let (mut alone, mut beside): (Vec<Cost>, Vec<Cost>) = Default::default();
@@ -302,14 +302,14 @@ fn delta(lists: &Blocklist, folder: &Path, generation: u64) -> Delta {
     let new = ENTRIES / 2;
     let old = ENTRIES / 4;
     let place = generation - 2;
-    let change = |name: Name, marks: &[Mark]| {
+    let change = |name: Name, marks: &[ListEntry]| {
         let mut key = Vec::new();
         name.borrow().write_key(&mut key);
         (key.into_boxed_slice(), marks.to_vec())
     };
-    let listed = Mark::deny(0, 0, Scope::Subtree);
-    let otherwise = Mark::deny(0, 0, Scope::Exact);
-    let [listed, otherwise] = [listed, otherwise].map(|mark| [Mark { arrival, ..mark }]);
+    let listed = ListEntry::deny(0, 0, Scope::Subtree);
+    let otherwise = ListEntry::deny(0, 0, Scope::Exact);
+    let [listed, otherwise] = [listed, otherwise].map(|mark| [ListEntry { arrival, ..mark }]);
     let mut changes: Vec<_> = (place * new..(place + 1) * new)
         .map(|number| change(name(BASE + number), &listed))
         .collect();

@@ -23,19 +23,20 @@ use policy::{
     identity::directory::Directory,
     lists::{
         blocklist::{Blocklist, Classification},
-        current::LiveLists,
+        current::CurrentLists,
     },
-    moment::Moment,
     name::{Name, WireName},
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::{History, Household, Set},
+        compiled::HouseholdRules,
+        household::{Attributed, HistorySettings, Household},
+        operator::OperatorDefaults,
     },
+    unix_seconds::UnixSeconds,
 };
 use resolver::{
     engine::{Engine, EngineConfig, ServeStale, Step, WorkerState},
     listener::client::Client,
-    message::{blocked::BlockedAnswer, ede::Contact, query::Query, types::Transport},
+    message::{blocked::BlockedAnswer, ede::BlockContact, query::Query, types::Transport},
     time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };
@@ -84,12 +85,12 @@ impl Bed {
             household.preset = Some("strict".to_owned());
             let line = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
             household.networks = [line.into()].into();
-            let value = History {
+            let value = HistorySettings {
                 days: 7,
                 names: true,
                 unknown_devices: true,
             };
-            household.history = (line == COUNTED).then(|| Set {
+            household.history = (line == COUNTED).then(|| Attributed {
                 value,
                 set_by: String::new(),
                 set_at: jiff::Timestamp::UNIX_EPOCH,
@@ -104,7 +105,7 @@ impl Bed {
         let records = format!("{ANSWERED}. 3600 IN A 192.0.2.1\n{BLOCKED}. 3600 IN A 192.0.2.2\n");
         let engine = Arc::new(Engine::new(EngineConfig {
             directory: Arc::clone(&directory),
-            lists: Arc::new(LiveLists::new(Arc::clone(&lists))),
+            lists: Arc::new(CurrentLists::new(Arc::clone(&lists))),
             taxonomy,
             recursion: Arc::new(
                 LocalRecords::new(&records, Arc::new(Nowhere)).expect("valid records"),
@@ -112,7 +113,7 @@ impl Bed {
             allow_from: Vec::new(),
             trusted_peers: Vec::new(),
             snoop_from: Vec::new(),
-            contact: Contact::default(),
+            contact: BlockContact::default(),
             blocked: BlockedAnswer::NxDomain.into(),
             url_proxy: Vec::new(),
             server_id: None,
@@ -232,7 +233,7 @@ fn parse(packet: Vec<u8>) -> Vec<u8> {
 fn identify(bed: Bed) -> Bed {
     std::hint::black_box(
         bed.directory
-            .identify(LINE, None, false, Moment::FIRST)
+            .identify(LINE, None, false, UnixSeconds::FIRST)
             .source,
     );
     bed
@@ -243,8 +244,8 @@ fn identify(bed: Bed) -> Bed {
 fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
     let asker = bed
         .directory
-        .identify(LINE, None, false, Moment::FIRST)
-        .asker;
+        .identify(LINE, None, false, UnixSeconds::FIRST)
+        .policy;
     std::hint::black_box(decide(&asker, name.borrow(), &Classification::NOTHING));
     (bed, name)
 }

@@ -18,14 +18,17 @@ use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
     decide::decide,
-    identity::directory::{Directory, Reader},
+    identity::directory::{Directory, DirectoryReader},
     lists::blocklist::Classification,
-    moment::Moment,
     name::Name,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::{Device, Household, Identifier, Mac, Set, Settings, State, Switch},
+        compiled::HouseholdRules,
+        household::{
+            Attributed, Device, DeviceIdentifier, Household, Mac, Settings, Switch, SwitchState,
+        },
+        operator::OperatorDefaults,
     },
+    unix_seconds::UnixSeconds,
 };
 
 /// Queries of one measurement, and of one batch.
@@ -60,9 +63,9 @@ fn household(line: u32) -> Household {
         household.preset = Some("strict".to_owned());
     }
     for place in 0..4 {
-        let switch = Set {
+        let switch = Attributed {
             value: Switch {
-                state: State::Block,
+                state: SwitchState::Block,
             },
             set_by: String::new(),
             set_at: Timestamp::UNIX_EPOCH,
@@ -72,7 +75,7 @@ fn household(line: u32) -> Household {
         } else {
             BTreeMap::new()
         };
-        let identifiers = vec![Identifier::Mac(mac(line, place))];
+        let identifiers = vec![DeviceIdentifier::Mac(mac(line, place))];
         let name = String::new();
         let kind = None;
         let person = None;
@@ -129,7 +132,7 @@ fn in_batches(
     directory: &Directory,
     households: u32,
     touched: bool,
-    ask: impl Fn(&Reader<'_>, u32) -> u64,
+    ask: impl Fn(&DirectoryReader<'_>, u32) -> u64,
 ) -> f64 {
     let mut state = 1_u64;
     let mut sum = 0_u64;
@@ -138,7 +141,7 @@ fn in_batches(
         let lines: [u32; BATCH] = std::array::from_fn(|place| {
             (((mix(state + place as u64) >> 32) * u64::from(households)) >> 32) as u32
         });
-        let reader = directory.reader(Moment::FIRST);
+        let reader = directory.reader(UnixSeconds::FIRST);
         if touched {
             black_box(reader.touch(lines.iter().map(|line| v4(*line))));
         }
@@ -183,32 +186,32 @@ fn main() {
         );
         let by_v4 = |line| {
             directory
-                .identify(v4(line), None, false, Moment::FIRST)
-                .asker
+                .identify(v4(line), None, false, UnixSeconds::FIRST)
+                .policy
                 .blocked()
                 .is_empty()
                 .into()
         };
         let by_v6 = |line| {
             directory
-                .identify(v6(line), None, false, Moment::FIRST)
-                .asker
+                .identify(v6(line), None, false, UnixSeconds::FIRST)
+                .policy
                 .blocked()
                 .is_empty()
                 .into()
         };
         let by_mac = |line| {
             directory
-                .identify(v4(line), Some(mac(line, 2)), false, Moment::FIRST)
-                .asker
+                .identify(v4(line), Some(mac(line, 2)), false, UnixSeconds::FIRST)
+                .policy
                 .blocked()
                 .is_empty()
                 .into()
         };
-        let batched = |reader: &Reader<'_>, line| {
+        let batched = |reader: &DirectoryReader<'_>, line| {
             reader
                 .identify(v4(line), None, false)
-                .asker
+                .policy
                 .blocked()
                 .is_empty()
                 .into()
@@ -221,7 +224,9 @@ fn main() {
             in_batches(&directory, count, false, batched),
             in_batches(&directory, count, true, batched),
         );
-        let asker = directory.identify(v4(0), None, false, Moment::FIRST).asker;
+        let asker = directory
+            .identify(v4(0), None, false, UnixSeconds::FIRST)
+            .policy;
         let deciding = in_sequence(count, |_| {
             black_box(decide(black_box(&asker), name.borrow(), black_box(&said)))
                 .is_block()

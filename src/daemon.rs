@@ -54,13 +54,13 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
     category::Taxonomy,
     identity::directory::Directory,
-    lists::{current::LiveLists, mandate_registry::Register},
+    lists::{current::CurrentLists, mandate_registry::MandateRegistry},
 };
 use policy_store::{Author, NewKey, Store};
 use resolver::{
     engine::Engine,
     listener::{self, WorkerSettings, access::NetworkSet, notify::OnNotify},
-    recursor::{Recursor, network::Internet},
+    recursor::{Recursor, SystemEnvironment},
     telemetry::query_sample::QuerySample,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -282,9 +282,9 @@ struct Parts {
     taxonomy: Arc<Taxonomy>,
     status: Arc<ListStatus>,
     manager: ListManager,
-    live: Arc<LiveLists>,
-    mandates: Arc<Register>,
-    recursor: Arc<Recursor<Internet>>,
+    live: Arc<CurrentLists>,
+    mandates: Arc<MandateRegistry>,
+    recursor: Arc<Recursor<SystemEnvironment>>,
     engine: Arc<Engine>,
 }
 

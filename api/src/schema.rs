@@ -86,7 +86,7 @@ pub struct Household {
     /// Its switches, by slug; a category that is not here is inherited.
     categories: BTreeMap<String, Switch>,
     /// Its own list, by name.
-    names: BTreeMap<String, OwnName>,
+    names: BTreeMap<String, CustomName>,
     /// What holds at certain hours, by name; absent where nothing does.
     schedules: Option<BTreeMap<String, Schedule>>,
     /// What is open for a while, by identifier.
@@ -181,7 +181,7 @@ struct PersonOfHousehold {
     /// Their switches, by slug; a category that is not here is inherited.
     categories: BTreeMap<String, Switch>,
     /// Their own list, by name.
-    names: BTreeMap<String, OwnName>,
+    names: BTreeMap<String, CustomName>,
     /// What holds at certain hours, by name; absent where nothing does.
     schedules: Option<BTreeMap<String, Schedule>>,
     /// What is open for a while, by identifier.
@@ -208,7 +208,7 @@ pub struct Person {
     /// Their switches, by slug; a category that is not here is inherited.
     categories: BTreeMap<String, Switch>,
     /// Their own list, by name.
-    names: BTreeMap<String, OwnName>,
+    names: BTreeMap<String, CustomName>,
     /// What holds at certain hours, by name; absent where nothing does.
     schedules: Option<BTreeMap<String, Schedule>>,
     /// What is open for a while, by identifier.
@@ -267,7 +267,7 @@ struct Switch {
 
 /// An entry of an own list.
 #[derive(ToSchema)]
-struct OwnName {
+struct CustomName {
     /// `block` or `allow`.
     state: String,
     /// `exact`, or `subtree` for the name and all below it.
@@ -295,7 +295,7 @@ struct DeviceOfHousehold {
     /// Its own switches, by slug; a category that is not here is inherited.
     categories: BTreeMap<String, Switch>,
     /// Its own list, by name.
-    names: BTreeMap<String, OwnName>,
+    names: BTreeMap<String, CustomName>,
     /// What holds at certain hours, by name; absent where nothing does.
     schedules: Option<BTreeMap<String, Schedule>>,
     /// What is open for a while, by identifier.

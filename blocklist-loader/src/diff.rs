@@ -6,8 +6,8 @@ use std::{
 };
 
 use policy::lists::{
-    blocklist::{Blocklist, Names},
-    entry::{Action, Mark, Polarity},
+    blocklist::{Blocklist, NameCursor},
+    entry::{EntryAction, ListEntry, Polarity},
 };
 
 use crate::review::shown;
@@ -43,10 +43,10 @@ pub struct Diff {
 #[must_use]
 pub fn diff(from: &Blocklist, to: &Blocklist, limit: usize) -> Diff {
     type ListedName = (String, Option<String>, bool);
-    let said = |lists: &Blocklist, marks: &[Mark]| -> BTreeSet<ListedName> {
-        let denies = marks
-            .iter()
-            .filter(|mark| mark.polarity == Polarity::Deny && mark.action != Action::Proxied);
+    let said = |lists: &Blocklist, marks: &[ListEntry]| -> BTreeSet<ListedName> {
+        let denies = marks.iter().filter(|mark| {
+            mark.polarity == Polarity::Deny && mark.action != EntryAction::RedirectToProxy
+        });
         denies
             .map(|mark| {
                 let feeds = &lists.header().feeds;
@@ -54,7 +54,7 @@ pub fn diff(from: &Blocklist, to: &Blocklist, limit: usize) -> Diff {
                 (
                     feeds[usize::from(mark.feed)].name.clone(),
                     categories.get(usize::from(mark.category)).cloned(),
-                    mark.action == Action::Path,
+                    mark.action == EntryAction::Path,
                 )
             })
             .collect()
@@ -103,8 +103,8 @@ pub(crate) struct MergedNames<'l> {
 }
 
 struct Side<'l> {
-    names: Names<'l>,
-    at: Option<(Vec<u8>, Vec<Mark>)>,
+    names: NameCursor<'l>,
+    at: Option<(Vec<u8>, Vec<ListEntry>)>,
 }
 
 impl<'l> Side<'l> {
@@ -117,7 +117,7 @@ impl<'l> Side<'l> {
         side
     }
 
-    fn step(&mut self) -> Option<(Vec<u8>, Vec<Mark>)> {
+    fn step(&mut self) -> Option<(Vec<u8>, Vec<ListEntry>)> {
         let next = self
             .names
             .next()
@@ -147,7 +147,7 @@ impl<'l> MergedNames<'l> {
 }
 
 impl Iterator for MergedNames<'_> {
-    type Item = (Vec<u8>, Vec<Mark>, Vec<Mark>);
+    type Item = (Vec<u8>, Vec<ListEntry>, Vec<ListEntry>);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -171,8 +171,9 @@ impl Iterator for MergedNames<'_> {
                     (key, left, self.right.step()?.1)
                 }
             };
-            let is_plain =
-                |mark: &Mark| mark.action != Action::Records && mark.action != Action::Proxied;
+            let is_plain = |mark: &ListEntry| {
+                mark.action != EntryAction::LocalData && mark.action != EntryAction::RedirectToProxy
+            };
             let says_the_same = self.comparable
                 && left.len() == right.len()
                 && left

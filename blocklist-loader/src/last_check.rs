@@ -13,16 +13,13 @@ use std::{
 };
 
 use policy::{
-    lists::artefact::{FeedSummary, Header, Refused},
+    lists::artefact::{FeedSummary, Header, RejectedVersion},
     name::Name,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    build::{Plan, RefusedFeed},
-    feed::Feed,
-    gate::Gate,
-    source::fingerprint,
+    build::result::RefusedFeed, feed::Feed, gate::Gate, plan::Plan, source::fingerprint,
     spool::folder_of,
 };
 
@@ -38,7 +35,7 @@ pub struct LastCheck {
     /// The live version that the content was compared with.
     pub(crate) against: String,
     /// Why the content is not live; `None` where it equals the live version.
-    pub refused: Option<Refused>,
+    pub refused: Option<RejectedVersion>,
 }
 
 impl LastCheck {
@@ -48,7 +45,7 @@ impl LastCheck {
         own_names: &[Name],
         against: &str,
         fingerprint: String,
-        refused: Option<Refused>,
+        refused: Option<RejectedVersion>,
     ) -> Self {
         Self {
             fingerprint,
@@ -101,7 +98,7 @@ pub fn keep_refusal(
     plan: &Plan,
     feed: &Feed,
     live: &FeedSummary,
-    refused: Refused,
+    refused: RejectedVersion,
 ) -> io::Result<()> {
     let now = fingerprint(feed, &plan.directory);
     LastCheck::of(feed, &plan.own_names, &live.version, now, Some(refused))
@@ -126,7 +123,7 @@ pub fn refusals(plan: &Plan, live: &Header) -> Vec<RefusedFeed> {
 
 /// The refused version of one feed that no later one replaced.
 pub(crate) fn refusal(plan: &Plan, feed: &Feed, live: &FeedSummary) -> Option<RefusedFeed> {
-    let Refused {
+    let RejectedVersion {
         version,
         gate,
         detail,

@@ -2,20 +2,18 @@
 //! rows that are not accepted. The first few of each kind are kept as samples for the person who
 //! maintains the feed.
 
-use std::fmt::Display;
+use std::{collections::HashSet, fmt::Display};
 
 use ipnet::IpNet;
 use policy::{
     lists::{
         artefact::{ArtefactError, Complaint, FeedReport},
-        entry::{Action, Mark, Polarity, Records, Scope},
+        entry::{EntryAction, ListEntry, LocalData, Polarity, Scope},
         index_key::{key_of_path, names_of_prefix},
-        public_suffix::{Suffix, public_suffix},
+        public_suffix::{SuffixKind, public_suffix},
     },
     name::{NameBuffer, NameRef},
 };
-
-use crate::parse::adblock::BadFilters;
 
 /// Samples kept for each [`Kind`]: at most twenty a feed with four kinds, so that no kind displaces
 /// another.
@@ -31,7 +29,7 @@ pub(crate) struct EntryRule {
     pub(crate) scope: Scope,
     pub(crate) polarity: Polarity,
     pub(crate) important: bool,
-    pub(crate) action: Action,
+    pub(crate) action: EntryAction,
 }
 
 impl EntryRule {
@@ -41,7 +39,7 @@ impl EntryRule {
             scope,
             polarity: Polarity::Deny,
             important: false,
-            action: Action::Policy,
+            action: EntryAction::OperatorPolicy,
         }
     }
 
@@ -65,7 +63,7 @@ pub(crate) struct ParsedEntry<'a> {
     pub(crate) category: u8,
     pub(crate) rule: EntryRule,
     /// The records to answer with, for [`Action::Records`].
-    pub(crate) records: Option<&'a Records>,
+    pub(crate) records: Option<&'a LocalData>,
 }
 
 impl ParsedEntry<'_> {
@@ -82,24 +80,27 @@ impl ParsedEntry<'_> {
     }
 
     /// The entry in the artefact's form, without the index of its records.
-    pub(crate) fn mark(&self, feed: u16) -> Mark {
+    pub(crate) fn mark(&self, feed: u16) -> ListEntry {
         let EntryRule {
             scope,
             polarity,
             important,
             action,
         } = self.rule;
-        Mark {
+        ListEntry {
             polarity,
             important,
             action,
-            ..Mark::deny(feed, self.category, scope)
+            ..ListEntry::deny(feed, self.category, scope)
         }
     }
 }
 
 /// Receives each accepted entry.
 pub(crate) type Take<'a> = dyn FnMut(ParsedEntry<'_>) -> Result<(), ArtefactError> + 'a;
+
+/// Rules of ad blockers that `$badfilter` rows disable, by their identity.
+pub(crate) type BadFilters = HashSet<Box<[u8]>>;
 
 /// Why a row was not accepted.
 #[derive(Clone, Copy)]
@@ -198,7 +199,7 @@ impl<'a> Rows<'a> {
         row: &[u8],
         name: &[u8],
         rule: EntryRule,
-        records: Option<&Records>,
+        records: Option<&LocalData>,
     ) {
         let Some(category) = self.category else {
             return self.unmapped();
@@ -220,7 +221,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Adds an entry for the addresses in answers.
-    pub(crate) fn address(&mut self, prefix: IpNet, rule: EntryRule, records: Option<&Records>) {
+    pub(crate) fn address(&mut self, prefix: IpNet, rule: EntryRule, records: Option<&LocalData>) {
         let Some(category) = self.category else {
             return self.unmapped();
         };
@@ -251,7 +252,7 @@ impl<'a> Rows<'a> {
             ),
             Ok(name) => {
                 let rule = EntryRule {
-                    action: Action::Path,
+                    action: EntryAction::Path,
                     ..EntryRule::deny(Scope::Exact)
                 };
                 self.give(ParsedEntry {
@@ -274,8 +275,8 @@ impl<'a> Rows<'a> {
         let covers_below = rule.scope != Scope::Exact && rule.polarity == Polarity::Deny;
         let suffix = public_suffix(said.name).filter(|_| self.guard_suffixes && covers_below);
         self.report.registry_suffixes +=
-            u64::from(suffix.is_some_and(|suffix| suffix != Suffix::Private));
-        let is_narrowed = matches!(suffix, Some(Suffix::Registry | Suffix::Private))
+            u64::from(suffix.is_some_and(|suffix| suffix != SuffixKind::Private));
+        let is_narrowed = matches!(suffix, Some(SuffixKind::Registry | SuffixKind::Private))
             && rule.scope == Scope::Subtree;
         if suffix.is_some() && !is_narrowed {
             let reason = "would cover everything under a public suffix; force_public_suffixes = true would take it";

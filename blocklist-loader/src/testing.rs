@@ -8,17 +8,18 @@ use policy::{
     lists::{
         blocklist::Blocklist,
         delta::Delta,
-        entry::{Action, Mark},
+        entry::{EntryAction, ListEntry},
     },
 };
 use serde_json::json;
 
 use crate::{
-    build::{BuildOutcome, Built, Plan, RefusedFeed, build},
+    build::{BuildOutcome, Built, RefusedFeed, build},
     changes::{ChangedRows, DeltaError, Proposal, propose},
     feed::{Feed, Format},
-    fetch::RowChange,
     generations::delta_path,
+    plan::Plan,
+    row_change::RowChange,
     spool::{RowKey, Spool, folder_of},
 };
 
@@ -194,9 +195,9 @@ pub(crate) fn said(lists: &Blocklist) -> BTreeMap<String, Vec<String>> {
     all
 }
 
-fn said_by(lists: &Blocklist, mark: &Mark) -> String {
+fn said_by(lists: &Blocklist, mark: &ListEntry) -> String {
     let header = lists.header();
-    let Mark {
+    let ListEntry {
         scope,
         polarity,
         important,
@@ -210,7 +211,7 @@ fn said_by(lists: &Blocklist, mark: &Mark) -> String {
         .get(usize::from(mark.category))
         .map_or("-", String::as_str);
     let data = match action {
-        Action::Records => {
+        EntryAction::LocalData => {
             let records = lists.answers()[*data as usize].0.iter();
             let shown = records
                 .map(|record| format!("{} {}", record.record_type, record.rdata.escape_ascii()));

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use metrics::{describe_gauge, gauge};
-use policy::lists::current::LiveLists;
+use policy::lists::current::CurrentLists;
 use policy_store::{Findings, SignedHead, Store};
 use serde_json::json;
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ pub struct HeadAnnouncer {
     /// Publishes an event if the audit does not fit.
     pub status: Arc<ListStatus>,
     /// The live lists: every event names their generation.
-    pub lists: Arc<LiveLists>,
+    pub lists: Arc<CurrentLists>,
     /// The channel to the operator, if one is configured.
     pub channel: Option<&'static str>,
     /// How often a head is announced while rows are written.

@@ -39,9 +39,9 @@ use std::sync::Arc;
 use policy::{
     category::Taxonomy,
     identity::directory::Directory,
-    lists::{current::LiveLists, mandate_registry::Register},
+    lists::{current::CurrentLists, mandate_registry::MandateRegistry},
     name::Name,
-    rules::compiled::OperatorDefaults,
+    rules::operator::OperatorDefaults,
 };
 use policy_store::{Activity, Store};
 use tokio::sync::Mutex;
@@ -66,8 +66,8 @@ pub struct Control {
     pub taxonomy: Arc<Taxonomy>,
     /// The rules of a client without a household, and of settings that a household leaves open.
     pub defaults: OperatorDefaults,
-    pub lists: Arc<LiveLists>,
-    pub mandates: Arc<Register>,
+    pub lists: Arc<CurrentLists>,
+    pub mandates: Arc<MandateRegistry>,
     /// Names that a mandate blocks only with `force`: the operator's, and those of certificate
     /// checks.
     pub own_names: Vec<Name>,

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use metrics::{describe_gauge, gauge};
 use policy::lists::{
     blocklist::Blocklist,
-    current::LiveLists,
-    mandate_registry::Register,
-    mandates::{Mandate, Phase},
+    current::CurrentLists,
+    mandate_registry::MandateRegistry,
+    mandates::{Mandate, MandatePhase},
 };
 use policy_store::{Store, StoreError};
 
@@ -19,12 +19,15 @@ use crate::causes;
 const SLEEP_MAX: Duration = Duration::from_millis(250);
 
 /// Reads all mandates and overrides, and applies those in force to the lists.
-pub async fn start(store: &Store, lists: &Arc<LiveLists>) -> Result<Arc<Register>, StoreError> {
+pub async fn start(
+    store: &Store,
+    lists: &Arc<CurrentLists>,
+) -> Result<Arc<MandateRegistry>, StoreError> {
     describe_gauge!(
         "ox_protect_mandates",
         "Mandates by state: active, pending or expired"
     );
-    let register = Arc::new(Register::new(Arc::clone(lists)));
+    let register = Arc::new(MandateRegistry::new(Arc::clone(lists)));
     describe_gauge!(
         "ox_protect_overrides",
         "Names that only a mandate blocks, because a report of them was accepted"
@@ -40,13 +43,13 @@ pub async fn applied(
     store: &Store,
     past: Option<Timestamp>,
 ) -> Result<Arc<Blocklist>, StoreError> {
-    let live = Arc::new(LiveLists::new(lists));
+    let live = Arc::new(CurrentLists::new(lists));
     let mandates = match past {
         Some(at) => store.mandates_at(at).await?,
         None => read(store).await?,
     };
     fill(
-        &Register::new(Arc::clone(&live)),
+        &MandateRegistry::new(Arc::clone(&live)),
         store,
         mandates,
         past.unwrap_or_else(Timestamp::now),
@@ -56,7 +59,7 @@ pub async fn applied(
 }
 
 async fn fill(
-    register: &Register,
+    register: &MandateRegistry,
     store: &Store,
     mandates: Vec<Mandate>,
     at: Timestamp,
@@ -83,7 +86,7 @@ async fn read(store: &Store) -> Result<Vec<Mandate>, StoreError> {
 }
 
 /// Begins and ends mandates, until the task is dropped.
-pub async fn run(register: Arc<Register>) {
+pub async fn run(register: Arc<MandateRegistry>) {
     loop {
         let now = Timestamp::now();
         let next = register.keep(now);
@@ -95,14 +98,14 @@ pub async fn run(register: Arc<Register>) {
 }
 
 /// Sets the gauges of mandates and overrides.
-pub fn show(register: &Register) {
+pub fn show(register: &MandateRegistry) {
     let now = Timestamp::now();
     gauge!("ox_protect_overrides").set(register.count_lifted(now) as f64);
     for (phase, count) in register.count(now) {
         let state = match phase {
-            Phase::Active => "active",
-            Phase::Pending => "pending",
-            Phase::Expired => "expired",
+            MandatePhase::Active => "active",
+            MandatePhase::Pending => "pending",
+            MandatePhase::Expired => "expired",
         };
         gauge!("ox_protect_mandates", "state" => state).set(count as f64);
     }

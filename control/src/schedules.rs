@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use policy::moment::Moment;
+use policy::unix_seconds::UnixSeconds;
 use tokio::time::MissedTickBehavior;
 
 use crate::{Control, households::load::recompile, shutdown::Shutdown};
@@ -35,7 +35,7 @@ pub async fn run(control: Arc<Control>, shutdown: Shutdown) {
         }
         last = now;
         loop {
-            let due = control.directory.due(Moment::of(now), BATCH);
+            let due = control.directory.due(UnixSeconds::of(now), BATCH);
             if due.is_empty() {
                 break;
             }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use metrics::{describe_gauge, gauge};
-use policy::lists::current::LiveLists;
+use policy::lists::current::CurrentLists;
 use policy_store::Health;
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ pub async fn run(
     store: &'static str,
     health: Health,
     status: Arc<ListStatus>,
-    lists: Arc<LiveLists>,
+    lists: Arc<CurrentLists>,
     shutdown: Shutdown,
 ) {
     describe_gauge!(

@@ -7,7 +7,7 @@ use crate::{decide::Verdict, lists::blocklist::Blocklist, name::Name};
 
 /// One query, judged and answered as the data path does it, with everything that spoke.
 #[derive(Debug, Clone)]
-pub struct Explained {
+pub struct QueryExplanation {
     /// The name asked for, then each name of its chain; the verdict is about `names[hop]`.
     pub names: Vec<Name>,
     /// Which of the names decided.

@@ -6,7 +6,7 @@
 //!                          v                           v          |
 //!                        rules ──> directory        blocklist     v
 //!                                     |                |       identify
-//!                                     └── Asker ───────┼──────────┤
+//!                                     └── EffectivePolicy ───────┼──────────┤
 //!                                                      └─ classify ─> decide ─> verdict
 //! ```
 //!
@@ -18,10 +18,12 @@
 
 pub mod category;
 pub mod decide;
+pub(crate) mod effective_policy;
 pub mod explain;
 pub mod identity;
 pub mod lists;
-pub mod moment;
 pub mod name;
 pub mod rules;
 pub mod text;
+pub mod unix_seconds;
+pub mod verdict;

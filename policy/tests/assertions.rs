@@ -12,16 +12,18 @@ use std::{
 use jiff::Timestamp;
 use policy::{
     category::{CategorySet, Taxonomy},
-    decide::{Asker, Layer, Verdict, decide, judge, review},
+    decide::{Action, EffectivePolicy, Layer, Verdict, decide, judge, review},
     identity::directory::{Directory, IdentitySource, Trust},
     lists::blocklist::Classification,
-    moment::Moment,
     name::Name,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
+        builtin_names::{BuiltinName, BuiltinNames},
+        bypass::BypassPrevention,
+        compiled::HouseholdRules,
         household::{Household, Mac},
-        special::{Refused, Special, Specials},
+        operator::OperatorDefaults,
     },
+    unix_seconds::UnixSeconds,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -66,7 +68,7 @@ fn directory(phone: &Value, tablet: &Value, all: &Value) -> Directory {
     });
     let household: Household = serde_json::from_value(merged(document, all)).unwrap();
     let defaults = OperatorDefaults {
-        refused: Refused {
+        bypass: BypassPrevention {
             canary: true,
             relay: true,
         },
@@ -82,14 +84,19 @@ fn directory(phone: &Value, tablet: &Value, all: &Value) -> Directory {
     directory
 }
 
-fn asker(directory: &Directory, from: &str, mac: Option<Mac>) -> Asker {
+fn asker(directory: &Directory, from: &str, mac: Option<Mac>) -> EffectivePolicy {
     directory
-        .identify(from.parse::<IpAddr>().unwrap(), mac, false, Moment::FIRST)
-        .asker
+        .identify(
+            from.parse::<IpAddr>().unwrap(),
+            mac,
+            false,
+            UnixSeconds::FIRST,
+        )
+        .policy
 }
 
 fn judged(
-    asker: &Asker,
+    asker: &EffectivePolicy,
     name: &str,
     said: &Classification,
     behind: &[(Name, Classification)],
@@ -136,7 +143,7 @@ fn no_assertion_lifts_what_the_address_is_blocked_and_any_adds_its_own() {
         ..Classification::NOTHING
     };
     let canary = Classification {
-        special: Special::Canary,
+        builtin: BuiltinName::Canary,
         ..Classification::NOTHING
     };
     let plain = Classification::NOTHING;
@@ -235,15 +242,15 @@ fn an_allow_covers_an_alias_only_where_both_rule_sets_allow() {
 
 #[test]
 fn the_stricter_safe_search_holds_and_a_block_is_stricter() {
-    let engine = &Specials::shipped()
+    let engine = &BuiltinNames::shipped()
         .engines()
         .iter()
         .position(|engine| engine.moderate.is_some())
         .unwrap();
-    let slug = Specials::shipped().engines()[*engine].slug.as_str();
+    let slug = BuiltinNames::shipped().engines()[*engine].slug.as_str();
     let search = |level: &str| json!({ "safe_search": { slug: set(json!({ "level": level })) } });
     let said = Classification {
-        special: Special::Search(u8::try_from(*engine).unwrap()),
+        builtin: BuiltinName::Search(u8::try_from(*engine).unwrap()),
         ..Classification::NOTHING
     };
     let target = |phone: &Value, tablet: &Value| {
@@ -256,7 +263,7 @@ fn the_stricter_safe_search_holds_and_a_block_is_stricter() {
         )
         .0
     };
-    let engine = &Specials::shipped().engines()[*engine];
+    let engine = &BuiltinNames::shipped().engines()[*engine];
     let strict = Some(&engine.strict);
     let moderate = engine.moderate.as_ref();
     for (phone, tablet, expected) in [
@@ -269,7 +276,7 @@ fn the_stricter_safe_search_holds_and_a_block_is_stricter() {
         ("off", "off", None),
     ] {
         assert_eq!(
-            target(&search(phone), &search(tablet)).target(),
+            target(&search(phone), &search(tablet)).safe_search_target(),
             expected,
             "{phone} and {tablet}"
         );
@@ -289,13 +296,13 @@ fn an_address_that_proves_the_house_alone_lets_the_mac_pick_the_device() {
         (Some(TABLET), false, IdentitySource::Mac),
         (Some(STRANGER), false, IdentitySource::Network),
     ] {
-        let identity = directory.identify(ROUTER.parse().unwrap(), mac, false, Moment::FIRST);
+        let identity = directory.identify(ROUTER.parse().unwrap(), mac, false, UnixSeconds::FIRST);
         assert_eq!(
-            (identity.asker.blocked().is_empty(), identity.source),
+            (identity.policy.blocked().is_empty(), identity.source),
             (!blocks, by),
             "{mac:?}"
         );
-        assert!(identity.asker.asserted().is_none());
+        assert!(identity.policy.asserted().is_none());
     }
 }
 
@@ -304,10 +311,11 @@ fn a_forwarder_speaks_for_others_and_its_own_address_proves_no_device() {
     let block = json!({ "categories": { "gambling": set(json!({ "state": "block" })) } });
     let directory = directory(&block, &json!({}), &json!({}));
     let find = |mac, trust| {
-        let identity = directory.identify("192.0.2.7".parse().unwrap(), mac, trust, Moment::FIRST);
+        let identity =
+            directory.identify("192.0.2.7".parse().unwrap(), mac, trust, UnixSeconds::FIRST);
         (
-            identity.asker.blocked().is_empty(),
-            identity.asker.asserted().is_some(),
+            identity.policy.blocked().is_empty(),
+            identity.policy.asserted().is_some(),
             identity.source,
         )
     };
@@ -360,8 +368,7 @@ fn settings(chance: &mut StdRng) -> Value {
         settings["pause"] = set(json!({ "until": "2030-01-01T00:00:00Z" }));
     }
     let level = ["off", "moderate", "strict"][chance.random_range(0..3)];
-    settings["safe_search"] =
-        json!({ Specials::shipped().engines()[0].slug.as_str(): set(json!({ "level": level })) });
+    settings["safe_search"] = json!({ BuiltinNames::shipped().engines()[0].slug.as_str(): set(json!({ "level": level })) });
     settings
 }
 
@@ -369,13 +376,13 @@ fn said(chance: &mut StdRng) -> Classification {
     let choice =
         [CategorySet::EMPTY, category("gambling"), category("social")][chance.random_range(0..3)];
     let special = if chance.random_range(0..3) == 0 {
-        Special::Search(0)
+        BuiltinName::Search(0)
     } else {
-        Special::None
+        BuiltinName::None
     };
     Classification {
         choice,
-        special,
+        builtin: special,
         mandatory: chance.random_range(0..9) == 0,
         ..Classification::NOTHING
     }
@@ -396,7 +403,8 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
             ["phone", "tablet"].map(|id| rules.device_by_id(&id.parse().unwrap()));
         for (mac, device) in [(TABLET, tablet), (STRANGER, None)] {
             let both = asker(&directory, "192.0.2.7", Some(mac));
-            let each = [phone, device].map(|device| Asker::of(&rules, device, Moment::FIRST));
+            let each = [phone, device]
+                .map(|device| EffectivePolicy::of(&rules, device, UnixSeconds::FIRST));
             let queried = said(&mut chance);
             let behind = [
                 (Name::parse("bets.test").unwrap(), said(&mut chance)),
@@ -422,10 +430,9 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
                 "it is the verdict of one of them"
             );
             if !together.0.is_block() {
-                let levels =
-                    alone.map(|(verdict, _)| verdict.target().map(|_| verdict.data & 0xff));
+                let levels = alone.map(|(verdict, _)| search_level(verdict));
                 assert_eq!(
-                    together.0.target().map(|_| together.0.data & 0xff),
+                    search_level(together.0),
                     levels.into_iter().max().unwrap(),
                     "{alone:?}"
                 );
@@ -437,4 +444,12 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
         blocks.iter().all(|count| *count > 50),
         "each case was met: {blocks:?}"
     );
+}
+
+/// The level of the safe search that a verdict applies.
+fn search_level(verdict: Verdict) -> Option<policy::rules::safe_search::SearchLevel> {
+    match verdict.action {
+        Action::SafeSearch(search) => Some(search.level),
+        _ => None,
+    }
 }

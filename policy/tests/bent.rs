@@ -14,9 +14,11 @@ use policy::{
     lists::{
         artefact::{FeedSummary, Header},
         blocklist::Blocklist,
-        builder::Builder,
+        builder::ArtefactBuilder,
         delta::Delta,
-        entry::{Action, Mark, NO_CATEGORY, Polarity, Record, Records, Scope, Tier},
+        entry::{
+            EntryAction, ListEntry, LocalData, LocalRecord, NO_CATEGORY, Polarity, Scope, Tier,
+        },
     },
     name::Name,
 };
@@ -46,8 +48,8 @@ fn key(name: &str) -> Vec<u8> {
     key
 }
 
-fn records(octet: u8) -> Records {
-    Records(vec![Record {
+fn records(octet: u8) -> LocalData {
+    LocalData(vec![LocalRecord {
         record_type: 1,
         ttl_s: 30,
         rdata: vec![192, 0, 2, octet],
@@ -79,19 +81,19 @@ fn folder() -> tempfile::TempDir {
 
 /// An artefact with marks of every kind, and a delta that continues it.
 fn written(folder: &Path) -> (PathBuf, PathBuf) {
-    let mut builder = Builder::new();
+    let mut builder = ArtefactBuilder::new();
     for (place, name) in NAMES.iter().enumerate() {
         let mark = match place % 3 {
-            0 => Mark::deny(0, NO_CATEGORY, Scope::Subtree),
-            1 => Mark {
+            0 => ListEntry::deny(0, NO_CATEGORY, Scope::Subtree),
+            1 => ListEntry {
                 polarity: Polarity::Allow,
                 important: true,
-                ..Mark::deny(1, 1, Scope::Exact)
+                ..ListEntry::deny(1, 1, Scope::Exact)
             },
-            _ => Mark {
-                action: Action::Records,
+            _ => ListEntry {
+                action: EntryAction::LocalData,
                 data: builder.answer(records(1)).unwrap(),
-                ..Mark::deny(1, 0, Scope::Descendants)
+                ..ListEntry::deny(1, 0, Scope::Descendants)
             },
         };
         builder
@@ -102,21 +104,21 @@ fn written(folder: &Path) -> (PathBuf, PathBuf) {
         .push_path(
             Name::parse("c.example").unwrap().borrow(),
             b"/page",
-            Mark::deny(1, 0, Scope::Exact),
+            ListEntry::deny(1, 0, Scope::Exact),
         )
         .unwrap();
     let full = folder.join("full");
     builder.write(header(1), None, &full).unwrap();
-    let records_mark = Mark {
-        action: Action::Records,
+    let records_mark = ListEntry {
+        action: EntryAction::LocalData,
         data: 1,
-        ..Mark::deny(1, 1, Scope::Exact)
+        ..ListEntry::deny(1, 1, Scope::Exact)
     };
     let changes = vec![
         (key("a.example").into(), Vec::new()),
         (
             key("new.example").into(),
-            vec![records_mark, Mark::deny(0, NO_CATEGORY, Scope::Exact)],
+            vec![records_mark, ListEntry::deny(0, NO_CATEGORY, Scope::Exact)],
         ),
     ];
     let header = Header {
@@ -148,7 +150,10 @@ fn ask(lists: &Blocklist) {
     black_box(lists.classify_address([192, 0, 2, 1].into()));
     lists.for_each_name(|key, marks| {
         for mark in marks {
-            assert!(mark.action != Action::Records || (mark.data as usize) < lists.answers().len());
+            assert!(
+                mark.action != EntryAction::LocalData
+                    || (mark.data as usize) < lists.answers().len()
+            );
         }
         black_box(lists.marks(key));
     });

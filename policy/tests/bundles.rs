@@ -8,21 +8,20 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    decide::{Asker, Layer, Verdict, decide, review},
+    decide::{Action, EffectivePolicy, Layer, Verdict, decide, review},
     lists::{
         artefact::{FeedSummary, Header},
         blocklist::Blocklist,
-        builder::Builder,
-        entry::{Action, Mark, NO_CATEGORY, Scope, Tier},
-        mandates::{Document, Mandate, Mandates},
+        builder::ArtefactBuilder,
+        entry::{EntryAction, ListEntry, NO_CATEGORY, Scope, Tier},
+        mandates::{ActiveMandates, Mandate, MandateDocument},
     },
-    moment::Moment,
     name::Name,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::Household,
-        special::Specials,
+        builtin_names::BuiltinNames, compiled::HouseholdRules, household::Household,
+        operator::OperatorDefaults,
     },
+    unix_seconds::UnixSeconds,
 };
 use serde_json::{Value, json};
 
@@ -51,7 +50,7 @@ fn taxonomy() -> Taxonomy {
 
 /// Lists of feeds: a name, its tier, and its category where it is about one.
 fn lists(rows: &[(&str, Tier, &str)], taxonomy: &Taxonomy) -> Arc<Blocklist> {
-    let mut builder = Builder::new();
+    let mut builder = ArtefactBuilder::new();
     let slugs: Vec<String> = taxonomy
         .categories()
         .iter()
@@ -65,9 +64,9 @@ fn lists(rows: &[(&str, Tier, &str)], taxonomy: &Taxonomy) -> Arc<Blocklist> {
         builder
             .push(
                 name(listed).borrow(),
-                Mark {
-                    action: Action::Nxdomain,
-                    ..Mark::deny(feed, category, Scope::Subtree)
+                ListEntry {
+                    action: EntryAction::Nxdomain,
+                    ..ListEntry::deny(feed, category, Scope::Subtree)
                 },
             )
             .unwrap();
@@ -89,7 +88,7 @@ fn lists(rows: &[(&str, Tier, &str)], taxonomy: &Taxonomy) -> Arc<Blocklist> {
 }
 
 /// Somebody whose household blocks both services and says the rest of the document.
-fn asker(document: Value, taxonomy: &Taxonomy) -> Asker {
+fn asker(document: Value, taxonomy: &Taxonomy) -> EffectivePolicy {
     let set = |what: Value| with(json!({ "set_by": "tests", "set_at": NOW }), what);
     let block = || set(json!({ "state": "block" }));
     let categories = json!({ "video": block(), "chat": block(), "gambling": block() });
@@ -108,7 +107,7 @@ fn asker(document: Value, taxonomy: &Taxonomy) -> Asker {
     }
     let household: Household = serde_json::from_value(whole).unwrap();
     let now: Timestamp = NOW.parse().unwrap();
-    Asker::of(
+    EffectivePolicy::of(
         &Arc::new(HouseholdRules::compile(
             &household,
             taxonomy,
@@ -116,7 +115,7 @@ fn asker(document: Value, taxonomy: &Taxonomy) -> Asker {
             now,
         )),
         None,
-        Moment::of(now),
+        UnixSeconds::of(now),
     )
 }
 
@@ -128,7 +127,7 @@ fn with(mut whole: Value, more: Value) -> Value {
     whole
 }
 
-fn judge(asker: &Asker, lists: &Blocklist, asked: &str) -> Verdict {
+fn judge(asker: &EffectivePolicy, lists: &Blocklist, asked: &str) -> Verdict {
     decide(
         asker,
         name(asked).borrow(),
@@ -142,8 +141,8 @@ fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
     let empty = Blocklist::empty(&taxonomy);
     let of_feeds = lists(&[("bets.test", Tier::Choice, "gambling")], &taxonomy);
     let next = of_feeds.with(&[], &taxonomy).unwrap();
-    let ordered = of_feeds.ordered(&Arc::new(
-        Mandates::default().lifting(&[name("other.test")]),
+    let ordered = of_feeds.with_mandates(&Arc::new(
+        ActiveMandates::default().lifting(&[name("other.test")]),
     ));
     for lists in [&empty, &*of_feeds, &*next, &*ordered] {
         for (asked, expected) in [
@@ -174,7 +173,7 @@ fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
     }
     let asked = name("a.deep.part.chat.test");
     let entries = empty
-        .bundled(asked.borrow())
+        .service_matches(asked.borrow())
         .into_iter()
         .map(|found| (found.entry.to_string(), taxonomy.slugs(found.categories)));
     assert_eq!(
@@ -212,7 +211,12 @@ fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
     };
     assert_eq!(
         told("video.test"),
-        (Layer::Category, vec!["video", "chat"], None, Action::Policy)
+        (
+            Layer::Category,
+            vec!["video", "chat"],
+            None,
+            Action::OperatorPolicy
+        )
     );
     assert_eq!(
         told("www.video.test"),
@@ -278,20 +282,20 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
         judge(&anybody, &never, "www.video.test").layer,
         Layer::NeverBlock
     );
-    let lifted = without.ordered(&Arc::new(
-        Mandates::default().lifting(&[name("video.test")]),
+    let lifted = without.with_mandates(&Arc::new(
+        ActiveMandates::default().lifting(&[name("video.test")]),
     ));
     assert_eq!(
         judge(&anybody, &lifted, "www.video.test").layer,
         Layer::NeverBlock
     );
-    let document = Document {
+    let document = MandateDocument {
         name: Some("video.test".to_owned()),
         basis: "sanctions".to_owned(),
-        ..Document::default()
+        ..MandateDocument::default()
     };
     let order = Mandate::read("m".parse().unwrap(), document).unwrap();
-    let ordered = without.ordered(&Arc::new(Mandates::of(vec![Arc::new(order)])));
+    let ordered = without.with_mandates(&Arc::new(ActiveMandates::of(vec![Arc::new(order)])));
     assert_eq!(
         judge(&asker(own("allow"), &taxonomy), &ordered, "www.video.test").layer,
         Layer::Mandatory
@@ -391,8 +395,8 @@ fn the_shipped_bundles_are_sound() {
     }
     // A search engine's names are left to safe search, but for the one that is a service, which is
     // all of it.
-    let youtube = usize::from(Specials::shipped().engine("youtube").unwrap());
-    for (place, engine) in Specials::shipped().engines().iter().enumerate() {
+    let youtube = usize::from(BuiltinNames::shipped().engine("youtube").unwrap());
+    for (place, engine) in BuiltinNames::shipped().engines().iter().enumerate() {
         let expected = if place == youtube {
             vec!["youtube"]
         } else {

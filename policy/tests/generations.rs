@@ -12,9 +12,9 @@ use policy::{
     lists::{
         artefact::{FeedSummary, Header},
         blocklist::Blocklist,
-        builder::{Builder, fold},
+        builder::{ArtefactBuilder, fold},
         delta::Delta,
-        entry::{Action, Mark, NO_CATEGORY, Scope, Tier},
+        entry::{EntryAction, ListEntry, NO_CATEGORY, Scope, Tier},
     },
     name::Name,
 };
@@ -65,12 +65,12 @@ impl Chronicle {
     }
 
     fn build(&mut self) {
-        let mut builder = Builder::new();
+        let mut builder = ArtefactBuilder::new();
         for name in &self.names {
             builder
                 .push(
                     Name::parse(name).unwrap().borrow(),
-                    Mark::deny(0, 0, Scope::Subtree),
+                    ListEntry::deny(0, 0, Scope::Subtree),
                 )
                 .unwrap();
         }
@@ -87,9 +87,9 @@ impl Chronicle {
         let mut arrivals = lists.header().arrivals.clone();
         arrivals.push(header.built_at);
         let arrival = u16::try_from(arrivals.len() - 1).unwrap();
-        let listed = vec![Mark {
+        let listed = vec![ListEntry {
             arrival,
-            ..Mark::deny(0, 0, Scope::Subtree)
+            ..ListEntry::deny(0, 0, Scope::Subtree)
         }];
         let changes = added
             .iter()
@@ -256,10 +256,10 @@ fn a_delta_of_other_feeds_or_with_keys_that_are_none_is_refused() {
             "{key:?}"
         );
     }
-    let answered = |data| Mark {
-        action: Action::Records,
+    let answered = |data| ListEntry {
+        action: EntryAction::LocalData,
         data,
-        ..Mark::deny(0, 0, Scope::Exact)
+        ..ListEntry::deny(0, 0, Scope::Exact)
     };
     assert!(
         refused(&|delta| delta.changes[0].1 = vec![answered(0)])
@@ -272,15 +272,15 @@ fn an_order_holds_over_tcp_however_many_categories_a_name_is_in() {
     let folder = tempfile::tempdir().unwrap();
     let taxonomy = Taxonomy::shipped();
     let path = folder.path().join("lists");
-    let mut builder = Builder::new();
+    let mut builder = ArtefactBuilder::new();
     let listed = Name::parse("listed.example").unwrap();
     for category in 0..5 {
         builder
             .push(
                 listed.borrow(),
-                Mark {
-                    action: Action::TcpOnly,
-                    ..Mark::deny(0, category, Scope::Subtree)
+                ListEntry {
+                    action: EntryAction::TcpOnly,
+                    ..ListEntry::deny(0, category, Scope::Subtree)
                 },
             )
             .unwrap();
@@ -288,9 +288,9 @@ fn an_order_holds_over_tcp_however_many_categories_a_name_is_in() {
     builder
         .push(
             listed.borrow(),
-            Mark {
-                action: Action::Nodata,
-                ..Mark::deny(1, NO_CATEGORY, Scope::Subtree)
+            ListEntry {
+                action: EntryAction::Nodata,
+                ..ListEntry::deny(1, NO_CATEGORY, Scope::Subtree)
             },
         )
         .unwrap();
@@ -319,6 +319,6 @@ fn an_order_holds_over_tcp_however_many_categories_a_name_is_in() {
     assert_eq!(
         said.listing(Tier::Mandatory, None)
             .map(|listing| (listing.feed, listing.action)),
-        Some((1, Action::Nodata))
+        Some((1, policy::decide::Action::Nodata))
     );
 }

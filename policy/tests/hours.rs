@@ -17,19 +17,21 @@ use std::{
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use policy::{
     category::{CategorySet, Taxonomy},
-    decide::{Asker, decide},
+    decide::{EffectivePolicy, decide},
     lists::{blocklist::Classification, entry::Scope},
-    moment::Moment,
     name::Name,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
+        builtin_names::{BuiltinName, BuiltinNames},
+        bypass::BypassPrevention,
+        compiled::HouseholdRules,
         household::{
-            Device, Filtering, Household, OwnName, Person, SafeSearch, SearchLevel, Set, Settings,
-            State, Switch,
+            Attributed, CustomName, Device, Filtering, Household, Person, SafeSearchSetting,
+            SearchLevel, Settings, Switch, SwitchState,
         },
-        schedule::{Day, Grant, Granted, Pause, Schedule},
-        special::{Refused, Special, Specials},
+        operator::OperatorDefaults,
+        schedule::{DayOfWeek, Grant, GrantTarget, Pause, Schedule},
     },
+    unix_seconds::UnixSeconds,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -73,8 +75,8 @@ fn one_in(chance: &mut StdRng, many: u32) -> bool {
     chance.random_range(0..many) == 0
 }
 
-fn set<T>(value: T) -> Set<T> {
-    Set {
+fn set<T>(value: T) -> Attributed<T> {
+    Attributed {
         value,
         set_by: "model".to_owned(),
         set_at: Timestamp::UNIX_EPOCH,
@@ -99,7 +101,7 @@ fn schedule(chance: &mut StdRng, start: Date) -> Schedule {
     };
     let from = clock();
     let to = clock();
-    let days = Day::ALL
+    let days = DayOfWeek::ALL
         .into_iter()
         .filter(|_| !one_in(chance, 3))
         .collect();
@@ -122,7 +124,7 @@ fn schedule(chance: &mut StdRng, start: Date) -> Schedule {
 
 fn settings(chance: &mut StdRng, start: Timestamp, date: Date) -> Settings {
     let mut settings = Settings::default();
-    let state = |chance: &mut StdRng| pick(chance, &[State::Block, State::Allow]);
+    let state = |chance: &mut StdRng| pick(chance, &[SwitchState::Block, SwitchState::Allow]);
     for _ in 0..chance.random_range(0..3) {
         settings.categories.insert(
             pick(chance, &SLUGS).to_owned(),
@@ -132,7 +134,7 @@ fn settings(chance: &mut StdRng, start: Timestamp, date: Date) -> Settings {
         );
     }
     if one_in(chance, 3) {
-        let own = OwnName {
+        let own = CustomName {
             state: state(chance),
             scope: pick(chance, &[Scope::Exact, Scope::Subtree]),
         };
@@ -151,9 +153,9 @@ fn settings(chance: &mut StdRng, start: Timestamp, date: Date) -> Settings {
     };
     for place in 0..chance.random_range(0..5_u32).saturating_sub(2) {
         let what = match chance.random_range(0..6) {
-            0 => Granted::Everything(chance.random()),
-            1 | 2 => Granted::Domain(Name::parse(pick(chance, &NAMES)).unwrap()),
-            _ => Granted::Category(pick(chance, &SLUGS).to_owned()),
+            0 => GrantTarget::Everything(chance.random()),
+            1 | 2 => GrantTarget::Domain(Name::parse(pick(chance, &NAMES)).unwrap()),
+            _ => GrantTarget::Category(pick(chance, &SLUGS).to_owned()),
         };
         settings.grants.insert(
             format!("g{place}").parse().unwrap(),
@@ -176,7 +178,7 @@ fn settings(chance: &mut StdRng, start: Timestamp, date: Date) -> Settings {
             );
             settings
                 .safe_search
-                .insert(engine.to_owned(), set(SafeSearch { level }));
+                .insert(engine.to_owned(), set(SafeSearchSetting { level }));
         }
     }
     if one_in(chance, 4) {
@@ -259,7 +261,7 @@ fn classification(chance: &mut StdRng, taxonomy: &Taxonomy, name: &Name) -> Clas
         security,
         mandatory,
         never_block,
-        special: Specials::shipped().find(name.borrow()),
+        builtin: BuiltinNames::shipped().find(name.borrow()),
         ..Classification::NOTHING
     }
 }
@@ -307,14 +309,14 @@ fn holds(schedule: &Schedule, zone: &TimeZone, at: Timestamp) -> bool {
     })
 }
 
-fn own_list(settings: &Settings, name: &str, blocks_are_off: bool) -> Option<State> {
+fn own_list(settings: &Settings, name: &str, blocks_are_off: bool) -> Option<SwitchState> {
     let covers = |entry: &str, scope| {
         name == entry || (scope == Scope::Subtree && name.ends_with(&format!(".{entry}")))
     };
     let kept = settings
         .names
         .iter()
-        .filter(|(_, own)| !(blocks_are_off && own.value.state == State::Block));
+        .filter(|(_, own)| !(blocks_are_off && own.value.state == SwitchState::Block));
     let covering = kept.filter(|(entry, own)| covers(&entry.to_string(), own.value.scope));
     covering
         .max_by_key(|(entry, _)| entry.to_string().split('.').count())
@@ -370,7 +372,7 @@ fn model(
     let opened_by = |layer: &str| {
         search
             .clone()
-            .filter(|_| unlock != Some(State::Allow))
+            .filter(|_| unlock != Some(SwitchState::Allow))
             .unwrap_or_else(|| word(layer))
     };
     if said.mandatory {
@@ -380,7 +382,7 @@ fn model(
         return opened_by("never-block");
     }
     for (whose, settings) in &nearest {
-        if own_list(settings, name, is_off) == Some(State::Allow) {
+        if own_list(settings, name, is_off) == Some(SwitchState::Allow) {
             return opened_by(&format!("{whose}-allow"));
         }
     }
@@ -416,7 +418,7 @@ fn model(
             .iter()
             .find_map(|(_, settings)| settings.categories.get(slug))
         {
-            Some(switch) => switch.value.state == State::Block,
+            Some(switch) => switch.value.state == SwitchState::Block,
             None => taxonomy
                 .category(taxonomy.find(slug).unwrap())
                 .presets
@@ -431,7 +433,7 @@ fn model(
         .cloned()
         .collect();
     if !is_off {
-        let granted: Vec<&Granted> = nearest
+        let granted: Vec<&GrantTarget> = nearest
             .iter()
             .flat_map(|(_, settings)| settings.grants.values())
             .filter(|grant| lasts(grant.value.until))
@@ -440,7 +442,7 @@ fn model(
         let opened: BTreeSet<String> = granted
             .iter()
             .filter_map(|what| {
-                if let Granted::Category(slug) = what {
+                if let GrantTarget::Category(slug) = what {
                     Some(slug.clone())
                 } else {
                     None
@@ -448,18 +450,18 @@ fn model(
             })
             .collect();
         let is_open = granted.iter().any(|what| match what {
-            Granted::Everything(is_all) => *is_all,
-            Granted::Domain(domain) => {
+            GrantTarget::Everything(is_all) => *is_all,
+            GrantTarget::Domain(domain) => {
                 name == domain.to_string() || name.ends_with(&format!(".{domain}"))
             }
-            Granted::Category(_) => false,
+            GrantTarget::Category(_) => false,
         });
         if is_open || !choice.is_disjoint(&opened) && blocked.is_subset(&opened) {
             return opened_by("grant");
         }
     }
     for (whose, settings) in &nearest {
-        if own_list(settings, name, is_off) == Some(State::Block) {
+        if own_list(settings, name, is_off) == Some(SwitchState::Block) {
             return word(&format!("{whose}-deny"));
         }
     }
@@ -487,7 +489,7 @@ fn model(
     let bypass = nearest
         .iter()
         .find_map(|(_, settings)| settings.bypass.as_ref())
-        .is_none_or(|switch| switch.value.state == State::Block);
+        .is_none_or(|switch| switch.value.state == SwitchState::Block);
     if matches!(name, "mask.icloud.com" | "use-application-dns.net") && is_filtered && bypass {
         return word("bypass");
     }
@@ -504,13 +506,13 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
     println!("HOURS_DECISIONS={decisions} HOURS_SEED={seed}");
     let taxonomy = Taxonomy::shipped();
     let mut chance = StdRng::seed_from_u64(seed);
-    let refused = Refused {
+    let refused = BypassPrevention {
         canary: true,
         relay: true,
     };
     let defaults = OperatorDefaults {
         preset: taxonomy.preset("light").unwrap(),
-        refused,
+        bypass: refused,
     };
     let mut layers: BTreeMap<String, usize> = BTreeMap::new();
     let mut compiled = 0;
@@ -522,7 +524,7 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
         let mut patience = 0;
         for _ in 0..DECISIONS_EACH {
             at += SignedDuration::from_millis(chance.random_range(0..1_500_000));
-            let now = Moment::of(at);
+            let now = UnixSeconds::of(at);
             // Whoever keeps the time may be late, but not for ever: records look a few changes
             // ahead.
             if now >= rules.until() {
@@ -535,7 +537,7 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
             }
             let place = chance.random_range(0..=household.devices.len());
             let device = household.devices.iter().nth(place);
-            let asker = Asker::of(
+            let asker = EffectivePolicy::of(
                 &rules,
                 device.and_then(|(id, _)| rules.device_by_id(id)),
                 now,
@@ -549,7 +551,7 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
                 .into_iter()
                 .map(str::to_owned)
                 .collect();
-            because.extend(verdict.target().map(ToString::to_string));
+            because.extend(verdict.safe_search_target().map(ToString::to_string));
             let expected = model(
                 &household,
                 device.map(|(_, device)| device),
@@ -572,5 +574,5 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
         16,
         "every layer decided something: {layers:?}"
     );
-    assert_eq!(Special::default(), Special::None);
+    assert_eq!(BuiltinName::default(), BuiltinName::None);
 }

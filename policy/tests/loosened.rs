@@ -9,15 +9,16 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use policy::{
     category::{CategorySet, Taxonomy},
-    decide::{Asker, decide},
+    decide::{EffectivePolicy, decide},
     lists::blocklist::Classification,
-    moment::Moment,
     name::Name,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
+        compiled::HouseholdRules,
         household::Household,
-        relaxations::{Loosened, Loss, Place},
+        operator::OperatorDefaults,
+        relaxations::{Relaxation, Relaxations, SettingsLevel},
     },
+    unix_seconds::UnixSeconds,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -50,8 +51,8 @@ fn read(document: &Value) -> Household {
     serde_json::from_value(document.clone()).unwrap()
 }
 
-fn opened(before: &Value, after: &Value) -> Loosened {
-    Loosened::by(
+fn opened(before: &Value, after: &Value) -> Relaxations {
+    Relaxations::by(
         &read(before),
         &read(after),
         &Taxonomy::shipped(),
@@ -73,7 +74,7 @@ fn with(document: &Value, places: &[(&str, Value)]) -> Value {
     document
 }
 
-fn losses(loosened: &Loosened) -> Vec<Loss> {
+fn losses(loosened: &Relaxations) -> Vec<Relaxation> {
     loosened
         .losses
         .iter()
@@ -145,7 +146,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
             &[("people/ella/categories", json!({ "gambling": allow }))],
         ),
     );
-    assert_eq!(losses(&ella), [Loss::Category("gambling".to_owned())]);
+    assert_eq!(losses(&ella), [Relaxation::Category("gambling".to_owned())]);
     assert_eq!(
         ella.losses[0]
             .1
@@ -184,7 +185,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
             &strict,
             &with(&strict, &[("devices/phone/person", Value::Null)])
         )),
-        [Loss::Category("games".to_owned())]
+        [Relaxation::Category("games".to_owned())]
     );
     let moved = with(
         &strict,
@@ -198,26 +199,29 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
     );
     assert_eq!(
         losses(&opened(&strict, &moved)),
-        [Loss::Category("games".to_owned())]
+        [Relaxation::Category("games".to_owned())]
     );
     // Own lists.
     let name = |state: &str, scope: &str| json!({ "a.example": set(json!({ "state": state, "scope": scope })) });
     let listed = with(&home, &[("names", name("block", "subtree"))]);
     let a = Name::parse("a.example").unwrap();
-    assert_eq!(losses(&opened(&listed, &home)), [Loss::Unlisted(a.clone())]);
+    assert_eq!(
+        losses(&opened(&listed, &home)),
+        [Relaxation::Unlisted(a.clone())]
+    );
     assert_eq!(
         losses(&opened(
             &listed,
             &with(&home, &[("names", name("block", "exact"))])
         )),
-        [Loss::Unlisted(a.clone())]
+        [Relaxation::Unlisted(a.clone())]
     );
     assert_eq!(
         losses(&opened(
             &listed,
             &with(&home, &[("names", name("allow", "subtree"))])
         )),
-        [Loss::Allowed(a)]
+        [Relaxation::Allowed(a)]
     );
     assert!(opened(&with(&home, &[("names", name("block", "exact"))]), &listed).is_empty());
     // Grants, and their prolongation.
@@ -248,7 +252,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
         &pause("2030-06-05T13:00:00Z"),
     );
     assert!(
-        sooner.losses[0].0 == Loss::Pause && sooner.losses[0].1.is_later,
+        sooner.losses[0].0 == Relaxation::Pause && sooner.losses[0].1.is_later,
         "{sooner:?}"
     );
     // Schedules are named, and also where what changes lies weeks ahead.
@@ -357,9 +361,9 @@ fn more_history_is_told_and_less_is_not() {
         ),
     ] {
         for (one, other, is_told) in [(&one, &other, there), (&other, &one, back)] {
-            let expected = Loosened {
+            let expected = Relaxations {
                 history: is_told,
-                ..Loosened::default()
+                ..Relaxations::default()
             };
             assert_eq!(
                 opened(one, other),
@@ -383,20 +387,20 @@ fn what_opens_on_day_seven_is_told() {
             "wed",
             "11:30",
             json!({ "block": ["games"] }),
-            Loss::Category("games".to_owned()),
+            Relaxation::Category("games".to_owned()),
         ),
-        ("wed", "11:30", json!({ "pause": true }), Loss::Pause),
+        ("wed", "11:30", json!({ "pause": true }), Relaxation::Pause),
         (
             "tue",
             "16:00",
             json!({ "block": ["games"] }),
-            Loss::Category("games".to_owned()),
+            Relaxation::Category("games".to_owned()),
         ),
         (
             "thu",
             "16:00",
             json!({ "block": ["games"] }),
-            Loss::Category("games".to_owned()),
+            Relaxation::Category("games".to_owned()),
         ),
     ] {
         let mut lesson = json!({ "days": [day], "from": from, "to": "18:00" });
@@ -478,12 +482,15 @@ fn each_schedule_that_loosens_is_named_where_it_stands() {
         ),
     ] {
         for (path, place) in [
-            ("schedules", Place::Household),
+            ("schedules", SettingsLevel::Household),
             (
                 "people/ella/schedules",
-                Place::Person("ella".parse().unwrap()),
+                SettingsLevel::Person("ella".parse().unwrap()),
             ),
-            ("devices/tv/schedules", Place::Device("tv".parse().unwrap())),
+            (
+                "devices/tv/schedules",
+                SettingsLevel::Device("tv".parse().unwrap()),
+            ),
         ] {
             let [before, after] =
                 [&was, &is].map(|schedule| with(&home(), &[(path, json!({ "s": schedule }))]));
@@ -514,7 +521,7 @@ fn an_allow_that_also_unlocks_search_is_told() {
         "devices/phone/search_unlock",
     ] {
         let told = opened(&home, &unlock(path, "allow"));
-        assert_eq!(losses(&told), [Loss::SearchUnlock], "{path}");
+        assert_eq!(losses(&told), [Relaxation::SearchUnlock], "{path}");
         assert_eq!(
             told.losses[0].1.everybody,
             path == "search_unlock",
@@ -535,7 +542,7 @@ fn an_allow_that_also_unlocks_search_is_told() {
     );
     assert_eq!(
         losses(&opened(&device, &unlock("search_unlock", "allow"))),
-        [Loss::SearchUnlock],
+        [Relaxation::SearchUnlock],
         "a device inherits it again"
     );
 }
@@ -570,8 +577,8 @@ fn a_device_that_falls_to_looser_rules_by_its_identifiers_is_told() {
         )],
     );
     let expected = [
-        Loss::Category("games".to_owned()),
-        Loss::Unlisted(Name::parse("a.example").unwrap()),
+        Relaxation::Category("games".to_owned()),
+        Relaxation::Unlisted(Name::parse("a.example").unwrap()),
     ];
     let nothing = opened(
         &strict,
@@ -729,7 +736,7 @@ fn nothing_that_was_blocked_opens_by_a_change_of_which_nothing_is_told() {
                         let name = Name::parse(name).unwrap();
                         let decide = |rules: &Arc<HouseholdRules>| {
                             decide(
-                                &Asker::of(rules, device, Moment::of(at)),
+                                &EffectivePolicy::of(rules, device, UnixSeconds::of(at)),
                                 name.borrow(),
                                 &class,
                             )

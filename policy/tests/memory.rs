@@ -12,8 +12,9 @@ use policy::{
     category::Taxonomy,
     identity::directory::Directory,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::{Device, Household, Identifier, Mac, Settings},
+        compiled::HouseholdRules,
+        household::{Device, DeviceIdentifier, Household, Mac, Settings},
+        operator::OperatorDefaults,
     },
 };
 
@@ -33,7 +34,7 @@ fn household(line: u32) -> Household {
     .into();
     for place in 0..4 {
         let [a, b, c, d] = line.to_be_bytes();
-        let identifiers = vec![Identifier::Mac(Mac([2, place, a, b, c, d]))];
+        let identifiers = vec![DeviceIdentifier::Mac(Mac([2, place, a, b, c, d]))];
         let name = String::new();
         let settings = Settings::default();
         let device = Device {

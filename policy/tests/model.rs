@@ -16,18 +16,19 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
     category::{CategorySet, Taxonomy},
-    decide::{Asker, decide, review},
+    decide::{EffectivePolicy, decide, review},
     identity::directory::{Directory, IdentityEvent, IdentitySource, Trust},
     lists::{blocklist::Classification, entry::Scope},
-    moment::Moment,
     name::Name,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
+        compiled::HouseholdRules,
         household::{
-            Device, Filtering, Household, Id, Identifier, Mac, OwnName, Set, Settings, State,
-            Switch,
+            Attributed, CustomName, Device, DeviceIdentifier, Filtering, Household, Id, Mac,
+            Settings, Switch, SwitchState,
         },
+        operator::OperatorDefaults,
     },
+    unix_seconds::UnixSeconds,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -62,33 +63,33 @@ fn pick<T: Copy>(chance: &mut StdRng, from: &[T]) -> T {
     from[chance.random_range(0..from.len())]
 }
 
-fn set<T>(value: T) -> Set<T> {
-    Set {
+fn set<T>(value: T) -> Attributed<T> {
+    Attributed {
         value,
         set_by: "model".to_owned(),
         set_at: Timestamp::UNIX_EPOCH,
     }
 }
 
-fn switches(chance: &mut StdRng) -> BTreeMap<String, Set<Switch>> {
+fn switches(chance: &mut StdRng) -> BTreeMap<String, Attributed<Switch>> {
     let count = chance.random_range(0..4);
     (0..count)
         .map(|_| {
             (
                 pick(chance, &SLUGS).to_owned(),
                 set(Switch {
-                    state: pick(chance, &[State::Block, State::Allow]),
+                    state: pick(chance, &[SwitchState::Block, SwitchState::Allow]),
                 }),
             )
         })
         .collect()
 }
 
-fn own_names(chance: &mut StdRng) -> BTreeMap<Name, Set<OwnName>> {
+fn own_names(chance: &mut StdRng) -> BTreeMap<Name, Attributed<CustomName>> {
     let count = chance.random_range(0..6_usize).saturating_sub(2);
     let mut entry = || {
-        let own = OwnName {
-            state: pick(chance, &[State::Block, State::Allow]),
+        let own = CustomName {
+            state: pick(chance, &[SwitchState::Block, SwitchState::Allow]),
             scope: pick(chance, &[Scope::Exact, Scope::Subtree]),
         };
         (Name::parse(pick(chance, &NAMES)).unwrap(), set(own))
@@ -164,7 +165,7 @@ fn classification(chance: &mut StdRng, taxonomy: &Taxonomy) -> Classification {
 }
 
 /// What a list says of a name, read as a person reads it: the longest entry that covers it.
-fn own_list(names: &BTreeMap<Name, Set<OwnName>>, name: &str) -> Option<State> {
+fn own_list(names: &BTreeMap<Name, Attributed<CustomName>>, name: &str) -> Option<SwitchState> {
     let covers = |entry: &str, scope| {
         name == entry || (scope == Scope::Subtree && name.ends_with(&format!(".{entry}")))
     };
@@ -207,7 +208,7 @@ fn model(
         (device_list, "device-allow"),
         (household_list, "household-allow"),
     ] {
-        if list == Some(State::Allow) {
+        if list == Some(SwitchState::Allow) {
             return (layer, nothing());
         }
     }
@@ -215,7 +216,7 @@ fn model(
         (device_list, "device-deny"),
         (household_list, "household-deny"),
     ] {
-        if list == Some(State::Block) {
+        if list == Some(SwitchState::Block) {
             return (layer, nothing());
         }
     }
@@ -228,7 +229,7 @@ fn model(
             .and_then(|device| device.settings.categories.get(slug))
             .or_else(|| household.settings.categories.get(slug));
         match switch.map(|switch| switch.value.state) {
-            Some(state) => state == State::Block,
+            Some(state) => state == SwitchState::Block,
             None => taxonomy
                 .category(taxonomy.find(slug).unwrap())
                 .presets
@@ -249,13 +250,13 @@ fn model(
 
 /// Without filtering a household's own blocks are as if they were not written.
 fn own_list_without(
-    names: &BTreeMap<Name, Set<OwnName>>,
+    names: &BTreeMap<Name, Attributed<CustomName>>,
     name: &str,
     blocks_are_off: bool,
-) -> Option<State> {
+) -> Option<SwitchState> {
     let kept = names
         .iter()
-        .filter(|(_, own)| !(blocks_are_off && own.value.state == State::Block));
+        .filter(|(_, own)| !(blocks_are_off && own.value.state == SwitchState::Block));
     own_list(
         &kept
             .map(|(name, own)| (name.clone(), own.clone()))
@@ -285,10 +286,10 @@ fn a_million_decisions_over_ten_thousand_households_equal_the_model() {
         for _ in 0..DECISIONS / HOUSEHOLDS {
             let place = chance.random_range(0..=household.devices.len());
             let device = household.devices.iter().nth(place);
-            let asker = Asker::of(
+            let asker = EffectivePolicy::of(
                 &rules,
                 device.and_then(|(id, _)| rules.device_by_id(id)),
-                Moment::FIRST,
+                UnixSeconds::FIRST,
             );
             let name = pick(&mut chance, &NAMES);
             let said = classification(&mut chance, &taxonomy);
@@ -325,13 +326,13 @@ fn a_chain_is_blocked_by_its_first_blocked_name_as_in_the_model() {
     household.settings.categories.insert(
         "gambling".into(),
         set(Switch {
-            state: State::Block,
+            state: SwitchState::Block,
         }),
     );
     household.settings.names.insert(
         Name::parse("ok.test").unwrap(),
-        set(OwnName {
-            state: State::Allow,
+        set(CustomName {
+            state: SwitchState::Allow,
             scope: Scope::Exact,
         }),
     );
@@ -341,7 +342,7 @@ fn a_chain_is_blocked_by_its_first_blocked_name_as_in_the_model() {
         OperatorDefaults::default(),
         Timestamp::UNIX_EPOCH,
     );
-    let asker = Asker::of(&rules.into(), None, Moment::FIRST);
+    let asker = EffectivePolicy::of(&rules.into(), None, UnixSeconds::FIRST);
     let gambling = Classification {
         choice: [taxonomy.find("gambling").unwrap()].into_iter().collect(),
         ..Classification::NOTHING
@@ -436,8 +437,8 @@ fn coded_household(chance: &mut StdRng, number: u16, version: u32) -> Household 
         .collect();
     for place in 0..chance.random_range(0..4) {
         let identifiers = (0..chance.random_range(0..3)).map(|_| match chance.random_range(0..4) {
-            0 => Identifier::Address(source(chance)),
-            _ => Identifier::Mac(Mac([2, 0, 0, 0, 0, chance.random_range(0..24)])),
+            0 => DeviceIdentifier::Address(source(chance)),
+            _ => DeviceIdentifier::Mac(Mac([2, 0, 0, 0, 0, chance.random_range(0..24)])),
         });
         let device = coded::device(
             Code {
@@ -454,7 +455,7 @@ fn coded_household(chance: &mut StdRng, number: u16, version: u32) -> Household 
 }
 
 /// The place of the first device with this identifier, and one.
-fn device_of(household: &Household, is_it: impl Fn(&Identifier) -> bool) -> Option<u8> {
+fn device_of(household: &Household, is_it: impl Fn(&DeviceIdentifier) -> bool) -> Option<u8> {
     let place = household
         .devices
         .values()
@@ -474,9 +475,10 @@ fn naive_search(
     trust: Trust,
 ) -> Found {
     let source = source.to_canonical();
-    let has_mac =
-        |identifier: &Identifier| mac.is_some_and(|mac| *identifier == Identifier::Mac(mac));
-    let has_address = |identifier: &Identifier| matches!(identifier, Identifier::Address(address) if address.to_canonical() == source);
+    let has_mac = |identifier: &DeviceIdentifier| {
+        mac.is_some_and(|mac| *identifier == DeviceIdentifier::Mac(mac))
+    };
+    let has_address = |identifier: &DeviceIdentifier| matches!(identifier, DeviceIdentifier::Address(address) if address.to_canonical() == source);
     let around = there.values().flat_map(|household| {
         household
             .networks
@@ -564,13 +566,17 @@ fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
                 &[Trust::Household, Trust::Network, Trust::Forwarder],
             );
             let (code, asserted, by) = naive_search(&there, source, mac, trust);
-            let identity = directory.identify(source, mac, trust, Moment::FIRST);
+            let identity = directory.identify(source, mac, trust, UnixSeconds::FIRST);
             let other = identity
-                .asker
+                .policy
                 .asserted()
                 .map(|other| Code::read(other.blocked()).unwrap());
             assert_eq!(
-                (Code::read(identity.asker.blocked()), other, identity.source),
+                (
+                    Code::read(identity.policy.blocked()),
+                    other,
+                    identity.source
+                ),
                 (code, asserted, by),
                 "{source} {mac:?} {trust:?}"
             );

@@ -8,24 +8,23 @@ use std::{collections::HashSet, sync::Arc};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    decide::{Asker, Layer, decide, review},
+    decide::{EffectivePolicy, Layer, decide, review},
     lists::{
         artefact::{FeedSummary, Header},
         blocklist::Blocklist,
-        builder::Builder,
-        current::LiveLists,
-        entry::{Action, Mark, NO_CATEGORY, Scope, Tier},
+        builder::ArtefactBuilder,
+        current::CurrentLists,
+        entry::{EntryAction, ListEntry, NO_CATEGORY, Scope, Tier},
         index_key::name_of_address,
-        mandate_registry::Register,
-        mandates::{Document, Landing, Mandate, Mandates},
+        mandate_registry::MandateRegistry,
+        mandates::{ActiveMandates, Landing, Mandate, MandateDocument},
     },
-    moment::Moment,
     name::Name,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::Household,
-        special::Refused,
+        bypass::BypassPrevention, compiled::HouseholdRules, household::Household,
+        operator::OperatorDefaults,
     },
+    unix_seconds::UnixSeconds,
 };
 use serde_json::{Value, json};
 
@@ -36,7 +35,7 @@ fn name(text: &str) -> Name {
 fn mandate(about: &str) -> Arc<Mandate> {
     let is_name =
         about.parse::<ipnet::IpNet>().is_err() && about.parse::<std::net::IpAddr>().is_err();
-    let document = Document {
+    let document = MandateDocument {
         name: is_name.then(|| about.to_owned()),
         address: (!is_name).then(|| about.to_owned()),
         basis: "sanctions".to_owned(),
@@ -44,7 +43,7 @@ fn mandate(about: &str) -> Arc<Mandate> {
             v4: Some([192, 0, 2, 80].into()),
             v6: None,
         }),
-        ..Document::default()
+        ..MandateDocument::default()
     };
     Arc::new(Mandate::read("m".parse().unwrap(), document).unwrap())
 }
@@ -76,19 +75,19 @@ fn lists() -> Arc<Blocklist> {
         ("evil", Tier::Security),
         ("bets", Tier::Choice),
     ];
-    let mut builder = Builder::new();
+    let mut builder = ArtefactBuilder::new();
     let mut push = |listed: &str, feed: u16, category, action| {
-        let mark = Mark {
+        let mark = ListEntry {
             action,
-            ..Mark::deny(feed, category, Scope::Subtree)
+            ..ListEntry::deny(feed, category, Scope::Subtree)
         };
         builder.push(name(listed).borrow(), mark).unwrap();
     };
-    push("fed.test", 0, NO_CATEGORY, Action::Nxdomain);
-    push("tcp.test", 0, NO_CATEGORY, Action::TcpOnly);
-    push("help.test", 1, NO_CATEGORY, Action::Policy);
-    push("evil.test", 2, 0, Action::Policy);
-    push("bets.test", 3, 1, Action::Policy);
+    push("fed.test", 0, NO_CATEGORY, EntryAction::Nxdomain);
+    push("tcp.test", 0, NO_CATEGORY, EntryAction::TcpOnly);
+    push("help.test", 1, NO_CATEGORY, EntryAction::OperatorPolicy);
+    push("evil.test", 2, 0, EntryAction::OperatorPolicy);
+    push("bets.test", 3, 1, EntryAction::OperatorPolicy);
     let header = Header {
         feeds: feeds
             .map(|(feed, tier)| FeedSummary::new(feed, tier))
@@ -106,7 +105,7 @@ fn lists() -> Arc<Blocklist> {
 const NOW: &str = "2030-01-01T12:00:00Z";
 
 /// A device whose family says something of each of these names, as the documents have it.
-fn asker(filtering: &str, is_paused: bool) -> Asker {
+fn asker(filtering: &str, is_paused: bool) -> EffectivePolicy {
     let set = |what: Value| {
         let mut set = json!({ "set_by": "tests", "set_at": NOW });
         set.as_object_mut()
@@ -132,7 +131,7 @@ fn asker(filtering: &str, is_paused: bool) -> Asker {
     let household: Household = serde_json::from_value(document).unwrap();
     let now: Timestamp = NOW.parse().unwrap();
     let defaults = OperatorDefaults {
-        refused: Refused {
+        bypass: BypassPrevention {
             canary: true,
             relay: true,
         },
@@ -145,7 +144,7 @@ fn asker(filtering: &str, is_paused: bool) -> Asker {
         now,
     ));
     let phone = rules.device_by_id(&"phone".parse().unwrap());
-    Asker::of(&rules, phone, Moment::of(now))
+    EffectivePolicy::of(&rules, phone, UnixSeconds::of(now))
 }
 
 #[test]
@@ -154,7 +153,7 @@ fn an_order_beats_every_layer_that_it_meets() {
     let (asker, paused) = (asker("on", false), asker("on", true));
     let mut met = HashSet::new();
     for (asked, layer) in LAYERS {
-        let judge = |asker: &Asker, lists: &Blocklist| {
+        let judge = |asker: &EffectivePolicy, lists: &Blocklist| {
             decide(
                 asker,
                 name(asked).borrow(),
@@ -168,19 +167,19 @@ fn an_order_beats_every_layer_that_it_meets() {
         );
         met.extend([layer, judge(&paused, &lists).layer]);
         for about in [asked, asked.rsplit('.').next().unwrap()] {
-            let ordered = lists.ordered(&Arc::new(Mandates::of(vec![mandate(about)])));
+            let ordered = lists.with_mandates(&Arc::new(ActiveMandates::of(vec![mandate(about)])));
             for asker in [&asker, &paused] {
                 let verdict = judge(asker, &ordered);
-                let decided = (verdict.layer, verdict.action, verdict.feed);
+                let decided = (verdict.layer, verdict.mandate().is_some(), verdict.feed);
                 assert_eq!(
                     decided,
-                    (Layer::Mandatory, Action::Ordered, None),
+                    (Layer::Mandatory, true, None),
                     "{asked} under an order of {about}"
                 );
                 assert_eq!(
                     ordered
                         .mandates()
-                        .get(verdict.ordered().unwrap())
+                        .get(verdict.mandate().unwrap())
                         .unwrap()
                         .id
                         .as_str(),
@@ -210,7 +209,7 @@ fn an_order_on_an_aliass_target_beats_every_layer_that_does_not_block() {
         ("behind.test", name("www.behind.test")),
         ("203.0.113.0/24", address),
     ] {
-        let ordered = lists.ordered(&Arc::new(Mandates::of(vec![mandate(about)])));
+        let ordered = lists.with_mandates(&Arc::new(ActiveMandates::of(vec![mandate(about)])));
         let class = match about.parse::<ipnet::IpNet>() {
             Ok(_) => ordered.classify_address("203.0.113.7".parse().unwrap()),
             Err(_) => ordered.classify(behind.borrow()),
@@ -240,7 +239,7 @@ fn an_order_on_an_aliass_target_beats_every_layer_that_does_not_block() {
 
 #[test]
 fn an_order_holds_where_nothing_is_filtered_and_for_nobody_in_particular() {
-    let ordered = lists().ordered(&Arc::new(Mandates::of(vec![mandate("free.test")])));
+    let ordered = lists().with_mandates(&Arc::new(ActiveMandates::of(vec![mandate("free.test")])));
     let stranger = Household::new("x".parse().unwrap());
     let stranger = HouseholdRules::compile(
         &stranger,
@@ -248,7 +247,11 @@ fn an_order_holds_where_nothing_is_filtered_and_for_nobody_in_particular() {
         OperatorDefaults::default(),
         NOW.parse().unwrap(),
     );
-    let nobody = Asker::of(&Arc::new(stranger), None, Moment::of(NOW.parse().unwrap()));
+    let nobody = EffectivePolicy::of(
+        &Arc::new(stranger),
+        None,
+        UnixSeconds::of(NOW.parse().unwrap()),
+    );
     for asker in [asker("off", false), asker("not_asked", false), nobody] {
         assert_eq!(
             decide(
@@ -264,9 +267,9 @@ fn an_order_holds_where_nothing_is_filtered_and_for_nobody_in_particular() {
 
 #[test]
 fn orders_hang_on_every_generation_and_are_no_part_of_its_header() {
-    let live = Arc::new(LiveLists::new(lists()));
+    let live = Arc::new(CurrentLists::new(lists()));
     let before = live.current();
-    let register = Register::new(Arc::clone(&live));
+    let register = MandateRegistry::new(Arc::clone(&live));
     register.put((*mandate("203.0.113.7")).clone(), Timestamp::UNIX_EPOCH);
     let ordered = live.current();
     assert!(!before.has_addresses() && ordered.has_addresses());

@@ -15,8 +15,9 @@ use policy::{
     category::Taxonomy,
     identity::directory::Directory,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::{Household, Identifier, Mac},
+        compiled::HouseholdRules,
+        household::{DeviceIdentifier, Household, Mac},
+        operator::OperatorDefaults,
     },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -69,7 +70,7 @@ fn rules(taxonomy: &Taxonomy, household: u16, version: u32, networks: &[IpNet]) 
     document.networks = networks.iter().copied().collect();
     let device = coded::device(
         Code { device: 1, ..code },
-        vec![Identifier::Mac(mac(household))],
+        vec![DeviceIdentifier::Mac(mac(household))],
     );
     document.devices.insert("d".parse().unwrap(), device);
     HouseholdRules::compile(
@@ -148,8 +149,8 @@ fn read(directory: &Directory, seed: u64, is_over: &AtomicBool, reads: &AtomicU6
         let mac = chance.random::<bool>().then(|| mac(owners[0]));
         let code = Code::read(
             directory
-                .identify(source, mac, false, policy::moment::Moment::FIRST)
-                .asker
+                .identify(source, mac, false, policy::unix_seconds::UnixSeconds::FIRST)
+                .policy
                 .blocked(),
         );
         reads.fetch_add(1, Ordering::Relaxed);

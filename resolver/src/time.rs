@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use policy::moment::Moment;
+use policy::unix_seconds::UnixSeconds;
 use tokio::time::Instant;
 
 /// What the engine reads the time from: once for each batch of packets, and for each step of a
@@ -13,7 +13,7 @@ pub trait Clock: Send + Sync {
     fn elapsed(&self) -> Duration;
 
     /// Wall-clock time. Schedules and grants are compared with it.
-    fn moment(&self) -> Moment;
+    fn moment(&self) -> UnixSeconds;
 }
 
 /// The clock of the system. Under a paused tokio runtime, [`Clock::elapsed`] follows tokio's time.
@@ -36,8 +36,8 @@ impl Clock for SystemClock {
         self.started.elapsed()
     }
 
-    fn moment(&self) -> Moment {
-        Moment::from_unix(
+    fn moment(&self) -> UnixSeconds {
+        UnixSeconds::from_unix(
             SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),

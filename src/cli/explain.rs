@@ -12,7 +12,7 @@ use control::{
 use jiff::Timestamp;
 use policy::{
     identity::directory::Directory,
-    lists::{blocklist::Blocklist, current::LiveLists},
+    lists::{blocklist::Blocklist, current::CurrentLists},
     name::Name,
     rules::{compiled::HouseholdRules, household::Id},
 };
@@ -46,7 +46,7 @@ impl ExplainArguments {
             lists = mandates::applied(lists, store, self.at).await?;
             subscriber = self.subscriber(checked, store).await?;
         }
-        let lists = Arc::new(LiveLists::new(lists));
+        let lists = Arc::new(CurrentLists::new(lists));
         let directory = Arc::new(Directory::new(checked.defaults));
         let recursor = Arc::new(data_path::recursor(checked)?);
         let engine = data_path::engine(checked, &directory, &lists, recursor, None)?;

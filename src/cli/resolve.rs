@@ -24,7 +24,7 @@ impl ResolveArguments {
         let record_type = record_type(&self.record_type)
             .ok_or_else(|| anyhow!("{:?} is no record type", self.record_type))?;
         let traced = data_path::recursor(checked)?
-            .trace(&Question::new(name, record_type))
+            .trace(&Question::new(name, record_type.into()))
             .await;
         let mut text = String::new();
         for step in traced.steps.iter().filter(|_| self.trace) {

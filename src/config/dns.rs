@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use resolver::message::{blocked::BlockedAnswers, ede::Contact};
+use resolver::message::{blocked::BlockedAnswers, ede::BlockContact};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -215,14 +215,14 @@ impl Dns {
     }
 
     /// The contact for questions about a block, as replies carry it.
-    pub fn block_contact(&self) -> Contact {
+    pub fn block_contact(&self) -> BlockContact {
         let Dns {
             contact,
             organization,
             language,
             ..
         } = self;
-        Contact {
+        BlockContact {
             uris: contact.clone(),
             organization: organization.clone(),
             language: language.clone(),

@@ -9,7 +9,7 @@ use blocklist_loader::{Feed, Plan};
 use control::{causes, notifications::settings as notices};
 use policy::{
     category::Taxonomy,
-    rules::{compiled::OperatorDefaults, special::Refused},
+    rules::{bypass::BypassPrevention, operator::OperatorDefaults},
 };
 
 use super::{
@@ -167,12 +167,12 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
     let roots = resolver::recursor::parse_hints(&hints)
         .map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
     let warnings = networks::warnings(&config.dns.allow_from, &config.dns.trusted_peers);
-    let refused = Refused {
+    let bypass = BypassPrevention {
         canary: config.policy.refuse_canary,
         relay: config.policy.refuse_private_relay,
     };
     Ok(Checked {
-        defaults: OperatorDefaults { preset, refused },
+        defaults: OperatorDefaults { preset, bypass },
         config,
         taxonomy,
         roots,

@@ -7,16 +7,16 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use control::explain::Explainer;
 use policy::{
-    decide::Asker,
-    explain::Explained,
+    decide::EffectivePolicy,
+    explain::QueryExplanation,
     identity::directory::Directory,
-    lists::{blocklist::Blocklist, current::LiveLists},
+    lists::{blocklist::Blocklist, current::CurrentLists},
     name::Name,
 };
 use resolver::{
     engine::{Engine, EngineConfig, ServeStale},
     listener::notify::OnNotify,
-    recursor::{FixedZone, Recursor, Settings, network::Internet, rrsets::TtlBounds, scrub},
+    recursor::{ConfiguredZone, Recursor, ServerRole, Settings, SystemEnvironment, TtlBounds},
     time::SystemClock,
     upstream::{Recursion, local_records::LocalRecords, special_names::SpecialNames},
 };
@@ -27,8 +27,8 @@ use crate::config::{self, Checked, Zone};
 pub fn engine(
     checked: &Checked,
     directory: &Arc<Directory>,
-    lists: &Arc<LiveLists>,
-    recursor: Arc<Recursor<Internet>>,
+    lists: &Arc<CurrentLists>,
+    recursor: Arc<Recursor<SystemEnvironment>>,
     on_notify: Option<OnNotify>,
 ) -> anyhow::Result<Engine> {
     let dns = &checked.config.dns;
@@ -71,25 +71,25 @@ fn own_zones(config: &config::Recursion) -> impl Iterator<Item = Name> {
 }
 
 /// The recursor. It sends no query yet.
-pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
+pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<SystemEnvironment>> {
     let config = &checked.config.recursion;
-    let fixed = |role| {
-        move |zone: &Zone| FixedZone {
+    let configured = |role| {
+        move |zone: &Zone| ConfiguredZone {
             zone: zone.zone.clone(),
             to: zone.to.clone(),
             role,
             tls: zone.tls.clone(),
-            is_first_only: zone.first,
+            then_recurse: zone.first,
         }
     };
-    let forward = config.forward.iter().map(fixed(scrub::Role::Forwarder));
+    let forward = config.forward.iter().map(configured(ServerRole::Forwarder));
     let settings = Settings {
         authority_port: config.authority_port,
         do_not_query: config.do_not_query.clone(),
         ipv4: config.ipv4,
         ipv6: config.ipv6,
-        primes: config.prime,
-        minimises: config.qname_minimisation,
+        prime: config.prime,
+        qname_minimisation: config.qname_minimisation,
         case_randomisation: config.case_randomisation,
         cookies: config.cookies,
         private_addresses: config.private_addresses.clone(),
@@ -99,9 +99,9 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
             .cloned()
             .chain(own_zones(config))
             .collect(),
-        hardens_glue: config.harden_glue,
-        fixed: forward
-            .chain(config.stub.iter().map(fixed(scrub::Role::Authority)))
+        harden_glue: config.harden_glue,
+        configured_zones: forward
+            .chain(config.stub.iter().map(configured(ServerRole::Authority)))
             .collect(),
         cache_octets: config.cache_mib << 20,
         ttl: TtlBounds {
@@ -109,20 +109,20 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
             max_s: config.ttl_max_s,
             negative_max_s: config.ttl_negative_max_s,
         },
-        questions_per_zone_max: config.waiting_per_zone_max,
+        waiting_per_zone_max: config.waiting_per_zone_max,
         queries_per_server_max: config.queries_per_server_max,
         ..Settings::with_roots(checked.roots.clone())
     };
     let authorities =
         Some(config.tls_authorities.as_path()).filter(|path| !path.as_os_str().is_empty());
-    let internet = Internet::new(authorities).context("recursion.tls_authorities")?;
-    Recursor::new(settings, internet).context("recursion")
+    let environment = SystemEnvironment::new(authorities).context("recursion.tls_authorities")?;
+    Recursor::new(settings, environment).context("recursion")
 }
 
 /// Local records before special names before recursion.
 pub fn recursion(
     checked: &Checked,
-    recursor: Arc<Recursor<Internet>>,
+    recursor: Arc<Recursor<SystemEnvironment>>,
 ) -> anyhow::Result<Arc<dyn Recursion>> {
     let config = &checked.config.recursion;
     let mut routes: Arc<dyn Recursion> = recursor;
@@ -167,11 +167,11 @@ pub struct DataPath(pub Arc<Engine>);
 impl Explainer for DataPath {
     async fn explain(
         &self,
-        asker: Asker,
+        asker: EffectivePolicy,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
-    ) -> Explained {
+    ) -> QueryExplanation {
         self.0.explain(asker, name, record_type, lists).await
     }
 }

@@ -64,7 +64,7 @@ pub async fn check(
         .collect();
     let order = listed.mandatory.then(|| {
         let mandate = listed
-            .ordered
+            .mandate
             .and_then(|ordered| lists.mandates().get(ordered));
         json!({ "basis": mandate.map(|mandate| mandate.basis.as_str()), "reference": null })
     });

@@ -10,7 +10,9 @@ use axum::{
 };
 use control::households::write::change_existing;
 use policy::{
-    rules::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier, Settings},
+    rules::household::{
+        DEVICES_MAX, Device, DeviceIdentifier, Household, IDENTIFIERS_MAX, Id, Settings,
+    },
     text::Text,
 };
 use policy_store::Role;
@@ -52,7 +54,7 @@ pub struct DeviceBody {
     /// What identifies it: objects with one key of `mac`, `address`.
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
-    identifiers: Option<Vec<Identifier>>,
+    identifiers: Option<Vec<DeviceIdentifier>>,
     /// Whether its queries are counted in the household's activity. `false` also erases those that
     /// were. Only the account holder may set it back to `true`.
     #[serde(default)]
@@ -70,14 +72,14 @@ impl DeviceBody {
         }
         for (place, identifier) in self.identifiers.iter_mut().flatten().enumerate() {
             let unbuilt = match identifier {
-                Identifier::Address(address) => {
+                DeviceIdentifier::Address(address) => {
                     // An IPv4-mapped address is stored as IPv4: queries come from the IPv4 address.
                     *address = address.to_canonical();
                     continue;
                 }
-                Identifier::Mac(_) => continue,
-                Identifier::Token(_) => "token",
-                Identifier::CpeId(_) => "cpe_id",
+                DeviceIdentifier::Mac(_) => continue,
+                DeviceIdentifier::Token(_) => "token",
+                DeviceIdentifier::CpeId(_) => "cpe_id",
             };
             // If this were accepted, the device would have other rules than the family expects.
             let detail = format!(

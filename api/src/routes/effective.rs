@@ -22,14 +22,14 @@ use control::{
 use jiff::{SignedDuration, Timestamp};
 use policy::{
     category::CategorySet,
-    decide::Asker,
-    moment::Moment,
+    decide::EffectivePolicy,
     rules::{
+        builtin_names::{BuiltinName, BuiltinNames},
         compiled::HouseholdRules,
         household::Id,
-        special::{Special, Specials},
         timeline::zone,
     },
+    unix_seconds::UnixSeconds,
 };
 use serde_json::{Map, Value, json};
 
@@ -131,7 +131,9 @@ impl Changes {
                 at,
             ))
         };
-        let asker = |rules: &Arc<HouseholdRules>, at| Asker::of(rules, line.device, Moment::of(at));
+        let asker = |rules: &Arc<HouseholdRules>, at| {
+            EffectivePolicy::of(rules, line.device, UnixSeconds::of(at))
+        };
         let mut rules = compile(line.at);
         let now = asker(&rules, line.at);
         let mut found = Self {
@@ -154,8 +156,7 @@ impl Changes {
                 seen = seen.union(is_other);
                 found.categories.push((at, is_other));
             }
-            if found.paused.is_none() && then.standards().is_paused() != now.standards().is_paused()
-            {
+            if found.paused.is_none() && then.flags().is_paused() != now.flags().is_paused() {
                 found.paused = Some(at);
             }
         }
@@ -166,7 +167,7 @@ impl Changes {
 struct View<'v> {
     context: &'v Context,
     setters: Provenance<'v>,
-    now: Asker,
+    now: EffectivePolicy,
     changes: Changes,
 }
 
@@ -179,12 +180,12 @@ impl View<'_> {
         json!({
             "categories": self.categories(),
             "paused": self.with_setter(
-                json!({ "state": self.now.standards().is_paused(), "next_change": self.changes.paused }),
-                self.setters.paused().filter(|_| self.now.standards().is_paused()),
+                json!({ "state": self.now.flags().is_paused(), "next_change": self.changes.paused }),
+                self.setters.paused().filter(|_| self.now.flags().is_paused()),
             ),
             "safe_search": self.safe_search(),
-            "search_unlock": self.with_setter(json!({ "unlocked": self.now.standards().unlocks_search() }), self.setters.search_unlock()),
-            "bypass": self.with_setter(json!({ "refused": self.now.standards().refuses(Special::Canary) || self.now.standards().refuses(Special::Relay) }), Some(self.setters.bypass())),
+            "search_unlock": self.with_setter(json!({ "unlocked": self.now.flags().unlocks_search() }), self.setters.search_unlock()),
+            "bypass": self.with_setter(json!({ "refused": self.now.flags().prevents(BuiltinName::Canary) || self.now.flags().prevents(BuiltinName::Relay) }), Some(self.setters.bypass())),
             "grants": self.grants(),
             "schedules": self.schedules(),
             "names": self.names(),
@@ -239,10 +240,10 @@ impl View<'_> {
     }
 
     fn safe_search(&self) -> Value {
-        let engines = Specials::shipped().engines().iter().zip(0..);
+        let engines = BuiltinNames::shipped().engines().iter().zip(0..);
         let shown: BTreeMap<&str, Value> = engines
             .map(|(engine, place)| {
-                let level = json!({ "level": self.now.standards().level(place) });
+                let level = json!({ "level": self.now.flags().level(place) });
                 (
                     engine.slug.as_str(),
                     self.with_setter(level, self.setters.safe_search(&engine.slug)),

@@ -12,7 +12,7 @@ use control::{
     Control,
     households::write::{change_existing, set_by},
 };
-use policy::rules::household::{History, Household, Id, Set};
+use policy::rules::household::{Attributed, HistorySettings, Household, Id};
 use policy_store::Activity;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The settings of a household that never set them.
-const FIRST: History = History {
+const FIRST: HistorySettings = HistorySettings {
     days: 0,
     names: true,
     unknown_devices: false,
@@ -81,7 +81,7 @@ pub async fn put(
             let names = names.unwrap_or(was.names);
             let unknown_devices = unknown_devices.unwrap_or(was.unknown_devices);
             household.history = Some(set_by(
-                History {
+                HistorySettings {
                     days,
                     names,
                     unknown_devices,
@@ -147,8 +147,8 @@ pub fn shown(control: &Control, household: Option<&Household>) -> Value {
     match household.and_then(|household| household.history.as_ref()) {
         Some(history) => {
             let days = history.value.days.min(control.history.days_max);
-            json!(Set {
-                value: History {
+            json!(Attributed {
+                value: HistorySettings {
                     days,
                     ..history.value
                 },

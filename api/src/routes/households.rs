@@ -11,7 +11,7 @@ use axum::{
 use control::households::write::{change, set_by};
 use policy::{
     category::Taxonomy,
-    rules::household::{CHANNELS, Choice, Contact, Filtering, Household, Id},
+    rules::household::{AccountContact, CHANNELS, Filtering, FilteringChoice, Household, Id},
     text::Text,
 };
 use policy_store::Role;
@@ -66,7 +66,7 @@ pub struct HouseholdBody {
     /// The contact of the account holder, such as `{"email": "…"}`; `null` removes it.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<schema::Contact>)]
-    contact: Option<Option<Contact>>,
+    contact: Option<Option<AccountContact>>,
 }
 
 /// Distinguishes `null` from an absent field.
@@ -220,7 +220,8 @@ impl HouseholdBody {
                     "operator"
                 };
                 let channel = self.channel.unwrap_or_else(|| own.to_owned());
-                household.choice = Some(set_by(Choice { channel }, &principal.author.actor));
+                household.choice =
+                    Some(set_by(FilteringChoice { channel }, &principal.author.actor));
             }
             _ => {}
         }

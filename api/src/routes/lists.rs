@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use control::lists::model::{Difference, GenerationState, OverlayState, RolledBack};
 use jiff::Timestamp;
-use policy::lists::artefact::{FeedSummary, Refused};
+use policy::lists::artefact::{FeedSummary, RejectedVersion};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -74,10 +74,13 @@ pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json
     let header = lists.header();
     let shown = |feed: &FeedSummary| FeedSummary {
         source: redact::address(&feed.source),
-        refused: refused.get(&feed.name).cloned().map(|refused| Refused {
-            detail: redact::sentence(&refused.detail),
-            ..refused
-        }),
+        refused: refused
+            .get(&feed.name)
+            .cloned()
+            .map(|refused| RejectedVersion {
+                detail: redact::sentence(&refused.detail),
+                ..refused
+            }),
         ..feed.clone()
     };
     Json(Lists {

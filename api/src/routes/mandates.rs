@@ -12,7 +12,7 @@ use axum::{
 use jiff::Timestamp;
 use policy::{
     lists::{
-        mandates::{Document, Mandate, Phase, Target},
+        mandates::{Mandate, MandateDocument, MandatePhase, MandateTarget},
         public_suffix::is_at_or_above_suffix,
     },
     name::NameRef,
@@ -43,9 +43,9 @@ pub struct MandateView {
     id: Id,
     version: u64,
     /// Whether it is in force.
-    state: Phase,
+    state: MandatePhase,
     #[serde(flatten)]
-    document: Document,
+    document: MandateDocument,
     created_at: Timestamp,
     created_by: String,
     updated_at: Timestamp,
@@ -203,7 +203,7 @@ pub async fn put(
     Operator(by): Operator,
     Segments(id): Segments<String>,
     precondition: Precondition,
-    Body(document): Body<Document>,
+    Body(document): Body<MandateDocument>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     // Stored mandates are not checked again: a mandate is in force whatever its reference.
@@ -289,7 +289,7 @@ pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> +
 }
 
 /// Refuses targets that no order means: a part of the Internet, or this service itself.
-fn refuse_too_much(context: &Context, target: &Target) -> Result<(), Problem> {
+fn refuse_too_much(context: &Context, target: &MandateTarget) -> Result<(), Problem> {
     let refuse = |field: &str, code, why: String| {
         Err(Problem::value(
             field,
@@ -298,12 +298,12 @@ fn refuse_too_much(context: &Context, target: &Target) -> Result<(), Problem> {
         ))
     };
     match target {
-        Target::Name(name, _) if is_at_or_above_suffix(name.borrow()) => refuse(
+        MandateTarget::Name(name, _) if is_at_or_above_suffix(name.borrow()) => refuse(
             "name",
             "public_suffix",
             format!("{name} is a public suffix, or above one: all below it belongs to strangers"),
         ),
-        Target::Name(name, _) => {
+        MandateTarget::Name(name, _) => {
             let is_own = |own: &&policy::name::Name| {
                 target.covers(own.borrow()) || name.borrow().is_within(own.borrow())
             };
@@ -316,12 +316,12 @@ fn refuse_too_much(context: &Context, target: &Target) -> Result<(), Problem> {
                 None => Ok(()),
             }
         }
-        Target::Addresses(network) if target.is_too_wide() => refuse(
+        MandateTarget::Addresses(network) if target.is_too_wide() => refuse(
             "address",
             "too_wide",
             format!("{network} is a part of the Internet"),
         ),
-        Target::Addresses(_) => Ok(()),
+        MandateTarget::Addresses(_) => Ok(()),
     }
 }
 

@@ -17,19 +17,18 @@ use control::{
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    decide::{Asker, Layer, Verdict as PolicyVerdict, decide},
+    decide::{EffectivePolicy, Layer, Verdict as PolicyVerdict, decide},
     lists::{blocklist::Classification, entry::Scope},
-    moment::Moment,
     name::Name,
     rules::{
+        builtin_names::BuiltinName,
         household::{
-            Household, Id, OWN_NAMES_MAX, OwnName, SearchLevel, Settings, State as SwitchState,
-            Switch,
+            CUSTOM_NAMES_MAX, CustomName, Household, Id, SearchLevel, Settings, Switch, SwitchState,
         },
-        schedule::{GRANT_MINUTES_MAX, Grant, Granted},
-        special::Special,
+        schedule::{GRANT_MINUTES_MAX, Grant, GrantTarget},
     },
     text::Text,
+    unix_seconds::UnixSeconds,
 };
 use policy_store::{Answer, Asked as AskedFor, Author, Request, RequestError};
 use serde::{Deserialize, Serialize};
@@ -145,7 +144,7 @@ impl From<RequestError> for Problem {
 /// The verdict of the data path on a name for a device, and on the chain of its addresses.
 async fn verdict_for(
     context: &Context,
-    asker: &Asker,
+    asker: &EffectivePolicy,
     name: &Name,
     listed: &Classification,
 ) -> PolicyVerdict {
@@ -168,14 +167,14 @@ async fn verdict_for(
 
 /// Refuses a request that no answer could grant, or for a name that is not blocked.
 fn refuse_pointless(
-    asker: &Asker,
+    asker: &EffectivePolicy,
     name: &Name,
     listed: &Classification,
     verdict: PolicyVerdict,
 ) -> Result<(), Problem> {
-    let standards = asker.standards();
-    let is_closed = match listed.special {
-        Special::SearchClosed(engine) => standards.level(engine) != SearchLevel::Off,
+    let standards = asker.flags();
+    let is_closed = match listed.builtin {
+        BuiltinName::SearchClosed(engine) => standards.level(engine) != SearchLevel::Off,
         _ => verdict.layer == Layer::SafeSearchDeny,
     };
     if verdict.layer == Layer::Mandatory {
@@ -237,7 +236,7 @@ pub async fn post(
         .device_by_id(&device)
         .ok_or_else(|| unknown_device(&device))?;
     let now = Timestamp::now();
-    let asker = Asker::of(&rules, Some(place), Moment::of(now));
+    let asker = EffectivePolicy::of(&rules, Some(place), UnixSeconds::of(now));
     let listed = context.control.lists.load().classify(name.borrow());
     let verdict = verdict_for(&context, &asker, &name, &listed).await;
     refuse_pointless(&asker, &name, &listed, verdict)?;
@@ -517,7 +516,7 @@ fn allow(
         (What::Domain, Some(until)) => open(
             settings,
             Grant {
-                what: Granted::Domain(name.clone()),
+                what: GrantTarget::Domain(name.clone()),
                 until,
             },
             actor,
@@ -527,7 +526,7 @@ fn allow(
             open(
                 settings,
                 Grant {
-                    what: Granted::Category(slug.clone()),
+                    what: GrantTarget::Category(slug.clone()),
                     until,
                 },
                 actor,
@@ -538,17 +537,17 @@ fn allow(
             settings.names.insert(
                 name.clone(),
                 set_by(
-                    OwnName {
+                    CustomName {
                         state: SwitchState::Allow,
                         scope: Scope::Subtree,
                     },
                     actor,
                 ),
             );
-            if settings.names.len() > OWN_NAMES_MAX {
+            if settings.names.len() > CUSTOM_NAMES_MAX {
                 return Err(Problem::conflict(
                     "limit",
-                    format!("an own list has at most {OWN_NAMES_MAX} names"),
+                    format!("an own list has at most {CUSTOM_NAMES_MAX} names"),
                 ));
             }
             Ok(())

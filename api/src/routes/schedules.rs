@@ -11,7 +11,8 @@ use policy::{
     rules::{
         household::{Id, SCHEDULES_MAX, Settings},
         schedule::{
-            ClockTime, Day, EXCEPTIONS_MAX, GRANT_MINUTES_MAX, Grant, Granted, Pause, Schedule,
+            ClockTime, DayOfWeek, EXCEPTIONS_MAX, GRANT_MINUTES_MAX, Grant, GrantTarget, Pause,
+            Schedule,
         },
     },
 };
@@ -39,7 +40,7 @@ pub struct ScheduleBody {
     /// The days on which it begins: `mon` to `sun`. Default: all.
     #[serde(default = "all_days")]
     #[schema(value_type = Option<Vec<String>>)]
-    days: BTreeSet<Day>,
+    days: BTreeSet<DayOfWeek>,
     /// When it begins, such as `21:30`.
     #[schema(value_type = String, pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$")]
     from: ClockTime,
@@ -61,8 +62,8 @@ pub struct ScheduleBody {
     except: BTreeSet<Date>,
 }
 
-fn all_days() -> BTreeSet<Day> {
-    Day::ALL.into()
+fn all_days() -> BTreeSet<DayOfWeek> {
+    DayOfWeek::ALL.into()
 }
 
 impl ScheduleBody {
@@ -194,7 +195,7 @@ pub struct GrantBody {
 }
 
 impl GrantBody {
-    fn read(&self, context: &Context) -> Result<Granted, Problem> {
+    fn read(&self, context: &Context) -> Result<GrantTarget, Problem> {
         if !(1..=GRANT_MINUTES_MAX).contains(&self.minutes) {
             return Err(Problem::value(
                 "minutes",
@@ -204,7 +205,7 @@ impl GrantBody {
         }
         match (&self.category, &self.domain, self.everything) {
             (Some(slug), None, None) => match context.control.taxonomy.find(slug) {
-                Some(_) => Ok(Granted::Category(slug.clone())),
+                Some(_) => Ok(GrantTarget::Category(slug.clone())),
                 None => Err(Problem::value(
                     "category",
                     "unknown_category",
@@ -214,9 +215,9 @@ impl GrantBody {
             (None, Some(domain), None) => {
                 let name: Name = own_name(domain)?;
                 refuse_ordered(context, name.borrow())?;
-                Ok(Granted::Domain(name))
+                Ok(GrantTarget::Domain(name))
             }
-            (None, None, Some(true)) => Ok(Granted::Everything(true)),
+            (None, None, Some(true)) => Ok(GrantTarget::Everything(true)),
             _ => Err(Problem::value(
                 "category",
                 "one_of",

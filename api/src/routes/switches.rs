@@ -9,11 +9,11 @@ use policy::{
     lists::entry::Scope,
     name::Name,
     rules::{
-        custom_names::is_own_scope,
+        builtin_names::BuiltinNames,
+        custom_names::is_custom_scope,
         household::{
-            OWN_NAMES_MAX, OwnName, SafeSearch, SearchLevel, State as SwitchState, Switch,
+            CUSTOM_NAMES_MAX, CustomName, SafeSearchSetting, SearchLevel, Switch, SwitchState,
         },
-        special::Specials,
     },
 };
 use serde::Deserialize;
@@ -139,7 +139,7 @@ pub async fn put_name(
 ) -> Result<Response, Problem> {
     let name = own_name(&level.item::<String>("domain")?)?;
     let scope = scope.unwrap_or(Scope::Subtree);
-    if !is_own_scope(scope) {
+    if !is_custom_scope(scope) {
         return Err(Problem::value("scope", "scope", "exact or subtree"));
     }
     if state == SwitchState::Allow {
@@ -150,13 +150,13 @@ pub async fn put_name(
         let said = json!({ "name": name, "state": state, "scope": scope });
         let is_new = settings
             .names
-            .insert(name, set_by(OwnName { state, scope }, &actor))
+            .insert(name, set_by(CustomName { state, scope }, &actor))
             .is_none();
-        if settings.names.len() > OWN_NAMES_MAX {
+        if settings.names.len() > CUSTOM_NAMES_MAX {
             return Err(Problem::value(
                 "domain",
                 "limit",
-                format!("an own list has at most {OWN_NAMES_MAX} names"),
+                format!("an own list has at most {CUSTOM_NAMES_MAX} names"),
             ));
         }
         Ok((made_or_changed(is_new), said))
@@ -204,9 +204,9 @@ pub async fn put_safe_search(
 ) -> Result<Response, Problem> {
     if let Some(unknown) = levels
         .keys()
-        .find(|engine| Specials::shipped().engine(engine).is_none())
+        .find(|engine| BuiltinNames::shipped().engine(engine).is_none())
     {
-        let known: Vec<&str> = Specials::shipped()
+        let known: Vec<&str> = BuiltinNames::shipped()
             .engines()
             .iter()
             .map(|engine| engine.slug.as_str())
@@ -224,7 +224,7 @@ pub async fn put_safe_search(
                 Some(level) => drop(
                     settings
                         .safe_search
-                        .insert(engine, set_by(SafeSearch { level }, &actor)),
+                        .insert(engine, set_by(SafeSearchSetting { level }, &actor)),
                 ),
                 None => drop(settings.safe_search.remove(&engine)),
             }

@@ -158,7 +158,7 @@ async fn a_block_by_the_operators_default_preset_says_so() {
     let world = World::with_home().await;
     let mut context = world.context;
     // The same node whose operator blocks more by default.
-    let strict = policy::rules::compiled::OperatorDefaults {
+    let strict = policy::rules::operator::OperatorDefaults {
         preset: context.control.taxonomy.preset("strict").unwrap(),
         ..Default::default()
     };
@@ -192,8 +192,13 @@ async fn a_block_by_the_operators_default_preset_says_so() {
             }
         });
         let asker = directory
-            .identify(address, None, false, policy::moment::Moment::FIRST)
-            .asker;
+            .identify(
+                address,
+                None,
+                false,
+                policy::unix_seconds::UnixSeconds::FIRST,
+            )
+            .policy;
         assert_eq!(
             line.as_ref()
                 .map_or_else(|| directory.unknown_line(), Subscriber::asker),

@@ -3,7 +3,7 @@
 
 use axum::http::Method;
 use jiff::{SignedDuration, Timestamp};
-use policy::rules::household::{Household, OwnName, Set, State};
+use policy::rules::household::{Attributed, CustomName, Household, SwitchState};
 use policy_store::{Due, Role};
 use serde_json::{Value, json};
 
@@ -337,9 +337,9 @@ async fn no_line_of_a_notice_is_of_another_persons_making() {
 
 #[test]
 fn a_stored_document_with_such_names_is_still_read() {
-    let set = Set {
-        value: OwnName {
-            state: State::Allow,
+    let set = Attributed {
+        value: CustomName {
+            state: SwitchState::Allow,
             scope: policy::lists::entry::Scope::Exact,
         },
         set_by: "a\nb".into(),

@@ -1,7 +1,7 @@
 //! Bad input: a pointed problem each, and nothing half-applies.
 
 use axum::{body::Body, http::Method};
-use policy::rules::household::{DEVICES_MAX, IDENTIFIERS_MAX, NETWORKS_MAX, OWN_NAMES_MAX};
+use policy::rules::household::{CUSTOM_NAMES_MAX, DEVICES_MAX, IDENTIFIERS_MAX, NETWORKS_MAX};
 use serde_json::json;
 
 use crate::world::World;
@@ -567,12 +567,12 @@ async fn what_a_household_may_hold_is_bounded() {
             )
         }));
         let entry = serde_json::from_value::<
-            policy::rules::household::Set<policy::rules::household::OwnName>,
+            policy::rules::household::Attributed<policy::rules::household::CustomName>,
         >(
             json!({"state": "block", "scope": "exact", "set_by": "t", "set_at": "2026-01-01T00:00:00Z"}),
         );
         let entry = entry.unwrap();
-        home.settings.names = (0..OWN_NAMES_MAX)
+        home.settings.names = (0..CUSTOM_NAMES_MAX)
             .map(|number| {
                 (
                     policy::name::Name::parse(&format!("n{number}.example")).unwrap(),

@@ -156,12 +156,17 @@ async fn a_start_makes_live_exactly_what_is_stored() {
         let before = &world.context.control.directory;
         let address: std::net::IpAddr = address.parse().unwrap();
         let identify = |directory: &Directory| {
-            directory.identify(address, None, false, policy::moment::Moment::FIRST)
+            directory.identify(
+                address,
+                None,
+                false,
+                policy::unix_seconds::UnixSeconds::FIRST,
+            )
         };
         assert_eq!(after.household_of(address), before.household_of(address));
         assert_eq!(
-            (identify(after).asker, identify(after).source),
-            (identify(before).asker, identify(before).source)
+            (identify(after).policy, identify(after).source),
+            (identify(before).policy, identify(before).source)
         );
     }
 }

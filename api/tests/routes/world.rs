@@ -27,19 +27,19 @@ use control::{
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    decide::{Asker, decide, review},
-    explain::{AnswerSummary, Explained},
+    decide::{EffectivePolicy, decide, review},
+    explain::{AnswerSummary, QueryExplanation},
     identity::directory::Directory,
     lists::{
         artefact::{FeedReport, FeedSummary, Header},
         blocklist::Blocklist,
-        builder::Builder,
-        current::LiveLists,
-        entry::{Mark, Scope, Tier},
-        mandate_registry::Register,
+        builder::ArtefactBuilder,
+        current::CurrentLists,
+        entry::{ListEntry, Scope, Tier},
+        mandate_registry::MandateRegistry,
     },
     name::Name,
-    rules::compiled::{HouseholdRules, OperatorDefaults},
+    rules::{compiled::HouseholdRules, operator::OperatorDefaults},
 };
 use policy_store::{Activity, Author, NewKey, Role, Store};
 use serde_json::Value;
@@ -126,17 +126,17 @@ pub fn author() -> Author {
 }
 
 /// Answers as the data path would, without resolving anything.
-struct DataPath(Arc<LiveLists>);
+struct DataPath(Arc<CurrentLists>);
 
 #[async_trait]
 impl Explainer for DataPath {
     async fn explain(
         &self,
-        asker: Asker,
+        asker: EffectivePolicy,
         name: Name,
         _: u16,
         lists: Option<Arc<Blocklist>>,
-    ) -> Explained {
+    ) -> QueryExplanation {
         assert_ne!(
             name.to_string(),
             "panic.example",
@@ -163,7 +163,7 @@ impl Explainer for DataPath {
             "NOERROR"
         };
         let error = verdict.is_block().then(|| (17, "(gambling)".to_owned()));
-        Explained {
+        QueryExplanation {
             names,
             hop,
             verdict,
@@ -178,11 +178,11 @@ impl Explainer for DataPath {
 }
 
 fn lists(folder: &std::path::Path, taxonomy: &Taxonomy) -> Arc<Blocklist> {
-    let mut builder = Builder::new();
+    let mut builder = ArtefactBuilder::new();
     let mut feeds = Vec::new();
     let mut categories = Vec::new();
     for (place, (name, category, tier, feed)) in (0..).zip(FEEDS) {
-        let mark = Mark::deny(place, place as u8, Scope::Subtree);
+        let mark = ListEntry::deny(place, place as u8, Scope::Subtree);
         builder
             .push(Name::parse(name).unwrap().borrow(), mark)
             .unwrap();
@@ -224,7 +224,7 @@ impl World {
             preset: taxonomy.preset("light").unwrap(),
             ..OperatorDefaults::default()
         };
-        let lists = Arc::new(LiveLists::new(lists(folder.path(), &taxonomy)));
+        let lists = Arc::new(CurrentLists::new(lists(folder.path(), &taxonomy)));
         let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display()))
             .await
             .unwrap();
@@ -247,7 +247,7 @@ impl World {
             taxonomy: Arc::new(taxonomy),
             defaults,
             lists: Arc::clone(&lists),
-            mandates: Arc::new(Register::new(Arc::clone(&lists))),
+            mandates: Arc::new(MandateRegistry::new(Arc::clone(&lists))),
             own_names: vec![Name::parse("portal.isp.example").unwrap()],
             lists_control: Arc::clone(&fake_lists) as _,
             explainer: Arc::new(DataPath(lists)),
@@ -422,9 +422,9 @@ impl World {
                 address.parse().unwrap(),
                 None,
                 false,
-                policy::moment::Moment::FIRST,
+                policy::unix_seconds::UnixSeconds::FIRST,
             )
-            .asker;
+            .policy;
         let name = Name::parse(name).unwrap();
         decide(
             &asker,

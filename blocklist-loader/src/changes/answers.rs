@@ -5,20 +5,20 @@ use std::collections::HashMap;
 
 use policy::lists::{
     artefact::ArtefactError,
-    entry::{Action, Mark, Records},
+    entry::{EntryAction, ListEntry, LocalData},
 };
 
 /// All records that one delta can refer to.
 pub(super) struct Answers<'l> {
-    old: &'l [Records],
-    new: Vec<Records>,
+    old: &'l [LocalData],
+    new: Vec<LocalData>,
     /// Indexes of the old records; filled at the first lookup.
-    old_places: Option<HashMap<&'l Records, u32>>,
-    new_places: HashMap<Records, u32>,
+    old_places: Option<HashMap<&'l LocalData, u32>>,
+    new_places: HashMap<LocalData, u32>,
 }
 
 impl<'l> Answers<'l> {
-    pub(super) fn after(old: &'l [Records]) -> Self {
+    pub(super) fn after(old: &'l [LocalData]) -> Self {
         Self {
             old,
             new: Vec::new(),
@@ -28,7 +28,7 @@ impl<'l> Answers<'l> {
     }
 
     /// The records at an index.
-    pub(super) fn at(&self, place: u32) -> Records {
+    pub(super) fn at(&self, place: u32) -> LocalData {
         let place = place as usize;
         self.old
             .get(place)
@@ -39,7 +39,7 @@ impl<'l> Answers<'l> {
 
     /// The index of records. Thousands of entries share the same records, in one delta after
     /// another.
-    pub(super) fn place(&mut self, records: Records) -> Result<u32, ArtefactError> {
+    pub(super) fn place(&mut self, records: LocalData) -> Result<u32, ArtefactError> {
         let old_places = self
             .old_places
             .get_or_insert_with(|| self.old.iter().zip(0..).collect());
@@ -57,13 +57,13 @@ impl<'l> Answers<'l> {
     }
 
     /// The new records that the changes still use. The indexes in the marks are adjusted to these.
-    pub(super) fn needed_by(&self, changes: &mut [(Box<[u8]>, Vec<Mark>)]) -> Vec<Records> {
+    pub(super) fn needed_by(&self, changes: &mut [(Box<[u8]>, Vec<ListEntry>)]) -> Vec<LocalData> {
         let mut needed = Vec::new();
         let mut places = HashMap::new();
         let marks = changes
             .iter_mut()
             .flat_map(|(_, marks)| marks)
-            .filter(|mark| mark.action == Action::Records);
+            .filter(|mark| mark.action == EntryAction::LocalData);
         for mark in marks.filter(|mark| mark.data as usize >= self.old.len()) {
             mark.data = *places.entry(mark.data).or_insert_with(|| {
                 needed.push(self.at(mark.data));

@@ -10,20 +10,20 @@ use policy::{
     lists::{
         artefact::{ArtefactError, FeedReport},
         blocklist::Blocklist,
-        entry::{Action, Mark, NO_CATEGORY, Polarity, Records, Scope},
+        entry::{EntryAction, ListEntry, LocalData, NO_CATEGORY, Polarity, Scope},
         index_key::split_path,
-        public_suffix::{Suffix, public_suffix},
+        public_suffix::{SuffixKind, public_suffix},
     },
     name::{Name, NameRef, name_of_key},
 };
 
-use super::{DeltaError, answers::Answers};
+use super::{answers::Answers, proposal::DeltaError};
 use crate::{
     feed::{Feed, Format},
-    fetch::RowChange,
     gate::NameGuard,
     parse::{category_feed, rpz},
     review::{NameChange, shown},
+    row_change::RowChange,
     rows::{EntryRule, ParsedEntry, Rows},
     source,
     spool::{self, RowKey},
@@ -34,7 +34,7 @@ pub(super) struct DeltaBuilder<'l> {
     lists: &'l Blocklist,
     place: u16,
     /// The feed's marks after the change, by key.
-    touched: BTreeMap<Vec<u8>, Vec<Mark>>,
+    touched: BTreeMap<Vec<u8>, Vec<ListEntry>>,
     answers: Answers<'l>,
 }
 
@@ -52,19 +52,19 @@ pub(super) struct RowCounts {
 
 /// What the delta consists of.
 pub(super) struct DeltaParts {
-    pub(super) changes: Vec<(Box<[u8]>, Vec<Mark>)>,
+    pub(super) changes: Vec<(Box<[u8]>, Vec<ListEntry>)>,
     pub(super) arrivals: Vec<jiff::Timestamp>,
     /// By how much the number of names changes.
     pub(super) names: i64,
     entries: i64,
     paths: i64,
     /// The names that become blocked or unblocked.
-    pub(super) told: Vec<NameChange>,
+    pub(super) blocked: Vec<NameChange>,
 }
 
 impl RowCounts {
     /// The feed's report after the change.
-    pub(super) fn applied_to(&self, report: &FeedReport, finished: &DeltaParts) -> FeedReport {
+    pub(super) fn applied_to(&self, report: &FeedReport, parts: &DeltaParts) -> FeedReport {
         let by = |had: u64, came: u64, went: u64| (had + came).saturating_sub(went);
         let registry_suffixes = by(
             report.registry_suffixes,
@@ -73,8 +73,8 @@ impl RowCounts {
         );
         if !self.counts_rows {
             return FeedReport {
-                entries: report.entries.saturating_add_signed(finished.entries),
-                paths: report.paths.saturating_add_signed(finished.paths),
+                entries: report.entries.saturating_add_signed(parts.entries),
+                paths: report.paths.saturating_add_signed(parts.paths),
                 registry_suffixes,
                 ..report.clone()
             };
@@ -111,7 +111,7 @@ impl<'l> DeltaBuilder<'l> {
     }
 
     /// The feed's marks of a key in the lists.
-    fn before(&self, key: &[u8]) -> Vec<Mark> {
+    fn before(&self, key: &[u8]) -> Vec<ListEntry> {
         self.lists
             .marks(key)
             .into_iter()
@@ -120,14 +120,14 @@ impl<'l> DeltaBuilder<'l> {
     }
 
     /// The feed's marks of a key after the changes so far.
-    fn after(&self, key: &[u8]) -> Vec<Mark> {
+    fn after(&self, key: &[u8]) -> Vec<ListEntry> {
         self.touched
             .get(key)
             .cloned()
             .unwrap_or_else(|| self.before(key))
     }
 
-    fn touch(&mut self, key: &[u8]) -> &mut Vec<Mark> {
+    fn touch(&mut self, key: &[u8]) -> &mut Vec<ListEntry> {
         if !self.touched.contains_key(key) {
             self.touched.insert(key.to_owned(), self.before(key));
         }
@@ -170,14 +170,16 @@ impl<'l> DeltaBuilder<'l> {
             if let Some(key) = category_feed::key(row) {
                 let marks = self.touch(&key);
                 read.went.registry_suffixes += narrowed(feed, &key, marks);
-                marks.retain(|mark| is_exception(mark) || mark.action == Action::Proxied);
+                marks.retain(|mark| {
+                    is_exception(mark) || mark.action == EntryAction::RedirectToProxy
+                });
             }
             if *added {
-                let heard = read_row(feed, &mut |said| self.add(&said), |rows| {
+                let counted = read_row(feed, &mut |said| self.add(&said), |rows| {
                     reader.read(row, rows)
                 })?;
-                read.bad += heard.bad;
-                read.came.registry_suffixes += heard.registry_suffixes;
+                read.bad += counted.bad;
+                read.came.registry_suffixes += counted.registry_suffixes;
             }
         }
         Ok(read)
@@ -202,7 +204,7 @@ impl<'l> DeltaBuilder<'l> {
             .iter()
             .map(|change| (change.row.as_slice(), change.added))
             .collect();
-        let mut taken_away = BTreeSet::new();
+        let mut removed = BTreeSet::new();
         let mut is_about_addresses = false;
         for row in last
             .iter()
@@ -211,7 +213,7 @@ impl<'l> DeltaBuilder<'l> {
         {
             is_about_addresses |= rpz::is_about_addresses(row);
             let mut remove = |said: ParsedEntry<'_>| {
-                taken_away.insert(said.key());
+                removed.insert(said.key());
                 self.remove(&said)
             };
             count(
@@ -220,11 +222,11 @@ impl<'l> DeltaBuilder<'l> {
             );
         }
         for row in last.iter().filter(|(_, added)| **added).map(|(row, _)| row) {
-            let heard = read_row(feed, &mut |said| self.add(&said), |rows| {
+            let counted = read_row(feed, &mut |said| self.add(&said), |rows| {
                 reader.read(row, rows)
             })?;
-            read.bad += heard.bad;
-            count(&mut read.came, &heard);
+            read.bad += counted.bad;
+            count(&mut read.came, &counted);
         }
         // A prefix that ends between two labels is several keys, which other prefixes may share.
         // The remaining rows add these keys again.
@@ -233,7 +235,7 @@ impl<'l> DeltaBuilder<'l> {
             spool::for_each_row(content, RowKey::WholeRow, &mut |row| {
                 if failed.is_ok() && rpz::is_about_addresses(row) {
                     let mut add = |said: ParsedEntry<'_>| {
-                        if taken_away.contains(&said.key()) {
+                        if removed.contains(&said.key()) {
                             self.add(&said)
                         } else {
                             Ok(())
@@ -266,7 +268,7 @@ impl<'l> DeltaBuilder<'l> {
                 let old = self.touch(&key).remove(old);
                 self.answers.at(old.data)
             }
-            None => Records::default(),
+            None => LocalData::default(),
         };
         all.0.extend(records.0.iter().cloned());
         all.0.sort();
@@ -289,7 +291,7 @@ impl<'l> DeltaBuilder<'l> {
             left.0.retain(|record| !gone.0.contains(record));
             if !left.0.is_empty() {
                 let data = self.answers.place(left)?;
-                self.touch(&key).push(Mark { data, ..was });
+                self.touch(&key).push(ListEntry { data, ..was });
             }
         }
         Ok(())
@@ -303,10 +305,10 @@ impl<'l> DeltaBuilder<'l> {
             let is_excepted = self.after(&key).iter().any(is_exception);
             match (denied.contains(name), is_excepted) {
                 (true, false) => {
-                    let except = Mark {
+                    let except = ListEntry {
                         polarity: Polarity::Allow,
                         important: true,
-                        ..Mark::deny(self.place, NO_CATEGORY, Scope::Subtree)
+                        ..ListEntry::deny(self.place, NO_CATEGORY, Scope::Subtree)
                     };
                     self.touch(&key).push(except);
                 }
@@ -327,7 +329,7 @@ impl<'l> DeltaBuilder<'l> {
                 .iter()
                 .filter(|mark| !is_exception(mark))
             {
-                let Mark {
+                let ListEntry {
                     scope,
                     polarity,
                     important,
@@ -359,7 +361,7 @@ impl<'l> DeltaBuilder<'l> {
         for (key, after) in &self.touched {
             let before = self.before(key);
             for (marks, by) in [(&before, -1), (after, 1)] {
-                for mark in marks.iter().filter(|mark| mark.action == Action::Path) {
+                for mark in marks.iter().filter(|mark| mark.action == EntryAction::Path) {
                     *moved
                         .entry((split_path(key).0.to_vec(), mark.category))
                         .or_default() += by;
@@ -367,9 +369,9 @@ impl<'l> DeltaBuilder<'l> {
             }
         }
         for ((host, category), by) in moved.into_iter().filter(|(_, by)| *by != 0) {
-            let proxied = Mark {
-                action: Action::Proxied,
-                ..Mark::deny(self.place, category, Scope::Exact)
+            let proxied = ListEntry {
+                action: EntryAction::RedirectToProxy,
+                ..ListEntry::deny(self.place, category, Scope::Exact)
             };
             let marks = self.touch(&host);
             let count = match marks.iter().position(|mark| mark.says_what(&proxied)) {
@@ -377,7 +379,7 @@ impl<'l> DeltaBuilder<'l> {
                 None => 0,
             };
             if let Ok(data @ 1..) = u32::try_from(count + by) {
-                marks.push(Mark { data, ..proxied });
+                marks.push(ListEntry { data, ..proxied });
             }
         }
     }
@@ -386,92 +388,94 @@ impl<'l> DeltaBuilder<'l> {
     /// counts.
     pub(super) fn finish(&self, now: jiff::Timestamp) -> DeltaParts {
         let arrivals = self.lists.header().arrivals.clone();
-        let mut finished = DeltaParts {
+        let mut parts = DeltaParts {
             changes: Vec::new(),
             arrivals,
             names: 0,
             entries: 0,
             paths: 0,
-            told: Vec::new(),
+            blocked: Vec::new(),
         };
         let mut new = None;
         for (key, after) in &self.touched {
             let all = self.lists.marks(key);
-            let (mut before, mut marks): (Vec<Mark>, Vec<Mark>) =
+            let (mut before, mut marks): (Vec<ListEntry>, Vec<ListEntry>) =
                 all.iter().partition(|mark| mark.feed == self.place);
-            let arrivals = &mut finished.arrivals;
+            let arrivals = &mut parts.arrivals;
             let dated =
                 after
                     .iter()
                     .map(|mark| match before.iter().find(|old| old.says_what(mark)) {
-                        Some(old) => Mark {
+                        Some(old) => ListEntry {
                             arrival: old.arrival,
                             ..*mark
                         },
-                        None => Mark {
+                        None => ListEntry {
                             arrival: *new.get_or_insert_with(|| next_arrival(arrivals, now)),
                             ..*mark
                         },
                     });
-            let mut after: Vec<Mark> = dated.collect();
+            let mut after: Vec<ListEntry> = dated.collect();
             after.sort_unstable();
             before.sort_unstable();
             if before == after {
                 continue;
             }
             for (marks, by) in [(&before, -1), (&after, 1)] {
-                for mark in marks
-                    .iter()
-                    .filter(|mark| !is_exception(mark) && mark.action != Action::Proxied)
-                {
-                    *(if mark.action == Action::Path {
-                        &mut finished.paths
+                for mark in marks.iter().filter(|mark| {
+                    !is_exception(mark) && mark.action != EntryAction::RedirectToProxy
+                }) {
+                    *(if mark.action == EntryAction::Path {
+                        &mut parts.paths
                     } else {
-                        &mut finished.entries
+                        &mut parts.entries
                     }) += by;
                 }
             }
             let had = self.listed(&before);
             let has = self.listed(&after);
-            let told = had
+            let changed = had
                 .difference(&has)
                 .map(|said| (false, said))
                 .chain(has.difference(&had).map(|said| (true, said)));
-            finished
-                .told
-                .extend(told.map(|(blocked, (category, is_path))| NameChange {
+            parts
+                .blocked
+                .extend(changed.map(|(blocked, (category, is_path))| NameChange {
                     blocked,
                     category: category.clone(),
                     name: shown(key, *is_path),
                 }));
             marks.extend(after);
             marks.sort_unstable();
-            finished.names += i64::from(!marks.is_empty()) - i64::from(!all.is_empty());
-            finished.changes.push((key.as_slice().into(), marks));
+            parts.names += i64::from(!marks.is_empty()) - i64::from(!all.is_empty());
+            parts.changes.push((key.as_slice().into(), marks));
         }
-        finished
+        parts
     }
 
     /// The categories that marks block, each with whether only a path is blocked. A reviewer needs
     /// no more detail.
-    fn listed(&self, marks: &[Mark]) -> BTreeSet<(Option<String>, bool)> {
-        let category = |mark: &Mark| {
+    fn listed(&self, marks: &[ListEntry]) -> BTreeSet<(Option<String>, bool)> {
+        let category = |mark: &ListEntry| {
             self.lists
                 .header()
                 .categories
                 .get(usize::from(mark.category))
                 .cloned()
         };
-        let denies = marks
-            .iter()
-            .filter(|mark| mark.polarity == Polarity::Deny && mark.action != Action::Proxied);
+        let denies = marks.iter().filter(|mark| {
+            mark.polarity == Polarity::Deny && mark.action != EntryAction::RedirectToProxy
+        });
         denies
-            .map(|mark| (category(mark), mark.action == Action::Path))
+            .map(|mark| (category(mark), mark.action == EntryAction::Path))
             .collect()
     }
 
     /// The records that the changes need beyond those of the lists.
-    pub(super) fn new_answers(&self, changes: &mut [(Box<[u8]>, Vec<Mark>)]) -> Vec<Records> {
+    pub(super) fn new_answers(
+        &self,
+        changes: &mut [(Box<[u8]>, Vec<ListEntry>)],
+    ) -> Vec<LocalData> {
         self.answers.needed_by(changes)
     }
 }
@@ -480,41 +484,41 @@ impl<'l> DeltaBuilder<'l> {
 fn read_row(
     feed: &Feed,
     take: &mut dyn FnMut(ParsedEntry<'_>) -> Result<(), ArtefactError>,
-    speak: impl FnOnce(&mut Rows<'_>),
+    parse: impl FnOnce(&mut Rows<'_>),
 ) -> Result<FeedReport, ArtefactError> {
-    let mut heard = Rows::new(!feed.force_public_suffixes, take);
-    heard.enter("changes", Some(NO_CATEGORY));
-    heard.next_line();
-    speak(&mut heard);
-    match heard.failure() {
+    let mut collector = Rows::new(!feed.force_public_suffixes, take);
+    collector.enter("changes", Some(NO_CATEGORY));
+    collector.next_line();
+    parse(&mut collector);
+    match collector.failure() {
         Some(error) => Err(error),
-        None => Ok(heard.report),
+        None => Ok(collector.report),
     }
 }
 
-fn count(total: &mut FeedReport, heard: &FeedReport) {
-    total.lines += heard.lines;
-    total.entries += heard.entries;
-    total.addresses += heard.addresses;
-    total.unsupported += heard.unsupported;
-    total.bad += heard.bad;
-    total.public_suffixes += heard.public_suffixes;
-    total.registry_suffixes += heard.registry_suffixes;
+fn count(total: &mut FeedReport, counted: &FeedReport) {
+    total.lines += counted.lines;
+    total.entries += counted.entries;
+    total.addresses += counted.addresses;
+    total.unsupported += counted.unsupported;
+    total.bad += counted.bad;
+    total.public_suffixes += counted.public_suffixes;
+    total.registry_suffixes += counted.registry_suffixes;
 }
 
 /// The number of entries of a key that would have covered a registry's suffix and were narrowed to
 /// the name itself.
-fn narrowed(feed: &Feed, key: &[u8], marks: &[Mark]) -> u64 {
+fn narrowed(feed: &Feed, key: &[u8], marks: &[ListEntry]) -> u64 {
     if feed.force_public_suffixes || feed.bare_scope() != Scope::Subtree {
         return 0;
     }
-    let is_narrowed = |mark: &&Mark| {
+    let is_narrowed = |mark: &&ListEntry| {
         mark.polarity == Polarity::Deny
             && mark.scope == Scope::Exact
-            && mark.action == Action::Policy
+            && mark.action == EntryAction::OperatorPolicy
     };
-    let is_suffix =
-        name_of_key(key).is_ok_and(|name| public_suffix(name.borrow()) == Some(Suffix::Registry));
+    let is_suffix = name_of_key(key)
+        .is_ok_and(|name| public_suffix(name.borrow()) == Some(SuffixKind::Registry));
     if is_suffix {
         marks.iter().filter(is_narrowed).count() as u64
     } else {
@@ -523,7 +527,7 @@ fn narrowed(feed: &Feed, key: &[u8], marks: &[Mark]) -> u64 {
 }
 
 /// Whether a mark is the exception of an own name. Rows do not know of these.
-fn is_exception(mark: &Mark) -> bool {
+fn is_exception(mark: &ListEntry) -> bool {
     mark.polarity == Polarity::Allow
         && mark.important
         && mark.category == NO_CATEGORY

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use policy::{
     lists::{
         artefact::{FeedSummary, Header},
-        builder::{Builder, fold},
-        entry::{Mark, NO_CATEGORY, Scope, Tier},
+        builder::{ArtefactBuilder, fold},
+        entry::{ListEntry, NO_CATEGORY, Scope, Tier},
     },
     name::Name,
 };
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// The entries of a generation by name.
-type Model = BTreeMap<Vec<u8>, Vec<Mark>>;
+type Model = BTreeMap<Vec<u8>, Vec<ListEntry>>;
 
 fn header(generation: u64) -> Header {
     let feeds = vec![
@@ -39,8 +39,8 @@ fn key(name: u8) -> Vec<u8> {
     key
 }
 
-fn mark(word: u8) -> Vec<Mark> {
-    let one = |feed, scope| Mark::deny(feed, NO_CATEGORY, scope);
+fn mark(word: u8) -> Vec<ListEntry> {
+    let one = |feed, scope| ListEntry::deny(feed, NO_CATEGORY, scope);
     match word % 4 {
         0 => Vec::new(),
         1 => vec![one(0, Scope::Subtree)],
@@ -50,7 +50,7 @@ fn mark(word: u8) -> Vec<Mark> {
 }
 
 fn write_full(directory: &Path, generation: u64, model: &Model) {
-    let mut builder = Builder::new();
+    let mut builder = ArtefactBuilder::new();
     for (key, marks) in model {
         for &mark in marks {
             builder.push_key(key, mark).unwrap();
@@ -85,7 +85,7 @@ fn model_of(lists: &Blocklist) -> Model {
     lists.for_each_name(|key, marks| {
         model.insert(
             key.to_vec(),
-            marks.map(|mark| Mark { arrival: 0, ..mark }).collect(),
+            marks.map(|mark| ListEntry { arrival: 0, ..mark }).collect(),
         );
     });
     model

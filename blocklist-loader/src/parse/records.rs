@@ -10,7 +10,7 @@ use domain::{
     },
     zonefile::inplace::{Entry, Zonefile},
 };
-use policy::lists::entry::Record;
+use policy::lists::entry::LocalRecord;
 
 /// TTL of policy answers, in seconds: short, so that a change of policy takes effect at once.
 const TTL_S: u32 = 30;
@@ -20,7 +20,7 @@ const KNOWN_MAX: usize = 1_000;
 /// Parses record data; caches the wire form of frequent records.
 #[derive(Default)]
 pub(crate) struct RecordParser {
-    known: HashMap<String, Record>,
+    known: HashMap<String, LocalRecord>,
 }
 
 impl RecordParser {
@@ -28,7 +28,7 @@ impl RecordParser {
     ///
     /// # Errors
     /// The reason, for people.
-    pub(crate) fn record(&mut self, rtype: &str, rdata: &str) -> Result<Record, String> {
+    pub(crate) fn record(&mut self, rtype: &str, rdata: &str) -> Result<LocalRecord, String> {
         let text = format!("{rtype} {rdata}");
         if let Some(record) = self.known.get(&text) {
             return Ok(record.clone());
@@ -60,7 +60,7 @@ fn is_one_line(text: &str) -> bool {
     !is_quoted && !is_escaped
 }
 
-fn read(text: &str) -> Result<Record, String> {
+fn read(text: &str) -> Result<LocalRecord, String> {
     if !is_one_line(text) {
         return Err("record data of more than one line".to_owned());
     }
@@ -76,7 +76,7 @@ fn read(text: &str) -> Result<Record, String> {
             if rdata.len() > usize::from(u16::MAX) {
                 return Err("record data that is too long".to_owned());
             }
-            Ok(Record {
+            Ok(LocalRecord {
                 record_type: record.data().rtype().to_int(),
                 ttl_s: TTL_S,
                 rdata,
@@ -96,7 +96,7 @@ mod tests {
         let mut parser = RecordParser::default();
         let mut check = |rtype: &str, rdata: &str, expected: Option<(u16, &[u8])>| {
             let found = parser.record(rtype, rdata).ok();
-            let expected = expected.map(|(record_type, rdata)| Record {
+            let expected = expected.map(|(record_type, rdata)| LocalRecord {
                 record_type,
                 ttl_s: TTL_S,
                 rdata: rdata.to_vec(),

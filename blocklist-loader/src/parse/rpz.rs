@@ -20,7 +20,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use policy::lists::entry::{self, NO_CATEGORY, Records, Scope, Tier};
+use policy::lists::entry::{self, LocalData, NO_CATEGORY, Scope, Tier};
 use sha2::{Digest, Sha256};
 
 use super::records::RecordParser;
@@ -259,7 +259,7 @@ impl Reader {
         };
         let records = match action {
             Action::LocalData { rtype, rdata } => match self.parser.record(rtype, rdata) {
-                Ok(record) => Some(Records(vec![record])),
+                Ok(record) => Some(LocalData(vec![record])),
                 Err(reason) => return rows.bad(row, &reason),
             },
             _ => None,
@@ -267,12 +267,12 @@ impl Reader {
         let rule = |scope| {
             let action = match action {
                 Action::Passthru if !self.lists_passed => return EntryRule::allow(scope),
-                Action::Passthru => entry::Action::Policy,
-                Action::Nxdomain => entry::Action::Nxdomain,
-                Action::Nodata => entry::Action::Nodata,
-                Action::Drop => entry::Action::Drop,
-                Action::TcpOnly => entry::Action::TcpOnly,
-                Action::LocalData { .. } => entry::Action::Records,
+                Action::Passthru => entry::EntryAction::OperatorPolicy,
+                Action::Nxdomain => entry::EntryAction::Nxdomain,
+                Action::Nodata => entry::EntryAction::Nodata,
+                Action::Drop => entry::EntryAction::Drop,
+                Action::TcpOnly => entry::EntryAction::TcpOnly,
+                Action::LocalData { .. } => entry::EntryAction::LocalData,
             };
             EntryRule {
                 action,

@@ -4,7 +4,7 @@
 use policy::{
     lists::{
         artefact::FeedReport,
-        entry::{Action, Polarity, Scope, Tier},
+        entry::{EntryAction, Polarity, Scope, Tier},
         index_key,
     },
     name::{Name, NameRef},
@@ -337,7 +337,7 @@ proptest! {
         let mut of_codes = category_feed::Reader::new(&codes, std::path::Path::new("nowhere"), &place_of);
         let mut take = |said: ParsedEntry<'_>| {
             assert!(Name::parse(&said.name.to_string()).is_ok_and(|name| name.borrow() == said.name) || index_key::prefix_of_name(said.name).is_some());
-            assert_eq!(said.rule.action == Action::Records, said.records.is_some_and(|records| records.0.len() == 1));
+            assert_eq!(said.rule.action == EntryAction::LocalData, said.records.is_some_and(|records| records.0.len() == 1));
             assert!(said.records.is_none_or(|records| records.0[0].record_type != 1 || records.0[0].rdata.len() == 4));
             Ok(())
         };

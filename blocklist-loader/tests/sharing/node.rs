@@ -26,7 +26,7 @@ use policy::{
         blocklist::Blocklist,
         builder::fold,
         delta::Delta,
-        entry::{Mark, NO_CATEGORY, Scope, Tier},
+        entry::{ListEntry, NO_CATEGORY, Scope, Tier},
     },
     name::Name,
 };
@@ -62,19 +62,19 @@ fn header(generation: u64) -> Header {
     }
 }
 
-const MARK: Mark = Mark {
+const MARK: ListEntry = ListEntry {
     feed: 0,
     category: NO_CATEGORY,
     scope: Scope::Subtree,
     polarity: policy::lists::entry::Polarity::Deny,
     important: false,
-    action: policy::lists::entry::Action::Policy,
+    action: policy::lists::entry::EntryAction::OperatorPolicy,
     data: 0,
     arrival: 0,
 };
 
 /// A node that builds and publishes.
-pub struct Builder {
+pub struct ArtefactBuilder {
     folder: TempDir,
     pub keys: KeyFiles,
     publisher: Publisher,
@@ -86,7 +86,7 @@ pub struct Builder {
     _keys: Arc<TempDir>,
 }
 
-impl Builder {
+impl ArtefactBuilder {
     pub fn new(place: &TestStore) -> Self {
         let home = Arc::new(tempfile::tempdir().unwrap());
         let keys = generate_keys(home.path()).unwrap();
@@ -150,7 +150,7 @@ impl Builder {
     pub fn full(&mut self, names: Range<u32>) -> &mut Self {
         self.generation += 1;
         self.names = names.collect();
-        let mut builder = policy::lists::builder::Builder::new();
+        let mut builder = policy::lists::builder::ArtefactBuilder::new();
         for &name in &self.names {
             builder.push_key(&key(name), MARK).unwrap();
         }
@@ -246,7 +246,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn follow(place: &TestStore, builder: &Builder, delay_s: u64) -> Self {
+    pub fn follow(place: &TestStore, builder: &ArtefactBuilder, delay_s: u64) -> Self {
         Self::with(&settings(place, builder, delay_s))
     }
 
@@ -265,12 +265,17 @@ impl Node {
         }
     }
 
-    pub fn settings(&self, place: &TestStore, builder: &Builder, delay_s: u64) -> ShareSettings {
+    pub fn settings(
+        &self,
+        place: &TestStore,
+        builder: &ArtefactBuilder,
+        delay_s: u64,
+    ) -> ShareSettings {
         settings(place, builder, delay_s)
     }
 
     /// The same node after a restart.
-    pub fn restarted(self, place: &TestStore, builder: &Builder) -> Self {
+    pub fn restarted(self, place: &TestStore, builder: &ArtefactBuilder) -> Self {
         let Self {
             folder,
             follower,
@@ -369,7 +374,7 @@ impl Node {
     }
 }
 
-fn settings(place: &TestStore, builder: &Builder, delay_s: u64) -> ShareSettings {
+fn settings(place: &TestStore, builder: &ArtefactBuilder, delay_s: u64) -> ShareSettings {
     ShareSettings {
         public_key: Some(builder.keys.public_key.clone()),
         delay_s,

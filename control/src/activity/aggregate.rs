@@ -17,7 +17,7 @@ use policy::{
     decide::Layer,
     lists::blocklist::Blocklist,
     name::Name,
-    rules::{household::Id, special::Special},
+    rules::{builtin_names::BuiltinName, household::Id},
 };
 use policy_store::activity::{Blocked, Sign, Told};
 use resolver::{engine::Engine, telemetry::activity::ActivityEvent};
@@ -86,7 +86,7 @@ impl Categories {
             at: heard.at.timestamp()?,
             days: 0,
             categories: self.slugs(about),
-            sign: self.sign(listed.special, about).filter(|_| !is_blocked),
+            sign: self.sign(listed.builtin, about).filter(|_| !is_blocked),
             blocked: is_blocked.then(|| Blocked {
                 layer: heard.layer.as_str(),
                 categories: self.slugs(heard.categories),
@@ -95,8 +95,8 @@ impl Categories {
         })
     }
 
-    fn sign(&self, special: Special, listed: CategorySet) -> Option<Sign> {
-        if special == Special::Relay {
+    fn sign(&self, special: BuiltinName, listed: CategorySet) -> Option<Sign> {
+        if special == BuiltinName::Relay {
             return Some(Sign::Relay);
         }
         self.signs

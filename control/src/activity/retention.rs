@@ -138,7 +138,7 @@ fn log_failure<T>(done: Result<T, StoreError>, what: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use policy::rules::household::{Device, History, Set};
+    use policy::rules::household::{Attributed, Device, HistorySettings};
     use serde_json::json;
 
     use super::*;
@@ -150,12 +150,12 @@ mod tests {
         devices: &[(&str, bool)],
     ) -> Household {
         let mut household = Household::new("home".parse().unwrap());
-        let value = History {
+        let value = HistorySettings {
             days,
             names,
             unknown_devices,
         };
-        household.history = Some(Set {
+        household.history = Some(Attributed {
             value,
             set_by: "key:1".into(),
             set_at: Timestamp::UNIX_EPOCH,

@@ -12,15 +12,15 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    decide::{Asker, Layer},
-    explain::Explained,
+    decide::{Action, EffectivePolicy, Layer},
+    explain::QueryExplanation,
     lists::{
         artefact::Header,
-        blocklist::{Blocklist, Match},
-        entry::{Action, Polarity, Scope, Tier},
+        blocklist::{Blocklist, EntryMatch},
+        entry::{EntryAction, Polarity, Scope, Tier},
         index_key::prefix_of_name,
         mandates::Mandate,
-        services::Bundled,
+        services::ServiceMatch,
     },
     name::{Name, NameRef},
     rules::household::Id,
@@ -37,11 +37,11 @@ pub trait Explainer: Send + Sync {
     /// Judges and answers one question by the live lists, or by `lists`.
     async fn explain(
         &self,
-        asker: Asker,
+        asker: EffectivePolicy,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
-    ) -> Explained;
+    ) -> QueryExplanation;
 }
 
 /// An explanation.
@@ -189,7 +189,7 @@ fn mnemonic(record_type: u16) -> String {
 
 /// Composes an explanation, for the API and for the command line.
 pub fn compose(
-    explained: &Explained,
+    explained: &QueryExplanation,
     record_type: u16,
     subscriber: Option<&Subscriber>,
     taxonomy: &Taxonomy,
@@ -206,15 +206,15 @@ pub fn compose(
         found.retain(|found| found.tier != Tier::Mandatory);
     }
     let decisive = decisive(explained, &found);
-    let bundled = explained.lists.bundled(name.borrow());
+    let bundled = explained.lists.service_matches(name.borrow());
     let categories: Vec<String> = taxonomy
         .slugs(verdict.categories)
         .into_iter()
         .map(str::to_owned)
         .collect();
     let mandate = verdict
-        .ordered()
-        .and_then(|ordered| explained.lists.mandates().get(ordered));
+        .mandate()
+        .and_then(|mandate| explained.lists.mandates().get(mandate));
     let visible_mandate = mandate.filter(|_| !is_hidden);
     let reason = Reason {
         explained,
@@ -242,7 +242,7 @@ pub fn compose(
         verdict: if verdict.is_block() { "block" } else { "allow" },
         layer: verdict.layer.as_str(),
         action: if is_hidden {
-            Action::Policy.as_str()
+            Action::OperatorPolicy.as_str()
         } else {
             verdict.action.as_str()
         },
@@ -279,7 +279,7 @@ impl Ordering {
 }
 
 impl Answer {
-    fn of(explained: &Explained) -> Self {
+    fn of(explained: &QueryExplanation) -> Self {
         let answer = &explained.answer;
         let error = answer.error.clone();
         Self {
@@ -292,15 +292,18 @@ impl Answer {
 
 /// The entry of a feed that decided: the deepest one of the deciding feed, of the host or of its
 /// paths.
-fn decisive<'f>(explained: &Explained, found: &'f [Match<'f>]) -> Option<&'f Match<'f>> {
+fn decisive<'f>(
+    explained: &QueryExplanation,
+    found: &'f [EntryMatch<'f>],
+) -> Option<&'f EntryMatch<'f>> {
     let verdict = explained.verdict;
-    let is_of_paths = |action| action == Action::Proxied;
+    let is_of_paths = matches!(verdict.action, Action::RedirectToProxy { .. });
     found
         .iter()
         .filter(|found| found.counts && found.mark.polarity == Polarity::Deny)
         .rfind(|found| {
             verdict.feed == Some(found.mark.feed)
-                && is_of_paths(found.mark.action) == is_of_paths(verdict.action)
+                && (found.mark.action == EntryAction::RedirectToProxy) == is_of_paths
                 && (verdict.categories.is_empty()
                     || found
                         .category
@@ -310,10 +313,10 @@ fn decisive<'f>(explained: &Explained, found: &'f [Match<'f>]) -> Option<&'f Mat
 
 /// The bundle that decided. An entry of a feed counts before one of a bundle.
 fn deciding_bundle<'b>(
-    explained: &Explained,
-    bundled: &'b [Bundled<'b>],
-    decisive: Option<&Match<'_>>,
-) -> Option<&'b Bundled<'b>> {
+    explained: &QueryExplanation,
+    bundled: &'b [ServiceMatch<'b>],
+    decisive: Option<&EntryMatch<'_>>,
+) -> Option<&'b ServiceMatch<'b>> {
     let verdict = explained.verdict;
     let is_of_bundle = verdict.layer == Layer::Category && decisive.is_none();
     bundled.iter().rfind(|bundled| {
@@ -327,8 +330,8 @@ fn deciding_bundle<'b>(
 
 /// The entry that decided, where it is listed, and its scope.
 fn deciding_entry(
-    decisive: Option<&Match<'_>>,
-    of_bundle: Option<&Bundled<'_>>,
+    decisive: Option<&EntryMatch<'_>>,
+    of_bundle: Option<&ServiceMatch<'_>>,
     reason: &Reason<'_>,
     mandate: Option<&Mandate>,
 ) -> (Option<String>, Option<Source>, Option<Scope>) {
@@ -354,12 +357,12 @@ fn deciding_entry(
 /// The matching entries of feeds, then those of bundles, one for each category.
 fn matched(
     header: &Header,
-    found: &[Match<'_>],
-    bundled: &[Bundled<'_>],
+    found: &[EntryMatch<'_>],
+    bundled: &[ServiceMatch<'_>],
     taxonomy: &Taxonomy,
 ) -> Vec<Matched> {
     let slug = |category| taxonomy.category(category).slug.clone();
-    let of_feed = |found: &Match<'_>| Matched {
+    let of_feed = |found: &EntryMatch<'_>| Matched {
         entry: shown(found.entry),
         source: Source::Feed,
         feed: Some(feed_name(header, found)),
@@ -379,7 +382,7 @@ fn matched(
         scope: word(&Scope::Subtree),
         polarity: word(&Polarity::Deny),
         tier: word(&Tier::Choice),
-        action: word(&Action::Policy),
+        action: word(&EntryAction::OperatorPolicy),
         counts: true,
         since: None,
     };
@@ -397,6 +400,6 @@ fn word(value: &impl Serialize) -> Value {
     serde_json::to_value(value).expect("a plain enum is a word")
 }
 
-fn feed_name(header: &Header, found: &Match<'_>) -> String {
+fn feed_name(header: &Header, found: &EntryMatch<'_>) -> String {
     header.feeds[usize::from(found.mark.feed)].name.clone()
 }

@@ -5,13 +5,14 @@
 use policy::{
     category::{CategorySet, Taxonomy},
     decide::Layer,
-    explain::Explained,
+    explain::QueryExplanation,
     lists::mandates::Mandate,
     name::Name,
     rules::{
-        custom_names::Whose,
-        household::{Filtering, Household, OwnName, Set},
-        special::{Engine, Special, Specials},
+        builtin_names::{BuiltinName, BuiltinNames},
+        custom_names::ListOwner,
+        household::{Attributed, CustomName, Filtering, Household},
+        safe_search::SearchEngine,
         timeline::zone,
     },
 };
@@ -24,7 +25,7 @@ use crate::households::{
 
 /// A verdict, and what it can be traced to.
 pub struct Reason<'a> {
-    pub explained: &'a Explained,
+    pub explained: &'a QueryExplanation,
     /// `None` for a line without a household.
     pub subscriber: Option<&'a Subscriber>,
     pub taxonomy: &'a Taxonomy,
@@ -58,12 +59,12 @@ impl<'a> Reason<'a> {
     }
 
     /// The deciding entry of a custom list.
-    pub fn own_entry(&self) -> Option<(&'a Name, &'a Set<OwnName>)> {
+    pub fn own_entry(&self) -> Option<(&'a Name, &'a Attributed<CustomName>)> {
         let subscriber = self.subscriber?;
         let whose = match self.layer() {
-            Layer::DeviceAllow | Layer::DeviceDeny => Whose::Device(subscriber.device?),
-            Layer::PersonAllow | Layer::PersonDeny => Whose::PersonOf(subscriber.device?),
-            Layer::HouseholdAllow | Layer::HouseholdDeny => Whose::Household,
+            Layer::DeviceAllow | Layer::DeviceDeny => ListOwner::Device(subscriber.device?),
+            Layer::PersonAllow | Layer::PersonDeny => ListOwner::PersonOf(subscriber.device?),
+            Layer::HouseholdAllow | Layer::HouseholdDeny => ListOwner::Household,
             _ => return None,
         };
         let (entry, _) = subscriber.rules.names(whose)?.find(self.name().borrow())?;
@@ -123,18 +124,18 @@ impl<'a> Reason<'a> {
     }
 
     /// The search engine of the deciding safe search.
-    fn engine(&self) -> Option<&'static Engine> {
-        match Specials::shipped().find(self.name().borrow()) {
-            Special::Search(engine) | Special::SearchClosed(engine) => {
-                Specials::shipped().engines().get(usize::from(engine))
+    fn engine(&self) -> Option<&'static SearchEngine> {
+        match BuiltinNames::shipped().find(self.name().borrow()) {
+            BuiltinName::Search(engine) | BuiltinName::SearchClosed(engine) => {
+                BuiltinNames::shipped().engines().get(usize::from(engine))
             }
-            Special::None | Special::Canary | Special::Relay => None,
+            BuiltinName::None | BuiltinName::Canary | BuiltinName::Relay => None,
         }
     }
 
     /// What allows the name, although its safe search stays in force.
     fn although(&self) -> &'static str {
-        match self.explained.verdict.opened_by() {
+        match self.explained.verdict.allowed_by {
             Some(Layer::NeverBlock) => "; that it is never blocked does not lift this",
             Some(Layer::Grant) => "; that it is open for a while does not lift this",
             Some(_) => "; that it is allowed does not lift this",

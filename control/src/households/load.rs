@@ -8,8 +8,9 @@ use policy::{
     category::Taxonomy,
     identity::directory::Directory,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
+        compiled::HouseholdRules,
         household::{Household, Id},
+        operator::OperatorDefaults,
     },
 };
 use policy_store::{Batch, Position, Store, StoreError};

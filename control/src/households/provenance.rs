@@ -8,8 +8,8 @@ use policy::{
     category::{CategorySet, Taxonomy},
     name::NameRef,
     rules::{
-        household::{Id, Set, Settings, State},
-        schedule::{Grant, Granted, Schedule},
+        household::{Attributed, Id, Settings, SwitchState},
+        schedule::{Grant, GrantTarget, Schedule},
         timeline::zone,
     },
 };
@@ -49,7 +49,7 @@ impl Setter {
         Self::new("operator", "default preset")
     }
 
-    pub fn of<T>(layer: &'static str, set: &Set<T>) -> Self {
+    pub fn of<T>(layer: &'static str, set: &Attributed<T>) -> Self {
         Self {
             at: Some(set.set_at),
             ..Self::new(layer, &*set.set_by)
@@ -73,14 +73,14 @@ impl<'a> Provenance<'a> {
     pub fn blocks(&self, categories: CategorySet) -> Setter {
         let scheduled = self.scheduled(categories, |schedule| &schedule.block);
         scheduled
-            .or_else(|| self.switch(categories, State::Block))
+            .or_else(|| self.switch(categories, SwitchState::Block))
             .unwrap_or_else(|| self.preset())
     }
 
     /// What allows these categories, if anything does.
     pub fn allows(&self, categories: CategorySet) -> Option<Setter> {
         self.scheduled(categories, |schedule| &schedule.allow)
-            .or_else(|| self.switch(categories, State::Allow))
+            .or_else(|| self.switch(categories, SwitchState::Allow))
     }
 
     /// The preset of the household.
@@ -98,9 +98,11 @@ impl<'a> Provenance<'a> {
     /// The nearest running grant that opens a name of these categories.
     pub fn granted(&self, name: NameRef<'_>, listed: CategorySet) -> Option<Setter> {
         let opens = |grant: &Grant| match &grant.what {
-            Granted::Everything(is_all) => *is_all,
-            Granted::Domain(domain) => name.ancestors().any(|ancestor| ancestor == domain.borrow()),
-            Granted::Category(slug) => self
+            GrantTarget::Everything(is_all) => *is_all,
+            GrantTarget::Domain(domain) => {
+                name.ancestors().any(|ancestor| ancestor == domain.borrow())
+            }
+            GrantTarget::Category(slug) => self
                 .taxonomy
                 .find(slug)
                 .is_some_and(|category| listed.contains(category)),
@@ -179,7 +181,7 @@ impl<'a> Provenance<'a> {
     }
 
     /// The nearest switch of the first category, if its state is `state`.
-    fn switch(&self, categories: CategorySet, state: State) -> Option<Setter> {
+    fn switch(&self, categories: CategorySet, state: SwitchState) -> Option<Setter> {
         let slug = self.taxonomy.slugs(categories).into_iter().next()?;
         let (layer, set) =
             self.find(|(word, settings)| Some((word, settings.categories.get(slug)?)))?;

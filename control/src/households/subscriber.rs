@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use policy::{
-    decide::Asker,
-    moment::Moment,
+    decide::EffectivePolicy,
     rules::{
         compiled::HouseholdRules,
         household::{Device, Household, Id, Settings},
     },
+    unix_seconds::UnixSeconds,
 };
 
 /// A household, and one of its devices, at an instant.
@@ -26,8 +26,8 @@ pub struct Subscriber {
 impl Subscriber {
     /// The rules in force for this device, as the data path takes them.
     #[must_use]
-    pub fn asker(&self) -> Asker {
-        Asker::of(&self.rules, self.device, Moment::of(self.at))
+    pub fn asker(&self) -> EffectivePolicy {
+        EffectivePolicy::of(&self.rules, self.device, UnixSeconds::of(self.at))
     }
 
     /// The settings that apply, the nearest level first, each with the word for its level.

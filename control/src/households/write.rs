@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use policy::rules::{
     compiled::HouseholdRules,
-    household::{Household, Id, Set},
+    household::{Attributed, Household, Id},
 };
 use policy_store::{Answer, Author, Change, ChangeError, Changed, NewNotice, StoreError};
 use tokio::task::JoinError;
@@ -232,8 +232,8 @@ pub async fn read_with_rules(
 }
 
 /// A value with its author and the current time.
-pub fn set_by<T>(value: T, actor: &str) -> Set<T> {
-    Set {
+pub fn set_by<T>(value: T, actor: &str) -> Attributed<T> {
+    Attributed {
         value,
         set_by: actor.to_owned(),
         set_at: Timestamp::now(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use blocklist_loader::{Feed, Gate};
 use jiff::Timestamp;
 use metrics::{counter, gauge};
-use policy::lists::artefact::{FeedSummary, Refused};
+use policy::lists::artefact::{FeedSummary, RejectedVersion};
 
 use super::model::{Alarm, Condition, FeedState, Origin, RefusedVersion};
 
@@ -224,8 +224,8 @@ pub fn barred(detail: &str, since: Timestamp) -> Alarm {
 }
 
 /// A refused version, as the header of an artefact names it.
-pub fn refusal(refused: &RefusedVersion) -> Refused {
-    Refused {
+pub fn refusal(refused: &RefusedVersion) -> RejectedVersion {
+    RejectedVersion {
         version: refused.version.clone(),
         gate: refused.gate.clone(),
         detail: refused.detail.clone(),

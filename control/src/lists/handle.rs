@@ -7,7 +7,7 @@ use blocklist_loader::{Bounds, Feed, diff, generations as artefacts, newest};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    lists::{blocklist::Blocklist, current::LiveLists},
+    lists::{blocklist::Blocklist, current::CurrentLists},
     name::Name,
 };
 use serde_json::Value;
@@ -36,7 +36,7 @@ pub type Hits = Box<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
 pub struct ManagerHandle {
     pub commands: mpsc::Sender<ListCommand>,
     pub status: Arc<ListStatus>,
-    pub live: Arc<LiveLists>,
+    pub live: Arc<CurrentLists>,
     pub fetchers: Arc<Fetchers>,
     /// The folder of the generations.
     pub directory: PathBuf,

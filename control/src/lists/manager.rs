@@ -18,7 +18,7 @@ use policy::{
     lists::{
         artefact::{FeedSummary, Header},
         blocklist::Blocklist,
-        current::LiveLists,
+        current::CurrentLists,
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -62,7 +62,7 @@ pub struct ListManager {
     pub(super) taxonomy_path: PathBuf,
     pub(super) taxonomy: Arc<Taxonomy>,
     pub(super) status: Arc<ListStatus>,
-    pub(super) live: Arc<LiveLists>,
+    pub(super) live: Arc<CurrentLists>,
     fetchers: Arc<Fetchers>,
     commands: mpsc::Receiver<ListCommand>,
     sender: mpsc::Sender<ListCommand>,
@@ -91,7 +91,7 @@ impl ListManager {
     pub fn new(
         settings: ListSettings,
         status: Arc<ListStatus>,
-        live: Arc<LiveLists>,
+        live: Arc<CurrentLists>,
         tasks: &BackgroundTasks,
     ) -> anyhow::Result<Self> {
         let ListSettings {

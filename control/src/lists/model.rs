@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use policy::lists::{
-    artefact::{FeedReport, Refused},
+    artefact::{FeedReport, RejectedVersion},
     blocklist::Blocklist,
     entry::Tier,
 };
@@ -341,7 +341,7 @@ pub struct RolledBack {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OverlayState {
     /// Refused versions, by feed.
-    pub refused: BTreeMap<String, Refused>,
+    pub refused: BTreeMap<String, RejectedVersion>,
     /// Entries in the overlay.
     pub entries: u64,
     /// Memory of the overlay, in octets.

@@ -11,7 +11,7 @@ use blocklist_loader::{
     generations, last_check, review,
 };
 use jiff::Timestamp;
-use policy::lists::{artefact::Refused, blocklist::Blocklist};
+use policy::lists::{artefact::RejectedVersion, blocklist::Blocklist};
 
 use super::{
     command::RowUpdate,
@@ -41,7 +41,7 @@ impl ListManager {
                 self.status
                     .live(&feed.name, &changed.version, generation, Timestamp::now());
             }
-            Err(DeltaError::Stopped(stop, proposal)) => {
+            Err(DeltaError::Refused(stop, proposal)) => {
                 self.refuse_rows(lists, feed, &changed.version, stop, proposal)
                     .await;
             }
@@ -75,7 +75,7 @@ impl ListManager {
         );
         let plan = self.plan.clone();
         let version = version.to_owned();
-        let refused = Refused {
+        let refused = RejectedVersion {
             version: version.clone(),
             gate: stop.gate.to_string(),
             detail: stop.detail,

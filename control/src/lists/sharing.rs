@@ -14,7 +14,7 @@ use blocklist_loader::share::{
 };
 use jiff::Timestamp;
 use metrics::{counter, gauge};
-use policy::lists::current::LiveLists;
+use policy::lists::current::CurrentLists;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::command::ListCommand;
@@ -56,7 +56,7 @@ impl Outbox {
 pub async fn publish(
     settings: ShareSettings,
     directory: std::path::PathBuf,
-    live: Arc<LiveLists>,
+    live: Arc<CurrentLists>,
     outbox: Arc<Outbox>,
 ) -> anyhow::Result<()> {
     let mut publisher = tokio::task::spawn_blocking(move || Publisher::new(&settings, &directory))
@@ -138,7 +138,7 @@ pub async fn follow_first(
 /// Takes what the publisher publishes, until the task is dropped.
 pub async fn follow(
     mut follower: Follower,
-    live: Arc<LiveLists>,
+    live: Arc<CurrentLists>,
     commands: mpsc::Sender<ListCommand>,
 ) {
     loop {

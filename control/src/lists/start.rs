@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::bail;
 use blocklist_loader::{Need, needs_building, share};
-use policy::lists::{blocklist::Blocklist, current::LiveLists};
+use policy::lists::{blocklist::Blocklist, current::CurrentLists};
 
 use super::{
     generations::open_newest,
@@ -27,7 +27,7 @@ pub async fn start(
     settings: ListSettings,
     status: Arc<ListStatus>,
     tasks: &BackgroundTasks,
-) -> anyhow::Result<(ListManager, Arc<LiveLists>)> {
+) -> anyhow::Result<(ListManager, Arc<CurrentLists>)> {
     let mut newest = open_newest(&settings.plan, &settings.taxonomy)?;
     let share = settings.share.clone();
     let mut follower = None;
@@ -44,7 +44,7 @@ pub async fn start(
     let needs_build = has_other_feeds && follower.is_none();
     let has_lists = newest.is_some();
     let live =
-        Arc::new(LiveLists::new(newest.unwrap_or_else(|| {
+        Arc::new(CurrentLists::new(newest.unwrap_or_else(|| {
             Arc::new(Blocklist::empty(&settings.taxonomy))
         })));
     let directory = settings.plan.directory.clone();

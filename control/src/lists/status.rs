@@ -10,7 +10,7 @@ use std::{
 use blocklist_loader::{Feed, Gate};
 use jiff::Timestamp;
 use metrics::{describe_counter, describe_gauge, gauge};
-use policy::lists::{artefact::Refused, blocklist::Blocklist};
+use policy::lists::{artefact::RejectedVersion, blocklist::Blocklist};
 use tokio::sync::broadcast;
 
 use super::{
@@ -183,7 +183,7 @@ impl ListStatus {
     }
 
     /// The refused versions, by feed.
-    pub fn refusals(&self) -> BTreeMap<String, Refused> {
+    pub fn refusals(&self) -> BTreeMap<String, RejectedVersion> {
         let feeds = self.feeds();
         feeds
             .iter()
@@ -305,7 +305,7 @@ impl ListStatus {
 fn describe() {
     describe_counter!(
         "ox_protect_feed_failures_total",
-        "Refused versions and failed fetches, by feed and gate"
+        "RejectedVersion versions and failed fetches, by feed and gate"
     );
     describe_gauge!(
         "ox_protect_feed_age_seconds",

@@ -6,13 +6,13 @@ use std::{
 };
 
 use metrics::gauge;
-use policy::lists::{blocklist::Blocklist, current::LiveLists};
+use policy::lists::{blocklist::Blocklist, current::CurrentLists};
 
 /// How often a replaced generation is checked for remaining users.
 const RETIRE_AFTER: Duration = Duration::from_millis(100);
 
 /// Makes lists live. `began` is when their content arrived.
-pub fn install(live: &LiveLists, next: Arc<Blocklist>, began: Instant) {
+pub fn install(live: &CurrentLists, next: Arc<Blocklist>, began: Instant) {
     let before = live.install(next);
     let took = began.elapsed();
     live.record_swap(took);
@@ -22,7 +22,7 @@ pub fn install(live: &LiveLists, next: Arc<Blocklist>, began: Instant) {
 }
 
 /// Sets the gauges of the live lists.
-pub fn show(live: &LiveLists) {
+pub fn show(live: &CurrentLists) {
     let lists = live.current();
     let header = lists.header();
     let count = |value: u64| value as f64;

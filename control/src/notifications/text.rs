@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
     rules::{
-        household::{Contact, Household, Id},
-        relaxations::{Loosened, Loss, Place, Whom},
-        schedule::Granted,
-        special::Specials,
+        builtin_names::BuiltinNames,
+        household::{AccountContact, Household, Id},
+        relaxations::{AffectedDevices, Relaxation, Relaxations, SettingsLevel},
+        schedule::GrantTarget,
         timeline::zone,
     },
     text::shown,
@@ -39,7 +39,7 @@ pub fn of_change(
     let Some(after) = after else {
         return of_end(control.notices, by, label, before);
     };
-    let loosened = Loosened::by(
+    let loosened = Relaxations::by(
         before,
         after,
         &control.taxonomy,
@@ -196,7 +196,7 @@ struct Letter<'l> {
     by: &'l Author,
     label: Option<&'l str>,
     household: &'l Household,
-    contact: Option<&'l Contact>,
+    contact: Option<&'l AccountContact>,
 }
 
 impl Letter<'_> {
@@ -289,7 +289,7 @@ struct Words<'w> {
 impl Words<'_> {
     /// The changes, each with a sentence. Categories that changed for the same devices are listed
     /// together.
-    fn changes(&self, loosened: &Loosened) -> Vec<Value> {
+    fn changes(&self, loosened: &Relaxations) -> Vec<Value> {
         let mut changes = Vec::new();
         if loosened.filtering_off {
             let text = "Filtering was switched off for the whole household. What the law orders and what endangers devices stays blocked.";
@@ -310,21 +310,21 @@ impl Words<'_> {
         changes.extend(loosened.networks.iter().copied().map(network_lost));
         for (place, schedule) in &loosened.schedules {
             let of = match place {
-                Place::Household => "the household".to_owned(),
-                Place::Person(id) => self
+                SettingsLevel::Household => "the household".to_owned(),
+                SettingsLevel::Person(id) => self
                     .after
                     .people
                     .get(id)
                     .map_or_else(|| id.to_string(), |person| shown(&person.name).into_owned()),
-                Place::Device(id) => self.device(id),
+                SettingsLevel::Device(id) => self.device(id),
             };
             let text =
                 format!("The schedule “{schedule}” of {of} blocks less than it did, or is gone.");
             changes.push(json!({ "what": "schedule", "schedule": schedule, "text": text }));
         }
-        let mut categories: Vec<(&Whom, Vec<&str>)> = Vec::new();
+        let mut categories: Vec<(&AffectedDevices, Vec<&str>)> = Vec::new();
         for (loss, whom) in &loosened.losses {
-            if let Loss::Category(slug) = loss {
+            if let Relaxation::Category(slug) = loss {
                 match categories.iter_mut().find(|(other, _)| *other == whom) {
                     Some((_, slugs)) => slugs.push(slug),
                     None => categories.push((whom, vec![slug])),
@@ -357,26 +357,26 @@ impl Words<'_> {
         changes
     }
 
-    fn change(&self, loss: &Loss, whom: &Whom) -> Value {
+    fn change(&self, loss: &Relaxation, whom: &AffectedDevices) -> Value {
         let people = self.whom(whom);
         let when = if whom.is_later { " at some hours" } else { "" };
         let (what, text, detail) = match loss {
-            Loss::Pause => (
+            Relaxation::Pause => (
                 "pause",
                 format!("The Internet is no longer off{when} for {people}."),
                 json!({}),
             ),
-            Loss::Allowed(name) => (
+            Relaxation::Allowed(name) => (
                 "allowed",
                 format!("{name} is allowed for {people}, whatever would block it."),
                 json!({ "name": name }),
             ),
-            Loss::Unlisted(name) => (
+            Relaxation::Unlisted(name) => (
                 "unlisted",
                 format!("{name} is no longer on the list of blocked names of {people}."),
                 json!({ "name": name }),
             ),
-            Loss::Granted(granted, until) => {
+            Relaxation::Granted(granted, until) => {
                 let thing = self.granted(granted);
                 let end = until.to_zoned(zone(self.after));
                 let text = format!(
@@ -390,8 +390,8 @@ impl Words<'_> {
                     json!({ "granted": granted, "until": until }),
                 )
             }
-            Loss::SafeSearch(slug) => {
-                let title = Specials::shipped()
+            Relaxation::SafeSearch(slug) => {
+                let title = BuiltinNames::shipped()
                     .engines()
                     .iter()
                     .find(|engine| engine.slug == *slug)
@@ -402,19 +402,19 @@ impl Words<'_> {
                     json!({ "engine": slug }),
                 )
             }
-            Loss::SearchUnlock => {
+            Relaxation::SearchUnlock => {
                 let text = format!(
                     "An allow or a reward of a search engine now also lifts its safe search for {people}."
                 );
                 ("search_unlock", text, json!({}))
             }
-            Loss::Bypass => {
+            Relaxation::Bypass => {
                 let text = format!(
                     "Browsers and devices of {people} are no longer told that a filter is wanted, so they may go around it."
                 );
                 ("bypass", text, json!({}))
             }
-            Loss::Category(slug) => (
+            Relaxation::Category(slug) => (
                 "category",
                 format!("{slug} is no longer blocked for {people}."),
                 json!({ "categories": [slug] }),
@@ -424,18 +424,24 @@ impl Words<'_> {
     }
 
     /// What a grant opens.
-    fn granted(&self, granted: &Granted) -> String {
+    fn granted(&self, granted: &GrantTarget) -> String {
         match granted {
-            Granted::Everything(_) => "Everything".to_owned(),
-            Granted::Domain(name) => name.to_string(),
-            Granted::Category(slug) => self.control.taxonomy.find(slug).map_or_else(
+            GrantTarget::Everything(_) => "Everything".to_owned(),
+            GrantTarget::Domain(name) => name.to_string(),
+            GrantTarget::Category(slug) => self.control.taxonomy.find(slug).map_or_else(
                 || shown(slug).into_owned(),
                 |id| self.control.taxonomy.category(id).title.clone(),
             ),
         }
     }
 
-    fn with_whom(&self, what: &str, whom: &Whom, text: String, mut detail: Value) -> Value {
+    fn with_whom(
+        &self,
+        what: &str,
+        whom: &AffectedDevices,
+        text: String,
+        mut detail: Value,
+    ) -> Value {
         detail["what"] = what.into();
         detail["text"] = text.into();
         detail["everybody"] = whom.everybody.into();
@@ -456,7 +462,7 @@ impl Words<'_> {
         device.map_or_else(|| id.to_string(), |device| shown(&device.name).into_owned())
     }
 
-    fn whom(&self, whom: &Whom) -> String {
+    fn whom(&self, whom: &AffectedDevices) -> String {
         if whom.everybody {
             return "the whole household".to_owned();
         }

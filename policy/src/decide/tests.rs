@@ -1,12 +1,19 @@
 //! The order of the layers, pair by pair, and what an allow leaves as it is.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    category::Taxonomy,
-    rules::{compiled::OperatorDefaults, household::Household, special::Refused},
+    category::{CategorySet, Taxonomy},
+    name::Name,
+    rules::{
+        builtin_names::BuiltinNames, bypass::BypassPrevention, compiled::HouseholdRules,
+        household::Household, operator::OperatorDefaults,
+    },
+    unix_seconds::UnixSeconds,
 };
 
 const NAME: &str = "name.test";
@@ -37,7 +44,7 @@ fn set(mut what: Value) -> Value {
 
 /// A device asks, and these layers, and no others but the last, have something to say: who asks,
 /// and what the lists say.
-fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (Asker, Classification) {
+fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (EffectivePolicy, Classification) {
     let taxonomy = Taxonomy::shipped();
     let of = |slug: &str| {
         [taxonomy.find(slug).expect("it is shipped")]
@@ -72,19 +79,19 @@ fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (Asker, Classification) {
                 document["categories"] = json!({ "gambling": set(json!({ "state": "block" })) });
             }
             Layer::Bypass => {
-                said.special = Special::Canary;
-                defaults.refused = Refused {
+                said.builtin = BuiltinName::Canary;
+                defaults.bypass = BypassPrevention {
                     canary: true,
                     relay: false,
                 };
             }
             Layer::SafeSearchDeny | Layer::SafeSearch => {
-                said.special = if *layer == Layer::SafeSearch {
-                    Special::Search(0)
+                said.builtin = if *layer == Layer::SafeSearch {
+                    BuiltinName::Search(0)
                 } else {
-                    Special::SearchClosed(0)
+                    BuiltinName::SearchClosed(0)
                 };
-                document["safe_search"] = json!({ Specials::shipped().engines()[0].slug.as_str(): set(json!({ "level": "strict" })) });
+                document["safe_search"] = json!({ BuiltinNames::shipped().engines()[0].slug.as_str(): set(json!({ "level": "strict" })) });
             }
             Layer::Default => {}
         }
@@ -105,7 +112,7 @@ fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (Asker, Classification) {
         Timestamp::UNIX_EPOCH,
     ));
     let phone = rules.device_by_id(&"phone".parse().expect("an identifier"));
-    (Asker::of(&rules, phone, Moment::FIRST), said)
+    (EffectivePolicy::of(&rules, phone, UnixSeconds::FIRST), said)
 }
 
 fn judged(layers: &[Layer], more: &[(&str, Value)]) -> Verdict {
@@ -160,13 +167,17 @@ fn whatever_opens_a_search_engine_its_safe_search_holds() {
             for search in OF_SEARCH {
                 let verdict = judged(&[opener, block, search], &[]);
                 assert_eq!(
-                    (verdict.layer, verdict.opened_by()),
+                    (verdict.layer, verdict.allowed_by),
                     (search, Some(opener)),
                     "{opener:?} over {block:?}"
                 );
                 let led = (search == Layer::SafeSearch)
-                    .then(|| Specials::shipped().engines()[0].strict.clone());
-                assert_eq!(verdict.target(), led.as_ref(), "{opener:?} over {block:?}");
+                    .then(|| BuiltinNames::shipped().engines()[0].strict.clone());
+                assert_eq!(
+                    verdict.safe_search_target(),
+                    led.as_ref(),
+                    "{opener:?} over {block:?}"
+                );
             }
         }
     }
@@ -175,8 +186,8 @@ fn whatever_opens_a_search_engine_its_safe_search_holds() {
         judged(&[Layer::HouseholdDeny, Layer::SafeSearch], &[]).layer,
         Layer::HouseholdDeny
     );
-    assert_eq!(judged(&[Layer::SafeSearch], &[]).opened_by(), None);
-    assert_eq!(judged(&[Layer::DeviceAllow], &[]).opened_by(), None);
+    assert_eq!(judged(&[Layer::SafeSearch], &[]).allowed_by, None);
+    assert_eq!(judged(&[Layer::DeviceAllow], &[]).allowed_by, None);
 }
 
 #[test]
@@ -238,11 +249,11 @@ fn an_alias_of_a_search_engine_leads_to_its_safe_search() {
     let behind = |layers: &[Layer], of_door: &[Layer]| {
         let (asker, said) = asked(&[layers, of_door].concat(), &[]);
         let queried = Classification {
-            special: Special::None,
+            builtin: BuiltinName::None,
             ..said
         };
         let behind = Classification {
-            special: said.special,
+            builtin: said.builtin,
             ..Classification::NOTHING
         };
         let name = Name::parse(NAME).expect("a name");
@@ -286,7 +297,7 @@ fn an_allowed_search_engine_keeps_its_chain_open_and_an_order_closes_it() {
     let queried = decide(&asker, Name::parse(NAME).expect("a name").borrow(), &said);
     let next = Name::parse("next.test").expect("a name");
     let listed = Classification {
-        special: Special::None,
+        builtin: BuiltinName::None,
         ..said
     };
     let ordered = Classification {
@@ -317,28 +328,25 @@ fn an_allowed_search_engine_keeps_its_chain_open_and_an_order_closes_it() {
 fn a_name_with_listed_paths_is_led_to_safe_search_where_no_proxy_is() {
     let (asker, said) = asked(&[Layer::SafeSearch], &[]);
     let said = Classification {
-        paths: crate::lists::classification::Paths {
-            mandatory: true,
-            ..Default::default()
-        },
+        path_mandatory: true,
         ..said
     };
     let name = Name::parse(NAME).expect("a name");
     let verdict = decide(&asker, name.borrow(), &said);
     assert_eq!(
-        (verdict.action, verdict.target()),
-        (Action::Proxied, None),
+        (verdict.action.as_str(), verdict.safe_search_target()),
+        ("proxied", None),
         "a proxy obeys the order"
     );
     let without = verdict.without_proxy();
     assert_eq!(
-        (without.action, without.target()),
-        (Action::Led, Some(&Specials::shipped().engines()[0].strict))
+        (without.action.as_str(), without.safe_search_target()),
+        ("led", Some(&BuiltinNames::shipped().engines()[0].strict))
     );
     let (asker, _) = asked(&[], &[]);
     assert_eq!(
         decide(&asker, name.borrow(), &said).without_proxy().action,
-        Action::Policy
+        Action::OperatorPolicy
     );
 }
 
@@ -351,7 +359,11 @@ fn names_of_software_are_denied_and_closed_doors_answered_as_blocked() {
     );
     let closed = judged(&[Layer::SafeSearchDeny], &[]);
     assert_eq!(
-        (closed.action, closed.is_block(), closed.target()),
-        (Action::Policy, true, None)
+        (
+            closed.action,
+            closed.is_block(),
+            closed.safe_search_target()
+        ),
+        (Action::OperatorPolicy, true, None)
     );
 }

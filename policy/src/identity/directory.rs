@@ -2,13 +2,13 @@
 //! rules of a household.
 //!
 //! ```text
-//! address ── a prefix length in use, longest first ──> index of networks ──> slot ──> cell: the mask
+//! address ── a prefix length in use, longest first ──> index of networks ──> slot ──> slot: the mask
 //!                                                                                       |
 //! MAC ─────────────────────────────────────────────────────────────────────────────> record: devices, own lists
 //! ```
 //!
 //! Millions of households stay in memory. Nearly every query reads two lines of it: an entry of the
-//! index and a cell. A change of rules is written into one cell, whatever number of networks lead
+//! index and a slot. A change of rules is written into one slot, whatever number of networks lead
 //! there. Readers never lock and never wait.
 
 use std::{
@@ -22,28 +22,29 @@ use std::{
 };
 
 use crate::{
-    decide::Asker,
+    decide::EffectivePolicy,
     identity::{
-        index::{Index, Search, View},
+        index::{Index, IndexView, Probe},
         network::{Network, PrefixLengths},
-        slot::{Cell, Cells},
+        slot::{Slot, Slots},
     },
-    moment::Moment,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
+        compiled::HouseholdRules,
         household::{Id, Mac},
+        operator::OperatorDefaults,
     },
+    unix_seconds::UnixSeconds,
 };
 
 /// How often one search begins again because networks moved meanwhile: each time another move must
 /// have come in between.
 const SEARCHES_MAX: usize = 4;
 
-/// Searches that [`Reader::touch`] begins in one call: a batch of lines where one prefix length is
+/// Searches that [`DirectoryReader::touch`] begins in one call: a batch of lines where one prefix length is
 /// in use, less where more are.
 pub const TOUCHED_MAX: usize = 64;
 
-/// By what an asker was found; in the order of strength.
+/// By what an policy was found; in the order of strength.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IdentitySource {
     /// The device by its MAC address.
@@ -91,11 +92,11 @@ impl From<bool> for Trust {
     }
 }
 
-/// An asker, and how it was found.
+/// An policy, and how it was found.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Who asks.
-    pub asker: Asker,
+    pub policy: EffectivePolicy,
     /// By what it was found.
     pub source: IdentitySource,
     /// What was dropped on the way.
@@ -104,7 +105,7 @@ pub struct Identity {
 
 /// All households of this node.
 pub struct Directory {
-    cells: Cells,
+    slots: Slots,
     networks: Index,
     macs: Index,
     ids: Index,
@@ -113,7 +114,7 @@ pub struct Directory {
     /// ones.
     moves: AtomicU64,
     households: AtomicUsize,
-    unknown: Asker,
+    unknown: EffectivePolicy,
     /// What only changes need; its lock also keeps them one after the other.
     book: Mutex<Book>,
 }
@@ -127,7 +128,7 @@ struct Book {
     length_counts: HashMap<(bool, u8), usize>,
     /// When a household's record ends to say what holds, and its slot. Some are of records that are
     /// no longer there.
-    due: BinaryHeap<Reverse<(Moment, u32)>>,
+    due: BinaryHeap<Reverse<(UnixSeconds, u32)>>,
 }
 
 impl Directory {
@@ -135,14 +136,14 @@ impl Directory {
     #[must_use]
     pub fn new(defaults: OperatorDefaults) -> Self {
         Self {
-            cells: Cells::default(),
+            slots: Slots::default(),
             networks: Index::default(),
             macs: Index::default(),
             ids: Index::default(),
             lengths: PrefixLengths::default(),
             moves: AtomicU64::new(0),
             households: AtomicUsize::new(0),
-            unknown: Asker::of_mask(defaults.preset, defaults.standards()),
+            unknown: EffectivePolicy::of_mask(defaults.preset, defaults.flags()),
             book: Mutex::new(Book::default()),
         }
     }
@@ -150,9 +151,9 @@ impl Directory {
     /// The directory as one turn of a worker asks it: made after the turn's queries came in, at
     /// this instant, used for these and dropped.
     #[must_use]
-    pub fn reader(&self, now: Moment) -> Reader<'_> {
+    pub fn reader(&self, now: UnixSeconds) -> DirectoryReader<'_> {
         let moves = self.moves.load(Ordering::Acquire);
-        Reader {
+        DirectoryReader {
             directory: self,
             moves,
             networks: self.networks.view(),
@@ -160,21 +161,21 @@ impl Directory {
         }
     }
 
-    /// Finds out who asks, for one query; see [`Reader::identify`].
+    /// Finds out who asks, for one query; see [`DirectoryReader::identify`].
     #[must_use]
     pub fn identify(
         &self,
         source: IpAddr,
         mac: Option<Mac>,
         trust: impl Into<Trust>,
-        now: Moment,
+        now: UnixSeconds,
     ) -> Identity {
         self.reader(now).identify(source, mac, trust)
     }
 
-    fn identify_outside(&self, mac: Option<Mac>, trust: Trust, now: Moment) -> Identity {
+    fn identify_outside(&self, mac: Option<Mac>, trust: Trust, now: UnixSeconds) -> Identity {
         let unknown = |event| Identity {
-            asker: self.unknown_line(),
+            policy: self.unknown_line(),
             source: IdentitySource::Unknown,
             event,
         };
@@ -184,15 +185,18 @@ impl Directory {
             Some(mac) => {
                 let view = self.macs.view();
                 let mut owners = view.slots(mac).filter_map(|slot| {
-                    let rules = self.cells.cell(slot).rules();
+                    let rules = self.slots.get(slot).rules();
                     let rules = rules.as_ref()?;
-                    Some((slot, Asker::of(rules, Some(rules.device_by_mac(mac)?), now)))
+                    Some((
+                        slot,
+                        EffectivePolicy::of(rules, Some(rules.device_by_mac(mac)?), now),
+                    ))
                 });
                 // A MAC address that two households have identifies nobody from outside. The same
                 // household twice is none such: two of its MAC addresses may have one fingerprint.
                 match owners.next() {
-                    Some((slot, asker)) if owners.all(|(other, _)| other == slot) => Identity {
-                        asker,
+                    Some((slot, policy)) if owners.all(|(other, _)| other == slot) => Identity {
+                        policy,
                         source: IdentitySource::Mac,
                         event: None,
                     },
@@ -205,22 +209,22 @@ impl Directory {
     /// The household whose network an address lies in.
     #[must_use]
     pub fn household_of(&self, address: IpAddr) -> Option<Arc<HouseholdRules>> {
-        self.search(address.to_canonical(), |cell, network| {
-            cell.rules()
+        self.search(address.to_canonical(), |slot, network| {
+            slot.rules()
                 .clone()
                 .filter(|rules| rules.has_network(network))
         })
     }
 
-    /// Asks the cells to which the longest network around an address leads. `judge` says `None`
-    /// where the network is not this cell's.
+    /// Asks the slots to which the longest network around an address leads. `judge` says `None`
+    /// where the network is not this slot's.
     ///
     /// A line that had a household before and has one after a change has one in every moment
-    /// between: [`Self::install`] adds the new ways in, then writes the cell, then counts a move,
+    /// between: [`Self::install`] adds the new ways in, then writes the slot, then counts a move,
     /// then ends the old ways. A search that saw no move had all old ways or all new ones before
-    /// it. If it had the old ones and the cell was written already, it met an entry whose cell says
+    /// it. If it had the old ones and the slot was written already, it met an entry whose slot says
     /// no. So where there was neither, what it says is true; otherwise it begins again.
-    fn search<T>(&self, source: IpAddr, judge: impl Fn(&Cell, Network) -> Option<T>) -> Option<T> {
+    fn search<T>(&self, source: IpAddr, judge: impl Fn(&Slot, Network) -> Option<T>) -> Option<T> {
         let mut found = None;
         for _ in 0..SEARCHES_MAX {
             let moves = self.moves.load(Ordering::Acquire);
@@ -235,18 +239,18 @@ impl Directory {
         found
     }
 
-    /// Also says whether no entry led to a cell that said no.
+    /// Also says whether no entry led to a slot that said no.
     fn search_once<T>(
         &self,
-        view: &View<'_>,
+        view: &IndexView<'_>,
         source: IpAddr,
-        judge: impl Fn(&Cell, Network) -> Option<T>,
+        judge: impl Fn(&Slot, Network) -> Option<T>,
     ) -> (Option<T>, bool) {
         let mut is_certain = true;
         for length in self.lengths.longest_first(source.is_ipv4()) {
             let network = Network::around(source, length);
             for slot in view.slots(network) {
-                let found = judge(self.cells.cell(slot), network);
+                let found = judge(self.slots.get(slot), network);
                 if found.is_some() {
                     return (found, is_certain);
                 }
@@ -256,9 +260,9 @@ impl Directory {
         (None, is_certain)
     }
 
-    /// The asker that a line of no household is.
+    /// The policy that a line of no household is.
     #[must_use]
-    pub fn unknown_line(&self) -> Asker {
+    pub fn unknown_line(&self) -> EffectivePolicy {
         self.unknown.clone()
     }
 
@@ -271,7 +275,7 @@ impl Directory {
     fn find(&self, id: &str) -> Option<(u32, Arc<HouseholdRules>)> {
         let view = self.ids.view();
         view.slots(id).find_map(|slot| {
-            let rules = self.cells.cell(slot).rules().clone();
+            let rules = self.slots.get(slot).rules().clone();
             rules
                 .filter(|rules| rules.id() == id)
                 .map(|rules| (slot, rules))
@@ -305,14 +309,14 @@ impl Directory {
         let (networks_before, macs_before) = before.as_deref().map(ways_in).unwrap_or_default();
         let (networks, macs) = ways_in(&rules);
         let until = rules.until();
-        if until != Moment::NEVER
+        if until != UnixSeconds::NEVER
             && before
                 .as_deref()
                 .is_none_or(|before| before.until() != until)
         {
             book.due.push(Reverse((until, slot)));
         }
-        // The new ways in come first: until the cell says so they lead nowhere. For the order see
+        // The new ways in come first: until the slot says so they lead nowhere. For the order see
         // `search`.
         networks
             .difference(&networks_before)
@@ -323,7 +327,7 @@ impl Directory {
             self.ids.insert(rules.id(), slot);
             self.households.fetch_add(1, Ordering::Relaxed);
         }
-        self.cells.cell(slot).write(Some(rules));
+        self.slots.get(slot).write(Some(rules));
         self.moves.fetch_add(1, Ordering::AcqRel);
         networks
             .difference(&networks_before)
@@ -340,7 +344,7 @@ impl Directory {
     /// time; each is told once. Whoever keeps the time compiles them anew. Until then the data path
     /// looks further in the record, which says what comes behind the next change.
     #[must_use]
-    pub fn due(&self, now: Moment, most: usize) -> Vec<Id> {
+    pub fn due(&self, now: UnixSeconds, most: usize) -> Vec<Id> {
         let mut book = self
             .book
             .lock()
@@ -353,8 +357,8 @@ impl Directory {
             book.due.pop();
             // A slot may be another household's by now, or its record a newer one.
             due.extend(
-                self.cells
-                    .cell(slot)
+                self.slots
+                    .get(slot)
                     .rules()
                     .as_ref()
                     .filter(|rules| rules.until() == until)
@@ -374,11 +378,11 @@ impl Directory {
             .expect("no change panics while it holds the lock")
             .made;
         let timed = |slot| {
-            self.cells
-                .cell(slot)
+            self.slots
+                .get(slot)
                 .rules()
                 .as_ref()
-                .filter(|rules| rules.until() != Moment::NEVER)?
+                .filter(|rules| rules.until() != UnixSeconds::NEVER)?
                 .id()
                 .parse()
                 .ok()
@@ -395,7 +399,7 @@ impl Directory {
         let Some((slot, rules)) = self.find(id.as_str()) else {
             return;
         };
-        self.cells.cell(slot).write(None);
+        self.slots.get(slot).write(None);
         let (networks, macs) = ways_in(&rules);
         networks
             .iter()
@@ -409,7 +413,7 @@ impl Directory {
     fn hand_out(&self, book: &mut Book) -> u32 {
         book.free.pop().unwrap_or_else(|| {
             let slot = book.made;
-            self.cells.make(slot);
+            self.slots.allocate(slot);
             book.made += 1;
             slot
         })
@@ -446,13 +450,13 @@ impl Directory {
             .filter(|other| *other != slot)
             .collect();
         for other in others {
-            let cell = self.cells.cell(other);
-            let had = cell
+            let slot = self.slots.get(other);
+            let had = slot
                 .rules()
                 .clone()
                 .filter(|rules| rules.has_network(network));
             if let Some(had) = had {
-                cell.write(Some(Arc::new(had.without(network))));
+                slot.write(Some(Arc::new(had.without(network))));
                 self.unlink(book, network, other);
             }
         }
@@ -461,15 +465,15 @@ impl Directory {
 
 /// A directory for the length of one turn. Its way into the networks is loaded once, which costs as
 /// much as a search.
-pub struct Reader<'a> {
+pub struct DirectoryReader<'a> {
     directory: &'a Directory,
     /// The moves that had happened when the way in was loaded, or fewer.
     moves: u64,
-    networks: View<'a>,
-    now: Moment,
+    networks: IndexView<'a>,
+    now: UnixSeconds,
 }
 
-impl Reader<'_> {
+impl DirectoryReader<'_> {
     /// Finds out who asks. The address proves a household; a MAC address then picks the device
     /// inside it. Where the address proves a device too, a MAC address of another device, or of
     /// none, adds that one's rules and takes nothing away. A peer that is trusted to assert
@@ -479,20 +483,20 @@ impl Reader<'_> {
     pub fn identify(&self, source: IpAddr, mac: Option<Mac>, trust: impl Into<Trust>) -> Identity {
         let source = source.to_canonical();
         let trust = trust.into();
-        let judge = |cell: &Cell, network| {
+        let judge = |slot: &Slot, network| {
             if mac.is_none()
-                && let Some(digest) = cell.digest()
+                && let Some(digest) = slot.digest()
                 && digest.has(network)
                 && !digest.needs_record(self.now)
             {
-                let asker = Asker::of_mask(digest.blocked(), digest.standards());
+                let policy = EffectivePolicy::of_mask(digest.blocked(), digest.flags());
                 return Some(Identity {
-                    asker,
+                    policy,
                     source: IdentitySource::Network,
                     event: None,
                 });
             }
-            let rules = cell.rules();
+            let rules = slot.rules();
             rules
                 .as_ref()
                 .filter(|rules| rules.has_network(network))
@@ -502,7 +506,7 @@ impl Reader<'_> {
                 })
         };
         let (mut found, is_certain) = self.directory.search_once(&self.networks, source, judge);
-        // A cell has just said that it has this network. Where none did, the way in may be older
+        // A slot has just said that it has this network. Where none did, the way in may be older
         // than a move.
         if found.is_none()
             && (!is_certain || self.directory.moves.load(Ordering::Acquire) != self.moves)
@@ -520,7 +524,7 @@ impl Reader<'_> {
     /// overlap.
     #[must_use]
     pub fn touch(&self, sources: impl Iterator<Item = IpAddr>) -> u64 {
-        let mut searches = [Search::default(); TOUCHED_MAX];
+        let mut searches = [Probe::default(); TOUCHED_MAX];
         let networks = sources
             .map(|source| source.to_canonical())
             .flat_map(|source| {
@@ -546,7 +550,7 @@ impl Reader<'_> {
             found += 1;
         }
         slots[..found].iter().fold(entries, |touched, slot| {
-            touched ^ self.directory.cells.cell(*slot).touch()
+            touched ^ self.directory.slots.get(*slot).touch()
         })
     }
 }
@@ -564,7 +568,7 @@ fn ways_in(rules: &HouseholdRules) -> (BTreeSet<Network>, BTreeSet<Mac>) {
 
 impl Identity {
     /// Who asks inside a household that the address proves.
-    fn by_address(household: &Arc<HouseholdRules>, source: IpAddr, now: Moment) -> Self {
+    fn by_address(household: &Arc<HouseholdRules>, source: IpAddr, now: UnixSeconds) -> Self {
         let device = household.device_by_address(source);
         let source = if device.is_some() {
             IdentitySource::Address
@@ -572,7 +576,7 @@ impl Identity {
             IdentitySource::Network
         };
         Self {
-            asker: Asker::of(household, device, now),
+            policy: EffectivePolicy::of(household, device, now),
             source,
             event: None,
         }
@@ -584,7 +588,7 @@ impl Identity {
         source: IpAddr,
         mac: Mac,
         trust: Trust,
-        now: Moment,
+        now: UnixSeconds,
     ) -> Self {
         let by_mac = household.device_by_mac(mac);
         let by_address = if trust == Trust::Forwarder {
@@ -592,17 +596,17 @@ impl Identity {
         } else {
             household.device_by_address(source)
         };
-        let asker = Asker::of(household, by_mac, now);
+        let policy = EffectivePolicy::of(household, by_mac, now);
         let event = by_mac.is_none().then_some(IdentityEvent::UnknownMac);
         match by_address {
             // An assertion never loosens: what the address proves goes on to hold.
             Some(device) if by_mac != Some(device) => Self {
-                asker: Asker::of(household, Some(device), now).under(asker),
+                policy: EffectivePolicy::of(household, Some(device), now).under(policy),
                 source: IdentitySource::Address,
                 event: event.or(Some(IdentityEvent::OtherDevice)),
             },
             _ => Self {
-                asker,
+                policy,
                 source: if by_mac.is_some() {
                     IdentitySource::Mac
                 } else {

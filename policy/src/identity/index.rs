@@ -47,30 +47,30 @@ struct Table {
 }
 
 /// An index as one search sees it.
-pub(crate) struct View<'a, S = RandomState> {
+pub(crate) struct IndexView<'a, S = RandomState> {
     table: Guard<Arc<Table>>,
     hasher: &'a S,
 }
 
 /// Where a search begins, and what it looks for.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Search {
+pub(crate) struct Probe {
     fingerprint: u32,
     first: usize,
 }
 
-impl<S: BuildHasher> View<'_, S> {
+impl<S: BuildHasher> IndexView<'_, S> {
     /// The search for a key.
-    pub fn search(&self, key: impl Hash) -> Search {
+    pub fn search(&self, key: impl Hash) -> Probe {
         let fingerprint = fingerprint(self.hasher, key);
-        Search {
+        Probe {
             fingerprint,
             first: self.table.first_place(fingerprint),
         }
     }
 
     /// Reads the place where a search begins, whatever is in it.
-    pub fn touch(&self, search: Search) -> u64 {
+    pub fn touch(&self, search: Probe) -> u64 {
         self.table.entries[search.first].load(Ordering::Relaxed)
     }
 
@@ -80,7 +80,7 @@ impl<S: BuildHasher> View<'_, S> {
     }
 
     /// The slots that a search finds.
-    pub fn found(&self, search: Search) -> impl Iterator<Item = u32> {
+    pub fn found(&self, search: Probe) -> impl Iterator<Item = u32> {
         let mut places = self.table.places(search.fingerprint);
         std::iter::from_fn(move || {
             loop {
@@ -112,8 +112,8 @@ impl<S: BuildHasher> Index<S> {
     }
 
     /// The index as it is now, for one search.
-    pub fn view(&self) -> View<'_, S> {
-        View {
+    pub fn view(&self) -> IndexView<'_, S> {
+        IndexView {
             table: self.table.load(),
             hasher: &self.hasher,
         }

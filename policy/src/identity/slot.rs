@@ -1,13 +1,13 @@
-//! What a query reads of a household: one cache line.
+//! The part of a household that most queries read: one cache line.
 //!
-//! A cell is the digest of a household's record, and the pointer to the record itself. For nearly
-//! every query the digest is enough. Where it is not (a MAC address, a device known by its address,
-//! an own list, a third network), and in the moment in which a change is being written, the reader
-//! goes to the record instead: it never waits for the writer.
+//! A slot holds a digest of the household's record and the pointer to the record. For nearly every
+//! query the digest is enough. Where it is not (a MAC address, a device known by its address, a
+//! custom list, a third network), and while a change is being written, the reader uses the record
+//! instead: it never waits for the writer.
 //!
-//! Cells lie in chunks that are never moved or freed, so a reader needs no lock to get to one. A
-//! cell is used again for another household; whoever comes by an old way must therefore look
-//! whether the network is still this cell's.
+//! Slots lie in chunks that are never moved or freed, so a reader needs no lock. Slots are reused:
+//! a reader that followed a stale index entry must check that the network still belongs to this
+//! household.
 
 use std::sync::{
     Arc, OnceLock,
@@ -19,73 +19,70 @@ use arc_swap::{ArcSwapOption, Guard};
 use crate::{
     category::CategorySet,
     identity::network::Network,
-    moment::Moment,
-    rules::{compiled::HouseholdRules, special::Standards},
+    rules::{compiled::HouseholdRules, flags::PolicyFlags},
+    unix_seconds::UnixSeconds,
 };
 
-/// Cells of a chunk: 4 MiB.
-const CHUNK_CELLS: usize = 1 << 16;
-/// Chunks there may be: room for 268 million households, which no memory holds.
+/// Slots of a chunk: 4 MiB.
+const CHUNK_SLOTS: usize = 1 << 16;
+/// The most chunks: 268 million households, more than fit into memory.
 const CHUNKS_MAX: usize = 1 << 12;
-/// The longest IPv6 prefix whose bits fit a digest.
+/// The longest IPv6 prefix that fits into a digest.
 const V6_LENGTH_MAX: u8 = 64;
 
-/// A household known by a device's address, or one with an own list, a grant or a history: the
-/// digest cannot tell who asks or what holds.
+/// Flag of a household with a device known by its address, a custom list, a grant or an activity
+/// history: the digest is not enough.
 const NEEDS_RECORD: u64 = 1;
 
-/// One household, as the data path finds it. 56 octets of the line are used; the rest is room.
+/// One household. 56 octets of the cache line are used.
 #[derive(Default)]
 #[repr(align(64))]
-pub(crate) struct Cell {
+pub(crate) struct Slot {
     /// Odd while the words below are being written.
     sequence: AtomicU64,
-    /// See [`Digest`].
+    /// A [`Digest`].
     words: [AtomicU64; 5],
-    /// Everything else about the household; `None` in a cell that nobody has.
+    /// The whole record; `None` in a free slot.
     rules: ArcSwapOption<HouseholdRules>,
 }
 
-/// The words of a cell, all of one moment.
+/// The words of a slot, all of one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Digest {
-    /// The household's mask, lower half and upper half.
+    /// The blocked categories of an unnamed device, lower half and upper half.
     blocked: [u64; 2],
-    /// The prefix of its IPv6 network.
+    /// The prefix of the IPv6 network.
     v6: u64,
-    /// Its IPv4 network (32 bits), the length of that and one (8 bits), the length of its IPv6
-    /// network and one (8 bits), flags. A length and one, so that 0 says that there is no such
-    /// network.
+    /// The IPv4 network (32 bits), its prefix length plus one (8 bits), the prefix length of the
+    /// IPv6 network plus one (8 bits), flags. A length field of 0 means no network.
     rest: u64,
-    /// When the words above end to be true (32 bits, the lower half), and what holds beside
-    /// categories.
+    /// Until when the words above are valid (the lower 32 bits), and the policy flags.
     time: u64,
 }
 
 impl Digest {
     fn of(rules: &HouseholdRules) -> Self {
-        let standing = rules.standing(None, Moment::FIRST);
-        let blocked = standing.blocked.to_bits();
+        let effective = rules.effective_rules(None, UnixSeconds::FIRST);
+        let blocked = effective.blocked.to_bits();
         let mut networks = rules.packed_networks().map(|(_, network)| network);
         let v4 = networks.by_ref().find(|network| network.is_v4());
         let mut networks = rules.packed_networks().map(|(_, network)| network);
         let v6 = networks.find(|network| !network.is_v4() && network.length() <= V6_LENGTH_MAX);
         let needs_record = rules.has_addresses()
             || rules.has_names(None)
-            || standing.grants != 0
-            || standing.standards.is_recorded();
+            || effective.grants != 0
+            || effective.flags.is_recorded();
         Self {
             blocked: [blocked as u64, (blocked >> 64) as u64],
             v6: v6.map_or(0, Network::upper_bits),
             rest: v4.map_or(0, v4_bits)
                 | v6.map_or(0, v6_bits)
                 | if needs_record { NEEDS_RECORD } else { 0 },
-            time: u64::from(rules.until().to_bits())
-                | u64::from(standing.standards.to_bits()) << 32,
+            time: u64::from(rules.until().to_bits()) | u64::from(effective.flags.to_bits()) << 32,
         }
     }
 
-    /// Whether this is one of the networks that the digest holds.
+    /// Whether the network is one of the two in the digest.
     pub fn has(self, network: Network) -> bool {
         if network.is_v4() {
             self.rest & V4_BITS == v4_bits(network)
@@ -96,17 +93,17 @@ impl Digest {
         }
     }
 
-    /// Whether only the record can tell who asks from here, or what holds for them now.
-    pub fn needs_record(self, now: Moment) -> bool {
-        self.rest & NEEDS_RECORD != 0 || now >= Moment::from_bits(self.time as u32)
+    /// Whether the record must be read to identify the device or its rules.
+    pub fn needs_record(self, now: UnixSeconds) -> bool {
+        self.rest & NEEDS_RECORD != 0 || now >= UnixSeconds::from_bits(self.time as u32)
     }
 
-    /// What holds beside categories for a device that nobody named.
-    pub fn standards(self) -> Standards {
-        Standards::from_bits((self.time >> 32) as u32)
+    /// The policy flags of an unnamed device.
+    pub fn flags(self) -> PolicyFlags {
+        PolicyFlags::from_bits((self.time >> 32) as u32)
     }
 
-    /// The categories blocked for a device that nobody named.
+    /// The blocked categories of an unnamed device.
     pub fn blocked(self) -> CategorySet {
         CategorySet::from_bits(u128::from(self.blocked[1]) << 64 | u128::from(self.blocked[0]))
     }
@@ -133,20 +130,20 @@ fn v6_bits(network: Network) -> u64 {
     u64::from(network.length() + 1) << 16
 }
 
-impl Cell {
-    /// The digest, or `None` while it is being written: the record says the same.
+impl Slot {
+    /// The digest, or `None` while it is being written: the record then has the same content.
     ///
-    /// Never torn. Say that a word below was read from a certain write. The writer made the
-    /// sequence odd before it, with a release fence in between; the acquire fence here pairs with
-    /// that fence, so `after` is that odd number or a later one. Then `before` can only equal it if
-    /// it is even and at least the number that *ends* this write; that number was read by an
-    /// acquire load of a release store, so all words of that write were visible when the first one
-    /// was read. Every word is therefore of the write that `before` ended, or of one that began
-    /// after, and of the latter `after` would tell.
+    /// Never torn. Suppose a word below was read from a certain write. The writer made the sequence
+    /// odd before it, with a release fence in between; the acquire fence here pairs with that
+    /// fence, so `after` is that odd number or a later one. Then `before` can only equal it if it
+    /// is even and at least the number that *ends* this write; that number was read by an acquire
+    /// load of a release store, so all words of that write were visible when the first one was
+    /// read. Every word is therefore of the write that `before` ended, or of one that began after,
+    /// and `after` would reveal the latter.
     pub fn digest(&self) -> Option<Digest> {
         let before = self.sequence.load(Ordering::Acquire);
         let [lower, upper, v6, rest, time] =
-            std::array::from_fn(|place| self.words[place].load(Ordering::Relaxed));
+            std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         let after = self.sequence.load(Ordering::Relaxed);
         (before == after && before.is_multiple_of(2)).then_some(Digest {
@@ -157,21 +154,22 @@ impl Cell {
         })
     }
 
-    /// Reads the line, whatever is in it.
+    /// Reads the cache line; the value has no meaning.
     pub fn touch(&self) -> u64 {
         self.words[3].load(Ordering::Relaxed)
     }
 
-    /// The record.
+    /// The household's record.
     pub fn rules(&self) -> Guard<Option<Arc<HouseholdRules>>> {
         self.rules.load()
     }
 
-    /// Replaces record and digest; returns the record before. One writer at a time.
+    /// Replaces record and digest, and returns the previous record. The caller ensures that there
+    /// is one writer at a time.
     ///
     /// The record is swapped while the sequence is odd. Readers of the digest see the old one
-    /// before, the record meanwhile, the new one after: so for all readers alike the change happens
-    /// at the swap.
+    /// before, the record meanwhile, the new one after: for all readers the change happens at the
+    /// swap.
     pub fn write(&self, rules: Option<Arc<HouseholdRules>>) -> Option<Arc<HouseholdRules>> {
         let digest = rules.as_deref().map_or_else(Digest::default, Digest::of);
         let sequence = self.sequence.load(Ordering::Relaxed);
@@ -188,12 +186,12 @@ impl Cell {
     }
 }
 
-/// All cells of a directory.
-pub(crate) struct Cells {
-    chunks: Box<[OnceLock<Box<[Cell]>>]>,
+/// All slots of a directory, by number.
+pub(crate) struct Slots {
+    chunks: Box<[OnceLock<Box<[Slot]>>]>,
 }
 
-impl Default for Cells {
+impl Default for Slots {
     fn default() -> Self {
         Self {
             chunks: (0..CHUNKS_MAX).map(|_| OnceLock::new()).collect(),
@@ -201,22 +199,22 @@ impl Default for Cells {
     }
 }
 
-impl Cells {
-    /// The cell of a slot that was handed out.
-    pub fn cell(&self, slot: u32) -> &Cell {
-        let slot = slot as usize;
-        let chunk = self.chunks[slot / CHUNK_CELLS]
+impl Slots {
+    /// The slot with a number that was allocated.
+    pub fn get(&self, number: u32) -> &Slot {
+        let number = number as usize;
+        let chunk = self.chunks[number / CHUNK_SLOTS]
             .get()
-            .expect("a slot is handed out after its chunk was made");
-        &chunk[slot % CHUNK_CELLS]
+            .expect("a number is allocated after its chunk");
+        &chunk[number % CHUNK_SLOTS]
     }
 
-    /// Makes the chunk of a slot, where it is not there yet.
-    pub fn make(&self, slot: u32) {
+    /// Allocates the chunk of a number, unless it exists.
+    pub fn allocate(&self, number: u32) {
         let chunk = self
             .chunks
-            .get(slot as usize / CHUNK_CELLS)
+            .get(number as usize / CHUNK_SLOTS)
             .expect("memory ends before the room for chunks does");
-        chunk.get_or_init(|| (0..CHUNK_CELLS).map(|_| Cell::default()).collect());
+        chunk.get_or_init(|| (0..CHUNK_SLOTS).map(|_| Slot::default()).collect());
     }
 }

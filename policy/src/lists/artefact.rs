@@ -25,7 +25,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::lists::entry::{Action, MARK_OCTETS, Mark, NO_CATEGORY, Records, Scope, Tier};
+use crate::lists::entry::{
+    EntryAction, ListEntry, LocalData, MARK_OCTETS, NO_CATEGORY, Scope, Tier,
+};
 
 pub(crate) const MAGIC: &[u8; 8] = b"OXPLIST\n";
 /// Begins a delta, see [`crate::lists::delta`].
@@ -57,13 +59,13 @@ pub struct Header {
     pub held_back: Vec<String>,
     /// The categories' slugs, in the order by which marks name them.
     pub categories: Vec<String>,
-    /// When entries came, by the place that [`crate::lists::entry::Mark::arrival`] names: the oldest
+    /// When entries came, by the place that [`crate::lists::entry::ListEntry::arrival`] names: the oldest
     /// first. The first place stands for its time and all before.
     #[serde(default)]
     pub arrivals: Vec<jiff::Timestamp>,
-    /// What [`crate::lists::entry::Action::Records`] answers; of a delta, what it adds to its parent's.
+    /// What [`crate::lists::entry::EntryAction::LocalData`] answers; of a delta, what it adds to its parent's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub answers: Vec<Records>,
+    pub answers: Vec<LocalData>,
     /// Distinct names, address prefixes and paths.
     pub names: u64,
     /// Entries of all feeds; a name that three feeds list counts three times, and one that a feed
@@ -167,7 +169,7 @@ pub struct FeedSummary {
     /// What was refused, if the newest version was; the entries are then those of the version
     /// before. Lists of this version do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<Refused>,
+    pub refused: Option<RejectedVersion>,
     /// What was understood of it and what was not.
     pub report: FeedReport,
 }
@@ -198,7 +200,7 @@ impl FeedSummary {
 
 /// A version of a feed that a gate stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
+pub struct RejectedVersion {
     /// Which version.
     pub version: String,
     /// Which gate, in a word that stays.
@@ -327,7 +329,7 @@ pub enum ArtefactError {
 
 /// What was written, for the log and for the one who asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Written {
+pub struct WrittenArtefact {
     /// The file.
     pub path: PathBuf,
     /// Its header.
@@ -400,7 +402,7 @@ pub(crate) fn io(step: &'static str, path: &Path) -> impl FnOnce(std::io::Error)
 /// An artefact that was read and found whole.
 pub(crate) struct Contents {
     pub(crate) header: Header,
-    pub(crate) mark_sets: Vec<Vec<Mark>>,
+    pub(crate) mark_sets: Vec<Vec<ListEntry>>,
     pub(crate) octets: Vec<u8>,
     pub(crate) fst: std::ops::Range<usize>,
     pub(crate) sha256: String,
@@ -574,7 +576,7 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, ArtefactError> {
     Ok(octets)
 }
 
-fn read_mark_sets(mut octets: &[u8], header: &Header) -> Option<Vec<Vec<Mark>>> {
+fn read_mark_sets(mut octets: &[u8], header: &Header) -> Option<Vec<Vec<ListEntry>>> {
     let mut sets = Vec::new();
     while !octets.is_empty() {
         sets.push(read_marks(&mut octets, header, header.answers.len())?);
@@ -584,7 +586,11 @@ fn read_mark_sets(mut octets: &[u8], header: &Header) -> Option<Vec<Vec<Mark>>> 
 
 /// Reads the number of marks and that many marks, each of which must name what exists; moves on
 /// behind them.
-pub(crate) fn read_marks(octets: &mut &[u8], header: &Header, answers: usize) -> Option<Vec<Mark>> {
+pub(crate) fn read_marks(
+    octets: &mut &[u8],
+    header: &Header,
+    answers: usize,
+) -> Option<Vec<ListEntry>> {
     let (count, rest) = octets.split_first_chunk::<2>()?;
     let length = usize::from(u16::from_be_bytes(*count)) * MARK_OCTETS;
     let marks = rest
@@ -593,11 +599,11 @@ pub(crate) fn read_marks(octets: &mut &[u8], header: &Header, answers: usize) ->
         .0
         .iter()
         .map(|&mark| {
-            let mark = Mark::from_octets(mark)?;
+            let mark = ListEntry::from_octets(mark)?;
             let is_sound = usize::from(mark.feed) < header.feeds.len()
                 && (mark.category == NO_CATEGORY
                     || usize::from(mark.category) < header.categories.len())
-                && (mark.action != Action::Records || (mark.data as usize) < answers);
+                && (mark.action != EntryAction::LocalData || (mark.data as usize) < answers);
             is_sound.then_some(mark)
         });
     *octets = &rest[length..];
@@ -607,7 +613,7 @@ pub(crate) fn read_marks(octets: &mut &[u8], header: &Header, answers: usize) ->
 /// Writes marks as [`read_marks`] reads them.
 pub(crate) fn push_marks(
     octets: &mut Vec<u8>,
-    marks: impl ExactSizeIterator<Item = Mark>,
+    marks: impl ExactSizeIterator<Item = ListEntry>,
 ) -> Result<(), ArtefactError> {
     let count = u16::try_from(marks.len())
         .map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "marks of one name"))?;

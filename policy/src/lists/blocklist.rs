@@ -23,18 +23,18 @@ use crate::{
         artefact::{self, ARRIVALS_MAX, ArtefactError, FeedSummary, Header},
         classification::LISTINGS_MAX,
         delta::Delta,
-        entry::{Action, Mark, Polarity, Records, Tier},
+        entry::{EntryAction, ListEntry, LocalData, Polarity, Tier},
         index_key::{address_tops, is_of_addresses, name_of_address},
-        mandates::Mandates,
+        mandates::ActiveMandates,
         overlay::Overlay,
-        services::{Bundled, Bundles},
+        services::{ServiceMatch, ServiceNames},
     },
     name::{KEY_ESCAPE, KEY_LABEL_END, LABELS_MAX, Labels, NameRef},
-    rules::special::Specials,
+    rules::builtin_names::BuiltinNames,
 };
 
-pub use self::names::Names;
-pub use crate::lists::classification::{Classification, Listing, Paths};
+pub use self::names::NameCursor;
+pub use crate::lists::classification::{Classification, Listing};
 
 mod names;
 
@@ -60,7 +60,7 @@ struct MarkSet {
 
 #[derive(Clone, Copy)]
 struct RunningMark {
-    mark: Mark,
+    mark: ListEntry,
     tier: Tier,
     category: Option<CategoryId>,
     most_specific: bool,
@@ -68,11 +68,11 @@ struct RunningMark {
 
 /// One entry that speaks for a name, with where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Match<'a> {
+pub struct EntryMatch<'a> {
     /// The listed name.
     pub entry: NameRef<'a>,
     /// What the feed says of it.
-    pub mark: Mark,
+    pub mark: ListEntry,
     /// The category in the running taxonomy; none for orders and names that are never blocked.
     pub category: Option<CategoryId>,
     /// The feed's tier.
@@ -113,8 +113,8 @@ impl Translation {
         })
     }
 
-    fn set(&self, marks: &[Mark]) -> MarkSet {
-        let running = |&mark: &Mark| {
+    fn set(&self, marks: &[ListEntry]) -> MarkSet {
+        let running = |&mark: &ListEntry| {
             let (tier, most_specific, withdrawn) = self.feeds[usize::from(mark.feed)];
             (!withdrawn).then(|| RunningMark {
                 mark,
@@ -153,11 +153,11 @@ pub struct Blocklist {
     base_sets: Arc<[MarkSet]>,
     overlay: Arc<Overlay>,
     overlay_sets: Arc<Vec<MarkSet>>,
-    answers: Arc<Vec<Records>>,
+    answers: Arc<Vec<LocalData>>,
     has_addresses: bool,
     /// The taxonomy's: the same for all generations of a process, so the stamp need not know them.
-    bundles: Arc<Bundles>,
-    mandates: Arc<Mandates>,
+    services: Arc<ServiceNames>,
+    mandates: Arc<ActiveMandates>,
 }
 
 /// Set in the number of a mark set that is the overlay's.
@@ -217,7 +217,7 @@ impl Blocklist {
             overlay_sets: Arc::default(),
             answers,
             has_addresses: false,
-            bundles: Arc::clone(taxonomy.bundles()),
+            services: Arc::clone(taxonomy.services()),
             mandates: Arc::default(),
         };
         lists.has_addresses = address_tops().iter().any(|top| lists.base.has_prefix(top));
@@ -295,16 +295,16 @@ impl Blocklist {
             overlay_sets: Arc::default(),
             answers: Arc::clone(&self.answers),
             has_addresses: self.has_addresses,
-            bundles: Arc::clone(&self.bundles),
+            services: Arc::clone(&self.services),
             mandates: Arc::clone(&self.mandates),
         };
         let mut overlay = self.overlay.grown(keys().count(), keys().sum());
-        let mut sets: Vec<Vec<Mark>> = self
+        let mut sets: Vec<Vec<ListEntry>> = self
             .overlay_sets
             .iter()
             .map(|set| set.marks.iter().map(|mark| mark.mark).collect())
             .collect();
-        let mut places: std::collections::HashMap<Vec<Mark>, u32> = (0..)
+        let mut places: std::collections::HashMap<Vec<ListEntry>, u32> = (0..)
             .zip(&sets)
             .map(|(place, set)| (set.clone(), place))
             .collect();
@@ -329,10 +329,9 @@ impl Blocklist {
                 continue_arrivals(&next.header.arrivals, &delta.header.arrivals);
             let answers = next.answers.len() + delta.header.answers.len();
             for (key, marks) in &delta.changes {
-                if marks
-                    .iter()
-                    .any(|mark| mark.action == Action::Records && mark.data as usize >= answers)
-                {
+                if marks.iter().any(|mark| {
+                    mark.action == EntryAction::LocalData && mark.data as usize >= answers
+                }) {
                     return Err(damaged("it names an answer that is not there"));
                 }
                 let mut marks = marks.clone();
@@ -401,7 +400,7 @@ impl Blocklist {
     /// The same lists under these mandates; all else is shared. What continues these lists,
     /// [`Self::with`] deltas, has them as well.
     #[must_use]
-    pub fn ordered(self: &Arc<Self>, mandates: &Arc<Mandates>) -> Arc<Self> {
+    pub fn with_mandates(self: &Arc<Self>, mandates: &Arc<ActiveMandates>) -> Arc<Self> {
         if self.mandates.stamp() == mandates.stamp() {
             return Arc::clone(self);
         }
@@ -416,7 +415,7 @@ impl Blocklist {
             overlay_sets: Arc::clone(&self.overlay_sets),
             answers: Arc::clone(&self.answers),
             has_addresses: self.has_addresses,
-            bundles: Arc::clone(&self.bundles),
+            services: Arc::clone(&self.services),
             mandates: Arc::clone(mandates),
         })
     }
@@ -424,7 +423,7 @@ impl Blocklist {
     /// What is ordered beside the feeds: the mandates that were in force when these lists became
     /// live.
     #[must_use]
-    pub fn mandates(&self) -> &Mandates {
+    pub fn mandates(&self) -> &ActiveMandates {
         &self.mandates
     }
 
@@ -440,9 +439,9 @@ impl Blocklist {
         (self.overlay.len(), self.overlay.octets())
     }
 
-    /// Records that entries answer with, by [`Mark::data`].
+    /// LocalData that entries answer with, by [`ListEntry::data`].
     #[must_use]
-    pub fn answers(&self) -> &[Records] {
+    pub fn answers(&self) -> &[LocalData] {
         &self.answers
     }
 
@@ -497,7 +496,7 @@ impl Blocklist {
             return Classification::NOTHING;
         }
         Classification {
-            special: Specials::shipped().find(name),
+            builtin: BuiltinNames::shipped().find(name),
             ..self.classify_key(name)
         }
     }
@@ -505,7 +504,7 @@ impl Blocklist {
     fn classify_key(&self, name: NameRef<'_>) -> Classification {
         let labels = Labels::of(name);
         let mut classification = self.classify_by_feeds(name, &labels);
-        classification.choice = classification.choice.union(self.bundles.find(&labels));
+        classification.choice = classification.choice.union(self.services.find(&labels));
         self.mandates.speak(name, &mut classification);
         classification
     }
@@ -523,7 +522,7 @@ impl Blocklist {
             if mark.mark.polarity == Polarity::Deny
                 && !(is_ranked && self.is_outranked(hits, name, depth, mark))
             {
-                classification.note(
+                classification.add(
                     &mark.mark,
                     mark.tier,
                     mark.category,
@@ -549,14 +548,14 @@ impl Blocklist {
     /// Every entry of a feed that speaks for a name, for explanations. Allocates; the query path
     /// uses [`Self::classify`].
     #[must_use]
-    pub fn matches<'a>(&self, name: NameRef<'a>) -> Vec<Match<'a>> {
+    pub fn matches<'a>(&self, name: NameRef<'a>) -> Vec<EntryMatch<'a>> {
         let mut room = NO_HITS;
         let hits = self.walk(&Labels::of(name), &mut room);
         let mut ancestors: Vec<NameRef<'a>> = name.ancestors().collect();
         ancestors.reverse();
         let mut matches = Vec::new();
         self.for_each_mark(hits, name, |depth, mark| {
-            matches.push(Match {
+            matches.push(EntryMatch {
                 entry: ancestors[usize::from(depth) - 1],
                 mark: mark.mark,
                 category: mark.category,
@@ -574,13 +573,13 @@ impl Blocklist {
 
     /// Every entry of a bundle that speaks for a name, from the top, for explanations. Allocates.
     #[must_use]
-    pub fn bundled<'a>(&self, name: NameRef<'a>) -> Vec<Bundled<'a>> {
-        self.bundles.entries(name)
+    pub fn service_matches<'a>(&self, name: NameRef<'a>) -> Vec<ServiceMatch<'a>> {
+        self.services.entries(name)
     }
 
     /// All that the lists say at a key, by itself.
     #[must_use]
-    pub fn marks(&self, key: &[u8]) -> Vec<Mark> {
+    pub fn marks(&self, key: &[u8]) -> Vec<ListEntry> {
         let set = match self.overlay.get(key) {
             Some(place) => Some(place | OF_OVERLAY),
             None => self
@@ -612,7 +611,7 @@ impl Blocklist {
         for &(depth, set) in hits {
             for &mark in &self.set(set).marks {
                 if mark.mark.scope.covers(usize::from(depth) == labels)
-                    && mark.mark.action != Action::Path
+                    && mark.mark.action != EntryAction::Path
                 {
                     visit(depth, mark);
                 }
@@ -630,7 +629,9 @@ impl Blocklist {
         entry: RunningMark,
     ) -> bool {
         // What is said of paths is said beside what is said of the name.
-        if entry.mark.polarity == Polarity::Allow || entry.mark.action == Action::Proxied {
+        if entry.mark.polarity == Polarity::Allow
+            || entry.mark.action == EntryAction::RedirectToProxy
+        {
             return false;
         }
         let rank = (entry.mark.important, depth);
@@ -638,8 +639,9 @@ impl Blocklist {
         self.for_each_mark(hits, name, |other_depth, other| {
             let other_rank = (other.mark.important, other_depth);
             let excepts = other.mark.polarity == Polarity::Allow && other_rank >= rank;
-            let replaces =
-                entry.most_specific && other.mark.action != Action::Proxied && other_rank > rank;
+            let replaces = entry.most_specific
+                && other.mark.action != EntryAction::RedirectToProxy
+                && other_rank > rank;
             outranked |= other.mark.feed == entry.mark.feed && (excepts || replaces);
         });
         outranked

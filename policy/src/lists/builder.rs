@@ -20,11 +20,11 @@ use jiff::Timestamp;
 use crate::{
     lists::{
         artefact::{
-            ArtefactError, Header, MAGIC, Written, io, push_marks, tempfile_beside, write_aside,
-            write_envelope,
+            ArtefactError, Header, MAGIC, WrittenArtefact, io, push_marks, tempfile_beside,
+            write_aside, write_envelope,
         },
-        blocklist::{Blocklist, Names},
-        entry::{Action, Mark, Records, Scope},
+        blocklist::{Blocklist, NameCursor},
+        entry::{EntryAction, ListEntry, LocalData, Scope},
         index_key::{host_of_path, key_of_path},
     },
     name::NameRef,
@@ -40,12 +40,12 @@ const ARRIVALS_MAX: usize = 4096;
 /// Names lie in one arena, entries are 24 octets each, so ten million names take about half a
 /// gigabyte and no allocation each.
 #[derive(Default)]
-pub struct Builder {
+pub struct ArtefactBuilder {
     arena: Vec<u8>,
     entries: Vec<Entry>,
-    marks: Vec<Mark>,
-    mark_places: HashMap<Mark, u32>,
-    last_mark: Option<(Mark, u32)>,
+    marks: Vec<ListEntry>,
+    mark_places: HashMap<ListEntry, u32>,
+    last_mark: Option<(ListEntry, u32)>,
     answers: Answers,
     has_paths: bool,
 }
@@ -53,12 +53,12 @@ pub struct Builder {
 /// Sets of records, each once.
 #[derive(Default)]
 struct Answers {
-    all: Vec<Records>,
-    places: HashMap<Records, u32>,
+    all: Vec<LocalData>,
+    places: HashMap<LocalData, u32>,
 }
 
 impl Answers {
-    fn place(&mut self, records: Records) -> Result<u32, ArtefactError> {
+    fn place(&mut self, records: LocalData) -> Result<u32, ArtefactError> {
         if let Some(&place) = self.places.get(&records) {
             return Ok(place);
         }
@@ -70,9 +70,9 @@ impl Answers {
     }
 
     /// One feed answers one name with one set of records, in however many rows they came.
-    fn join(&mut self, marks: &mut Vec<Mark>) -> Result<(), ArtefactError> {
-        let is_one_of_several = |mark: &Mark, all: &[Mark]| {
-            mark.action == Action::Records
+    fn join(&mut self, marks: &mut Vec<ListEntry>) -> Result<(), ArtefactError> {
+        let is_one_of_several = |mark: &ListEntry, all: &[ListEntry]| {
+            mark.action == EntryAction::LocalData
                 && all.iter().filter(|other| other.says_what(mark)).count() > 1
         };
         while let Some(mark) = marks
@@ -87,8 +87,8 @@ impl Answers {
             records.sort();
             records.dedup();
             marks.retain(|other| !other.says_what(&mark));
-            marks.push(Mark {
-                data: self.place(Records(records))?,
+            marks.push(ListEntry {
+                data: self.place(LocalData(records))?,
                 ..mark
             });
             marks.sort_unstable();
@@ -97,7 +97,7 @@ impl Answers {
     }
 }
 
-/// A place in a [`Builder`] to go back to.
+/// A place in a [`ArtefactBuilder`] to go back to.
 #[derive(Debug)]
 pub struct Checkpoint {
     arena: usize,
@@ -114,7 +114,7 @@ struct Entry {
     mark: u32,
 }
 
-impl Builder {
+impl ArtefactBuilder {
     /// An empty one.
     #[must_use]
     pub fn new() -> Self {
@@ -125,20 +125,20 @@ impl Builder {
     ///
     /// # Errors
     /// [`ArtefactError::TooMany`] when the format has no room for more.
-    pub fn push(&mut self, name: NameRef<'_>, mark: Mark) -> Result<(), ArtefactError> {
+    pub fn push(&mut self, name: NameRef<'_>, mark: ListEntry) -> Result<(), ArtefactError> {
         let (offset, mark) = self.room_for(mark)?;
         name.write_key(&mut self.arena);
         self.note(offset, mark)
     }
 
-    /// Adds one entry by its key, as [`Names`] gives it.
+    /// Adds one entry by its key, as [`NameCursor`] gives it.
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn push_key(&mut self, key: &[u8], mark: Mark) -> Result<(), ArtefactError> {
-        self.has_paths |= mark.action == Action::Path;
+    pub fn push_key(&mut self, key: &[u8], mark: ListEntry) -> Result<(), ArtefactError> {
+        self.has_paths |= mark.action == EntryAction::Path;
         // How many paths a host has is counted when all are there.
-        if mark.action == Action::Proxied {
+        if mark.action == EntryAction::RedirectToProxy {
             return Ok(());
         }
         let (offset, mark) = self.room_for(mark)?;
@@ -154,23 +154,23 @@ impl Builder {
         &mut self,
         host: NameRef<'_>,
         path: &[u8],
-        mark: Mark,
+        mark: ListEntry,
     ) -> Result<(), ArtefactError> {
         self.push_key(
             &key_of_path(host, path),
-            Mark {
-                action: Action::Path,
+            ListEntry {
+                action: EntryAction::Path,
                 scope: Scope::Exact,
                 ..mark
             },
         )
     }
 
-    /// The place of records that entries answer with, for [`Mark::data`].
+    /// The place of records that entries answer with, for [`ListEntry::data`].
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn answer(&mut self, records: Records) -> Result<u32, ArtefactError> {
+    pub fn answer(&mut self, records: LocalData) -> Result<u32, ArtefactError> {
         self.answers.place(records)
     }
 
@@ -192,8 +192,8 @@ impl Builder {
 
     /// The entries since a checkpoint, in the order of their keys, each once.
     #[must_use]
-    pub fn since(&self, checkpoint: &Checkpoint) -> Vec<(&[u8], Mark)> {
-        let mut entries: Vec<(&[u8], Mark)> = self.entries[checkpoint.entries..]
+    pub fn since(&self, checkpoint: &Checkpoint) -> Vec<(&[u8], ListEntry)> {
+        let mut entries: Vec<(&[u8], ListEntry)> = self.entries[checkpoint.entries..]
             .iter()
             .map(|entry| (key_of(&self.arena, entry), self.marks[entry.mark as usize]))
             .collect();
@@ -202,7 +202,7 @@ impl Builder {
         entries
     }
 
-    fn room_for(&mut self, mark: Mark) -> Result<(u32, u32), ArtefactError> {
+    fn room_for(&mut self, mark: ListEntry) -> Result<(u32, u32), ArtefactError> {
         let offset = u32::try_from(self.arena.len())
             .map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "octets of names"))?;
         // A feed gives one mark millions of times on end; that question is not worth a hash.
@@ -270,7 +270,7 @@ impl Builder {
         mut header: Header,
         previous: Option<&Blocklist>,
         path: &Path,
-    ) -> Result<Written, ArtefactError> {
+    ) -> Result<WrittenArtefact, ArtefactError> {
         header.entries = 0;
         if self.has_paths {
             self.count_paths()?;
@@ -300,14 +300,14 @@ impl Builder {
             // written.
             for mark in marks
                 .iter_mut()
-                .filter(|mark| mark.action == Action::Records)
+                .filter(|mark| mark.action == EntryAction::LocalData)
             {
                 mark.data = answers.place(self.answers.all[mark.data as usize].clone())?;
             }
             past.date(key, &mut marks);
             header.entries += marks
                 .iter()
-                .filter(|mark| mark.action != Action::Proxied)
+                .filter(|mark| mark.action != EntryAction::RedirectToProxy)
                 .count() as u64;
             names.push((
                 u32::try_from(at).expect("the arena bounds the entries"),
@@ -351,21 +351,21 @@ impl Builder {
         for entry in &self.entries {
             let key = key_of(&self.arena, entry);
             let mark = self.marks[entry.mark as usize];
-            if mark.action == Action::Path && seen.insert((key, mark.feed, mark.category)) {
+            if mark.action == EntryAction::Path && seen.insert((key, mark.feed, mark.category)) {
                 *counts
                     .entry((host_of_path(key), mark.feed, mark.category))
                     .or_default() += 1;
             }
         }
-        let hosts: Vec<(Vec<u8>, Mark)> = counts
+        let hosts: Vec<(Vec<u8>, ListEntry)> = counts
             .into_iter()
             .map(|((host, feed, category), count)| {
                 (
                     host.to_vec(),
-                    Mark {
-                        action: Action::Proxied,
+                    ListEntry {
+                        action: EntryAction::RedirectToProxy,
                         data: count,
-                        ..Mark::deny(feed, category, Scope::Exact)
+                        ..ListEntry::deny(feed, category, Scope::Exact)
                     },
                 )
             })
@@ -392,15 +392,18 @@ fn key_of<'a>(arena: &'a [u8], entry: &Entry) -> &'a [u8] {
 ///
 /// # Errors
 /// The step that failed; a file that stood at `path` is then untouched.
-pub fn fold(lists: &Blocklist, path: &Path) -> Result<Written, ArtefactError> {
+pub fn fold(lists: &Blocklist, path: &Path) -> Result<WrittenArtefact, ArtefactError> {
     // Arrivals stay as they are: deltas that continue this generation name their places.
     let mut header = lists.header().clone();
-    header.answers = vec![Records::default(); lists.answers().len()];
+    header.answers = vec![LocalData::default(); lists.answers().len()];
     let mut sets = Sets::default();
     let mut places_of_names = Vec::new();
     let mut names = lists.names();
     while let Some((_, marks)) = names.next() {
-        for mark in marks.iter().filter(|mark| mark.action == Action::Records) {
+        for mark in marks
+            .iter()
+            .filter(|mark| mark.action == EntryAction::LocalData)
+        {
             let place = mark.data as usize;
             header.answers[place].clone_from(&lists.answers()[place]);
         }
@@ -420,13 +423,13 @@ pub fn fold(lists: &Blocklist, path: &Path) -> Result<Written, ArtefactError> {
 /// Mark sets, each once, and how often each occurs.
 #[derive(Default)]
 struct Sets {
-    places: HashMap<Vec<Mark>, u32>,
+    places: HashMap<Vec<ListEntry>, u32>,
     counts: Vec<u64>,
-    last: Option<(Vec<Mark>, u32)>,
+    last: Option<(Vec<ListEntry>, u32)>,
 }
 
 impl Sets {
-    fn place(&mut self, marks: &[Mark]) -> u32 {
+    fn place(&mut self, marks: &[ListEntry]) -> u32 {
         if let Some((last, place)) = &self.last
             && last == marks
         {
@@ -449,8 +452,8 @@ impl Sets {
     }
 
     /// The sets by falling frequency, and where each place is among them.
-    fn ranked(&self) -> (Vec<&[Mark]>, Vec<u32>) {
-        let mut order: Vec<(&Vec<Mark>, u32)> = self
+    fn ranked(&self) -> (Vec<&[ListEntry]>, Vec<u32>) {
+        let mut order: Vec<(&Vec<ListEntry>, u32)> = self
             .places
             .iter()
             .map(|(set, &place)| (set, place))
@@ -475,7 +478,7 @@ fn write_artefact(
     sets: &Sets,
     path: &Path,
     names: impl FnOnce(&mut Insert<'_>) -> Result<(), ArtefactError>,
-) -> Result<Written, ArtefactError> {
+) -> Result<WrittenArtefact, ArtefactError> {
     let (ranked, rank) = sets.ranked();
     let mut set_octets = Vec::new();
     for set in ranked {
@@ -519,7 +522,7 @@ fn write_artefact(
     let octets = std::fs::metadata(path)
         .map_err(io("measuring", path))?
         .len();
-    Ok(Written {
+    Ok(WrittenArtefact {
         path: path.to_owned(),
         header,
         octets,
@@ -528,10 +531,10 @@ fn write_artefact(
 
 /// When entries came, by the lists before.
 struct Past<'l> {
-    names: Option<Names<'l>>,
+    names: Option<NameCursor<'l>>,
     /// The key that the walk through the lists before stands at, and its marks as the new lists
     /// write them.
-    at: Option<(Vec<u8>, Vec<Mark>)>,
+    at: Option<(Vec<u8>, Vec<ListEntry>)>,
     /// From places in the lists before to those in the new ones.
     feeds: Vec<Option<u16>>,
     categories: Vec<Option<u8>>,
@@ -578,7 +581,7 @@ impl<'l> Past<'l> {
     }
 
     /// Writes into the marks of a name when each came. Names come in order.
-    fn date(&mut self, key: &[u8], marks: &mut [Mark]) {
+    fn date(&mut self, key: &[u8], marks: &mut [ListEntry]) {
         while self.at.as_ref().is_some_and(|(at, _)| at.as_slice() < key) {
             self.advance();
         }
@@ -601,7 +604,7 @@ impl<'l> Past<'l> {
     }
 
     fn advance(&mut self) {
-        let Some((key, marks)) = self.names.as_mut().and_then(Names::next) else {
+        let Some((key, marks)) = self.names.as_mut().and_then(NameCursor::next) else {
             self.at = None;
             return;
         };
@@ -621,7 +624,7 @@ impl<'l> Past<'l> {
                     .get(usize::from(mark.arrival))
                     .copied()
                     .unwrap_or(0);
-                translated.push(Mark {
+                translated.push(ListEntry {
                     feed: *feed,
                     category,
                     arrival,

@@ -1,159 +1,147 @@
-//! What the lists say of one name: small, copied, and valid for one generation.
+//! The classification of one name: what feeds, services and mandates say about it. `Copy`, without
+//! heap memory, valid for one generation of the lists.
 
 use crate::{
     category::{CategoryId, CategorySet},
     lists::{
-        entry::{Action, Mark, Tier},
-        mandates::Ordered,
+        entry::{EntryAction, ListEntry, Tier},
+        mandate_basis::MandateRef,
     },
-    rules::special::Special,
+    rules::builtin_names::BuiltinName,
+    verdict::Action,
 };
 
-/// Listings of one name that are told apart when it is answered and counted; one for each tier and
-/// category, and few names have more.
+/// The most listings kept of one name: one for each tier and category. Few names have more.
 pub(crate) const LISTINGS_MAX: usize = 4;
 
-/// What the lists say of one name: small, copied, and valid for one generation.
+/// What the lists say about one name.
+///
+/// The fields about paths say which paths of this host are listed. They never block the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Classification {
     /// Categories of the choice tier.
     pub choice: CategorySet,
     /// Categories of the operator's security tier.
     pub security: CategorySet,
-    /// Listed by order, or under a mandate.
-    pub mandatory: bool,
-    /// The mandate, where there is one.
-    pub ordered: Option<Ordered>,
-    /// On the operator's never-block list.
-    pub never_block: bool,
-    /// Paths of this host that are listed.
-    pub paths: Paths,
-    /// Not of the lists: whether the name is answered in a way of its own.
-    pub special: Special,
-    /// The feeds behind it, one for each tier and category, in no order that means anything; where
-    /// there are too many, those that are left are the ones whose word weighs most.
+    /// Categories of the choice tier that paths are listed for.
+    pub path_choice: CategorySet,
+    /// The feeds behind the fields above, one for each tier and category, in no particular order.
+    /// Where a name has more than [`LISTINGS_MAX`], those of the strongest tiers are kept.
     pub listings: [Option<Listing>; LISTINGS_MAX],
-}
-
-/// What the lists say of a host's paths: nothing that blocks the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Paths {
-    /// Categories of the choice tier.
-    pub choice: CategorySet,
-    /// Some are the operator's security.
-    pub security: bool,
-    /// Some are listed by order.
+    /// The mandate that covers the name.
+    pub mandate: Option<MandateRef>,
+    /// Whether a mandate or a feed of the mandatory tier blocks the name.
     pub mandatory: bool,
+    /// Whether the name is on the operator's never-block list.
+    pub never_block: bool,
+    /// Whether a feed of the mandatory tier lists paths.
+    pub path_mandatory: bool,
+    /// Whether a feed of the security tier lists paths.
+    pub path_security: bool,
+    /// The built-in meaning of the name; no list says it.
+    pub builtin: BuiltinName,
 }
 
-impl Paths {
-    /// Whether no path is listed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// One feed's word on a name, as far as the answer and the counters need it.
+/// What one feed says about a name, as far as the answer and the metrics need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listing {
-    /// The feed's place in the header.
+    /// The feed's index in the header.
     pub feed: u16,
-    /// Its tier.
     pub tier: Tier,
-    /// The category, where it is about one.
+    /// `None` in the tiers without categories.
     pub category: Option<CategoryId>,
-    /// What the name is answered with.
     pub action: Action,
-    /// What the action needs to know.
-    pub data: u32,
 }
 
 impl Listing {
     fn is_of_paths(&self) -> bool {
-        self.action == Action::Proxied
+        matches!(self.action, Action::RedirectToProxy { .. })
     }
 
-    /// What it is about; of two, the smaller one weighs more. How the name is answered matters more
-    /// than whom its paths are counted for.
+    /// The subject of the listing; the smaller of two is kept where there is no room for both.
+    /// Listings of the name come before listings of its paths, stronger tiers before weaker ones.
     fn subject(&self) -> (bool, u8, Option<CategoryId>) {
-        let layer = match self.tier {
+        let tier = match self.tier {
             Tier::Mandatory => 0,
             Tier::NeverBlock => 1,
             Tier::Security => 2,
             Tier::Choice => 3,
         };
-        (self.is_of_paths(), layer, self.category)
+        (self.is_of_paths(), tier, self.category)
     }
 }
 
-/// Whether an entry is important, and how deep it stands: by that entries of one feed outrank each
-/// other.
-pub(crate) type Rank = (bool, u8);
+/// The rank of an entry inside its feed: whether it is `$important`, and its number of labels.
+pub(crate) type EntryRank = (bool, u8);
 
 impl Classification {
-    /// Listed nowhere.
+    /// The classification of a name that is not listed.
     pub const NOTHING: Self = Self {
         choice: CategorySet::EMPTY,
         security: CategorySet::EMPTY,
-        mandatory: false,
-        ordered: None,
-        never_block: false,
-        paths: Paths {
-            choice: CategorySet::EMPTY,
-            security: false,
-            mandatory: false,
-        },
-        special: Special::None,
+        path_choice: CategorySet::EMPTY,
         listings: [None; LISTINGS_MAX],
+        mandate: None,
+        mandatory: false,
+        never_block: false,
+        path_mandatory: false,
+        path_security: false,
+        builtin: BuiltinName::None,
     };
 
-    /// The feed of a tier that lists the name and stands first in the configuration, for one of
-    /// these categories where it is a question of categories.
+    /// Whether paths of this host are listed.
+    #[must_use]
+    #[inline]
+    pub fn has_paths(&self) -> bool {
+        self.path_mandatory || self.path_security || !self.path_choice.is_empty()
+    }
+
+    /// The listing of a tier whose feed is the first in the configuration; with `categories`, only
+    /// listings of one of these.
     #[must_use]
     pub fn listing(&self, tier: Tier, categories: Option<CategorySet>) -> Option<Listing> {
         self.find(tier, categories, false)
     }
 
-    /// The same of the feeds that list paths of this host.
+    /// As [`Self::listing`], of the listings of paths.
     #[must_use]
     pub fn path_listing(&self, tier: Tier, categories: Option<CategorySet>) -> Option<Listing> {
         self.find(tier, categories, true)
     }
 
     fn find(&self, tier: Tier, categories: Option<CategorySet>, of_paths: bool) -> Option<Listing> {
-        let is_asked = |listing: &Listing| {
-            categories.is_none_or(|asked| {
+        let has_category = |listing: &Listing| {
+            categories.is_none_or(|categories| {
                 listing
                     .category
-                    .is_some_and(|category| asked.contains(category))
+                    .is_some_and(|category| categories.contains(category))
             })
         };
-        let is_it = |listing: &Listing| {
-            listing.tier == tier && listing.is_of_paths() == of_paths && is_asked(listing)
+        let matches = |listing: &Listing| {
+            listing.tier == tier && listing.is_of_paths() == of_paths && has_category(listing)
         };
         self.listings
             .iter()
             .flatten()
             .copied()
-            .filter(is_it)
+            .filter(matches)
             .min_by_key(|listing| (listing.feed, listing.category))
     }
 
-    /// What is left of it for a client that came over TCP: entries that ask for no more than that
-    /// are content.
+    /// The classification for a query over TCP: listings with the action [`Action::TcpOnly`] have
+    /// no effect.
     #[must_use]
     pub fn over_tcp(mut self) -> Self {
-        let is_ordered = |listings: &[Option<Listing>]| {
+        let is_mandatory = |listings: &[Option<Listing>]| {
             listings
                 .iter()
                 .flatten()
                 .any(|listing| listing.tier == Tier::Mandatory && !listing.is_of_paths())
         };
         let mut is_lifted = false;
-        for place in &mut self.listings {
+        for slot in &mut self.listings {
             let Some(Listing { tier, category, .. }) =
-                place.take_if(|listing| listing.action == Action::TcpOnly)
+                slot.take_if(|listing| listing.action == Action::TcpOnly)
             else {
                 continue;
             };
@@ -164,71 +152,80 @@ impl Classification {
                 _ => {}
             }
         }
-        self.mandatory &= !is_lifted || self.ordered.is_some() || is_ordered(&self.listings);
+        self.mandatory &= !is_lifted || self.mandate.is_some() || is_mandatory(&self.listings);
         self
     }
 
-    /// Takes in what one entry says. `ranks` are those of the entries that the listings are of.
-    pub(crate) fn note(
+    /// Adds one entry. `ranks` holds the rank of the entry behind each listing.
+    pub(crate) fn add(
         &mut self,
-        mark: &Mark,
+        entry: &ListEntry,
         tier: Tier,
         category: Option<CategoryId>,
-        rank: Rank,
-        ranks: &mut [Rank; LISTINGS_MAX],
+        rank: EntryRank,
+        ranks: &mut [EntryRank; LISTINGS_MAX],
     ) {
-        if mark.action == Action::Proxied {
-            match tier {
-                Tier::Mandatory => self.paths.mandatory = true,
-                Tier::Security => self.paths.security = true,
-                Tier::Choice => self.paths.choice.extend(category),
-                Tier::NeverBlock => return,
-            }
-        } else {
-            match tier {
-                Tier::Mandatory => self.mandatory = true,
-                Tier::NeverBlock => self.never_block = true,
-                Tier::Security => self.security.extend(category),
-                Tier::Choice => self.choice.extend(category),
-            }
+        let Some(action) = entry.action.with_data(entry.data) else {
+            return;
+        };
+        let is_of_paths = entry.action == EntryAction::RedirectToProxy;
+        match (tier, is_of_paths) {
+            (Tier::Mandatory, true) => self.path_mandatory = true,
+            (Tier::Security, true) => self.path_security = true,
+            (Tier::Choice, true) => self.path_choice.extend(category),
+            (Tier::NeverBlock, true) => return,
+            (Tier::Mandatory, false) => self.mandatory = true,
+            (Tier::NeverBlock, false) => self.never_block = true,
+            (Tier::Security, false) => self.security.extend(category),
+            (Tier::Choice, false) => self.choice.extend(category),
         }
         let listing = Listing {
-            feed: mark.feed,
+            feed: entry.feed,
             tier,
             category,
-            action: mark.action,
-            data: mark.data,
+            action,
         };
+        if let Some(slot) = self.slot_for(&listing, rank, ranks) {
+            self.listings[slot] = Some(listing);
+            ranks[slot] = rank;
+        }
+    }
+
+    /// The slot that a listing is to be stored in; `None` where the stored listings outrank it.
+    fn slot_for(
+        &self,
+        listing: &Listing,
+        rank: EntryRank,
+        ranks: &[EntryRank; LISTINGS_MAX],
+    ) -> Option<usize> {
         let same = self
             .listings
             .iter()
-            .position(|place| place.is_none_or(|other| other.subject() == listing.subject()));
-        let place = match same {
-            Some(place) => {
-                // The feed that stands first in the configuration speaks, and for it the entry of
-                // the highest rank, whichever was met first.
-                let is_outspoken = |other: Listing| {
-                    other.feed < listing.feed || other.feed == listing.feed && ranks[place] >= rank
-                };
-                if self.listings[place].is_some_and(is_outspoken) {
-                    return;
-                }
-                place
-            }
-            // There is no room for all. A name that is blocked by order must not lose the order for
-            // its categories.
-            None => {
-                let lightest = (0..LISTINGS_MAX)
-                    .max_by_key(|&place| self.listings[place].map(|other| other.subject()));
-                let lighter = |&place: &usize| {
-                    self.listings[place].is_some_and(|other| other.subject() > listing.subject())
-                };
-                let Some(place) = lightest.filter(lighter) else {
-                    return;
-                };
-                place
-            }
-        };
-        (self.listings[place], ranks[place]) = (Some(listing), rank);
+            .position(|slot| slot.is_none_or(|other| other.subject() == listing.subject()));
+        if let Some(slot) = same {
+            // The first feed of the configuration decides, and of its entries the one with the
+            // highest rank, whatever the order in which they come.
+            let outranks = |other: Listing| {
+                other.feed < listing.feed || other.feed == listing.feed && ranks[slot] >= rank
+            };
+            return (!self.listings[slot].is_some_and(outranks)).then_some(slot);
+        }
+        // All slots are taken by other subjects. A mandatory listing must not be lost to a category.
+        let last = (0..LISTINGS_MAX)
+            .max_by_key(|&slot| self.listings[slot].map(|other| other.subject()))?;
+        self.listings[last]
+            .is_some_and(|other| other.subject() > listing.subject())
+            .then_some(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_classification_is_two_cache_lines() {
+        assert!(size_of::<Classification>() <= 128);
+        assert!(size_of::<Action>() <= 8);
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::lists::{blocklist::Blocklist, mandates::Mandates};
+use crate::lists::{blocklist::Blocklist, mandates::ActiveMandates};
 
 /// Generations whose feeds are still known by name: a query may be answered under lists that are
 /// ten seconds old, and no feed changes more often than once a second.
@@ -19,19 +19,19 @@ const REMEMBERED: usize = 256;
 
 /// The generation that queries are judged by. Readers never wait; a swap is one store.
 #[derive(Debug)]
-pub struct LiveLists {
+pub struct CurrentLists {
     current: ArcSwap<Blocklist>,
     swaps: AtomicU64,
     last_swap_ns: AtomicU64,
     feeds: Mutex<VecDeque<(u64, FeedNames)>>,
     /// What is ordered now: it hangs on whatever is live. Who swaps holds it.
-    orders: Mutex<Arc<Mandates>>,
+    orders: Mutex<Arc<ActiveMandates>>,
 }
 
 /// The names of a generation's feeds, in the order by which verdicts name them.
 pub type FeedNames = Arc<[Box<str>]>;
 
-impl LiveLists {
+impl CurrentLists {
     /// Starts with a generation.
     #[must_use]
     pub fn new(first: Arc<Blocklist>) -> Self {
@@ -93,19 +93,19 @@ impl LiveLists {
     /// waits.
     pub fn install(&self, next: Arc<Blocklist>) -> Arc<Blocklist> {
         let orders = self.orders();
-        let before = self.swap(next.ordered(&orders));
+        let before = self.swap(next.with_mandates(&orders));
         self.swaps.fetch_add(1, Ordering::Relaxed);
         before
     }
 
     /// Makes a set of mandates live, on the generation that is live and on all that follow. Not
     /// counted as a swap: the lists are the same.
-    pub fn order(&self, mandates: Arc<Mandates>) {
+    pub fn order(&self, mandates: Arc<ActiveMandates>) {
         let mut orders = self.orders();
         if orders.stamp() != mandates.stamp() {
             *orders = mandates;
             // What was before shares its names with what is now: freeing it is quick.
-            drop(self.swap(self.current().ordered(&orders)));
+            drop(self.swap(self.current().with_mandates(&orders)));
         }
     }
 
@@ -114,13 +114,13 @@ impl LiveLists {
         self.current.swap(next)
     }
 
-    fn orders(&self) -> MutexGuard<'_, Arc<Mandates>> {
+    fn orders(&self) -> MutexGuard<'_, Arc<ActiveMandates>> {
         self.orders
             .lock()
             .expect("nothing panics while it holds the orders")
     }
 
-    /// Records how long the last swap took, from the artefact's opening until every new query used
+    /// LocalData how long the last swap took, from the artefact's opening until every new query used
     /// it.
     pub fn record_swap(&self, took: Duration) {
         self.last_swap_ns.store(

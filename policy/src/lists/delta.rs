@@ -17,15 +17,15 @@ use std::{
 
 use crate::lists::{
     artefact::{
-        ArtefactError, DELTA_MAGIC, Envelope, Header, Written, io, open_envelope, push_marks,
-        read_marks, write_aside, write_envelope,
+        ArtefactError, DELTA_MAGIC, Envelope, Header, WrittenArtefact, io, open_envelope,
+        push_marks, read_marks, write_aside, write_envelope,
     },
-    entry::Mark,
+    entry::ListEntry,
     index_key::is_key,
 };
 
 /// What is said of a name, by its key, from now on: everything, or nothing.
-pub type Change = (Box<[u8]>, Vec<Mark>);
+pub type NameChange = (Box<[u8]>, Vec<ListEntry>);
 
 /// One delta.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Delta {
     /// What is said of each of these names from now on. Answers are named by their places: those
     /// that the parent's entries are answered with, and behind all of the parent's the header's
     /// own. The parent may be folded in between, and what it had beside those is gone.
-    pub changes: Vec<Change>,
+    pub changes: Vec<NameChange>,
     /// In hexadecimal, once it is written.
     pub sha256: String,
 }
@@ -47,7 +47,7 @@ impl Delta {
     ///
     /// # Errors
     /// The step that failed; nothing stands at the path then.
-    pub fn write(&mut self) -> Result<Written, ArtefactError> {
+    pub fn write(&mut self) -> Result<WrittenArtefact, ArtefactError> {
         let mut body = Vec::new();
         for (key, marks) in &self.changes {
             let length = u16::try_from(key.len())
@@ -74,7 +74,7 @@ impl Delta {
         let octets = std::fs::metadata(path)
             .map_err(io("measuring", path))?
             .len();
-        Ok(Written {
+        Ok(WrittenArtefact {
             path: path.clone(),
             header: header.clone(),
             octets,
@@ -117,7 +117,7 @@ impl Delta {
     }
 }
 
-fn read_change(rest: &mut &[u8], header: &Header) -> Option<Change> {
+fn read_change(rest: &mut &[u8], header: &Header) -> Option<NameChange> {
     let (length, tail) = rest.split_first_chunk::<2>()?;
     let (key, mut tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let marks = read_marks(&mut tail, header, usize::MAX)?;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::verdict::Action;
+
 /// Which names an entry speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,74 +56,82 @@ pub enum Tier {
 /// blocked.
 pub const NO_CATEGORY: u8 = u8::MAX;
 
-/// What an entry wants a name answered with.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
+/// How an entry wants the name answered, as an artefact codes it. What an action needs to know
+/// beside this is [`ListEntry::data`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
-pub enum Action {
-    /// As the operator answers what is blocked.
+pub enum EntryAction {
+    /// As the operator's policy answers a blocked name.
     #[default]
-    Policy,
+    OperatorPolicy,
     /// NXDOMAIN, whatever the operator's policy.
     Nxdomain,
     /// NOERROR without records.
     Nodata,
-    /// No answer at all.
+    /// No answer (RPZ `rpz-drop`).
     Drop,
-    /// Truncated over UDP, so that the client asks again over TCP, where the name is not blocked.
+    /// A truncated answer over UDP; over TCP the name is not blocked (RPZ `rpz-tcp-only`).
     TcpOnly,
-    /// Records of the feed's own; [`Mark::data`] is their place among the answers of the lists.
-    Records,
-    /// Paths of this host are listed, not the host: it goes to the proxy that looks at them.
-    /// [`Mark::data`] says how many.
-    Proxied,
-    /// Not about a name: one path of a host, kept so that it can be taken away again.
+    /// The feed's own records (RPZ local data). The data is their index in
+    /// [`crate::lists::blocklist::Blocklist::answers`].
+    LocalData,
+    /// Paths of this host are listed, not the host: clients are sent to the proxy that filters
+    /// paths. The data is the number of paths.
+    RedirectToProxy,
+    /// The key is one path of a host, kept so that a later version of the feed can remove it.
     Path,
-    /// Led to another name, see [`crate::rules::special`]. No feed says this.
-    #[serde(skip)]
-    Led,
-    /// As a mandate wants it; no mark of a feed has this. The data are a
-    /// [`crate::lists::mandates::Ordered`].
-    #[serde(skip)]
-    Ordered,
 }
 
-impl Action {
-    /// What a feed can say, in the order of its numbers in an artefact.
+impl EntryAction {
+    /// In the order of their codes in an artefact.
     const ALL: [Self; 8] = [
-        Self::Policy,
+        Self::OperatorPolicy,
         Self::Nxdomain,
         Self::Nodata,
         Self::Drop,
         Self::TcpOnly,
-        Self::Records,
-        Self::Proxied,
+        Self::LocalData,
+        Self::RedirectToProxy,
         Self::Path,
     ];
 
-    /// The word for it in JSON and logs.
+    /// The action of a verdict that this entry decides; `None` for [`Self::Path`], which decides
+    /// none.
+    pub(crate) fn with_data(self, data: u32) -> Option<Action> {
+        Some(match self {
+            Self::OperatorPolicy => Action::OperatorPolicy,
+            Self::Nxdomain => Action::Nxdomain,
+            Self::Nodata => Action::Nodata,
+            Self::Drop => Action::Drop,
+            Self::TcpOnly => Action::TcpOnly,
+            Self::LocalData => Action::LocalData(data),
+            Self::RedirectToProxy => Action::RedirectToProxy {
+                paths: data,
+                search: None,
+            },
+            Self::Path => return None,
+        })
+    }
+
+    /// The word in JSON and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Policy => "policy",
-            Self::Nxdomain => "nxdomain",
-            Self::Nodata => "nodata",
-            Self::Drop => "drop",
-            Self::TcpOnly => "tcp-only",
-            Self::Records => "records",
-            Self::Proxied => "proxied",
-            Self::Path => "path",
-            Self::Led => "led",
-            Self::Ordered => "ordered",
+        match self.with_data(0) {
+            Some(action) => action.as_str(),
+            None => "path",
         }
+    }
+}
+
+impl Serialize for EntryAction {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
 /// One thing one feed says of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mark {
+pub struct ListEntry {
     /// The feed's place in the artefact's table of feeds.
     pub feed: u16,
     /// The category's place in the artefact's table of categories, or [`NO_CATEGORY`].
@@ -133,7 +143,7 @@ pub struct Mark {
     /// Adblock's `$important`: beats every entry of its feed that is not.
     pub important: bool,
     /// What the name is answered with.
-    pub action: Action,
+    pub action: EntryAction,
     /// What the action needs to know.
     pub data: u32,
     /// When the entry came: its place in the lists' table of arrivals.
@@ -143,12 +153,12 @@ pub struct Mark {
 /// Octets of a mark in an artefact.
 pub(crate) const MARK_OCTETS: usize = 10;
 
-impl Mark {
+impl ListEntry {
     /// An entry that lists a name in the plainest way, to be refined by struct update.
     #[must_use]
     pub fn deny(feed: u16, category: u8, scope: Scope) -> Self {
         let polarity = Polarity::Deny;
-        let action = Action::Policy;
+        let action = EntryAction::OperatorPolicy;
         Self {
             feed,
             category,
@@ -212,7 +222,7 @@ impl Mark {
                 Polarity::Allow
             },
             important: flags & 8 != 0,
-            action: *Action::ALL.get(usize::from(flags >> 4))?,
+            action: *EntryAction::ALL.get(usize::from(flags >> 4))?,
             data: u32::from_be_bytes([d0, d1, d2, d3]),
             arrival: u16::from_be_bytes([a0, a1]),
         })
@@ -221,11 +231,11 @@ impl Mark {
 
 /// The records that a feed answers a name with.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-pub struct Records(pub Vec<Record>);
+pub struct LocalData(pub Vec<LocalRecord>);
 
 /// One of them; its owner is the name that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Record {
+pub struct LocalRecord {
     /// The type's number.
     pub record_type: u16,
     /// In seconds.

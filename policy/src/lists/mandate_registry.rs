@@ -11,16 +11,16 @@ use jiff::Timestamp;
 use crate::{
     lists::{
         blocklist::Blocklist,
-        current::LiveLists,
-        mandates::{Mandate, Mandates, Phase},
+        current::CurrentLists,
+        mandates::{ActiveMandates, Mandate, MandatePhase},
     },
     name::Name,
     rules::household::Id,
 };
 
 /// All mandates, beside the lists on which those in force hang.
-pub struct Register {
-    lists: Arc<LiveLists>,
+pub struct MandateRegistry {
+    lists: Arc<CurrentLists>,
     shelf: Mutex<Shelf>,
 }
 
@@ -48,21 +48,21 @@ impl Shelf {
     }
 
     /// What is in force at a time.
-    fn set(&self, at: Timestamp) -> Mandates {
+    fn set(&self, at: Timestamp) -> ActiveMandates {
         let active = self
             .all
             .values()
-            .filter(|mandate| mandate.phase(at) == Phase::Active)
+            .filter(|mandate| mandate.phase(at) == MandatePhase::Active)
             .cloned()
             .collect();
-        Mandates::of(active).lifting(self.lifted_at(at))
+        ActiveMandates::of(active).lifting(self.lifted_at(at))
     }
 }
 
-impl Register {
+impl MandateRegistry {
     /// An empty register beside these lists.
     #[must_use]
-    pub fn new(lists: Arc<LiveLists>) -> Self {
+    pub fn new(lists: Arc<CurrentLists>) -> Self {
         Self {
             lists,
             shelf: Mutex::default(),
@@ -139,14 +139,19 @@ impl Register {
             lifted: self.shelf().lifted.clone(),
             valid: None,
         };
-        lists.ordered(&Arc::new(then.set(at)))
+        lists.with_mandates(&Arc::new(then.set(at)))
     }
 
     /// How many are in force, are to come, and are over.
     #[must_use]
-    pub fn count(&self, now: Timestamp) -> [(Phase, usize); 3] {
+    pub fn count(&self, now: Timestamp) -> [(MandatePhase, usize); 3] {
         let shelf = self.shelf();
-        [Phase::Active, Phase::Pending, Phase::Expired].map(|phase| {
+        [
+            MandatePhase::Active,
+            MandatePhase::Pending,
+            MandatePhase::Expired,
+        ]
+        .map(|phase| {
             (
                 phase,
                 shelf
@@ -184,16 +189,16 @@ impl Register {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{category::Taxonomy, lists::mandates::Document};
+    use crate::{category::Taxonomy, lists::mandates::MandateDocument};
 
     fn mandate(id: &str, name: &str, not_before: Option<i64>, not_after: Option<i64>) -> Mandate {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
-        let document = Document {
+        let document = MandateDocument {
             name: Some(name.to_owned()),
             basis: "iwf".to_owned(),
             not_before: not_before.map(at),
             not_after: not_after.map(at),
-            ..Document::default()
+            ..MandateDocument::default()
         };
         Mandate::read(id.parse().unwrap(), document).unwrap()
     }
@@ -204,8 +209,8 @@ mod tests {
 
     #[test]
     fn what_is_in_force_hangs_on_the_lists_whichever_way_the_clock_goes() {
-        let lists = Arc::new(LiveLists::new(empty()));
-        let register = Register::new(Arc::clone(&lists));
+        let lists = Arc::new(CurrentLists::new(empty()));
+        let register = MandateRegistry::new(Arc::clone(&lists));
         let at = |second| Timestamp::from_second(second).unwrap();
         let is_ordered = |name: &str| {
             lists
@@ -257,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_name_that_is_lifted_is_never_blocked_until_then_but_for_orders() {
-        let lists = Arc::new(LiveLists::new(empty()));
-        let register = Register::new(Arc::clone(&lists));
+        let lists = Arc::new(CurrentLists::new(empty()));
+        let register = MandateRegistry::new(Arc::clone(&lists));
         let at = |second| Timestamp::from_second(second).unwrap();
         let class = |name: &str| lists.load().classify(Name::parse(name).unwrap().borrow());
         register.fill([mandate("a", "ordered.example", None, None)], at(0));

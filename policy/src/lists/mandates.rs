@@ -12,7 +12,6 @@
 use std::{
     collections::{BTreeMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
     sync::Arc,
 };
 
@@ -21,9 +20,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use crate::lists::mandate_basis::{BASES, Basis, MandateRef};
 use crate::{
     lists::{
-        classification::Classification, entry::Scope, index_key::names_of_prefix, overlay::Overlay,
+        classification::Classification,
+        entry::Scope,
+        index_key::{names_of_prefix, unmapped},
+        overlay::Overlay,
     },
     name::{Labels, Name, NameRef},
     rules::household::Id,
@@ -36,67 +39,11 @@ pub const REFERENCE_OCTETS_MAX: usize = 256;
 const PREFIX_MIN_V4: u8 = 8;
 const PREFIX_MIN_V6: u8 = 16;
 
-/// On what a mandate rests: the word that programs use, and the words that people read. Their
-/// places are not stored anywhere.
-pub const BASES: [(&str, &str); 5] = [
-    ("court-order", "a court's order"),
-    ("sanctions", "sanctions"),
-    ("iwf", "the list of the Internet Watch Foundation"),
-    ("regulator", "a regulator's order"),
-    ("police", "an order of the police"),
-];
-
-/// One of [`BASES`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Basis(u8);
-
-impl Basis {
-    /// Its place among the bases.
-    #[must_use]
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-
-    /// The word that programs use.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        BASES[self.index()].0
-    }
-
-    /// The words that people read, to stand behind "because of".
-    #[must_use]
-    pub fn title(self) -> &'static str {
-        BASES[self.index()].1
-    }
-}
-
-impl FromStr for Basis {
-    type Err = MandateError;
-
-    fn from_str(text: &str) -> Result<Self, MandateError> {
-        let place = BASES
-            .iter()
-            .position(|(word, _)| *word == text)
-            .and_then(|place| u8::try_from(place).ok());
-        place.map(Self).ok_or_else(|| {
-            MandateError::new(
-                "basis",
-                format!(
-                    "{text:?} is none; one of {}",
-                    BASES.map(|(word, _)| word).join(", ")
-                ),
-            )
-        })
-    }
-}
-
 /// A value of a document that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct MandateError {
-    /// Which.
     pub field: &'static str,
-    /// Why.
     pub message: String,
 }
 
@@ -112,7 +59,7 @@ impl MandateError {
 /// A mandate as it is written down and stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Document {
+pub struct MandateDocument {
     /// The name; or else an address.
     pub name: Option<String>,
     /// Addresses of answers: one, or a network in CIDR notation.
@@ -147,14 +94,14 @@ pub struct Landing {
 
 /// What a mandate is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum MandateTarget {
     /// A name.
     Name(Name, Scope),
     /// Addresses that answers lead to.
     Addresses(IpNet),
 }
 
-impl Target {
+impl MandateTarget {
     /// Whether it covers a name.
     #[must_use]
     pub fn covers(&self, asked: NameRef<'_>) -> bool {
@@ -178,7 +125,7 @@ impl Target {
     }
 }
 
-impl std::fmt::Display for Target {
+impl std::fmt::Display for MandateTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Name(name, _) => name.fmt(f),
@@ -193,7 +140,7 @@ impl std::fmt::Display for Target {
 /// Where a moment stands to a mandate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Phase {
+pub enum MandatePhase {
     /// It has not begun.
     Pending,
     /// It is in force.
@@ -208,7 +155,7 @@ pub struct Mandate {
     /// How programs call it.
     pub id: Id,
     /// What it is about.
-    pub target: Target,
+    pub target: MandateTarget,
     /// On what it rests.
     pub basis: Basis,
     /// Where it is written.
@@ -230,8 +177,8 @@ impl Mandate {
     ///
     /// # Errors
     /// The first value that cannot be used.
-    pub fn read(id: Id, document: Document) -> Result<Self, MandateError> {
-        let Document {
+    pub fn read(id: Id, document: MandateDocument) -> Result<Self, MandateError> {
+        let MandateDocument {
             name,
             address,
             scope,
@@ -250,12 +197,12 @@ impl Mandate {
                 if parsed.borrow().is_root() {
                     return Err(MandateError::new("name", "the root is the whole Internet"));
                 }
-                Target::Name(parsed, scope.unwrap_or(Scope::Subtree))
+                MandateTarget::Name(parsed, scope.unwrap_or(Scope::Subtree))
             }
             (None, Some(_)) if scope.is_some() => {
                 return Err(MandateError::new("scope", "a scope is one of a name"));
             }
-            (None, Some(address)) => Target::Addresses(read_addresses(&address)?),
+            (None, Some(address)) => MandateTarget::Addresses(read_addresses(&address)?),
             (Some(_), Some(_)) => {
                 return Err(MandateError::new("address", "either a name or an address"));
             }
@@ -286,7 +233,15 @@ impl Mandate {
         Ok(Self {
             id,
             target,
-            basis: basis.parse()?,
+            basis: Basis::find(&basis).ok_or_else(|| {
+                MandateError::new(
+                    "basis",
+                    format!(
+                        "{basis:?} is none; one of {}",
+                        BASES.map(|(word, _)| word).join(", ")
+                    ),
+                )
+            })?,
             reference,
             not_before,
             not_after,
@@ -298,14 +253,14 @@ impl Mandate {
 
     /// The document that it is read from, in its one form.
     #[must_use]
-    pub fn document(&self) -> Document {
+    pub fn document(&self) -> MandateDocument {
         let target = self.target.to_string();
         let (name, address) = if self.target.scope().is_some() {
             (Some(target), None)
         } else {
             (None, Some(target))
         };
-        Document {
+        MandateDocument {
             name,
             address,
             scope: self.target.scope(),
@@ -321,13 +276,13 @@ impl Mandate {
 
     /// Where a moment stands to it. Its last moment is the one before `not_after`.
     #[must_use]
-    pub fn phase(&self, now: Timestamp) -> Phase {
+    pub fn phase(&self, now: Timestamp) -> MandatePhase {
         if self.not_after.is_some_and(|end| end <= now) {
-            Phase::Expired
+            MandatePhase::Expired
         } else if self.not_before.is_some_and(|begin| begin > now) {
-            Phase::Pending
+            MandatePhase::Pending
         } else {
-            Phase::Active
+            MandatePhase::Active
         }
     }
 }
@@ -349,76 +304,37 @@ fn read_addresses(text: &str) -> Result<IpNet, MandateError> {
             ),
         ));
     }
-    Ok(network)
-}
-
-/// A mandate of a set, in a word: its place there, and its basis, so that it is counted without
-/// asking the set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ordered(u32);
-
-/// Bits of the place; the basis stands above them.
-const PLACE_BITS: u32 = 26;
-
-impl Ordered {
-    fn new(place: usize, basis: Basis) -> Option<Self> {
-        let place = u32::try_from(place)
-            .ok()
-            .filter(|place| *place < 1 << PLACE_BITS)?;
-        Some(Self(u32::from(basis.0) << PLACE_BITS | place))
-    }
-
-    /// As it travels in a verdict.
-    #[must_use]
-    pub fn to_bits(self) -> u32 {
-        self.0
-    }
-
-    /// What travelled in a verdict whose action is [`crate::lists::entry::Action::Ordered`].
-    #[must_use]
-    pub fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
-
-    /// The place of its basis among [`BASES`].
-    #[must_use]
-    pub fn basis_index(self) -> usize {
-        (self.0 >> PLACE_BITS) as usize
-    }
-
-    fn place(self) -> usize {
-        (self.0 & ((1 << PLACE_BITS) - 1)) as usize
-    }
+    Ok(unmapped(network))
 }
 
 /// The mandates that are in force at a moment. Never changed.
 #[derive(Default)]
-pub struct Mandates {
+pub struct ActiveMandates {
     all: Box<[Arc<Mandate>]>,
     /// From a name's key to its mandates; the keys of addresses are no names.
     index: Overlay,
-    sets: Vec<Vec<Ordered>>,
+    sets: Vec<Vec<MandateRef>>,
     has_addresses: bool,
     /// Names that nothing blocks but an order, with all below them, in wire format.
     lifted: HashSet<Box<[u8]>>,
     stamp: u64,
 }
 
-impl Mandates {
+impl ActiveMandates {
     /// The set of these.
     #[must_use]
     pub fn of(all: Vec<Arc<Mandate>>) -> Self {
-        let mut by_key: BTreeMap<Vec<u8>, Vec<Ordered>> = BTreeMap::new();
+        let mut by_key: BTreeMap<Vec<u8>, Vec<MandateRef>> = BTreeMap::new();
         let mut hash = Sha256::new();
         let mut has_addresses = false;
         for (place, mandate) in all.iter().enumerate() {
             // What does not fit is millions of orders away.
-            let Some(ordered) = Ordered::new(place, mandate.basis) else {
+            let Some(ordered) = MandateRef::new(place, mandate.basis) else {
                 break;
             };
             let names = match &mandate.target {
-                Target::Name(name, _) => vec![name.clone()],
-                Target::Addresses(network) => {
+                MandateTarget::Name(name, _) => vec![name.clone()],
+                MandateTarget::Addresses(network) => {
                     has_addresses = true;
                     names_of_prefix(*network)
                 }
@@ -476,7 +392,8 @@ impl Mandates {
     /// Lays what is ordered and what is lifted over what feeds say of a name.
     pub(crate) fn speak(&self, name: NameRef<'_>, classification: &mut Classification) {
         if let Some(ordered) = self.find(name) {
-            (classification.mandatory, classification.ordered) = (true, Some(ordered));
+            classification.mandatory = true;
+            classification.mandate = Some(ordered);
         }
         classification.never_block |= self.lifts(name);
     }
@@ -517,7 +434,7 @@ impl Mandates {
     /// The mandate that covers a name, or the name that stands for an address: the most specific
     /// one, of several the first.
     #[must_use]
-    pub fn find(&self, name: NameRef<'_>) -> Option<Ordered> {
+    pub fn find(&self, name: NameRef<'_>) -> Option<MandateRef> {
         if self.all.is_empty() {
             return None;
         }
@@ -527,8 +444,8 @@ impl Mandates {
         self.index
             .walk(&labels, self.index.look(&labels), |depth, set| {
                 let is_own_name = usize::from(depth) == count;
-                let covers = |ordered: &&Ordered| {
-                    self.all[ordered.place()]
+                let covers = |ordered: &&MandateRef| {
+                    self.all[ordered.index()]
                         .target
                         .scope()
                         .is_none_or(|scope| scope.covers(is_own_name))
@@ -544,15 +461,15 @@ impl Mandates {
 
     /// What a verdict under this set means; none for one under another.
     #[must_use]
-    pub fn get(&self, ordered: Ordered) -> Option<&Mandate> {
-        self.all.get(ordered.place()).map(Arc::as_ref)
+    pub fn get(&self, ordered: MandateRef) -> Option<&Mandate> {
+        self.all.get(ordered.index()).map(Arc::as_ref)
     }
 }
 
-impl std::fmt::Debug for Mandates {
+impl std::fmt::Debug for ActiveMandates {
     /// A log is no place for what may be confidential.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mandates")
+        f.debug_struct("ActiveMandates")
             .field("count", &self.all.len())
             .finish_non_exhaustive()
     }
@@ -567,8 +484,8 @@ mod tests {
         Mandate::read(id.parse().unwrap(), serde_json::from_str(document).unwrap())
     }
 
-    fn set(documents: &[(&str, &str)]) -> Mandates {
-        Mandates::of(
+    fn set(documents: &[(&str, &str)]) -> ActiveMandates {
+        ActiveMandates::of(
             documents
                 .iter()
                 .map(|(id, document)| Arc::new(mandate(id, document).unwrap()))
@@ -576,7 +493,7 @@ mod tests {
         )
     }
 
-    fn found(set: &Mandates, name: &Name) -> String {
+    fn found(set: &ActiveMandates, name: &Name) -> String {
         set.find(name.borrow())
             .and_then(|ordered| set.get(ordered))
             .map_or_else(|| "none".to_owned(), |mandate| mandate.id.to_string())
@@ -629,6 +546,14 @@ mod tests {
             ("wide", r#"{"address":"192.0.2.0/23","basis":"police"}"#),
             ("one", r#"{"address":"192.0.2.7","basis":"iwf"}"#),
             ("six", r#"{"address":"2001:db8::/45","basis":"iwf"}"#),
+            (
+                "mapped",
+                r#"{"address":"::ffff:198.51.100.7","basis":"iwf"}"#,
+            ),
+            (
+                "mapped-wide",
+                r#"{"address":"::ffff:203.0.113.0/120","basis":"iwf"}"#,
+            ),
         ]);
         for (address, expected) in [
             ("192.0.2.7", "one"),
@@ -636,6 +561,10 @@ mod tests {
             ("192.0.4.1", "none"),
             ("2001:db8:7::1", "six"),
             ("2001:db8:8::1", "none"),
+            ("198.51.100.7", "mapped"),
+            ("::ffff:198.51.100.7", "mapped"),
+            ("::ffff:192.0.2.7", "one"),
+            ("203.0.113.200", "mapped-wide"),
         ] {
             assert_eq!(
                 found(&set, &name_of_address(address.parse().unwrap())),
@@ -667,9 +596,9 @@ mod tests {
             Some("2001:db8::1")
         );
         let at = |text: &str| read.phase(text.parse().unwrap());
-        assert_eq!(at("2030-01-01T13:44:59.999Z"), Phase::Pending);
-        assert_eq!(at("2030-01-01T13:45:00Z"), Phase::Active);
-        assert_eq!(at("2030-01-01T17:15:00Z"), Phase::Expired);
+        assert_eq!(at("2030-01-01T13:44:59.999Z"), MandatePhase::Pending);
+        assert_eq!(at("2030-01-01T13:45:00Z"), MandatePhase::Active);
+        assert_eq!(at("2030-01-01T17:15:00Z"), MandatePhase::Expired);
         let long = format!(
             r#"{{"name":"a.example","basis":"iwf","reference":"{}"}}"#,
             "x".repeat(257)

@@ -1,5 +1,12 @@
-//! The list engine: what lists say about a name. A generation is a mapped artefact with overlays in
-//! front of it; mandates, overrides and services hang on it.
+//! The list engine: classifies a name by the feeds, services and mandates in force.
+//!
+//! - `entry`: what a feed says of one name. `index_key`: the keys of names, addresses and paths.
+//! - `artefact`, `builder`, `delta`: the files, read and written.
+//! - `generation`: one generation in memory, an artefact with an `overlay` of deltas in front of it.
+//! - `blocklist`: the generation with `services` and `mandates` beside it; classifies names into a
+//!   `classification`.
+//! - `mandate_registry`, `current`: the mandates of a node; the lists that queries use now.
+//! - `public_suffix`: names that no subtree entry may cover.
 
 pub mod artefact;
 pub mod blocklist;
@@ -9,6 +16,7 @@ pub mod current;
 pub mod delta;
 pub mod entry;
 pub mod index_key;
+pub mod mandate_basis;
 pub mod mandate_registry;
 pub mod mandates;
 pub(crate) mod overlay;

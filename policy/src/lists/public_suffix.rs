@@ -17,7 +17,7 @@ const SUFFIX_LABELS_MAX: usize = 8;
 
 /// A name below which everything belongs to strangers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suffix {
+pub enum SuffixKind {
     /// A single label, or the root.
     TopLevel,
     /// A longer one of a registry.
@@ -28,7 +28,7 @@ pub enum Suffix {
 
 /// Whether a name is itself a public suffix, and of which kind.
 #[must_use]
-pub fn public_suffix(name: NameRef<'_>) -> Option<Suffix> {
+pub fn public_suffix(name: NameRef<'_>) -> Option<SuffixKind> {
     let mut labels = [b"".as_slice(); SUFFIX_LABELS_MAX];
     let mut count = 0;
     for label in name.labels() {
@@ -39,14 +39,14 @@ pub fn public_suffix(name: NameRef<'_>) -> Option<Suffix> {
         count += 1;
     }
     if count <= 1 {
-        return Some(Suffix::TopLevel);
+        return Some(SuffixKind::TopLevel);
     }
     // The length is that of the text, dots between labels included: the wire form without its first
     // and last octet.
     let suffix = psl::List.find(labels[..count].iter().rev().copied());
     let kind = match suffix.typ? {
-        psl::Type::Icann => Suffix::Registry,
-        psl::Type::Private => Suffix::Private,
+        psl::Type::Icann => SuffixKind::Registry,
+        psl::Type::Private => SuffixKind::Private,
     };
     (suffix.len == name.wire().len() - 2).then_some(kind)
 }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::name::Name;
 
-    fn check(name: &str, expected: Option<Suffix>) {
+    fn check(name: &str, expected: Option<SuffixKind>) {
         assert_eq!(
             public_suffix(Name::parse(name).unwrap().borrow()),
             expected,
@@ -81,17 +81,17 @@ mod tests {
     #[test]
     fn top_level_names_and_shared_suffixes_are_told_apart() {
         for name in [".", "com", "xn--p1ai", "unknown-tld"] {
-            check(name, Some(Suffix::TopLevel));
+            check(name, Some(SuffixKind::TopLevel));
         }
         for name in ["co.uk", "bet.br", "公司.cn", "anything.ck"] {
-            check(name, Some(Suffix::Registry));
+            check(name, Some(SuffixKind::Registry));
         }
         for name in [
             "github.io",
             "blogspot.com",
             "ec2-192-0-2-1.compute-1.amazonaws.com",
         ] {
-            check(name, Some(Suffix::Private));
+            check(name, Some(SuffixKind::Private));
         }
         for name in [
             "example.com",

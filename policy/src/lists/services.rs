@@ -19,7 +19,7 @@ use crate::{
 
 /// The names of all categories that bring some. Never changed.
 #[derive(Default)]
-pub struct Bundles {
+pub struct ServiceNames {
     /// From a name's key to its categories' place.
     index: Overlay,
     sets: Vec<CategorySet>,
@@ -27,15 +27,15 @@ pub struct Bundles {
 
 /// One entry that speaks for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bundled<'a> {
+pub struct ServiceMatch<'a> {
     /// The name that stands in the taxonomy.
     pub entry: NameRef<'a>,
     /// The categories that bring it.
     pub categories: CategorySet,
 }
 
-impl Bundles {
-    /// The bundles with these names. None of them is a single label.
+impl ServiceNames {
+    /// The services with these names. None of them is a single label.
     pub(crate) fn of(names: &BTreeMap<Name, CategorySet>) -> Self {
         let mut index = Overlay::default().grown(
             names.len(),
@@ -62,10 +62,10 @@ impl Bundles {
     }
 
     /// Every entry that speaks for a name, from the top.
-    pub(crate) fn entries<'a>(&self, name: NameRef<'a>) -> Vec<Bundled<'a>> {
+    pub(crate) fn entries<'a>(&self, name: NameRef<'a>) -> Vec<ServiceMatch<'a>> {
         let mut found = Vec::new();
         self.walk(&Labels::of(name), |depth, categories| {
-            found.push(Bundled {
+            found.push(ServiceMatch {
                 entry: name.last_labels(usize::from(depth)),
                 categories,
             });
@@ -93,9 +93,9 @@ impl Bundles {
     }
 }
 
-impl std::fmt::Debug for Bundles {
+impl std::fmt::Debug for ServiceNames {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bundles")
+        f.debug_struct("ServiceNames")
             .field("names", &self.sets.len())
             .finish_non_exhaustive()
     }

@@ -6,10 +6,10 @@
 //! away.
 //!
 //! ```text
-//! standings      24 octets each: mask, standards, grants; the household's first, then what differs from it
+//! rules      24 octets each: mask, flags, grants; the household's first, then what differs from it
 //! MACs            8 octets each: the address, the device's place; sorted
 //! addresses      18 octets each: IPv6 or IPv4-mapped, the device's place; sorted
-//! devices         2 octets each: which standing
+//! devices         2 octets each: which rules
 //! household id    a length and text
 //! networks        a kind and as many octets of the prefix as hold bits, see `network`
 //! device ids      a length and text each; sorted
@@ -23,45 +23,25 @@ use jiff::Timestamp;
 use crate::{
     category::{CategorySet, Taxonomy},
     identity::network::Network,
-    moment::Moment,
     rules::{
-        custom_names::{OwnLists, OwnNames, Whose},
-        household::{Device, Filtering, History, Household, Id, Identifier, Mac},
-        special::{Refused, Standards},
-        timeline::{Grants, Phase, Standing, Timeline},
+        custom_names::{CustomLists, CustomNames, ListOwner},
+        effective_rules::{EffectiveRules, Grants},
+        flags::PolicyFlags,
+        household::{Device, DeviceIdentifier, Filtering, HistorySettings, Household, Id, Mac},
+        operator::OperatorDefaults,
+        timeline::{Phase, Timeline},
     },
+    unix_seconds::UnixSeconds,
 };
 
 /// The most devices and the most networks a record holds: what its head can count. A document stops
 /// long before, see [`crate::rules::household::DEVICES_MAX`] and [`crate::rules::household::NETWORKS_MAX`].
 const COUNT_MAX: u16 = u16::MAX - 1;
 
-const STANDING_OCTETS: usize = 24;
+const RULES_OCTETS: usize = 24;
 const MAC_OCTETS: usize = 8;
 const ADDRESS_OCTETS: usize = 18;
 const DEVICE_OCTETS: usize = 2;
-
-/// What the operator decides for those who have not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OperatorDefaults {
-    /// Categories blocked for a household without a preset of its own, and for a line of no
-    /// household.
-    pub preset: CategorySet,
-    /// Names of software that are answered negatively where filtering is on.
-    pub refused: Refused,
-}
-
-impl OperatorDefaults {
-    /// What holds beside categories for a line of no household.
-    #[must_use]
-    pub fn standards(&self) -> Standards {
-        let mut standards = Standards::NONE;
-        if !self.preset.is_empty() {
-            standards.refuse(self.refused);
-        }
-        standards
-    }
-}
 
 /// What changes by the clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +52,7 @@ struct Later {
 
 /// For how many days counts are kept, and whether names are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct Retention {
     /// Days, at least one.
     pub days: NonZeroU16,
     /// Whether the names of what was blocked are kept, too.
@@ -84,14 +64,14 @@ pub struct Kept {
 pub struct HouseholdRules {
     version: u64,
     packed: Box<[u8]>,
-    own: Option<Box<OwnLists>>,
+    own: Option<Box<CustomLists>>,
     later: Option<Box<Later>>,
-    /// When what the standings say ends.
-    until: Moment,
-    kept: Option<Kept>,
+    /// When what the rules say ends.
+    until: UnixSeconds,
+    kept: Option<Retention>,
     macs: u32,
     addresses: u32,
-    standings: u16,
+    rules: u16,
     devices: u16,
     networks: u16,
 }
@@ -113,13 +93,11 @@ impl HouseholdRules {
             until: reach,
         } = Timeline::of(household, COUNT_MAX.into(), taxonomy, defaults, now);
         let mut phases = phases.into_iter();
-        let Phase {
-            standings, devices, ..
-        } = phases.next().expect("a timeline begins now");
+        let Phase { rules, devices, .. } = phases.next().expect("a timeline begins now");
         let phases: Box<[Phase]> = phases.collect();
         let until = phases.first().map_or(reach, |phase| phase.from);
         let own_list = |settings: &crate::rules::household::Settings| {
-            OwnNames::compile(&settings.names, is_off)
+            CustomNames::compile(&settings.names, is_off)
         };
         let mut macs = Vec::new();
         let mut addresses = Vec::new();
@@ -132,9 +110,9 @@ impl HouseholdRules {
             } = device;
             for identifier in identifiers {
                 match identifier {
-                    Identifier::Mac(mac) => macs.push((mac.0, place)),
-                    Identifier::Address(address) => addresses.push((octets(*address), place)),
-                    Identifier::Token(_) | Identifier::CpeId(_) => {}
+                    DeviceIdentifier::Mac(mac) => macs.push((mac.0, place)),
+                    DeviceIdentifier::Address(address) => addresses.push((octets(*address), place)),
+                    DeviceIdentifier::Token(_) | DeviceIdentifier::CpeId(_) => {}
                 }
             }
             let of_person = household
@@ -153,9 +131,9 @@ impl HouseholdRules {
             .collect();
 
         let mut packed = Vec::new();
-        standings
+        rules
             .iter()
-            .for_each(|standing| pack_standing(&mut packed, *standing));
+            .for_each(|rules| pack_rules(&mut packed, *rules));
         macs.iter()
             .for_each(|(mac, place)| pack_row(&mut packed, mac, *place));
         addresses
@@ -163,7 +141,7 @@ impl HouseholdRules {
             .for_each(|(address, place)| pack_row(&mut packed, address, *place));
         devices
             .iter()
-            .for_each(|standing| packed.extend(standing.to_le_bytes()));
+            .for_each(|rules| packed.extend(rules.to_le_bytes()));
         pack_id(&mut packed, &household.id);
         networks
             .iter()
@@ -177,7 +155,7 @@ impl HouseholdRules {
             version: household.version,
             // A copy of the right size, which leaves no rest behind it.
             packed: packed.as_slice().into(),
-            own: OwnLists::of(own_list(&household.settings), lists),
+            own: CustomLists::of(own_list(&household.settings), lists),
             later: (!phases.is_empty() || !grants.is_empty()).then(|| {
                 Box::new(Later {
                     phases,
@@ -185,15 +163,17 @@ impl HouseholdRules {
                 })
             }),
             until,
-            kept: household.kept().and_then(|History { days, names, .. }| {
-                Some(Kept {
-                    days: NonZeroU16::new(days)?,
-                    names,
-                })
-            }),
+            kept: household
+                .kept()
+                .and_then(|HistorySettings { days, names, .. }| {
+                    Some(Retention {
+                        days: NonZeroU16::new(days)?,
+                        names,
+                    })
+                }),
             macs: macs.len() as u32,
             addresses: addresses.len() as u32,
-            standings: standings.len() as u16,
+            rules: rules.len() as u16,
             devices: devices.len() as u16,
             networks: networks.len() as u16,
         }
@@ -214,14 +194,14 @@ impl HouseholdRules {
     /// When this record no longer says what holds by its first look: the next change by the clock,
     /// or where knowledge ends.
     #[must_use]
-    pub fn until(&self) -> Moment {
+    pub fn until(&self) -> UnixSeconds {
         self.until
     }
 
     /// What is kept of what its devices ask for; whose queries are counted is in
     /// [`Self::is_recorded`].
     #[must_use]
-    pub fn kept(&self) -> Option<Kept> {
+    pub fn kept(&self) -> Option<Retention> {
         self.kept
     }
 
@@ -229,46 +209,46 @@ impl HouseholdRules {
     /// changes it.
     #[must_use]
     pub fn is_recorded(&self, device: Option<u16>) -> bool {
-        self.first_standing(device).standards.is_recorded()
+        self.first_rules(device).flags.is_recorded()
     }
 
     /// What holds for a device at a time, everything inherited folded in, or for one that nobody
     /// named.
-    pub(crate) fn standing(&self, device: Option<u16>, now: Moment) -> Standing {
+    pub(crate) fn effective_rules(&self, device: Option<u16>, now: UnixSeconds) -> EffectiveRules {
         if now < self.until {
-            self.first_standing(device)
+            self.first_rules(device)
         } else {
-            self.later_standing(device, now)
+            self.later_rules(device, now)
         }
     }
 
-    fn first_standing(&self, device: Option<u16>) -> Standing {
-        let (rows, _) = self.packed[..self.macs_at()].as_chunks::<STANDING_OCTETS>();
+    fn first_rules(&self, device: Option<u16>) -> EffectiveRules {
+        let (rows, _) = self.packed[..self.macs_at()].as_chunks::<RULES_OCTETS>();
         let (devices, _) =
             self.packed[self.devices_at()..self.id_at()].as_chunks::<DEVICE_OCTETS>();
         let device = device.and_then(|place| devices.get(usize::from(place)));
-        unpack_standing(&rows[usize::from(device.map_or(0, |row| u16::from_le_bytes(*row)))])
+        unpack_rules(&rows[usize::from(device.map_or(0, |row| u16::from_le_bytes(*row)))])
     }
 
     #[cold]
-    fn later_standing(&self, device: Option<u16>, now: Moment) -> Standing {
+    fn later_rules(&self, device: Option<u16>, now: UnixSeconds) -> EffectiveRules {
         let phases = self.later.as_ref().map_or(&[][..], |later| &later.phases);
         // Where the clock has run past all that is known, the last phase is nearer to the truth
         // than the first.
         let Some(phase) = phases[..phases.partition_point(|phase| phase.from <= now)].last() else {
-            return self.first_standing(device);
+            return self.first_rules(device);
         };
         let device = device.and_then(|place| phase.devices.get(usize::from(place)));
-        phase.standings[usize::from(device.copied().unwrap_or(0))]
+        phase.rules[usize::from(device.copied().unwrap_or(0))]
     }
 
     /// The categories that are blocked for a device at a time.
     #[must_use]
-    pub fn blocked(&self, device: Option<u16>, now: Moment) -> CategorySet {
-        self.standing(device, now).blocked
+    pub fn blocked(&self, device: Option<u16>, now: UnixSeconds) -> CategorySet {
+        self.effective_rules(device, now).blocked
     }
 
-    /// What is granted, by the number in a standing.
+    /// What is granted, by the number in a rules.
     pub(crate) fn grants(&self, number: u32) -> Option<&Grants> {
         self.later
             .as_ref()?
@@ -278,15 +258,15 @@ impl HouseholdRules {
 
     /// An own list, without what it inherits: its layer is decided one by one.
     #[must_use]
-    pub fn names(&self, whose: Whose) -> Option<&OwnNames> {
+    pub fn names(&self, whose: ListOwner) -> Option<&CustomNames> {
         self.own.as_ref()?.list(whose)
     }
 
     /// Whether an own list has a say in what a device asks for, or one that nobody named.
     pub(crate) fn has_names(&self, device: Option<u16>) -> bool {
-        let of_device = |device| [Whose::Device(device), Whose::PersonOf(device)];
+        let of_device = |device| [ListOwner::Device(device), ListOwner::PersonOf(device)];
         self.own.is_some()
-            && (self.names(Whose::Household).is_some()
+            && (self.names(ListOwner::Household).is_some()
                 || device.is_some_and(|device| {
                     of_device(device)
                         .into_iter()
@@ -395,7 +375,7 @@ impl HouseholdRules {
     }
 
     fn macs_at(&self) -> usize {
-        usize::from(self.standings) * STANDING_OCTETS
+        usize::from(self.rules) * RULES_OCTETS
     }
 
     fn addresses_at(&self) -> usize {
@@ -428,26 +408,26 @@ fn pack_row(packed: &mut Vec<u8>, key: &[u8], place: u16) {
     packed.extend(place.to_le_bytes());
 }
 
-fn pack_standing(
+fn pack_rules(
     packed: &mut Vec<u8>,
-    Standing {
+    EffectiveRules {
         blocked,
-        standards,
+        flags,
         grants,
-    }: Standing,
+    }: EffectiveRules,
 ) {
     packed.extend(blocked.to_bits().to_le_bytes());
-    packed.extend(standards.to_bits().to_le_bytes());
+    packed.extend(flags.to_bits().to_le_bytes());
     packed.extend(grants.to_le_bytes());
 }
 
-/// Reads what [`pack_standing`] wrote.
-fn unpack_standing(row: &[u8; STANDING_OCTETS]) -> Standing {
+/// Reads what [`pack_rules`] wrote.
+fn unpack_rules(row: &[u8; RULES_OCTETS]) -> EffectiveRules {
     let (mask, rest) = row.split_first_chunk::<16>().expect("a row is longer");
-    let (standards, grants) = rest.split_first_chunk::<4>().expect("a row is longer");
-    Standing {
+    let (flags, grants) = rest.split_first_chunk::<4>().expect("a row is longer");
+    EffectiveRules {
         blocked: CategorySet::from_bits(u128::from_le_bytes(*mask)),
-        standards: Standards::from_bits(u32::from_le_bytes(*standards)),
+        flags: PolicyFlags::from_bits(u32::from_le_bytes(*flags)),
         grants: u32::from_le_bytes(grants.try_into().expect("a row ends here")),
     }
 }

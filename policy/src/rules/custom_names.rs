@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use crate::{
     lists::entry::Scope,
     name::{Name, NameRef},
-    rules::household::{OwnName, Set, State},
+    rules::household::{Attributed, CustomName, SwitchState},
 };
 
 /// Whose list is meant, seen from a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
+pub enum ListOwner {
     /// The household's.
     Household,
     /// That of the person to whom the device at this place belongs.
@@ -22,15 +22,15 @@ pub enum Whose {
 /// The own lists of one household: its own, and by place those of its devices of which one is for
 /// them: theirs, or their person's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OwnLists {
-    household: OwnNames,
-    devices: Box<[(u16, [OwnNames; 2])]>,
+pub(crate) struct CustomLists {
+    household: CustomNames,
+    devices: Box<[(u16, [CustomNames; 2])]>,
 }
 
-impl OwnLists {
+impl CustomLists {
     /// Puts lists together; `None` where all of them are empty. The devices come in the order of
     /// their places, each with its own list and its person's.
-    pub fn of(household: OwnNames, devices: Vec<(u16, [OwnNames; 2])>) -> Option<Box<Self>> {
+    pub fn of(household: CustomNames, devices: Vec<(u16, [CustomNames; 2])>) -> Option<Box<Self>> {
         let devices: Box<[_]> = devices
             .into_iter()
             .filter(|(_, lists)| lists.iter().any(|names| !names.is_empty()))
@@ -40,7 +40,7 @@ impl OwnLists {
     }
 
     /// A list; `None` where it is empty.
-    pub fn list(&self, whose: Whose) -> Option<&OwnNames> {
+    pub fn list(&self, whose: ListOwner) -> Option<&CustomNames> {
         let find = |device, which: usize| {
             let place = self
                 .devices
@@ -49,9 +49,9 @@ impl OwnLists {
             Some(&self.devices[place].1[which])
         };
         let list = match whose {
-            Whose::Household => Some(&self.household),
-            Whose::Device(device) => find(device, 0),
-            Whose::PersonOf(device) => find(device, 1),
+            ListOwner::Household => Some(&self.household),
+            ListOwner::Device(device) => find(device, 0),
+            ListOwner::PersonOf(device) => find(device, 1),
         };
         list.filter(|names| !names.is_empty())
     }
@@ -59,21 +59,24 @@ impl OwnLists {
 
 /// An own list: sorted, asked by binary search once a label.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OwnNames(Box<[(Name, OwnName)]>);
+pub struct CustomNames(Box<[(Name, CustomName)]>);
 
-impl OwnNames {
-    pub(crate) fn compile(names: &BTreeMap<Name, Set<OwnName>>, without_blocks: bool) -> Self {
+impl CustomNames {
+    pub(crate) fn compile(
+        names: &BTreeMap<Name, Attributed<CustomName>>,
+        without_blocks: bool,
+    ) -> Self {
         // A household that chose no filtering is blocked by nothing of its own; what it allows goes
         // on lifting the operator's security.
         let kept = names
             .iter()
-            .filter(|(_, own)| !(without_blocks && own.value.state == State::Block));
+            .filter(|(_, own)| !(without_blocks && own.value.state == SwitchState::Block));
         Self(kept.map(|(name, own)| (name.clone(), own.value)).collect())
     }
 
     /// What this list says of a name: the most specific entry that covers it speaks.
     #[must_use]
-    pub fn find(&self, name: NameRef<'_>) -> Option<(NameRef<'_>, State)> {
+    pub fn find(&self, name: NameRef<'_>) -> Option<(NameRef<'_>, SwitchState)> {
         if self.0.is_empty() {
             return None;
         }
@@ -101,6 +104,6 @@ impl OwnNames {
 
 /// Whether a scope can stand in an own list.
 #[must_use]
-pub fn is_own_scope(scope: Scope) -> bool {
+pub fn is_custom_scope(scope: Scope) -> bool {
     scope != Scope::Descendants
 }

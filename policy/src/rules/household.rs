@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use crate::rules::safe_search::SearchLevel;
 use crate::{
     lists::entry::Scope,
     name::Name,
@@ -26,7 +27,7 @@ use crate::{
 /// The most devices a household may have; a record stays small and an attacker's loop ends here.
 pub const DEVICES_MAX: usize = 256;
 /// The most names in one own list.
-pub const OWN_NAMES_MAX: usize = 5_000;
+pub const CUSTOM_NAMES_MAX: usize = 5_000;
 /// The most networks of one household.
 pub const NETWORKS_MAX: usize = 64;
 /// The most identifiers of one device: private addresses change, so there is room.
@@ -149,7 +150,7 @@ impl<'de> Deserialize<'de> for Mac {
 /// A switch that is set; inheriting is having none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum SwitchState {
     /// Block it here, whatever stands above.
     Block,
     /// Allow it here, whatever stands above.
@@ -158,7 +159,7 @@ pub enum State {
 
 /// A value with the one who set it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Set<T> {
+pub struct Attributed<T> {
     /// What was set.
     #[serde(flatten)]
     pub value: T,
@@ -172,33 +173,21 @@ pub struct Set<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switch {
     /// What it says.
-    pub state: State,
+    pub state: SwitchState,
 }
 
 /// An entry of an own list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnName {
+pub struct CustomName {
     /// Block or allow.
-    pub state: State,
+    pub state: SwitchState,
     /// The name alone, or all below it too.
     pub scope: Scope,
 }
 
-/// How much of what is unfit for children a search engine leaves out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SearchLevel {
-    /// The engine is left as it is.
-    Off,
-    /// Less strict, where the engine knows such a level; otherwise as strict as it can be.
-    Moderate,
-    /// As strict as it can be.
-    Strict,
-}
-
 /// The safe search of one engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SafeSearch {
+pub struct SafeSearchSetting {
     /// How strict.
     pub level: SearchLevel,
 }
@@ -209,30 +198,30 @@ pub struct SafeSearch {
 pub struct Settings {
     /// Switches by category.
     #[serde(default)]
-    pub categories: BTreeMap<String, Set<Switch>>,
+    pub categories: BTreeMap<String, Attributed<Switch>>,
     /// The own list.
     #[serde(default)]
-    pub names: BTreeMap<Name, Set<OwnName>>,
+    pub names: BTreeMap<Name, Attributed<CustomName>>,
     /// What holds at certain hours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub schedules: BTreeMap<Id, Set<Schedule>>,
+    pub schedules: BTreeMap<Id, Attributed<Schedule>>,
     /// What is open for a while.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub grants: BTreeMap<Id, Set<Grant>>,
+    pub grants: BTreeMap<Id, Attributed<Grant>>,
     /// The Internet is off until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pause: Option<Set<Pause>>,
+    pub pause: Option<Attributed<Pause>>,
     /// Safe search by engine, see [`crate::rules::special`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub safe_search: BTreeMap<String, Set<SafeSearch>>,
+    pub safe_search: BTreeMap<String, Attributed<SafeSearchSetting>>,
     /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` says that
     /// it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub search_unlock: Option<Set<Switch>>,
+    pub search_unlock: Option<Attributed<Switch>>,
     /// Whether the names by which a device would go around the filter without being asked are
     /// answered negatively.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bypass: Option<Set<Switch>>,
+    pub bypass: Option<Attributed<Switch>>,
 }
 
 /// Somebody of a household; a person's settings hold for the devices that are theirs.
@@ -261,7 +250,7 @@ pub enum Filtering {
 
 /// How a household made its choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choice {
+pub struct FilteringChoice {
     /// Where it was asked: `portal`, `app`, `call-centre`, `shop` or `operator`, see [`CHANNELS`].
     pub channel: String,
 }
@@ -271,7 +260,7 @@ pub const CHANNELS: [&str; 5] = ["portal", "app", "call-centre", "shop", "operat
 
 /// What a household wants kept of what its devices ask for. Nothing is kept where nobody said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct History {
+pub struct HistorySettings {
     /// For how many days; 0 keeps nothing.
     pub days: u16,
     /// Whether the names of what was blocked are kept beside the counts.
@@ -283,7 +272,7 @@ pub struct History {
 /// Where the holder of the account is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Contact {
+pub struct AccountContact {
     /// An address of e-mail.
     pub email: String,
 }
@@ -291,7 +280,7 @@ pub struct Contact {
 /// By what a device is told from the others of its household. One key each, as in `{"mac": "…"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Identifier {
+pub enum DeviceIdentifier {
     /// The address that the household's router adds as EDNS option 65001.
     Mac(Mac),
     /// A source address inside one of the household's networks.
@@ -315,7 +304,7 @@ pub struct Device {
     pub person: Option<Id>,
     /// By what it is told from the others.
     #[serde(default)]
-    pub identifiers: Vec<Identifier>,
+    pub identifiers: Vec<DeviceIdentifier>,
     /// Whether its queries may appear in the household's activity.
     pub log: bool,
     /// What is set for it.
@@ -339,13 +328,13 @@ pub struct Household {
     pub filtering: Filtering,
     /// Who made the choice, when, and how; absent while nobody was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub choice: Option<Set<Choice>>,
+    pub choice: Option<Attributed<FilteringChoice>>,
     /// Where notices go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contact: Option<Contact>,
+    pub contact: Option<AccountContact>,
     /// What is kept of what its devices ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub history: Option<Set<History>>,
+    pub history: Option<Attributed<HistorySettings>>,
     /// The operator's own key for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_ref: Option<String>,
@@ -396,7 +385,7 @@ impl Household {
 
     /// What is kept, where anything is.
     #[must_use]
-    pub fn kept(&self) -> Option<History> {
+    pub fn kept(&self) -> Option<HistorySettings> {
         self.history
             .as_ref()
             .map(|history| history.value)
@@ -444,9 +433,9 @@ mod tests {
         let set_by = "key:1".to_owned();
         household.settings.categories.insert(
             "gambling".into(),
-            Set {
+            Attributed {
                 value: Switch {
-                    state: State::Block,
+                    state: SwitchState::Block,
                 },
                 set_by,
                 set_at: Timestamp::UNIX_EPOCH,

@@ -15,17 +15,19 @@ use jiff::{Timestamp, ToSpan};
 use crate::{
     category::Taxonomy,
     lists::entry::Scope,
-    moment::Moment,
     name::Name,
     rules::{
-        compiled::OperatorDefaults,
+        builtin_names::{BuiltinName, BuiltinNames},
+        effective_rules::EffectiveRules,
         household::{
-            Device, Filtering, Household, Id, Identifier, OwnName, SearchLevel, Settings, State,
+            CustomName, Device, DeviceIdentifier, Filtering, Household, Id, Settings, SwitchState,
         },
-        schedule::{Granted, Schedule},
-        special::{Special, Specials},
-        timeline::{Standing, Timeline},
+        operator::OperatorDefaults,
+        safe_search::SearchLevel,
+        schedule::{GrantTarget, Schedule},
+        timeline::Timeline,
     },
+    unix_seconds::UnixSeconds,
 };
 
 /// Days over which what holds is compared: every day of the week comes in them.
@@ -36,7 +38,7 @@ const TIMELINES_MAX: usize = 16;
 
 /// Something that is open after a change and was not before.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Loss {
+pub enum Relaxation {
     /// The Internet is no longer off.
     Pause,
     /// A category is no longer blocked.
@@ -46,7 +48,7 @@ pub enum Loss {
     /// A name is no longer on a list of what is blocked.
     Unlisted(Name),
     /// Something is open for a while.
-    Granted(Granted, Timestamp),
+    Granted(GrantTarget, Timestamp),
     /// An engine's safe search is less strict.
     SafeSearch(String),
     /// An allow or a grant of a search engine also lifts its safe search.
@@ -57,7 +59,7 @@ pub enum Loss {
 
 /// For whom, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Whom {
+pub struct AffectedDevices {
     /// The devices, by identifier.
     pub devices: BTreeSet<Id>,
     /// Devices that nobody named.
@@ -70,7 +72,7 @@ pub struct Whom {
 
 /// Where a schedule stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum SettingsLevel {
     /// With the household.
     Household,
     /// With a person.
@@ -81,7 +83,7 @@ pub enum Place {
 
 /// All that a change opens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Loosened {
+pub struct Relaxations {
     /// Filtering was switched off; what else changed is of no weight beside it.
     pub filtering_off: bool,
     /// Notices go somewhere else from now on.
@@ -91,12 +93,12 @@ pub struct Loosened {
     /// Networks that are the household's no longer.
     pub networks: Vec<IpNet>,
     /// Schedules that block less, at fewer hours, or no longer.
-    pub schedules: Vec<(Place, Id)>,
+    pub schedules: Vec<(SettingsLevel, Id)>,
     /// What else, and for whom.
-    pub losses: Vec<(Loss, Whom)>,
+    pub losses: Vec<(Relaxation, AffectedDevices)>,
 }
 
-impl Loosened {
+impl Relaxations {
     /// What a change opens.
     #[must_use]
     pub fn by(
@@ -142,12 +144,12 @@ impl Loosened {
             .map(Some)
             .chain([None])
             .collect();
-        let said = |(loss, (whom, is_later)): (Loss, (BTreeSet<Option<Id>>, bool))| {
+        let said = |(loss, (whom, is_later)): (Relaxation, (BTreeSet<Option<Id>>, bool))| {
             let everybody = whom.is_superset(&all);
             let others = whom.contains(&None);
             (
                 loss,
-                Whom {
+                AffectedDevices {
                     devices: whom.into_iter().flatten().collect(),
                     others,
                     everybody,
@@ -199,10 +201,10 @@ fn keeps_more(before: &Household, after: &Household) -> bool {
 
 /// What was found, for whom, and whether only at a later hour.
 #[derive(Default)]
-struct Found(BTreeMap<Loss, (BTreeSet<Option<Id>>, bool)>);
+struct Found(BTreeMap<Relaxation, (BTreeSet<Option<Id>>, bool)>);
 
 impl Found {
-    fn add(&mut self, loss: Loss, whom: &Subject<'_>, is_later: bool) {
+    fn add(&mut self, loss: Relaxation, whom: &Subject<'_>, is_later: bool) {
         let (devices, later) = self
             .0
             .entry(loss)
@@ -268,7 +270,7 @@ impl<'h> Subject<'h> {
     }
 }
 
-fn key(identifier: &Identifier) -> String {
+fn key(identifier: &DeviceIdentifier) -> String {
     format!("{identifier:?}")
 }
 
@@ -319,7 +321,7 @@ fn compare_standings(
         let was = compile(before);
         let is = compile(after);
         let until = was.until.min(is.until);
-        let moments: BTreeSet<Moment> = was
+        let moments: BTreeSet<UnixSeconds> = was
             .phases
             .iter()
             .chain(&is.phases)
@@ -328,10 +330,10 @@ fn compare_standings(
             .collect();
         for moment in moments {
             for (subject, (before, after)) in subjects.iter().zip(&places) {
-                let was = standing(&was, *before, moment);
-                let is = standing(&is, *after, moment);
+                let was = rules(&was, *before, moment);
+                let is = rules(&is, *after, moment);
                 compare_standing(was, is, taxonomy, |loss| {
-                    found.add(loss, subject, moment > Moment::of(now))
+                    found.add(loss, subject, moment > UnixSeconds::of(now))
                 });
             }
         }
@@ -342,7 +344,7 @@ fn compare_standings(
     }
 }
 
-fn standing(timeline: &Timeline, device: Option<usize>, at: Moment) -> Standing {
+fn rules(timeline: &Timeline, device: Option<usize>, at: UnixSeconds) -> EffectiveRules {
     let place = timeline
         .phases
         .partition_point(|phase| phase.from <= at)
@@ -352,33 +354,38 @@ fn standing(timeline: &Timeline, device: Option<usize>, at: Moment) -> Standing 
         .and_then(|place| phase.devices.get(place))
         .copied()
         .unwrap_or(0);
-    phase.standings[usize::from(row)]
+    phase.rules[usize::from(row)]
 }
 
-fn compare_standing(was: Standing, is: Standing, taxonomy: &Taxonomy, mut tell: impl FnMut(Loss)) {
+fn compare_standing(
+    was: EffectiveRules,
+    is: EffectiveRules,
+    taxonomy: &Taxonomy,
+    mut tell: impl FnMut(Relaxation),
+) {
     if was == is {
         return;
     }
-    if was.standards.is_paused() && !is.standards.is_paused() {
-        tell(Loss::Pause);
+    if was.flags.is_paused() && !is.flags.is_paused() {
+        tell(Relaxation::Pause);
     }
     for slug in taxonomy.slugs(was.blocked.without(is.blocked)) {
-        tell(Loss::Category(slug.to_owned()));
+        tell(Relaxation::Category(slug.to_owned()));
     }
-    for (place, engine) in (0..).zip(Specials::shipped().engines()) {
-        let level = |standing: Standing| -> SearchLevel { standing.standards.level(place) };
+    for (place, engine) in (0..).zip(BuiltinNames::shipped().engines()) {
+        let level = |rules: EffectiveRules| -> SearchLevel { rules.flags.level(place) };
         if level(is) < level(was) {
-            tell(Loss::SafeSearch(engine.slug.clone()));
+            tell(Relaxation::SafeSearch(engine.slug.clone()));
         }
     }
-    if is.standards.unlocks_search() && !was.standards.unlocks_search() {
-        tell(Loss::SearchUnlock);
+    if is.flags.unlocks_search() && !was.flags.unlocks_search() {
+        tell(Relaxation::SearchUnlock);
     }
-    if [Special::Canary, Special::Relay]
+    if [BuiltinName::Canary, BuiltinName::Relay]
         .iter()
-        .any(|special| was.standards.refuses(*special) && !is.standards.refuses(*special))
+        .any(|special| was.flags.prevents(*special) && !is.flags.prevents(*special))
     {
-        tell(Loss::Bypass);
+        tell(Relaxation::Bypass);
     }
 }
 
@@ -416,35 +423,41 @@ fn compare_entries(
         if is_same {
             continue;
         }
-        let has = |levels: &[Option<&Settings>; 3], name: &Name, state: State, scope: Scope| {
-            let covers = |own: &OwnName| {
-                own.state == state && (own.scope == scope || own.scope == Scope::Subtree)
+        let has =
+            |levels: &[Option<&Settings>; 3], name: &Name, state: SwitchState, scope: Scope| {
+                let covers = |own: &CustomName| {
+                    own.state == state && (own.scope == scope || own.scope == Scope::Subtree)
+                };
+                levels
+                    .iter()
+                    .flatten()
+                    .filter_map(|settings| settings.names.get(name))
+                    .any(|own| covers(&own.value))
             };
-            levels
-                .iter()
-                .flatten()
-                .filter_map(|settings| settings.names.get(name))
-                .any(|own| covers(&own.value))
-        };
         for (name, own) in is
             .iter()
             .flat_map(|settings| &settings.names)
-            .filter(|(_, own)| own.value.state == State::Allow)
+            .filter(|(_, own)| own.value.state == SwitchState::Allow)
         {
             // On another level the same allow may stand beside a block of a name below it, which it
             // does not lift there.
-            if !has(&[*was, None, None], name, State::Allow, own.value.scope) {
-                found.add(Loss::Allowed(name.clone()), subject, false);
+            if !has(
+                &[*was, None, None],
+                name,
+                SwitchState::Allow,
+                own.value.scope,
+            ) {
+                found.add(Relaxation::Allowed(name.clone()), subject, false);
             }
         }
         for (name, own) in was
             .iter()
             .flat_map(|settings| &settings.names)
-            .filter(|(_, own)| own.value.state == State::Block)
+            .filter(|(_, own)| own.value.state == SwitchState::Block)
         {
-            let is_allowed = has(&are, name, State::Allow, own.value.scope);
-            if !has(&are, name, State::Block, own.value.scope) && !is_allowed {
-                found.add(Loss::Unlisted(name.clone()), subject, false);
+            let is_allowed = has(&are, name, SwitchState::Allow, own.value.scope);
+            if !has(&are, name, SwitchState::Block, own.value.scope) && !is_allowed {
+                found.add(Relaxation::Unlisted(name.clone()), subject, false);
             }
         }
         for grant in is
@@ -459,9 +472,9 @@ fn compare_entries(
                 .map(|grant| &grant.value);
             let is_known =
                 running.any(|other| other.what == grant.what && other.until >= grant.until);
-            if grant.until > now && grant.what != Granted::Everything(false) && !is_known {
+            if grant.until > now && grant.what != GrantTarget::Everything(false) && !is_known {
                 found.add(
-                    Loss::Granted(grant.what.clone(), grant.until),
+                    Relaxation::Granted(grant.what.clone(), grant.until),
                     subject,
                     false,
                 );
@@ -472,9 +485,9 @@ fn compare_entries(
 
 /// Schedules that block less than they did. Those of a person or a device that is gone went with
 /// it: what holds is compared anyway.
-fn schedules(before: &Household, after: &Household) -> Vec<(Place, Id)> {
+fn schedules(before: &Household, after: &Household) -> Vec<(SettingsLevel, Id)> {
     let mut found = Vec::new();
-    let mut compare = |place: Place, was: Option<&Settings>, is: &Settings| {
+    let mut compare = |place: SettingsLevel, was: Option<&Settings>, is: &Settings| {
         let before = was
             .map(|settings| settings.schedules.keys())
             .into_iter()
@@ -489,17 +502,21 @@ fn schedules(before: &Household, after: &Household) -> Vec<(Place, Id)> {
             }
         }
     };
-    compare(Place::Household, Some(&before.settings), &after.settings);
+    compare(
+        SettingsLevel::Household,
+        Some(&before.settings),
+        &after.settings,
+    );
     for (id, person) in &after.people {
         compare(
-            Place::Person(id.clone()),
+            SettingsLevel::Person(id.clone()),
             before.people.get(id).map(|person| &person.settings),
             &person.settings,
         );
     }
     for (id, device) in &after.devices {
         compare(
-            Place::Device(id.clone()),
+            SettingsLevel::Device(id.clone()),
             before.devices.get(id).map(|device| &device.settings),
             &device.settings,
         );

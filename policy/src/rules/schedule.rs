@@ -15,7 +15,7 @@ use jiff::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{moment::Moment, name::Name};
+use crate::{name::Name, unix_seconds::UnixSeconds};
 
 /// The most minutes of a grant: a week.
 pub const GRANT_MINUTES_MAX: u32 = 7 * 24 * 60;
@@ -26,7 +26,7 @@ pub const EXCEPTIONS_MAX: usize = 366;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
-pub enum Day {
+pub enum DayOfWeek {
     Mon,
     Tue,
     Wed,
@@ -36,7 +36,7 @@ pub enum Day {
     Sun,
 }
 
-impl Day {
+impl DayOfWeek {
     /// All of them, from Monday on.
     pub const ALL: [Self; 7] = [
         Self::Mon,
@@ -49,7 +49,7 @@ impl Day {
     ];
 }
 
-impl From<Weekday> for Day {
+impl From<Weekday> for DayOfWeek {
     fn from(day: Weekday) -> Self {
         Self::ALL[usize::try_from(day.to_monday_zero_offset()).unwrap_or(0)]
     }
@@ -119,7 +119,7 @@ impl ClockTime {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The days on which it begins.
-    pub days: BTreeSet<Day>,
+    pub days: BTreeSet<DayOfWeek>,
     /// When it begins.
     pub from: ClockTime,
     /// When it ends: on the next day, where that is not later than it begins.
@@ -139,7 +139,7 @@ pub struct Schedule {
 }
 
 /// A time in which a schedule holds: from the first instant up to the second, without it.
-pub(crate) type Span = (Moment, Moment);
+pub(crate) type Span = (UnixSeconds, UnixSeconds);
 
 impl Schedule {
     /// When it holds, if it begins on this date.
@@ -160,7 +160,7 @@ impl Schedule {
             .to_ambiguous_timestamp(last.to_datetime(self.to.on_a_clock()))
             .later()
             .ok()?;
-        (begin < end).then(|| (Moment::of(begin), Moment::of(end)))
+        (begin < end).then(|| (UnixSeconds::of(begin), UnixSeconds::of(end)))
     }
 
     /// The time in which it holds at this instant.
@@ -170,7 +170,7 @@ impl Schedule {
         let dates = [Some(today), today.yesterday().ok()].into_iter().flatten();
         let (from, to) = dates
             .filter_map(|date| self.span(zone, date))
-            .find(|(from, to)| (*from..*to).contains(&Moment::of(at)))?;
+            .find(|(from, to)| (*from..*to).contains(&UnixSeconds::of(at)))?;
         from.timestamp().zip(to.timestamp())
     }
 
@@ -217,7 +217,7 @@ impl Schedule {
             .filter_map(|date| self.span(zone, date))
             .map(|(begin, _)| begin);
         begins
-            .filter(|begin| *begin > Moment::of(after))
+            .filter(|begin| *begin > UnixSeconds::of(after))
             .min()?
             .timestamp()
     }
@@ -226,7 +226,7 @@ impl Schedule {
 /// What a grant opens. One key, as in `{"category": "games"}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Granted {
+pub enum GrantTarget {
     /// A category, as far as a name is blocked for no other one.
     Category(String),
     /// A name and all below it.
@@ -240,7 +240,7 @@ pub enum Granted {
 pub struct Grant {
     /// What is open.
     #[serde(flatten)]
-    pub what: Granted,
+    pub what: GrantTarget,
     /// When it closes by itself.
     pub until: Timestamp,
 }
@@ -260,7 +260,7 @@ mod tests {
         let [from, to] = [from, to].map(|text| text.parse().unwrap());
         let (block, allow, except) = Default::default();
         Schedule {
-            days: Day::ALL.into(),
+            days: DayOfWeek::ALL.into(),
             from,
             to,
             block,
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_schedule_begins_on_its_days_and_not_on_its_exceptions() {
         let mut school = schedule("21:30", "06:30");
-        school.days = [Day::Sun, Day::Mon].into();
+        school.days = [DayOfWeek::Sun, DayOfWeek::Mon].into();
         school.except = ["2026-12-28".parse().unwrap()].into();
         assert!(spans(&school, "2026-12-20").is_some(), "a Sunday");
         assert!(spans(&school, "2026-12-22").is_none(), "a Tuesday");
@@ -361,7 +361,7 @@ mod tests {
         };
         let bedtime = schedule("21:30", "06:30");
         let weekend = with(&bedtime, |schedule| {
-            schedule.days = [Day::Sat, Day::Sun].into()
+            schedule.days = [DayOfWeek::Sat, DayOfWeek::Sun].into()
         });
         let holidays = with(&bedtime, |schedule| {
             schedule.except = ["2026-12-28".parse().unwrap()].into()
@@ -512,7 +512,7 @@ mod tests {
             (
                 "fewer days",
                 &evening,
-                &with(&evening, |schedule| schedule.days = [Day::Sat].into()),
+                &with(&evening, |schedule| schedule.days = [DayOfWeek::Sat].into()),
                 false,
                 true,
             ),
@@ -566,11 +566,11 @@ mod tests {
     #[test]
     fn grants_survive_json_inside_the_record_of_who_set_them() {
         let json = r#"{"category":"games","until":"2026-01-01T10:00:00Z","set_by":"key:1","set_at":"2026-01-01T09:15:00Z"}"#;
-        let grant: crate::rules::household::Set<Grant> = serde_json::from_str(json).unwrap();
-        assert_eq!(grant.value.what, Granted::Category("games".to_owned()));
+        let grant: crate::rules::household::Attributed<Grant> = serde_json::from_str(json).unwrap();
+        assert_eq!(grant.value.what, GrantTarget::Category("games".to_owned()));
         assert_eq!(serde_json::to_string(&grant).unwrap(), json);
         let all: Grant =
             serde_json::from_str(r#"{"everything":true,"until":"2026-01-01T10:00:00Z"}"#).unwrap();
-        assert_eq!(all.what, Granted::Everything(true));
+        assert_eq!(all.what, GrantTarget::Everything(true));
     }
 }

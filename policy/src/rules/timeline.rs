@@ -17,14 +17,15 @@ use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
 use crate::{
     category::{CategorySet, Taxonomy},
-    moment::Moment,
-    name::{Name, NameRef},
     rules::{
-        compiled::OperatorDefaults,
-        household::{Device, Filtering, Household, Set, Settings, State, Switch},
-        schedule::{Granted, Schedule, Span},
-        special::{Specials, Standards},
+        builtin_names::BuiltinNames,
+        effective_rules::{EffectiveRules, Grants},
+        flags::PolicyFlags,
+        household::{Attributed, Device, Filtering, Household, Settings, Switch, SwitchState},
+        operator::OperatorDefaults,
+        schedule::{GrantTarget, Schedule, Span},
     },
+    unix_seconds::UnixSeconds,
 };
 
 /// The most phases of a timeline.
@@ -35,53 +36,12 @@ const DAYS_AHEAD: i32 = 9;
 /// Changes by schedule that a timeline reaches over at least, where there are as many.
 const CHANGES_AHEAD: usize = 3;
 
-/// What holds for one device at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Standing {
-    /// The categories that are blocked.
-    pub blocked: CategorySet,
-    /// What else.
-    pub standards: Standards,
-    /// The place of what is granted, and one; 0 nothing.
-    pub grants: u32,
-}
-
-/// What is open at one time although it would be blocked.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Grants {
-    everything: bool,
-    categories: CategorySet,
-    names: Vec<Name>,
-}
-
-impl Grants {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Whether a name is open, of these categories, for one for whom those are blocked. A category
-    /// opens what is blocked for no other reason than it.
-    #[must_use]
-    pub fn open(&self, name: NameRef<'_>, choice: CategorySet, blocked: CategorySet) -> bool {
-        self.everything
-            || !choice.intersection(self.categories).is_empty()
-                && choice
-                    .intersection(blocked)
-                    .without(self.categories)
-                    .is_empty()
-            || self.names.iter().any(|granted| {
-                name.ancestors()
-                    .any(|ancestor| ancestor == granted.borrow())
-            })
-    }
-}
-
 /// What holds from one change to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Phase {
-    pub from: Moment,
-    /// The household's standing, then what differs from it.
-    pub standings: Vec<Standing>,
+    pub from: UnixSeconds,
+    /// The household's rules, then what differs from it.
+    pub rules: Vec<EffectiveRules>,
     /// Which of them each device has.
     pub devices: Vec<u16>,
 }
@@ -91,7 +51,7 @@ pub(crate) struct Timeline {
     pub phases: Vec<Phase>,
     pub grants: Vec<Grants>,
     /// When the last phase ends.
-    pub until: Moment,
+    pub until: UnixSeconds,
 }
 
 /// One level's settings, with the times of its schedules.
@@ -108,7 +68,7 @@ impl<'h> Level<'h> {
         }
     }
 
-    fn running(&self, at: Moment) -> impl Iterator<Item = &'h Schedule> {
+    fn running(&self, at: UnixSeconds) -> impl Iterator<Item = &'h Schedule> {
         self.spans
             .iter()
             .filter(move |((from, to), _)| (*from..*to).contains(&at))
@@ -122,9 +82,9 @@ struct Levels<'h> {
     levels: Vec<Level<'h>>,
     /// For each device what holds at all hours, and the levels that hold for it, from the
     /// household's down.
-    chains: Vec<(Standards, Vec<usize>)>,
+    chains: Vec<(PolicyFlags, Vec<usize>)>,
     /// What holds at all hours for devices that nobody named.
-    of_unknown: Standards,
+    of_unknown: PolicyFlags,
 }
 
 impl<'h> Levels<'h> {
@@ -167,11 +127,11 @@ impl<'h> Levels<'h> {
 
     /// Finds the times of all schedules from now on, as far as the timeline is to reach. Returns
     /// how far that is.
-    fn schedule(&mut self, zone: &TimeZone, now: Timestamp) -> Moment {
+    fn schedule(&mut self, zone: &TimeZone, now: Timestamp) -> UnixSeconds {
         let today = zone.to_datetime(now).date();
-        let at = Moment::of(now);
+        let at = UnixSeconds::of(now);
         let mut changes = Vec::new();
-        let mut reach = Moment::of(now);
+        let mut reach = UnixSeconds::of(now);
         for days in -1..=DAYS_AHEAD {
             let Ok(date) = today.checked_add(days.days()) else {
                 break;
@@ -192,7 +152,7 @@ impl<'h> Levels<'h> {
             else {
                 break;
             };
-            reach = Moment::of(end.timestamp());
+            reach = UnixSeconds::of(end.timestamp());
             changes.sort_unstable();
             changes.dedup();
             if changes.partition_point(|change| *change < reach) >= CHANGES_AHEAD {
@@ -203,7 +163,7 @@ impl<'h> Levels<'h> {
     }
 
     /// All instants behind `now` and before `reach` at which something begins or ends.
-    fn changes(&self, now: Moment, reach: Moment) -> Vec<Moment> {
+    fn changes(&self, now: UnixSeconds, reach: UnixSeconds) -> Vec<UnixSeconds> {
         let spans = self
             .levels
             .iter()
@@ -213,16 +173,16 @@ impl<'h> Levels<'h> {
                 .settings
                 .grants
                 .values()
-                .map(|grant| Moment::end_of(grant.value.until))
+                .map(|grant| UnixSeconds::end_of(grant.value.until))
         });
         let pauses = self.levels.iter().filter_map(|level| {
             level
                 .settings
                 .pause
                 .as_ref()
-                .map(|pause| Moment::end_of(pause.value.until))
+                .map(|pause| UnixSeconds::end_of(pause.value.until))
         });
-        let mut changes: Vec<Moment> = spans
+        let mut changes: Vec<UnixSeconds> = spans
             .chain(grants)
             .chain(pauses)
             .filter(|change| *change > now && *change < reach)
@@ -232,28 +192,28 @@ impl<'h> Levels<'h> {
         changes
     }
 
-    fn standing(
+    fn rules(
         &self,
-        standards: Standards,
+        flags: PolicyFlags,
         chain: &[usize],
-        at: Moment,
+        at: UnixSeconds,
         ground: &Ground<'_>,
         known: &mut Vec<Grants>,
-    ) -> Standing {
-        let mut standing = Standing {
+    ) -> EffectiveRules {
+        let mut rules = EffectiveRules {
             blocked: ground.preset,
-            standards,
+            flags,
             grants: 0,
         };
         let mut grants = Grants::default();
-        let mut bypass = State::Block;
-        let mut search_unlock = State::Block;
+        let mut bypass = SwitchState::Block;
+        let mut search_unlock = SwitchState::Block;
         let levels = || chain.iter().map(|place| &self.levels[*place]);
         for Level { settings, .. } in levels() {
-            standing.blocked = switch(standing.blocked, &settings.categories, ground.taxonomy);
+            rules.blocked = switch(rules.blocked, &settings.categories, ground.taxonomy);
             for (slug, search) in &settings.safe_search {
-                if let Some(engine) = Specials::shipped().engine(slug) {
-                    standing.standards.search(engine, search.value.level);
+                if let Some(engine) = BuiltinNames::shipped().engine(slug) {
+                    rules.flags.search(engine, search.value.level);
                 }
             }
             search_unlock = settings
@@ -267,14 +227,14 @@ impl<'h> Levels<'h> {
             if settings
                 .pause
                 .as_ref()
-                .is_some_and(|pause| Moment::end_of(pause.value.until) > at)
+                .is_some_and(|pause| UnixSeconds::end_of(pause.value.until) > at)
             {
-                standing.standards.pause();
+                rules.flags.pause();
             }
             let running = settings
                 .grants
                 .values()
-                .filter(|grant| Moment::end_of(grant.value.until) > at);
+                .filter(|grant| UnixSeconds::end_of(grant.value.until) > at);
             running.for_each(|grant| ground.grant(&mut grants, &grant.value.what));
         }
         // What a schedule says holds over all switches; of two levels the nearer one speaks, and on
@@ -294,16 +254,16 @@ impl<'h> Levels<'h> {
                     allow.union(find(&schedule.allow)),
                 );
                 if schedule.pause {
-                    standing.standards.pause();
+                    rules.flags.pause();
                 }
             }
-            standing.blocked = standing.blocked.without(allow).union(block);
+            rules.blocked = rules.blocked.without(allow).union(block);
         }
-        standing
-            .standards
-            .unlock_search(search_unlock == State::Allow);
-        if ground.is_filtered && bypass == State::Block {
-            standing.standards.refuse(ground.defaults.refused);
+        rules
+            .flags
+            .unlock_search(search_unlock == SwitchState::Allow);
+        if ground.is_filtered && bypass == SwitchState::Block {
+            rules.flags.prevent_bypass(ground.defaults.bypass);
         }
         if !grants.is_empty() {
             let place = known
@@ -313,30 +273,30 @@ impl<'h> Levels<'h> {
             if place == known.len() {
                 known.push(grants);
             }
-            standing.grants = u32::try_from(place + 1).expect("a household has few grants");
+            rules.grants = u32::try_from(place + 1).expect("a household has few grants");
         }
-        standing
+        rules
     }
 
-    fn phase(&self, from: Moment, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Phase {
-        let mut standings = vec![self.standing(self.of_unknown, &[0], from, ground, known)];
-        let mut place = |standing| {
-            let place = standings
+    fn phase(&self, from: UnixSeconds, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Phase {
+        let mut rows = vec![self.rules(self.of_unknown, &[0], from, ground, known)];
+        let mut place = |rules: EffectiveRules| {
+            let place = rows
                 .iter()
-                .position(|other| *other == standing)
-                .unwrap_or(standings.len());
-            if place == standings.len() {
-                standings.push(standing);
+                .position(|other| *other == rules)
+                .unwrap_or(rows.len());
+            if place == rows.len() {
+                rows.push(rules);
             }
             u16::try_from(place).expect("no more than devices")
         };
-        let of_chain = |(standards, chain): &(Standards, Vec<usize>)| {
-            place(self.standing(*standards, chain, from, ground, known))
+        let of_chain = |(flags, chain): &(PolicyFlags, Vec<usize>)| {
+            place(self.rules(*flags, chain, from, ground, known))
         };
         let devices = self.chains.iter().map(of_chain).collect();
         Phase {
             from,
-            standings,
+            rules: rows,
             devices,
         }
     }
@@ -344,16 +304,16 @@ impl<'h> Levels<'h> {
 
 /// What no clock changes: whether the queries of a device are counted for its household, and
 /// whether they are told to nobody.
-fn at_all_hours(household: &Household, device: Option<&Device>) -> Standards {
-    let mut standards = if device.is_some_and(|device| !device.log) {
-        Standards::HIDDEN
+fn at_all_hours(household: &Household, device: Option<&Device>) -> PolicyFlags {
+    let mut flags = if device.is_some_and(|device| !device.log) {
+        PolicyFlags::PRIVATE
     } else {
-        Standards::NONE
+        PolicyFlags::NONE
     };
     if household.records(device) {
-        standards.record();
+        flags.record();
     }
-    standards
+    flags
 }
 
 /// What all levels stand on.
@@ -367,11 +327,11 @@ struct Ground<'g> {
 }
 
 impl Ground<'_> {
-    fn grant(&self, grants: &mut Grants, what: &Granted) {
+    fn grant(&self, grants: &mut Grants, what: &GrantTarget) {
         match what {
-            Granted::Category(slug) => grants.categories.extend(self.taxonomy.find(slug)),
-            Granted::Domain(name) => grants.names.push(name.clone()),
-            Granted::Everything(is_all) => grants.everything |= is_all,
+            GrantTarget::Category(slug) => grants.categories.extend(self.taxonomy.find(slug)),
+            GrantTarget::Domain(name) => grants.names.push(name.clone()),
+            GrantTarget::Everything(is_all) => grants.everything |= is_all,
         }
     }
 }
@@ -385,13 +345,13 @@ impl Timeline {
         defaults: OperatorDefaults,
         now: Timestamp,
     ) -> Self {
-        let at = Moment::of(now);
+        let at = UnixSeconds::of(now);
         if household.filtering == Filtering::Off {
             // Nothing is filtered and nothing is counted; what is nobody's affair is so all the
             // same.
-            let hidden = Standing {
-                standards: Standards::HIDDEN,
-                ..Standing::default()
+            let hidden = EffectiveRules {
+                flags: PolicyFlags::PRIVATE,
+                ..EffectiveRules::default()
             };
             let devices = household
                 .devices
@@ -401,13 +361,13 @@ impl Timeline {
                 .collect();
             let phase = Phase {
                 from: at,
-                standings: vec![Standing::default(), hidden],
+                rules: vec![EffectiveRules::default(), hidden],
                 devices,
             };
             return Self {
                 phases: vec![phase],
                 grants: Vec::new(),
-                until: Moment::NEVER,
+                until: UnixSeconds::NEVER,
             };
         }
         let preset = household
@@ -430,7 +390,7 @@ impl Timeline {
         let reach = if has_schedules {
             levels.schedule(&zone(household), now)
         } else {
-            Moment::NEVER
+            UnixSeconds::NEVER
         };
         let mut changes = levels.changes(at, reach);
         let until = if changes.len() < PHASES_MAX {
@@ -461,14 +421,14 @@ pub fn zone(household: &Household) -> TimeZone {
 
 fn switch(
     mut mask: CategorySet,
-    switches: &BTreeMap<String, Set<Switch>>,
+    switches: &BTreeMap<String, Attributed<Switch>>,
     taxonomy: &Taxonomy,
 ) -> CategorySet {
     for (slug, switch) in switches {
         if let Some(category) = taxonomy.find(slug) {
             match switch.value.state {
-                State::Block => mask.insert(category),
-                State::Allow => mask.remove(category),
+                SwitchState::Block => mask.insert(category),
+                SwitchState::Allow => mask.remove(category),
             }
         }
     }
@@ -480,19 +440,19 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::rules::schedule::Grant;
+    use crate::{name::Name, rules::schedule::Grant};
 
     /// A household with so many grants, one of which ends each minute from `now` on, each of a name
     /// of its own.
     fn with_grants(count: usize, now: Timestamp) -> Household {
         let mut household = Household::new("home".parse().unwrap());
         for minute in 1..=count {
-            let what = Granted::Domain(Name::parse(&format!("n{minute}.example")).unwrap());
+            let what = GrantTarget::Domain(Name::parse(&format!("n{minute}.example")).unwrap());
             let value = Grant {
                 what,
                 until: now + SignedDuration::from_mins(minute as i64),
             };
-            let set = Set {
+            let set = Attributed {
                 value,
                 set_by: "test".to_owned(),
                 set_at: now,
@@ -509,7 +469,8 @@ mod tests {
     fn a_timeline_ends_at_the_first_change_that_it_has_no_phase_for() {
         let taxonomy = Taxonomy::shipped();
         let now = Timestamp::from_second(1_900_000_000).unwrap();
-        let minute = |minute: usize| Moment::of(now + SignedDuration::from_mins(minute as i64));
+        let minute =
+            |minute: usize| UnixSeconds::of(now + SignedDuration::from_mins(minute as i64));
         for count in 0..=PHASES_MAX + 4 {
             let timeline = Timeline::of(
                 &with_grants(count, now),
@@ -518,13 +479,13 @@ mod tests {
                 OperatorDefaults::default(),
                 now,
             );
-            let phases: Vec<Moment> = timeline.phases.iter().map(|phase| phase.from).collect();
-            let expected: Vec<Moment> = (0..=count.min(PHASES_MAX - 1)).map(minute).collect();
+            let phases: Vec<UnixSeconds> = timeline.phases.iter().map(|phase| phase.from).collect();
+            let expected: Vec<UnixSeconds> = (0..=count.min(PHASES_MAX - 1)).map(minute).collect();
             assert_eq!(phases, expected, "{count} changes");
             assert_eq!(
                 timeline.until,
                 if count < PHASES_MAX {
-                    Moment::NEVER
+                    UnixSeconds::NEVER
                 } else {
                     minute(PHASES_MAX)
                 },
@@ -546,16 +507,16 @@ mod tests {
             let mut timeline =
                 Timeline::of(&household, 0, &taxonomy, OperatorDefaults::default(), at);
             let then = now + SignedDuration::from_mins(minute as i64);
-            if timeline.until <= Moment::of(then) {
+            if timeline.until <= UnixSeconds::of(then) {
                 at = timeline.until.timestamp().unwrap();
                 timeline = Timeline::of(&household, 0, &taxonomy, OperatorDefaults::default(), at);
                 compiled += 1;
             }
             let place = timeline
                 .phases
-                .partition_point(|phase| phase.from <= Moment::of(then))
+                .partition_point(|phase| phase.from <= UnixSeconds::of(then))
                 - 1;
-            let grants = timeline.phases[place].standings[0].grants as usize;
+            let grants = timeline.phases[place].rules[0].grants as usize;
             let open = (1..=count).filter(|other| {
                 let name = Name::parse(&format!("n{other}.example")).unwrap();
                 grants > 0

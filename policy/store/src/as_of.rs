@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use policy::{
-    lists::mandates::{Document, Mandate},
+    lists::mandates::{Mandate, MandateDocument},
     rules::household::{Household, Id},
 };
 use serde_json::{Map, Value};
@@ -54,7 +54,7 @@ impl Store {
             }
         }
         let read = |(id, text): (String, Option<String>)| {
-            let document: Document = serde_json::from_str(&text?).ok()?;
+            let document: MandateDocument = serde_json::from_str(&text?).ok()?;
             Mandate::read(id.parse().ok()?, document).ok()
         };
         Ok(documents.into_iter().filter_map(read).collect())

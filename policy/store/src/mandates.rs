@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use policy::{
-    lists::mandates::{Document, Mandate},
+    lists::mandates::{Mandate, MandateDocument},
     rules::household::{Id, IdError},
 };
 use serde_json::Value;
@@ -73,7 +73,7 @@ impl Row {
         let Some(document) = &self.document else {
             return Ok(None);
         };
-        let document: Document =
+        let document: MandateDocument =
             serde_json::from_str(document).map_err(|error| unreadable(error.into()))?;
         let id: Id = self
             .id

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use policy::{
-    lists::mandates::{Document, Mandate},
+    lists::mandates::{Mandate, MandateDocument},
     rules::household::Id,
 };
 use policy_store::{Author, ChangeError, MandateChanged, Order, Store};
@@ -30,13 +30,13 @@ fn id(text: &str) -> Id {
 }
 
 fn mandate(of: &str, name: &str) -> Mandate {
-    let document = Document {
+    let document = MandateDocument {
         name: Some(name.to_owned()),
         basis: "court-order".to_owned(),
         reference: Some("CO/1".to_owned()),
         not_after: Some("2030-01-01T17:15:00.5Z".parse().unwrap()),
         confidential: true,
-        ..Document::default()
+        ..MandateDocument::default()
     };
     Mandate::read(id(of), document).unwrap()
 }

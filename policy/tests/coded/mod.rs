@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use policy::{
     category::{CategoryId, CategorySet, Taxonomy},
-    rules::household::{Device, Identifier, Set, Settings, State, Switch},
+    rules::household::{Attributed, Device, DeviceIdentifier, Settings, Switch, SwitchState},
 };
 
 /// What a mask says.
@@ -29,19 +29,19 @@ pub fn taxonomy() -> Taxonomy {
 
 impl Code {
     /// Switches that say all 128 bits.
-    pub fn switches(self) -> BTreeMap<String, Set<Switch>> {
+    pub fn switches(self) -> BTreeMap<String, Attributed<Switch>> {
         let number = u64::from(self.household) << 40
             | u64::from(self.device) << 32
             | u64::from(self.version);
         let bits = u128::from(!number) << 64 | u128::from(number);
         let state = |bit: u32| {
             if bits >> bit & 1 == 1 {
-                State::Block
+                SwitchState::Block
             } else {
-                State::Allow
+                SwitchState::Allow
             }
         };
-        let set = |bit| Set {
+        let set = |bit| Attributed {
             value: Switch { state: state(bit) },
             set_by: String::new(),
             set_at: Timestamp::UNIX_EPOCH,
@@ -72,7 +72,7 @@ impl Code {
 }
 
 /// A device with this code.
-pub fn device(code: Code, identifiers: Vec<Identifier>) -> Device {
+pub fn device(code: Code, identifiers: Vec<DeviceIdentifier>) -> Device {
     Device {
         name: String::new(),
         kind: None,

@@ -17,19 +17,20 @@ use std::{
 use jiff::Timestamp;
 use policy::{
     category::{CategorySet, Taxonomy},
-    decide::{Asker, Layer, decide},
+    decide::{Action, EffectivePolicy, Layer, decide},
     lists::{
         artefact::Header,
         blocklist::{Blocklist, Classification},
         builder::fold,
         delta::Delta,
-        entry::{Action, Mark, Records, Scope, Tier},
+        entry::{EntryAction, ListEntry, LocalData, Scope, Tier},
         index_key::name_of_address,
     },
     name::{Name, NameRef},
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::{Household, OwnName, Set, State, Switch},
+        compiled::HouseholdRules,
+        household::{Attributed, CustomName, Household, Switch, SwitchState},
+        operator::OperatorDefaults,
     },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -43,8 +44,8 @@ struct Check<'w> {
     world: &'w World,
     lists: &'w Blocklist,
     taxonomy: &'w Taxonomy,
-    asker: &'w Asker,
-    own: &'w (Name, State),
+    asker: &'w EffectivePolicy,
+    own: &'w (Name, SwitchState),
 }
 
 impl Check<'_> {
@@ -58,12 +59,22 @@ impl Check<'_> {
 
     fn data(&self, word: &Word, data: u32) {
         match word.row.action {
-            Action::Records => {
+            EntryAction::LocalData => {
                 assert_eq!(self.lists.answers()[data as usize], records(&word.records))
             }
-            Action::Proxied => assert_eq!(data, word.paths),
+            EntryAction::RedirectToProxy => assert_eq!(data, word.paths),
             _ => assert_eq!(data, 0),
         }
+    }
+
+    /// Whether an action in memory is that of a word.
+    fn action(&self, word: &Word, action: Action) {
+        match action {
+            Action::LocalData(index) => self.data(word, index),
+            Action::RedirectToProxy { paths, .. } => self.data(word, paths),
+            _ => self.data(word, 0),
+        }
+        assert_eq!(action.as_str(), word.row.action.as_str());
     }
 
     /// Whether the lists say of a name what the rows say, and the verdict is the one that they
@@ -72,7 +83,7 @@ impl Check<'_> {
         let words = self.world.words(asked);
         let mut found = self.lists.matches(asked.borrow());
         for word in &words {
-            let mark = Mark {
+            let mark = ListEntry {
                 data: 0,
                 arrival: 0,
                 ..self.world.mark(&word.row)
@@ -127,9 +138,9 @@ impl Check<'_> {
         );
         assert_eq!(
             (
-                &self.slugs(said.paths.choice),
-                said.paths.security,
-                said.paths.mandatory
+                &self.slugs(said.path_choice),
+                said.path_security,
+                said.path_mandatory
             ),
             (path_choice, *path_security, *path_mandatory)
         );
@@ -140,7 +151,7 @@ impl Check<'_> {
             .map(|listing| {
                 (
                     (
-                        listing.action == Action::Proxied,
+                        matches!(listing.action, Action::RedirectToProxy { .. }),
                         tier_weight(listing.tier),
                         listing.category,
                     ),
@@ -154,11 +165,8 @@ impl Check<'_> {
             heaviest.keys().copied().collect::<Vec<_>>()
         );
         for (listing, word) in listings.values().zip(heaviest.values()) {
-            assert_eq!(
-                (usize::from(listing.feed), listing.action),
-                (word.place, word.row.action)
-            );
-            self.data(word, listing.data);
+            assert_eq!(usize::from(listing.feed), word.place);
+            self.action(word, listing.action);
         }
     }
 
@@ -177,8 +185,8 @@ impl Check<'_> {
             _ if reading.never_block => {
                 (Layer::NeverBlock, Some(Tier::NeverBlock), BTreeSet::new())
             }
-            Some(State::Allow) => (Layer::HouseholdAllow, None, BTreeSet::new()),
-            Some(State::Block) => (Layer::HouseholdDeny, None, BTreeSet::new()),
+            Some(SwitchState::Allow) => (Layer::HouseholdAllow, None, BTreeSet::new()),
+            Some(SwitchState::Block) => (Layer::HouseholdDeny, None, BTreeSet::new()),
             None if !reading.security.is_empty() => (
                 Layer::Security,
                 Some(Tier::Security),
@@ -228,19 +236,24 @@ impl Check<'_> {
             (None, Some(tier)) => spokesman(false, tier, &categories),
             (None, None) => None,
         };
-        let action = match (&proxied, layer) {
-            (Some(_), _) => Action::Proxied,
-            (None, Layer::NeverBlock) => Action::Policy,
-            _ => word.map_or(Action::Policy, |word| word.row.action),
-        };
         assert_eq!(
-            (verdict.action, verdict.feed.map(usize::from)),
-            (action, word.map(|word| word.place)),
+            verdict.feed.map(usize::from),
+            word.map(|word| word.place),
             "{asked}"
         );
-        match word {
-            Some(word) => self.data(word, verdict.data),
-            None => assert_eq!(verdict.data, 0),
+        match (&proxied, layer, word) {
+            (None, Layer::NeverBlock, _) | (None, _, None) => {
+                assert_eq!(verdict.action, Action::OperatorPolicy, "{asked}");
+            }
+            (Some(_), _, word) if word.is_none_or(|word| word.paths == 0) => {
+                let none = Action::RedirectToProxy {
+                    paths: 0,
+                    search: None,
+                };
+                assert_eq!(verdict.action, none, "{asked}");
+            }
+            (_, _, Some(word)) => self.action(word, verdict.action),
+            (Some(_), _, None) => unreachable!("matched above"),
         }
     }
 
@@ -259,7 +272,7 @@ impl Check<'_> {
                 .position(|other| *other == subject)
                 .unwrap();
             place >= said.listings.len()
-                || reading.spokesmen[&subject].row.action != Action::TcpOnly
+                || reading.spokesmen[&subject].row.action != EntryAction::TcpOnly
         };
         let choice: BTreeSet<_> = reading
             .choice
@@ -286,12 +299,24 @@ impl Check<'_> {
         if orders.len() <= said.listings.len() {
             assert_eq!(
                 over.mandatory,
-                orders.iter().any(|word| word.row.action != Action::TcpOnly)
+                orders
+                    .iter()
+                    .any(|word| word.row.action != EntryAction::TcpOnly)
             );
         }
         assert_eq!(
-            (over.never_block, over.paths),
-            (said.never_block, said.paths)
+            (
+                over.never_block,
+                over.path_choice,
+                over.path_security,
+                over.path_mandatory
+            ),
+            (
+                said.never_block,
+                said.path_choice,
+                said.path_security,
+                said.path_mandatory
+            )
         );
     }
 
@@ -300,11 +325,11 @@ impl Check<'_> {
         let arrivals = &self.lists.header().arrivals;
         let answers = self.lists.answers();
         let mut place =
-            |records: Records| answers.iter().position(|other| *other == records).unwrap() as u32;
+            |records: LocalData| answers.iter().position(|other| *other == records).unwrap() as u32;
         let mut expected = self.world.keys(&mut place, arrivals);
-        let plain = |mark: &Mark| match mark.action {
+        let plain = |mark: &ListEntry| match mark.action {
             // The same records may stand at several places.
-            Action::Records => Mark {
+            EntryAction::LocalData => ListEntry {
                 data: answers
                     .iter()
                     .position(|other| *other == answers[mark.data as usize])
@@ -314,7 +339,7 @@ impl Check<'_> {
             _ => *mark,
         };
         expected.values_mut().for_each(|marks| marks.sort());
-        let mut found: BTreeMap<Vec<u8>, Vec<Mark>> = BTreeMap::new();
+        let mut found: BTreeMap<Vec<u8>, Vec<ListEntry>> = BTreeMap::new();
         let mut names = self.lists.names();
         let mut last = None;
         while let Some((key, marks)) = names.next() {
@@ -324,7 +349,7 @@ impl Check<'_> {
             );
             last = Some(key.to_vec());
             assert_eq!(self.lists.marks(key), marks);
-            let mut marks: Vec<Mark> = marks.iter().map(plain).collect();
+            let mut marks: Vec<ListEntry> = marks.iter().map(plain).collect();
             marks.sort();
             found.insert(key.to_vec(), marks);
         }
@@ -353,7 +378,7 @@ fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut Std
         .collect();
     let own = (
         pick(chance, &below_root).clone(),
-        pick(chance, &[State::Block, State::Allow]),
+        pick(chance, &[SwitchState::Block, SwitchState::Allow]),
     );
     let asker = asker(chance, &own, taxonomy);
     let check = Check {
@@ -383,9 +408,13 @@ fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut Std
     asked.len() + addresses.len()
 }
 
-fn asker(chance: &mut StdRng, (name, state): &(Name, State), taxonomy: &Taxonomy) -> Asker {
-    fn set<T>(value: T) -> Set<T> {
-        Set {
+fn asker(
+    chance: &mut StdRng,
+    (name, state): &(Name, SwitchState),
+    taxonomy: &Taxonomy,
+) -> EffectivePolicy {
+    fn set<T>(value: T) -> Attributed<T> {
+        Attributed {
             value,
             set_by: "model".to_owned(),
             set_at: Timestamp::UNIX_EPOCH,
@@ -396,18 +425,18 @@ fn asker(chance: &mut StdRng, (name, state): &(Name, State), taxonomy: &Taxonomy
         household.settings.categories.insert(
             slug.to_owned(),
             set(Switch {
-                state: pick(chance, &[State::Block, State::Allow]),
+                state: pick(chance, &[SwitchState::Block, SwitchState::Allow]),
             }),
         );
     }
     household.settings.names.insert(
         name.clone(),
-        set(OwnName {
+        set(CustomName {
             state: *state,
             scope: Scope::Exact,
         }),
     );
-    Asker::of(
+    EffectivePolicy::of(
         &Arc::new(HouseholdRules::compile(
             &household,
             taxonomy,
@@ -415,7 +444,7 @@ fn asker(chance: &mut StdRng, (name, state): &(Name, State), taxonomy: &Taxonomy
             Timestamp::UNIX_EPOCH,
         )),
         None,
-        policy::moment::Moment::FIRST,
+        policy::unix_seconds::UnixSeconds::FIRST,
     )
 }
 
@@ -423,18 +452,18 @@ fn asker(chance: &mut StdRng, (name, state): &(Name, State), taxonomy: &Taxonomy
 fn delta(before: &World, after: &World, lists: &Blocklist, path: &Path) -> Delta {
     let mut arrivals = lists.header().arrivals.clone();
     arrivals.push(after.now());
-    let mut answers: Vec<Records> = Vec::new();
+    let mut answers: Vec<LocalData> = Vec::new();
     let known = lists.answers().len();
     // Answers that no entry is answered with any more are gone when the lists have been folded.
     let mut named = BTreeSet::new();
     lists.for_each_name(|_, marks| {
         named.extend(
             marks
-                .filter(|mark| mark.action == Action::Records)
+                .filter(|mark| mark.action == EntryAction::LocalData)
                 .map(|mark| mark.data as usize),
         )
     });
-    let mut place = |records: Records| {
+    let mut place = |records: LocalData| {
         let old = named
             .iter()
             .copied()
@@ -496,7 +525,7 @@ fn changed(world: &World, gone: &mut Vec<Row>, chance: &mut StdRng) -> World {
     (0..chance.random_range(0..6)).for_each(|_| next.add(chance));
     for row in std::mem::take(gone) {
         if one_in(chance, 3) && next.feeds.iter().any(|feed| feed.number == row.feed) {
-            let records = if row.action == Action::Records {
+            let records = if row.action == EntryAction::LocalData {
                 [1].into()
             } else {
                 BTreeSet::new()

@@ -13,8 +13,10 @@ use policy::{
     lists::{
         artefact::{FeedSummary, Header},
         blocklist::Blocklist,
-        builder::Builder,
-        entry::{Action, Mark, NO_CATEGORY, Polarity, Record, Records, Scope, Tier},
+        builder::ArtefactBuilder,
+        entry::{
+            EntryAction, ListEntry, LocalData, LocalRecord, NO_CATEGORY, Polarity, Scope, Tier,
+        },
         index_key::{key_of_path, names_of_prefix},
     },
     name::{Name, NameRef},
@@ -64,7 +66,7 @@ pub struct Row {
     pub scope: Scope,
     pub polarity: Polarity,
     pub important: bool,
-    pub action: Action,
+    pub action: EntryAction,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,13 +245,13 @@ impl World {
             Polarity::Deny
         };
         let actions = [
-            Action::Policy,
-            Action::Policy,
-            Action::Nxdomain,
-            Action::Nodata,
-            Action::Drop,
-            Action::TcpOnly,
-            Action::Records,
+            EntryAction::OperatorPolicy,
+            EntryAction::OperatorPolicy,
+            EntryAction::Nxdomain,
+            EntryAction::Nodata,
+            EntryAction::Drop,
+            EntryAction::TcpOnly,
+            EntryAction::LocalData,
         ];
         let mut row = Row {
             about,
@@ -269,13 +271,13 @@ impl World {
             action: if polarity == Polarity::Deny {
                 pick(chance, &actions)
             } else {
-                Action::Policy
+                EntryAction::OperatorPolicy
             },
         };
         match row.about {
             About::Path(..) => {
                 (row.scope, row.polarity, row.important, row.action) =
-                    (Scope::Exact, Polarity::Deny, false, Action::Path);
+                    (Scope::Exact, Polarity::Deny, false, EntryAction::Path);
             }
             About::Prefix(_) => row.scope = Scope::Subtree,
             About::Name(_) => {}
@@ -285,7 +287,7 @@ impl World {
             records: BTreeSet::new(),
             since: now,
         });
-        if row.action == Action::Records {
+        if row.action == EntryAction::LocalData {
             rest.records.insert(chance.random_range(0..4));
         }
     }
@@ -314,7 +316,7 @@ impl World {
             .unwrap()
     }
 
-    pub fn mark(&self, row: &Row) -> Mark {
+    pub fn mark(&self, row: &Row) -> ListEntry {
         let place = |slug| {
             self.categories
                 .iter()
@@ -328,11 +330,11 @@ impl World {
             action,
             ..
         } = *row;
-        Mark {
+        ListEntry {
             polarity,
             important,
             action,
-            ..Mark::deny(
+            ..ListEntry::deny(
                 self.place(row.feed) as u16,
                 row.category.map_or(NO_CATEGORY, place),
                 scope,
@@ -346,7 +348,7 @@ impl World {
         chance: &mut StdRng,
         previous: Option<&Blocklist>,
         path: &Path,
-    ) -> policy::lists::artefact::Written {
+    ) -> policy::lists::artefact::WrittenArtefact {
         let mut rows: Vec<(&Row, Option<u8>)> = Vec::new();
         for (row, rest) in &self.rows {
             let records: Vec<Option<u8>> = rest.records.iter().copied().map(Some).collect();
@@ -359,16 +361,16 @@ impl World {
             }
         }
         rows.shuffle(chance);
-        let mut builder = Builder::new();
+        let mut builder = ArtefactBuilder::new();
         let bad = builder.answer(records(&[99].into())).unwrap();
         let before = builder.checkpoint();
         builder
             .push(
                 name(chance).borrow(),
-                Mark {
-                    action: Action::Records,
+                ListEntry {
+                    action: EntryAction::LocalData,
                     data: bad,
-                    ..Mark::deny(0, 0, Scope::Subtree)
+                    ..ListEntry::deny(0, 0, Scope::Subtree)
                 },
             )
             .unwrap();
@@ -398,14 +400,14 @@ impl World {
     /// Every key and what is said at it, in the words of lists with these answers and arrivals.
     pub fn keys(
         &self,
-        answers: &mut dyn FnMut(Records) -> u32,
+        answers: &mut dyn FnMut(LocalData) -> u32,
         arrivals: &[Timestamp],
-    ) -> BTreeMap<Vec<u8>, Vec<Mark>> {
-        let mut keys: BTreeMap<Vec<u8>, Vec<Mark>> = BTreeMap::new();
+    ) -> BTreeMap<Vec<u8>, Vec<ListEntry>> {
+        let mut keys: BTreeMap<Vec<u8>, Vec<ListEntry>> = BTreeMap::new();
         for (row, rest) in &self.rows {
             let mut mark = self.mark(row);
             mark.arrival = arrivals.iter().position(|&at| at == rest.since).unwrap() as u16;
-            if row.action == Action::Records {
+            if row.action == EntryAction::LocalData {
                 mark.data = answers(records(&rest.records));
             }
             match &row.about {
@@ -540,7 +542,7 @@ pub fn proxied(host: &Name, feed: usize, category: Option<&'static str>) -> Row 
         scope: Scope::Exact,
         polarity,
         important: false,
-        action: Action::Proxied,
+        action: EntryAction::RedirectToProxy,
     }
 }
 
@@ -550,11 +552,11 @@ pub fn key_of(name: &Name) -> Vec<u8> {
     key
 }
 
-pub fn records(numbers: &BTreeSet<u8>) -> Records {
-    Records(
+pub fn records(numbers: &BTreeSet<u8>) -> LocalData {
+    LocalData(
         numbers
             .iter()
-            .map(|&number| Record {
+            .map(|&number| LocalRecord {
                 record_type: 1,
                 ttl_s: 5,
                 rdata: vec![192, 0, 2, number],
@@ -596,7 +598,7 @@ pub fn read(world: &World, words: &[Word], taxonomy: &Taxonomy) -> Reading {
         .filter(|word| word.counts && word.row.polarity == Polarity::Deny)
     {
         let tier = world.feeds[word.place].tier;
-        let of_paths = word.row.action == Action::Proxied;
+        let of_paths = word.row.action == EntryAction::RedirectToProxy;
         match (tier, of_paths) {
             (Tier::Mandatory, false) => reading.mandatory = true,
             (Tier::NeverBlock, false) => reading.never_block = true,

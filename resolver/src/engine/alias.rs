@@ -10,7 +10,7 @@
 //! 6).
 
 use policy::{
-    lists::entry::{Record, Records},
+    lists::entry::{LocalData, LocalRecord},
     name::{Name, NameRef, WireName},
 };
 
@@ -28,7 +28,7 @@ pub(crate) struct Alias {
 impl Alias {
     /// The alias of a feed's CNAME record for the queried name. None if a wildcard target with the
     /// queried name is longer than a name.
-    pub(crate) fn of(asked: NameRef<'_>, record: &Record) -> Option<Self> {
+    pub(crate) fn of(asked: NameRef<'_>, record: &LocalRecord) -> Option<Self> {
         let mut name_buffer = WireName::default();
         let target = name_buffer.read(&record.rdata, 0).ok()?;
         let target = match target
@@ -46,7 +46,7 @@ impl Alias {
 }
 
 /// The CNAME record of a feed's local data, which answers each query type (RFC 1034 section 3.6.2).
-pub(crate) fn find(records: &Records) -> Option<&Record> {
+pub(crate) fn find(records: &LocalData) -> Option<&LocalRecord> {
     records
         .0
         .iter()
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn check(asked: &str, rdata: &[u8], expected: Option<&str>) {
-        let record = Record {
+        let record = LocalRecord {
             record_type: Rtype::CNAME.into(),
             ttl_s: 60,
             rdata: rdata.to_vec(),

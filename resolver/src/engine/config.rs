@@ -3,11 +3,11 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use policy::{category::Taxonomy, identity::directory::Directory, lists::current::LiveLists};
+use policy::{category::Taxonomy, identity::directory::Directory, lists::current::CurrentLists};
 
 use crate::{
     listener::notify::OnNotify,
-    message::{blocked::BlockedAnswers, ede::Contact},
+    message::{blocked::BlockedAnswers, ede::BlockContact},
     time::Clock,
     upstream::Recursion,
 };
@@ -16,11 +16,11 @@ use crate::{
 pub struct EngineConfig {
     /// Identifies clients.
     pub directory: Arc<Directory>,
-    pub lists: Arc<LiveLists>,
+    pub lists: Arc<CurrentLists>,
     /// Names the categories in the reason of a block.
     pub taxonomy: Arc<Taxonomy>,
     /// The operator's contact in the reason of a block.
-    pub contact: Contact,
+    pub contact: BlockContact,
     /// Answers questions that are not in the cache.
     pub recursion: Arc<dyn Recursion>,
     /// Networks that may query, beside those of households and trusted peers that are listed by one

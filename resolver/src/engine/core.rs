@@ -9,14 +9,14 @@ use std::{
 
 use arc_swap::Guard;
 use policy::{
-    identity::directory::{Identity, Reader, Trust},
+    identity::directory::{DirectoryReader, Identity, Trust},
     lists::blocklist::Blocklist,
-    moment::Moment,
+    unix_seconds::UnixSeconds,
 };
 use tokio::sync::Semaphore;
 
 use crate::{
-    cache::{AnswerCache, Entry, Key},
+    cache::{AnswerCache, AnswerEntry, QuestionKey},
     engine::{
         config::EngineConfig,
         worker_state::{RuntimeStates, WorkerState},
@@ -33,7 +33,7 @@ pub struct Engine {
     pub(crate) config: EngineConfig,
     pub(crate) access: Access,
     pub(crate) cache: AnswerCache,
-    pub(crate) flights: SingleFlight<Key, Result<Arc<Entry>, Option<EdeCode>>>,
+    pub(crate) flights: SingleFlight<QuestionKey, Result<Arc<AnswerEntry>, Option<EdeCode>>>,
     /// Permits for resolutions.
     pub(crate) resolutions: Arc<Semaphore>,
     /// Permits for resolutions of one client.
@@ -47,11 +47,11 @@ pub struct Engine {
 /// an acknowledged change applies to each packet of it.
 pub struct BatchSnapshot<'e> {
     pub(crate) lists: Guard<Arc<Blocklist>>,
-    pub(crate) directory: Reader<'e>,
+    pub(crate) directory: DirectoryReader<'e>,
     /// Time since the start.
     pub(crate) now: Duration,
     /// Wall-clock time.
-    pub(crate) at: Moment,
+    pub(crate) at: UnixSeconds,
 }
 
 impl BatchSnapshot<'_> {

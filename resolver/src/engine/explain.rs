@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use policy::{
-    decide::Asker,
-    explain::{AnswerSummary, Explained},
+    decide::EffectivePolicy,
+    explain::{AnswerSummary, QueryExplanation},
     lists::blocklist::Blocklist,
     name::{Name, WireName},
 };
 
 use crate::{
-    cache::{Entry, KeyRef},
+    cache::{AnswerEntry, QuestionKeyRef},
     engine::{
         core::Engine,
         walk::{CachedAnswer, Decision, Ended, Unavailable, Walk},
@@ -32,11 +32,11 @@ impl Engine {
     /// others, which may be older.
     pub async fn explain(
         self: &Arc<Self>,
-        asker: Asker,
+        asker: EffectivePolicy,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
-    ) -> Explained {
+    ) -> QueryExplanation {
         let packet = query_packet(&name, record_type.into());
         let mut name_buffer = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut name_buffer) else {
@@ -44,11 +44,11 @@ impl Engine {
         };
         let lists = lists.unwrap_or_else(|| self.config.lists.current());
         let mut buffer = Vec::new();
-        let key = KeyRef::of(&query);
+        let key = QuestionKeyRef::of(&query);
         let known = self
             .cache
             .find(&key)
-            .unwrap_or_else(|| Arc::new(Entry::placeholder(&key)));
+            .unwrap_or_else(|| Arc::new(AnswerEntry::placeholder(&key)));
         let mut entry = self.classified_by(known, &lists);
         let mut walk = Walk {
             asker: &asker,
@@ -75,7 +75,7 @@ impl Engine {
         let names = std::iter::once(name.clone())
             .chain(entry.hops(&lists))
             .collect();
-        Explained {
+        QueryExplanation {
             names,
             hop,
             verdict,

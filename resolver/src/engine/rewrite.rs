@@ -3,12 +3,12 @@
 
 use hickory_proto::op::{Message, ResponseCode};
 use policy::{
-    decide::Verdict,
-    lists::entry::{Action, Records},
+    decide::{Action, Verdict},
+    lists::entry::LocalData,
 };
 
 use crate::{
-    cache::KeyRef,
+    cache::QuestionKeyRef,
     engine::{
         alias::{self, Alias},
         core::Engine,
@@ -36,7 +36,7 @@ impl Engine {
     ) -> Result<Decision, Lacking> {
         let verdict = decision.verdict;
         let mandate = verdict
-            .ordered()
+            .mandate()
             .and_then(|ordered| walk.lists.mandates().get(ordered));
         let reason = Reason::Blocked(verdict, mandate, &self.ede_words);
         let answer = match verdict.action {
@@ -48,15 +48,16 @@ impl Engine {
                 walk.reply.truncated();
                 return Ok(decision);
             }
-            Action::Records => match walk.lists.answers().get(verdict.data as usize) {
+            Action::LocalData(index) => match walk.lists.answers().get(index as usize) {
                 Some(records) => return self.answer_with(walk, decision, records),
                 None => BlockedAnswer::NoData,
             },
             Action::Nxdomain => BlockedAnswer::NxDomain,
             Action::Nodata => BlockedAnswer::NoData,
-            Action::Policy | Action::Proxied | Action::Path | Action::Led | Action::Ordered => {
-                self.config.blocked.to(verdict, mandate)
-            }
+            Action::OperatorPolicy
+            | Action::RedirectToProxy { .. }
+            | Action::SafeSearch(_)
+            | Action::Mandate(_) => self.config.blocked.to(verdict, mandate),
         };
         walk.reply.block(answer, reason);
         Ok(decision)
@@ -69,7 +70,7 @@ impl Engine {
         &self,
         walk: &mut Walk<'_, '_>,
         decision: Decision,
-        records: &Records,
+        records: &LocalData,
     ) -> Result<Decision, Lacking> {
         let query = walk.reply.query;
         let reason = Reason::Blocked(decision.verdict, None, &self.ede_words);
@@ -99,7 +100,7 @@ impl Engine {
         alias: Alias,
     ) -> Result<Decision, Lacking> {
         let now = self.now();
-        let key = KeyRef::of(walk.reply.query).with_name(alias.target.borrow());
+        let key = QuestionKeyRef::of(walk.reply.query).with_name(alias.target.borrow());
         let Some(entry) = self.cache.find(&key).filter(|entry| entry.is_fresh(now)) else {
             return Err(Lacking {
                 need: Need::Target(alias),
@@ -136,7 +137,10 @@ impl Engine {
         if self.config.url_proxy.is_empty() {
             *verdict = verdict.without_proxy();
         }
-        let is_redirect = verdict.action == Action::Led || verdict.action == Action::Proxied;
+        let is_redirect = matches!(
+            verdict.action,
+            Action::SafeSearch(_) | Action::RedirectToProxy { .. }
+        );
         is_redirect && query.rtype.leads_to_a_host()
     }
 
@@ -151,7 +155,7 @@ impl Engine {
         walk: &mut Walk<'_, '_>,
         decision: Decision,
     ) -> Result<Decision, Lacking> {
-        let Some(target) = decision.verdict.target() else {
+        let Some(target) = decision.verdict.safe_search_target() else {
             walk.reply.proxy(&self.config.url_proxy);
             return Ok(decision);
         };

@@ -8,7 +8,7 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     serialize::binary::{BinEncodable as _, BinEncoder},
 };
-use policy::{lists::entry::Records, name::NameRef};
+use policy::{lists::entry::LocalData, name::NameRef};
 
 use crate::message::{
     blocked::BlockedAnswer,
@@ -115,7 +115,7 @@ impl<'r> Reply<'r> {
 
     /// Local data of a feed: its records of the query's type, or NODATA if it has none.
     #[inline(never)]
-    pub fn records(&mut self, records: &Records, reason: Reason<'_>) {
+    pub fn records(&mut self, records: &LocalData, reason: Reason<'_>) {
         let asked = self.query.rtype;
         let is_asked = |rtype| asked == Rtype::ANY || asked == rtype;
         let mut count = 0_u16;

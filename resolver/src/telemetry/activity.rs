@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use policy::{
     category::CategorySet,
-    decide::{Asker, Layer, Verdict},
-    lists::entry::Action,
-    moment::Moment,
+    decide::{Action, EffectivePolicy, Layer, Verdict},
     name::NameRef,
     rules::compiled::HouseholdRules,
+    unix_seconds::UnixSeconds,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -28,7 +27,7 @@ pub struct ActivityEvent {
     pub rules: Arc<HouseholdRules>,
     /// The device, by its index in the rules; none if it is unknown.
     pub device: Option<u16>,
-    pub at: Moment,
+    pub at: UnixSeconds,
     /// The layer that decided.
     pub layer: Layer,
     /// The categories for which the query was blocked.
@@ -50,7 +49,13 @@ impl ActivitySender {
 
     /// Sends a query, if its household keeps a history and the client need not repeat the query over
     /// TCP. Returns false if the ring is full: the query is missing in the household's history.
-    pub fn send(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict, at: Moment) -> bool {
+    pub fn send(
+        &mut self,
+        asker: &EffectivePolicy,
+        name: NameRef<'_>,
+        verdict: Verdict,
+        at: UnixSeconds,
+    ) -> bool {
         let is_shown = verdict.layer != Layer::Mandatory && verdict.action != Action::TcpOnly;
         let Some((rules, device)) = asker.recorded().filter(|_| is_shown) else {
             return true;

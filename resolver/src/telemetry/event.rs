@@ -1,18 +1,18 @@
 //! The event of one query, written once, at the end of its answer.
 
 use policy::{
-    decide::{Asker, Verdict},
-    moment::Moment,
+    decide::{EffectivePolicy, Verdict},
     name::NameRef,
+    unix_seconds::UnixSeconds,
 };
 
 /// One query of an identified client, with its outcome.
 #[derive(Clone, Copy)]
 pub struct QueryEvent<'q> {
-    pub asker: &'q Asker,
+    pub asker: &'q EffectivePolicy,
     /// The queried name.
     pub name: NameRef<'q>,
-    pub at: Moment,
+    pub at: UnixSeconds,
     pub outcome: QueryOutcome,
 }
 

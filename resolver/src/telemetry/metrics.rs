@@ -13,12 +13,9 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use policy::{
     category::{Category, CategorySet, Taxonomy},
-    decide::{Layer, Verdict},
+    decide::{Action, Layer, Verdict},
     identity::directory::{Identity, IdentityEvent, IdentitySource},
-    lists::{
-        current::{FeedNames, LiveLists},
-        entry::Action,
-    },
+    lists::current::{CurrentLists, FeedNames},
     name::NameRef,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -98,8 +95,8 @@ impl WorkerMetrics {
     /// Records a query, at the end of its answer.
     #[inline]
     pub fn record(&mut self, event: &QueryEvent<'_>) {
-        let flags = event.asker.standards();
-        if !flags.is_hidden() {
+        let flags = event.asker.flags();
+        if !flags.is_private() {
             self.sampler.count(event.name);
         }
         let (verdict, lists_stamp) = match event.outcome {
@@ -108,7 +105,7 @@ impl WorkerMetrics {
                 lists_stamp,
             } => (verdict, lists_stamp),
             QueryOutcome::Unresolved if flags.is_recorded() => {
-                return self.send_activity(event, Verdict::by(Layer::Default));
+                return self.send_activity(event, Verdict::of_layer(Layer::Default));
             }
             QueryOutcome::Unresolved | QueryOutcome::CacheOnly => return,
         };
@@ -117,9 +114,9 @@ impl WorkerMetrics {
         }
         self.counters
             .add(Count::Verdicts as usize + verdict.layer as usize, 1);
-        let is_proxied = verdict.action == Action::Proxied;
+        let is_proxied = matches!(verdict.action, Action::RedirectToProxy { .. });
         if verdict.is_block() || is_proxied {
-            if let Some(ordered) = verdict.ordered() {
+            if let Some(ordered) = verdict.mandate() {
                 self.counters.add(BASES_BEGIN + ordered.basis_index(), 1);
             }
             if is_proxied {
@@ -193,7 +190,7 @@ impl FeedHits {
 /// The metrics of the query path, and the consumers of all rings.
 pub struct QueryMetrics {
     sources: Mutex<Vec<WorkerSource>>,
-    lists: Arc<LiveLists>,
+    lists: Arc<CurrentLists>,
     hits: Mutex<FeedHits>,
     sample_every: u32,
     counters: [Counter; COUNTS],
@@ -214,7 +211,7 @@ impl QueryMetrics {
     /// Registers the metrics. The lists name the feeds; one of `sample_every` names is sampled, none
     /// with 0.
     #[must_use]
-    pub fn new(taxonomy: &Taxonomy, lists: Arc<LiveLists>, sample_every: u32) -> Self {
+    pub fn new(taxonomy: &Taxonomy, lists: Arc<CurrentLists>, sample_every: u32) -> Self {
         describe();
         let by_category = |category: &Category| counter!("ox_protect_blocked_categories_total", "category" => category.slug.clone());
         Self {

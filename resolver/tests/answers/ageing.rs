@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use policy::lists::entry::{Action::Policy, Tier::Choice};
+use policy::lists::entry::{EntryAction::OperatorPolicy, Tier::Choice};
 use resolver::message::types::Transport;
 use tokio::time::advance;
 
@@ -169,7 +169,7 @@ async fn an_answer_is_renewed_once_and_only_near_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_blocked_name_is_never_renewed() {
-    let lists = Lists::default().name("bets", Choice, "slow.own", Policy);
+    let lists = Lists::default().name("bets", Choice, "slow.own", OperatorPolicy);
     let world = World::with(
         INTERNET,
         lists,
@@ -258,7 +258,7 @@ async fn a_stale_denial_is_told_as_such_and_explained_as_it_is_answered() {
 async fn a_stale_answer_is_judged_whole_also_for_a_client_that_only_looks() {
     let world = World::with(
         INTERNET,
-        Lists::default().name("bets", Choice, "w.st.own", Policy),
+        Lists::default().name("bets", Choice, "w.st.own", OperatorPolicy),
         Setup {
             stale_s: 3_600,
             snoop_from: &["127.0.0.0/8"],

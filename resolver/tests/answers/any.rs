@@ -3,7 +3,7 @@
 
 use hickory_proto::rr::RecordType;
 use policy::lists::entry::{
-    Action::{Nodata, Policy},
+    EntryAction::{Nodata, OperatorPolicy},
     Tier::{Choice, Mandatory},
 };
 use resolver::message::types::Transport;
@@ -111,7 +111,7 @@ async fn any_costs_no_more_than_the_address_that_others_ask_for() {
 async fn any_of_a_blocked_name_is_blocked_also_behind_an_alias() {
     let lists = || {
         Lists::default()
-            .name("bets", Choice, "bets.own", Policy)
+            .name("bets", Choice, "bets.own", OperatorPolicy)
             .name("court", Mandatory, "text.own", Nodata)
     };
     let world = World::new(INTERNET, lists());

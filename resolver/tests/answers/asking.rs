@@ -6,8 +6,8 @@ use hickory_proto::{
     rr::{Name as ProtoName, RecordType},
 };
 use policy::{
-    lists::entry::{Action::Drop, Tier::Mandatory},
-    rules::household::{Device, Household, Identifier, Mac, Settings},
+    lists::entry::{EntryAction::Drop, Tier::Mandatory},
+    rules::household::{Device, DeviceIdentifier, Household, Mac, Settings},
 };
 use resolver::message::{reply::read_extended_error, types::Transport};
 
@@ -174,7 +174,7 @@ async fn with_an_empty_list_only_households_and_forwarders_may_ask() {
 #[tokio::test]
 async fn a_trusted_network_may_ask_only_for_devices_of_households() {
     let family = |household: &mut Household| {
-        let identifiers = vec![Identifier::Mac(Mac([2, 0, 0, 0, 0, 1]))];
+        let identifiers = vec![DeviceIdentifier::Mac(Mac([2, 0, 0, 0, 0, 1]))];
         let settings = Settings::default();
         let device = Device {
             name: String::new(),

@@ -1,6 +1,6 @@
 //! Names behind names: each of them is judged, however many there are.
 
-use policy::lists::entry::{Action::*, Tier::*};
+use policy::lists::entry::{EntryAction::*, Tier::*};
 
 use crate::world::{Lists, World};
 

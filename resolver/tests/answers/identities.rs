@@ -7,12 +7,14 @@ use hickory_proto::rr::rdata::opt::EdnsOption;
 use jiff::Timestamp;
 use policy::{
     lists::entry::{
-        Action::{Policy, TcpOnly},
+        EntryAction::{OperatorPolicy, TcpOnly},
         Scope,
         Tier::{Choice, Security},
     },
     name::Name,
-    rules::household::{Device, Household, Identifier, Mac, OwnName, Set, Settings, State},
+    rules::household::{
+        Attributed, CustomName, Device, DeviceIdentifier, Household, Mac, Settings, SwitchState,
+    },
 };
 use resolver::message::types::Transport;
 
@@ -30,9 +32,9 @@ const LAPTOP: &str = "02:00:5e:00:53:01";
 const UNKNOWN: &str = "02:00:5e:00:53:99";
 const CAMERA: &str = "02:00:5e:00:53:02";
 
-fn own(names: &[(&str, State)]) -> Settings {
-    let set = |state| Set {
-        value: OwnName {
+fn own(names: &[(&str, SwitchState)]) -> Settings {
+    let set = |state| Attributed {
+        value: CustomName {
             state,
             scope: Scope::Subtree,
         },
@@ -63,18 +65,21 @@ fn family(household: &mut Household) {
     };
     device(
         "tablet",
-        Identifier::Address(TABLET.parse().unwrap()),
+        DeviceIdentifier::Address(TABLET.parse().unwrap()),
         Settings::default(),
     );
     device(
         "laptop",
-        Identifier::Mac(LAPTOP.parse().unwrap()),
-        own(&[("bets.own", State::Allow), ("sneaky.own", State::Allow)]),
+        DeviceIdentifier::Mac(LAPTOP.parse().unwrap()),
+        own(&[
+            ("bets.own", SwitchState::Allow),
+            ("sneaky.own", SwitchState::Allow),
+        ]),
     );
     device(
         "camera",
-        Identifier::Mac(CAMERA.parse::<Mac>().unwrap()),
-        own(&[("free.own", State::Block)]),
+        DeviceIdentifier::Mac(CAMERA.parse::<Mac>().unwrap()),
+        own(&[("free.own", SwitchState::Block)]),
     );
 }
 
@@ -91,7 +96,7 @@ fn world(lists: Lists, trusted_peers: &'static [&'static str]) -> World {
 }
 
 fn bets() -> Lists {
-    Lists::default().name("bets", Choice, "bets.own", Policy)
+    Lists::default().name("bets", Choice, "bets.own", OperatorPolicy)
 }
 
 #[tokio::test]

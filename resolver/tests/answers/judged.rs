@@ -3,13 +3,13 @@
 use policy::{
     lists::{
         entry::{
-            Action::{Nodata, Policy, TcpOnly},
+            EntryAction::{Nodata, OperatorPolicy, TcpOnly},
             Scope,
             Tier::{Choice, Mandatory, Security},
         },
-        mandates::{Document, Mandate, Mandates},
+        mandates::{ActiveMandates, Mandate, MandateDocument},
     },
-    rules::household::{Household, OwnName, Set, State},
+    rules::household::{Attributed, CustomName, Household, SwitchState},
 };
 use resolver::message::types::Transport;
 
@@ -33,7 +33,7 @@ fn listed_apart(count: usize) -> Lists {
             &format!("feed-{last:03}"),
             Choice,
             &format!("192.0.2.{last}/32"),
-            Policy,
+            OperatorPolicy,
         )
     })
 }
@@ -73,13 +73,40 @@ async fn an_address_under_an_order_is_found_however_many_stand_before_it() {
 }
 
 #[tokio::test]
+async fn an_order_on_an_address_holds_for_ipv6_addresses_that_embed_it() {
+    for (record, question) in [
+        ("AAAA ::ffff:192.0.2.1", "w.own. AAAA"),
+        ("AAAA 64:ff9b::192.0.2.1", "w.own. AAAA"),
+        ("AAAA 2002:c000:201::1", "w.own. AAAA"),
+        ("HTTPS 1 . ipv6hint=::ffff:192.0.2.1", "w.own. HTTPS"),
+    ] {
+        for network in ["192.0.2.1/32", "::ffff:192.0.2.1/128"] {
+            let lists = Lists::default().network("court", Mandatory, network, Nodata);
+            let world = World::new(&format!("w.own. 60 IN {record}\n"), lists);
+            assert_eq!(
+                over_tcp(&world, OPEN, question).await,
+                "nothing (16)",
+                "{record}"
+            );
+        }
+        let lists = Lists::default().network("court", Mandatory, "192.0.2.2/32", Nodata);
+        let world = World::new(&format!("w.own. 60 IN {record}\n"), lists);
+        assert_ne!(
+            over_tcp(&world, OPEN, question).await,
+            "nothing (16)",
+            "{record}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_address_of_the_security_lists_is_found_behind_many_that_are_listed() {
     for count in [17, 40] {
         let lists = listed_apart(count - 1).network(
             "evil",
             Security,
             &format!("192.0.2.{count}/32"),
-            Policy,
+            OperatorPolicy,
         );
         let world = World::new(&addresses(count), lists);
         assert_eq!(
@@ -106,14 +133,16 @@ async fn a_mandate_on_an_address_is_found_behind_others() {
             .count(),
         18
     );
-    let document = Document {
+    let document = MandateDocument {
         address: Some("192.0.2.18".parse().unwrap()),
         basis: "court-order".to_owned(),
-        ..Document::default()
+        ..MandateDocument::default()
     };
-    world.lists.order(std::sync::Arc::new(Mandates::of(vec![
-        std::sync::Arc::new(Mandate::read("a".parse().unwrap(), document).unwrap()),
-    ])));
+    world
+        .lists
+        .order(std::sync::Arc::new(ActiveMandates::of(vec![
+            std::sync::Arc::new(Mandate::read("a".parse().unwrap(), document).unwrap()),
+        ])));
     assert_eq!(over_tcp(&world, OPEN, "many.own. A").await, "NXDOMAIN (16)");
 }
 
@@ -144,7 +173,7 @@ async fn each_name_of_a_long_chain_is_judged() {
 async fn addresses_that_are_listed_alike_are_kept_once() {
     let world = World::new(
         &addresses(40),
-        Lists::default().network("net", Choice, "192.0.2.0/24", Policy),
+        Lists::default().network("net", Choice, "192.0.2.0/24", OperatorPolicy),
     );
     let explained = world.explain("many.own A").await;
     assert_eq!((explained.names.len(), explained.hop), (2, 1));
@@ -165,7 +194,7 @@ async fn an_address_that_wants_tcp_is_truncated_over_udp_and_answered_over_tcp()
     }
     let blocked = World::new(
         &addresses(2),
-        slow().network("bets", Choice, "192.0.2.2/32", Policy),
+        slow().network("bets", Choice, "192.0.2.2/32", OperatorPolicy),
     );
     assert_eq!(
         (
@@ -180,11 +209,11 @@ async fn an_address_that_wants_tcp_is_truncated_over_udp_and_answered_over_tcp()
 async fn a_name_behind_an_alias_that_the_family_blocks_itself_is_blocked() {
     let internet = "a.own. 60 IN CNAME b.own.\nb.own. 60 IN A 192.0.2.1\n";
     let family = |household: &mut Household| {
-        let value = OwnName {
-            state: State::Block,
+        let value = CustomName {
+            state: SwitchState::Block,
             scope: Scope::Exact,
         };
-        let set = Set {
+        let set = Attributed {
             value,
             set_by: String::new(),
             set_at: jiff::Timestamp::UNIX_EPOCH,
@@ -217,8 +246,8 @@ async fn a_name_behind_an_alias_that_the_family_blocks_itself_is_blocked() {
 async fn what_an_answer_led_to_decides_nothing_when_it_has_ended() {
     let internet = "a.own. 60 IN CNAME b.own.\nb.own. 60 IN A 192.0.2.1\n";
     for lists in [
-        Lists::default().name("bets", Choice, "b.own", Policy),
-        Lists::default().network("bets", Choice, "192.0.2.1/32", Policy),
+        Lists::default().name("bets", Choice, "b.own", OperatorPolicy),
+        Lists::default().network("bets", Choice, "192.0.2.1/32", OperatorPolicy),
     ] {
         let world = World::new(internet, lists);
         for resolutions in 1..4 {
@@ -236,9 +265,9 @@ async fn what_an_answer_led_to_decides_nothing_when_it_has_ended() {
 #[tokio::test]
 async fn lists_that_come_and_go_are_asked_of_each_cached_answer() {
     let world = World::new(&addresses(1), Lists::default());
-    let none = || Lists::default().name("other", Choice, "other.own", Policy);
-    let listed = || Lists::default().network("net", Choice, "192.0.2.1/32", Policy);
-    let named = || Lists::default().name("bets", Choice, "many.own", Policy);
+    let none = || Lists::default().name("other", Choice, "other.own", OperatorPolicy);
+    let listed = || Lists::default().network("net", Choice, "192.0.2.1/32", OperatorPolicy);
+    let named = || Lists::default().name("bets", Choice, "many.own", OperatorPolicy);
     for (lists, expected) in [
         (none(), "192.0.2.1"),
         (listed(), "NXDOMAIN (17)"),
@@ -257,7 +286,7 @@ async fn lists_that_come_and_go_are_asked_of_each_cached_answer() {
 
 #[tokio::test]
 async fn an_allow_covers_many_addresses_but_for_an_order() {
-    let lists = || listed_apart(16).network("evil", Security, "192.0.2.17/32", Policy);
+    let lists = || listed_apart(16).network("evil", Security, "192.0.2.17/32", OperatorPolicy);
     let setup = || Setup {
         allowed: &["many.own"],
         ..Setup::default()

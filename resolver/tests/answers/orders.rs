@@ -7,12 +7,12 @@ use hickory_proto::{
     rr::{Name as ProtoName, RecordType, rdata::opt::EdnsOption},
 };
 use policy::lists::{
-    entry::{Action::*, Tier::*},
-    mandates::{Document, Landing, Mandate, Mandates},
+    entry::{EntryAction::*, Tier::*},
+    mandates::{ActiveMandates, Landing, Mandate, MandateDocument},
 };
 use resolver::message::{
     blocked::{BlockedAnswer, BlockedAnswers},
-    ede::Contact,
+    ede::BlockContact,
     reply::read_extended_error,
     types::Transport,
 };
@@ -47,15 +47,15 @@ async fn told(world: &World, question: &str, payload: u16) -> (usize, bool, Stri
 #[tokio::test]
 async fn a_reason_in_json_is_shortened_rather_than_the_reply_truncated() {
     let long = format!("{}.bets.example.", ["x".repeat(55).as_str(); 4].join("."));
-    let contact = || Contact {
+    let contact = || BlockContact {
         uris: vec![format!("mailto:{}@isp.example", "h".repeat(140))],
         organization: "O".repeat(100),
-        ..Contact::default()
+        ..BlockContact::default()
     };
     let lists = || {
         Lists::default()
-            .name("bets", Choice, "bets.example", Policy)
-            .name("evil", Security, "evil.example", Policy)
+            .name("bets", Choice, "bets.example", OperatorPolicy)
+            .name("evil", Security, "evil.example", OperatorPolicy)
     };
     let world = World::with(
         INTERNET,
@@ -86,7 +86,7 @@ async fn a_reason_in_json_is_shortened_rather_than_the_reply_truncated() {
         INTERNET,
         lists(),
         Setup {
-            contact: Contact {
+            contact: BlockContact {
                 uris: vec![format!("mailto:{}", "h".repeat(240))],
                 ..contact()
             },
@@ -111,7 +111,7 @@ async fn a_mandate_is_answered_with_its_landing_or_as_orders_are() {
     };
     let world = World::with(
         INTERNET,
-        Lists::default().name("bets", Choice, "bets.example", Policy),
+        Lists::default().name("bets", Choice, "bets.example", OperatorPolicy),
         setup,
     );
     assert_eq!(world.ask("news.example. A").await, "192.0.2.80");
@@ -120,15 +120,15 @@ async fn a_mandate_is_answered_with_its_landing_or_as_orders_are() {
             v4: Some(v4.into()),
             v6: None,
         });
-        let document = Document {
+        let document = MandateDocument {
             name: Some(name.to_owned()),
             basis: "iwf".to_owned(),
             landing,
-            ..Document::default()
+            ..MandateDocument::default()
         };
         Arc::new(Mandate::read(id.parse().unwrap(), document).unwrap())
     };
-    world.lists.order(Arc::new(Mandates::of(vec![
+    world.lists.order(Arc::new(ActiveMandates::of(vec![
         mandate("a", "news.example", Some([192, 0, 2, 97])),
         mandate("b", "bets.example", None),
     ])));

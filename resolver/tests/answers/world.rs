@@ -27,28 +27,29 @@ use hickory_proto::{
 use ipnet::IpNet;
 use policy::{
     category::Taxonomy,
-    decide::Asker,
-    explain::Explained,
+    decide::EffectivePolicy,
+    explain::QueryExplanation,
     identity::directory::Directory,
     lists::{
         artefact::{FeedSummary, Header},
         blocklist::Blocklist,
-        builder::Builder,
-        current::LiveLists,
-        entry::{Action, Mark, Record, Records, Scope, Tier},
+        builder::ArtefactBuilder,
+        current::CurrentLists,
+        entry::{EntryAction, ListEntry, LocalData, LocalRecord, Scope, Tier},
         index_key::names_of_prefix,
     },
     name::Name,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::{Household, OwnName, Set, State},
+        compiled::HouseholdRules,
+        household::{Attributed, CustomName, Household, SwitchState},
+        operator::OperatorDefaults,
     },
 };
 use resolver::{
     engine::{Engine, EngineConfig, ServeStale, Step},
     listener::{client::Client, notify::OnNotify},
     message::{
-        blocked::BlockedAnswers, ede::Contact, reply::read_extended_error, types::Transport,
+        blocked::BlockedAnswers, ede::BlockContact, reply::read_extended_error, types::Transport,
     },
     time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
@@ -103,7 +104,7 @@ fn proto(name: &str) -> ProtoName {
 fn failed(question: &Question) -> RecursionError {
     RecursionError {
         name: question.name.clone(),
-        record_type: question.record_type,
+        rtype: question.rtype,
         code: Some(22),
         source: "nobody answers".into(),
     }
@@ -139,13 +140,13 @@ impl Recursion for Counted {
 /// Lists as they are written down: feeds in order, and what each says.
 #[derive(Default)]
 pub struct Lists {
-    builder: Builder,
+    builder: ArtefactBuilder,
     feeds: Vec<FeedSummary>,
     categories: Vec<String>,
 }
 
 impl Lists {
-    fn mark(&mut self, feed: &str, tier: Tier, category: &str, action: Action) -> Mark {
+    fn mark(&mut self, feed: &str, tier: Tier, category: &str, action: EntryAction) -> ListEntry {
         let place = self
             .feeds
             .iter()
@@ -162,9 +163,9 @@ impl Lists {
                 self.categories.push(category.to_owned());
                 self.categories.len() - 1
             });
-        Mark {
+        ListEntry {
             action,
-            ..Mark::deny(
+            ..ListEntry::deny(
                 u16::try_from(place).unwrap(),
                 u8::try_from(slug).unwrap(),
                 Scope::Subtree,
@@ -173,14 +174,14 @@ impl Lists {
     }
 
     /// A name and all below it.
-    pub fn name(mut self, feed: &str, tier: Tier, name: &str, action: Action) -> Self {
+    pub fn name(mut self, feed: &str, tier: Tier, name: &str, action: EntryAction) -> Self {
         let mark = self.mark(feed, tier, category(tier), action);
         self.builder.push(self::name(name).borrow(), mark).unwrap();
         self
     }
 
     /// The same for a category of one's own.
-    pub fn named(mut self, feed: &str, category: &str, name: &str, action: Action) -> Self {
+    pub fn named(mut self, feed: &str, category: &str, name: &str, action: EntryAction) -> Self {
         let mark = self.mark(feed, Tier::Choice, category, action);
         self.builder.push(self::name(name).borrow(), mark).unwrap();
         self
@@ -190,18 +191,18 @@ impl Lists {
     pub fn records(mut self, feed: &str, tier: Tier, name: &str, lines: &str) -> Self {
         let data = self
             .builder
-            .answer(Records(lines.lines().map(record).collect()))
+            .answer(LocalData(lines.lines().map(record).collect()))
             .unwrap();
-        let mark = Mark {
+        let mark = ListEntry {
             data,
-            ..self.mark(feed, tier, category(tier), Action::Records)
+            ..self.mark(feed, tier, category(tier), EntryAction::LocalData)
         };
         self.builder.push(self::name(name).borrow(), mark).unwrap();
         self
     }
 
     /// All addresses of a network.
-    pub fn network(mut self, feed: &str, tier: Tier, network: &str, action: Action) -> Self {
+    pub fn network(mut self, feed: &str, tier: Tier, network: &str, action: EntryAction) -> Self {
         let mark = self.mark(feed, tier, category(tier), action);
         for name in names_of_prefix(network.parse().unwrap()) {
             self.builder.push(name.borrow(), mark).unwrap();
@@ -211,7 +212,7 @@ impl Lists {
 
     /// One path of a host.
     pub fn path(mut self, feed: &str, tier: Tier, host: &str, path: &str) -> Self {
-        let mark = self.mark(feed, tier, category(tier), Action::Path);
+        let mark = self.mark(feed, tier, category(tier), EntryAction::Path);
         self.builder
             .push_path(name(host).borrow(), path.as_bytes(), mark)
             .unwrap();
@@ -239,7 +240,7 @@ fn category(tier: Tier) -> &'static str {
     }
 }
 
-fn record(line: &str) -> Record {
+fn record(line: &str) -> LocalRecord {
     let (_, sets) = Parser::new(format!("here. {line}\n"), None, Some(ProtoName::root()))
         .parse()
         .unwrap();
@@ -251,7 +252,7 @@ fn record(line: &str) -> Record {
         .clone();
     let mut rdata = Vec::new();
     record.data.emit(&mut BinEncoder::new(&mut rdata)).unwrap();
-    Record {
+    LocalRecord {
         record_type: record.record_type().into(),
         ttl_s: record.ttl,
         rdata,
@@ -265,7 +266,7 @@ pub fn name(text: &str) -> Name {
 /// An engine and who asks it.
 pub struct World {
     pub engine: Arc<Engine>,
-    pub lists: Arc<LiveLists>,
+    pub lists: Arc<CurrentLists>,
     directory: Arc<Directory>,
     /// Zones and peers of which was told that they changed.
     pub told: Arc<Mutex<Vec<(String, IpAddr)>>>,
@@ -276,7 +277,7 @@ pub struct World {
 /// What a node is set up with, beside its lists.
 pub struct Setup {
     pub blocked: BlockedAnswers,
-    pub contact: Contact,
+    pub contact: BlockContact,
     pub proxy: &'static [&'static str],
     /// What the family allows.
     pub allowed: &'static [&'static str],
@@ -300,7 +301,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             blocked: BlockedAnswers::default(),
-            contact: Contact::default(),
+            contact: BlockContact::default(),
             proxy: &[],
             allowed: &[],
             sample_every: 0,
@@ -334,13 +335,13 @@ impl World {
         ]
         .into();
         for allowed in setup.allowed {
-            let value = OwnName {
-                state: State::Allow,
+            let value = CustomName {
+                state: SwitchState::Allow,
                 scope: Scope::Subtree,
             };
             household.settings.names.insert(
                 name(allowed),
-                Set {
+                Attributed {
                     value,
                     set_by: "tests".to_owned(),
                     set_at: jiff::Timestamp::UNIX_EPOCH,
@@ -354,7 +355,7 @@ impl World {
             defaults,
             jiff::Timestamp::UNIX_EPOCH,
         ));
-        let lists = Arc::new(LiveLists::new(lists.open(1)));
+        let lists = Arc::new(CurrentLists::new(lists.open(1)));
         let told: Arc<Mutex<Vec<(String, IpAddr)>>> = Arc::default();
         let heard = Arc::clone(&told);
         let on_notify: OnNotify = Arc::new(move |zone, peer| {
@@ -488,18 +489,18 @@ impl World {
     }
 
     /// The explanation of the same, for the family.
-    pub async fn explain(&self, question: &str) -> Explained {
+    pub async fn explain(&self, question: &str) -> QueryExplanation {
         let (asked, record_type) = question.split_once(' ').unwrap();
         let record_type: RecordType = record_type.parse().unwrap();
-        let asker: Asker = self
+        let asker: EffectivePolicy = self
             .directory
             .identify(
                 HOME.parse().unwrap(),
                 None,
                 false,
-                policy::moment::Moment::FIRST,
+                policy::unix_seconds::UnixSeconds::FIRST,
             )
-            .asker;
+            .policy;
         self.engine
             .explain(asker, name(asked), record_type.into(), None)
             .await

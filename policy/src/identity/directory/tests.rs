@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     category::Taxonomy,
-    rules::household::{Household, Identifier, Set, State, Switch},
+    rules::household::{Attributed, DeviceIdentifier, Household, Switch, SwitchState},
 };
 
 const LINE: &str = "192.0.2.7";
@@ -39,9 +39,9 @@ fn household(name: &str, networks: &[&str], macs: &[u8]) -> Household {
         .iter()
         .map(|network| network.parse().unwrap())
         .collect();
-    let switch = Set {
+    let switch = Attributed {
         value: Switch {
-            state: State::Block,
+            state: SwitchState::Block,
         },
         set_by: String::new(),
         set_at: Timestamp::UNIX_EPOCH,
@@ -53,7 +53,7 @@ fn household(name: &str, networks: &[&str], macs: &[u8]) -> Household {
     for last in macs {
         let mut device: crate::rules::household::Device =
             serde_json::from_value(json!({ "name": "", "log": true })).unwrap();
-        device.identifiers = vec![Identifier::Mac(mac(*last))];
+        device.identifiers = vec![DeviceIdentifier::Mac(mac(*last))];
         household.devices.insert(id(&format!("d{last}")), device);
     }
     household
@@ -64,7 +64,7 @@ fn ending(name: &str, networks: &[&str], second: i64) -> Household {
     let mut household = household(name, networks, &[]);
     let value = serde_json::from_value(json!({ "until": Timestamp::from_second(second).unwrap() }))
         .unwrap();
-    household.settings.pause = Some(Set {
+    household.settings.pause = Some(Attributed {
         value,
         set_by: String::new(),
         set_at: Timestamp::UNIX_EPOCH,
@@ -95,7 +95,7 @@ fn holding(households: &[Household]) -> Directory {
 
 fn is_found(directory: &Directory, source: &str) -> bool {
     let is_known = directory
-        .identify(address(source), None, false, Moment::FIRST)
+        .identify(address(source), None, false, UnixSeconds::FIRST)
         .source
         != IdentitySource::Unknown;
     assert_eq!(
@@ -236,7 +236,7 @@ fn an_entry_that_leads_to_another_cell_is_passed_over_and_told_of() {
         household("b", &["10.0.0.0/8"], &[]),
     ]);
     let certain = |source: &str| {
-        let owns = |cell: &Cell, network| {
+        let owns = |cell: &Slot, network| {
             cell.rules()
                 .as_ref()
                 .filter(|rules| rules.has_network(network))
@@ -279,7 +279,7 @@ fn a_search_that_met_a_change_begins_again_and_no_other_does() {
 #[test]
 fn a_reader_of_before_a_change_finds_the_lines_that_came_with_it() {
     let directory = holding(&[household("first", &["192.0.2.0/24"], &[])]);
-    let reader = directory.reader(Moment::FIRST);
+    let reader = directory.reader(UnixSeconds::FIRST);
     // So many that the index has moved into a larger table, which this reader has not.
     let lines: Vec<String> = (0..60)
         .map(|number| format!("10.0.{number}.0/24"))
@@ -307,16 +307,16 @@ fn the_digest_and_the_record_say_the_same_of_a_line() {
     for asserted in [None, Some(mac(1)), Some(mac(9))] {
         assert_eq!(
             directory
-                .identify(address(LINE), asserted, false, Moment::FIRST)
-                .asker
+                .identify(address(LINE), asserted, false, UnixSeconds::FIRST)
+                .policy
                 .blocked(),
             gambling,
             "{asserted:?}"
         );
     }
-    let unknown = directory.identify(address("10.0.0.1"), None, false, Moment::FIRST);
+    let unknown = directory.identify(address("10.0.0.1"), None, false, UnixSeconds::FIRST);
     assert_eq!(
-        (unknown.asker, unknown.source),
+        (unknown.policy, unknown.source),
         (directory.unknown_line(), IdentitySource::Unknown)
     );
 }
@@ -326,9 +326,9 @@ fn rules_that_have_ended_are_read_from_the_record() {
     let directory = holding(&[ending("a", &["192.0.2.0/24"], 100)]);
     let is_paused = |second| {
         directory
-            .identify(address(LINE), None, false, Moment::from_unix(second))
-            .asker
-            .standards()
+            .identify(address(LINE), None, false, UnixSeconds::from_unix(second))
+            .policy
+            .flags()
             .is_paused()
     };
     assert_eq!(
@@ -340,19 +340,19 @@ fn rules_that_have_ended_are_read_from_the_record() {
 #[test]
 fn an_unknown_line_has_the_operators_preset_and_refusals() {
     let preset = Taxonomy::shipped().preset("strict").unwrap();
-    let refused = crate::rules::special::Refused {
+    let bypass = crate::rules::bypass::BypassPrevention {
         canary: true,
         relay: false,
     };
-    let directory = Directory::new(OperatorDefaults { preset, refused });
-    let asker = directory
-        .identify(address(LINE), None, true, Moment::FIRST)
-        .asker;
-    let refuses = |special| asker.standards().refuses(special);
-    assert_eq!(asker.blocked(), preset);
+    let directory = Directory::new(OperatorDefaults { preset, bypass });
+    let policy = directory
+        .identify(address(LINE), None, true, UnixSeconds::FIRST)
+        .policy;
+    let refuses = |special| policy.flags().prevents(special);
+    assert_eq!(policy.blocked(), preset);
     assert!(
-        refuses(crate::rules::special::Special::Canary)
-            && !refuses(crate::rules::special::Special::Relay)
+        refuses(crate::rules::builtin_names::BuiltinName::Canary)
+            && !refuses(crate::rules::builtin_names::BuiltinName::Relay)
     );
 }
 
@@ -367,7 +367,7 @@ fn a_mac_of_two_households_names_nobody_from_outside_and_one_of_one_does() {
             address("203.0.113.1"),
             Some(mac(last)),
             trust,
-            Moment::FIRST,
+            UnixSeconds::FIRST,
         );
         (identity.source, identity.event)
     };
@@ -399,7 +399,7 @@ fn households_whose_rules_have_ended_are_told_once_the_longest_past_first() {
     install(&directory, &household("never", &[], &[]));
     let due = |second, most| -> Vec<String> {
         directory
-            .due(Moment::from_unix(second), most)
+            .due(UnixSeconds::from_unix(second), most)
             .iter()
             .map(ToString::to_string)
             .collect()
@@ -439,12 +439,12 @@ fn a_batch_is_read_before_it_is_searched_as_far_as_there_is_room() {
         household("a", &["192.0.2.0/24"], &[]),
         household("b", &["10.0.0.0/24"], &[]),
     ]);
-    let reader = directory.reader(Moment::FIRST);
+    let reader = directory.reader(UnixSeconds::FIRST);
     let read = |text: &str| {
         let view = directory.networks.view();
         let search = view.search(Network::around(address(text), 24));
         let slot = view.found(search).next();
-        view.touch(search) ^ slot.map_or(0, |slot| directory.cells.cell(slot).touch())
+        view.touch(search) ^ slot.map_or(0, |slot| directory.slots.get(slot).touch())
     };
     let touched = |lines: &[&str]| reader.touch(lines.iter().map(|line| address(line)));
     assert_ne!(read(LINE), read("10.0.0.1"));

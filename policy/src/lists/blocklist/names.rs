@@ -2,14 +2,14 @@
 
 use crate::lists::{
     blocklist::{Blocklist, OF_OVERLAY},
-    entry::Mark,
+    entry::ListEntry,
 };
 
 impl Blocklist {
     /// All listed names with their marks, in the order of their keys.
     #[must_use]
-    pub fn names(&self) -> Names<'_> {
-        let mut names = Names {
+    pub fn names(&self) -> NameCursor<'_> {
+        let mut names = NameCursor {
             lists: self,
             base: self.base.fst.stream(),
             next: None,
@@ -22,7 +22,7 @@ impl Blocklist {
     }
 
     /// The same, for those who need no cursor.
-    pub fn for_each_name(&self, mut visit: impl FnMut(&[u8], &mut dyn Iterator<Item = Mark>)) {
+    pub fn for_each_name(&self, mut visit: impl FnMut(&[u8], &mut dyn Iterator<Item = ListEntry>)) {
         let mut names = self.names();
         while let Some((key, marks)) = names.next() {
             visit(key, &mut marks.iter().copied());
@@ -31,7 +31,7 @@ impl Blocklist {
 }
 
 /// A walk through all listed names in the order of their keys.
-pub struct Names<'l> {
+pub struct NameCursor<'l> {
     lists: &'l Blocklist,
     base: fst::raw::Stream<'l>,
     /// The next name of the base.
@@ -39,14 +39,14 @@ pub struct Names<'l> {
     /// What is left of the overlay.
     changed: std::collections::VecDeque<(&'l [u8], u32)>,
     key: Vec<u8>,
-    marks: Vec<Mark>,
+    marks: Vec<ListEntry>,
 }
 
-impl Names<'_> {
+impl NameCursor<'_> {
     /// The next name and what is said of it; none at the end.
     // A cursor that lends what it holds cannot be an iterator.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Option<(&[u8], &[Mark])> {
+    pub fn next(&mut self) -> Option<(&[u8], &[ListEntry])> {
         loop {
             let base_key = self.next.as_ref().map(|(key, _)| key.as_slice());
             let set = match (base_key, self.changed.front()) {

@@ -10,16 +10,16 @@ use hickory_proto::{
 use policy::{
     category::Taxonomy,
     identity::directory::Directory,
-    lists::{blocklist::Blocklist, current::LiveLists},
+    lists::{blocklist::Blocklist, current::CurrentLists},
     name::Name,
-    rules::compiled::OperatorDefaults,
+    rules::operator::OperatorDefaults,
 };
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;
 use crate::{
     engine::{EngineConfig, ServeStale},
-    message::{blocked::BlockedAnswers, ede::Contact},
+    message::{blocked::BlockedAnswers, ede::BlockContact},
     time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError},
 };
@@ -49,9 +49,9 @@ fn engine() -> Arc<Engine> {
     let taxonomy = Arc::new(Taxonomy::shipped());
     Arc::new(Engine::new(EngineConfig {
         directory: Arc::new(Directory::new(OperatorDefaults::default())),
-        lists: Arc::new(LiveLists::new(Arc::new(Blocklist::empty(&taxonomy)))),
+        lists: Arc::new(CurrentLists::new(Arc::new(Blocklist::empty(&taxonomy)))),
         taxonomy,
-        contact: Contact::default(),
+        contact: BlockContact::default(),
         recursion: Arc::new(Long(AtomicUsize::new(0))),
         allow_from: vec!["192.0.2.0/24".parse().unwrap()],
         trusted_peers: Vec::new(),

@@ -1,6 +1,9 @@
 //! Extra texts of each form, and what they leave out.
 
-use policy::lists::{entry::Action, mandates::Document};
+use policy::{
+    decide::Action,
+    lists::mandates::{ActiveMandates, MandateDocument},
+};
 
 use super::*;
 
@@ -8,10 +11,10 @@ fn words(uris: &[&str], organization: &str) -> EdeWords {
     let uris = uris.iter().map(|uri| (*uri).to_owned()).collect();
     EdeWords::new(
         Arc::new(Taxonomy::shipped()),
-        &Contact {
+        &BlockContact {
             uris,
             organization: organization.to_owned(),
-            ..Contact::default()
+            ..BlockContact::default()
         },
     )
 }
@@ -30,7 +33,7 @@ fn blocked(layer: Layer, slugs: &[&str]) -> Verdict {
             .iter()
             .map(|slug| taxonomy.find(slug).unwrap())
             .collect(),
-        ..Verdict::by(layer)
+        ..Verdict::of_layer(layer)
     }
 }
 
@@ -97,25 +100,27 @@ fn a_reason_is_written_as_words_or_as_short_json() {
 #[test]
 fn a_confidential_order_reads_like_a_public_one_in_every_form() {
     let whole = words(&["mailto:help@isp.example"], "ISP");
-    let verdict = Verdict {
-        action: Action::Ordered,
-        ..Verdict::by(Layer::Mandatory)
-    };
     let mandate = |confidential| {
         let name = Some("a.example".into());
         let basis = "court-order".into();
         let reference = Some("CO/1".into());
         Mandate::read(
             "a".parse().unwrap(),
-            Document {
+            MandateDocument {
                 name,
                 basis,
                 reference,
                 confidential,
-                ..Document::default()
+                ..MandateDocument::default()
             },
         )
         .unwrap()
+    };
+    let set = ActiveMandates::of(vec![Arc::new(mandate(false))]);
+    let name = policy::name::Name::parse("a.example").unwrap();
+    let verdict = Verdict {
+        action: Action::Mandate(set.find(name.borrow()).unwrap()),
+        ..Verdict::of_layer(Layer::Mandatory)
     };
     for mandate in [mandate(false), mandate(true)] {
         let reason = Reason::Blocked(verdict, Some(&mandate), &whole);

@@ -12,7 +12,7 @@ use policy::{
 
 use super::*;
 use crate::message::{
-    ede::{Contact, EdeWords},
+    ede::{BlockContact, EdeWords},
     types::EdeCode,
 };
 
@@ -48,14 +48,14 @@ fn answer(rcode: ResponseCode, answers: Vec<Record>, authorities: Vec<Record>) -
 fn aliased(asked: &str, target: &str, answer: &Message) -> (Vec<u8>, Message) {
     let words = EdeWords::new(
         std::sync::Arc::new(Taxonomy::shipped()),
-        &Contact::default(),
+        &BlockContact::default(),
     );
     let packet = packet(asked, true);
     let mut name_buffer = WireName::default();
     let mut buffer = vec![0xff; 9];
     let query = Query::parse(&packet, &mut name_buffer).ok().unwrap();
     let target = Name::parse(target).unwrap();
-    let reason = Reason::Blocked(Verdict::by(Layer::Category), None, &words);
+    let reason = Reason::Blocked(Verdict::of_layer(Layer::Category), None, &words);
     Reply::new(&query, Transport::Tcp, &mut buffer).alias(
         target.borrow(),
         60,

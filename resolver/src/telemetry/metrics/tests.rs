@@ -1,23 +1,24 @@
 //! Counters and rings of one thread.
 
 use policy::{
-    decide::Asker,
+    decide::EffectivePolicy,
     identity::directory::Directory,
-    moment::Moment,
     name::Name,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::{History, Household, Set},
+        compiled::HouseholdRules,
+        household::{Attributed, HistorySettings, Household},
+        operator::OperatorDefaults,
     },
+    unix_seconds::UnixSeconds,
 };
 
 use super::*;
 
-fn record(metrics: &mut WorkerMetrics, asker: &Asker, name: &Name, verdict: Verdict) {
+fn record(metrics: &mut WorkerMetrics, asker: &EffectivePolicy, name: &Name, verdict: Verdict) {
     metrics.record(&QueryEvent {
         asker,
         name: name.borrow(),
-        at: Moment::FIRST,
+        at: UnixSeconds::FIRST,
         outcome: QueryOutcome::Judged {
             verdict,
             lists_stamp: 7,
@@ -34,7 +35,7 @@ fn a_full_ring_drops_and_counts_and_loses_no_count() {
     let categories = taxonomy.find("gambling").into_iter().collect();
     let verdict = Verdict {
         categories,
-        ..Verdict::by(Layer::Category)
+        ..Verdict::of_layer(Layer::Category)
     };
     for _ in 0..BLOCK_RING_SLOTS + 7 {
         record(&mut metrics, &asker, &name, verdict);
@@ -63,12 +64,12 @@ fn a_full_ring_drops_and_counts_and_loses_no_count() {
 fn a_household_with_a_history_gets_all_queries_but_orders() {
     let (mut metrics, mut source) = pair(0);
     let mut household = Household::new("home".parse().unwrap());
-    let history = History {
+    let history = HistorySettings {
         days: 7,
         names: true,
         unknown_devices: true,
     };
-    household.history = Some(Set {
+    household.history = Some(Attributed {
         value: history,
         set_by: "key:1".into(),
         set_at: jiff::Timestamp::UNIX_EPOCH,
@@ -81,18 +82,23 @@ fn a_household_with_a_history_gets_all_queries_but_orders() {
             jiff::Timestamp::UNIX_EPOCH,
         ))
     };
-    let asker = Asker::of(&compile(&household), None, Moment::FIRST);
+    let asker = EffectivePolicy::of(&compile(&household), None, UnixSeconds::FIRST);
     let name = Name::parse("bet.example").unwrap();
     for layer in Layer::ALL {
-        record(&mut metrics, &asker, &name, Verdict::by(layer));
+        record(&mut metrics, &asker, &name, Verdict::of_layer(layer));
     }
     let layers: Vec<Layer> = std::iter::from_fn(|| source.activity.pop().ok())
         .map(|event| event.layer)
         .collect();
     assert_eq!(layers, Layer::ALL[1..], "an order is in no history");
     household.history.as_mut().unwrap().value.unknown_devices = false;
-    let asker = Asker::of(&compile(&household), None, Moment::FIRST);
-    record(&mut metrics, &asker, &name, Verdict::by(Layer::Default));
+    let asker = EffectivePolicy::of(&compile(&household), None, UnixSeconds::FIRST);
+    record(
+        &mut metrics,
+        &asker,
+        &name,
+        Verdict::of_layer(Layer::Default),
+    );
     assert!(
         source.activity.pop().is_err(),
         "queries of unknown devices are not kept"

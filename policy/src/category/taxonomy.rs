@@ -1,0 +1,397 @@
+//! What a name can be listed for: categories as data, and sets of them as bits.
+//!
+//! The taxonomy is a document (`taxonomy.toml` beside this crate is the shipped one). A category's
+//! bit is its place in that document and never leaves the process: artefacts, the store and the API
+//! speak slugs. What a category brings itself, names of a service, is compiled into
+//! [`crate::lists::services`].
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    category::set::{CATEGORIES_MAX, CategoryId, CategorySet},
+    lists::{public_suffix::public_suffix, services::ServiceNames},
+    name::{Name, NameError},
+};
+
+/// One category as the taxonomy document writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Category {
+    /// The name programs use: lower-case letters, digits and hyphens.
+    pub slug: String,
+    /// The name people read.
+    pub title: String,
+    /// The heading under which a page shows it.
+    pub group: String,
+    /// The presets that block it.
+    #[serde(default)]
+    pub presets: Vec<String>,
+    /// Whether it is one service, which a page may show apart from kinds of content.
+    #[serde(default)]
+    pub service: bool,
+    /// Names that are listed for it without any feed, each with all below it.
+    #[serde(default)]
+    pub names: Vec<String>,
+}
+
+/// A named starting point: which categories it blocks follows from the categories' own `presets`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// The name programs use.
+    pub slug: String,
+    /// The name people read.
+    pub title: String,
+}
+
+/// What is wrong with a taxonomy document.
+#[derive(Debug, thiserror::Error)]
+pub enum TaxonomyError {
+    /// Not TOML, or not of this shape.
+    #[error("the taxonomy cannot be read")]
+    Parse(#[source] Box<toml::de::Error>),
+    /// More categories than a set has bits.
+    #[error("the taxonomy has {0} categories; there is room for {CATEGORIES_MAX}")]
+    TooMany(usize),
+    /// The same slug twice.
+    #[error("{0:?} stands twice in the taxonomy")]
+    Twice(String),
+    /// A slug that would not survive a URL.
+    #[error("{0:?} is not a slug: lower-case letters, digits and hyphens, 1 to 64 of them")]
+    Slug(String),
+    /// A category names a preset that is not there.
+    #[error("category {category:?} names the preset {preset:?}, which is not in the taxonomy")]
+    UnknownPreset {
+        /// The category that names it.
+        category: String,
+        /// The preset that is missing.
+        preset: String,
+    },
+    /// A category brings a name that is none.
+    #[error("category {category:?} brings {name:?}, which cannot be read as a name")]
+    Name {
+        /// The category that brings it.
+        category: String,
+        /// The name as it is written.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// A category brings the same name twice.
+    #[error("category {category:?} brings the name {name} twice")]
+    NameTwice {
+        /// The category that brings it.
+        category: String,
+        /// The name.
+        name: Name,
+    },
+    /// A category brings a name below which everything belongs to strangers.
+    #[error(
+        "category {category:?} brings {name}, a public suffix: what is below it belongs to many"
+    )]
+    PublicSuffix {
+        /// The category that brings it.
+        category: String,
+        /// The name.
+        name: Name,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default, rename = "preset")]
+    presets: Vec<Preset>,
+    #[serde(default, rename = "category")]
+    categories: Vec<Category>,
+}
+
+/// All categories and presets of this installation, read once and immutable.
+#[derive(Debug, Clone)]
+pub struct Taxonomy {
+    categories: Vec<Category>,
+    presets: Vec<(Preset, CategorySet)>,
+    by_slug: HashMap<String, CategoryId>,
+    services: Arc<ServiceNames>,
+}
+
+impl Taxonomy {
+    /// The taxonomy shipped with the program.
+    #[must_use]
+    pub fn shipped() -> Self {
+        Self::parse(include_str!("../../taxonomy.toml")).expect("a test reads the shipped taxonomy")
+    }
+
+    /// Reads a taxonomy document.
+    ///
+    /// # Errors
+    /// See [`TaxonomyError`].
+    pub fn parse(text: &str) -> Result<Self, TaxonomyError> {
+        let Document {
+            presets,
+            categories,
+        } = toml::from_str(text).map_err(|error| TaxonomyError::Parse(Box::new(error)))?;
+        if categories.len() > CATEGORIES_MAX {
+            return Err(TaxonomyError::TooMany(categories.len()));
+        }
+        let mut masks = vec![CategorySet::EMPTY; presets.len()];
+        let mut by_slug = HashMap::new();
+        let mut bundled = BTreeMap::new();
+        for (index, category) in categories.iter().enumerate() {
+            check_slug(&category.slug)?;
+            let id = CategoryId::new(u8::try_from(index).expect("checked above"));
+            if by_slug.insert(category.slug.clone(), id).is_some() {
+                return Err(TaxonomyError::Twice(category.slug.clone()));
+            }
+            for slug in &category.presets {
+                let preset = presets.iter().position(|preset| preset.slug == *slug);
+                let preset = preset.ok_or_else(|| TaxonomyError::UnknownPreset {
+                    category: category.slug.clone(),
+                    preset: slug.clone(),
+                })?;
+                masks[preset].insert(id);
+            }
+            read_names(category, id, &mut bundled)?;
+        }
+        for (index, preset) in presets.iter().enumerate() {
+            check_slug(&preset.slug)?;
+            if presets[..index]
+                .iter()
+                .any(|other| other.slug == preset.slug)
+            {
+                return Err(TaxonomyError::Twice(preset.slug.clone()));
+            }
+        }
+        Ok(Self {
+            categories,
+            presets: presets.into_iter().zip(masks).collect(),
+            by_slug,
+            services: Arc::new(ServiceNames::of(&bundled)),
+        })
+    }
+
+    /// The category with this slug.
+    #[must_use]
+    pub fn find(&self, slug: &str) -> Option<CategoryId> {
+        self.by_slug.get(slug).copied()
+    }
+
+    /// What the taxonomy says of a category.
+    #[must_use]
+    pub fn category(&self, id: CategoryId) -> &Category {
+        &self.categories[id.index()]
+    }
+
+    /// All categories, in order; a category's index is its place.
+    #[must_use]
+    pub fn categories(&self) -> &[Category] {
+        &self.categories
+    }
+
+    /// All presets, with the categories that each blocks.
+    pub fn presets(&self) -> impl Iterator<Item = (&Preset, CategorySet)> {
+        self.presets
+            .iter()
+            .map(|(preset, blocks)| (preset, *blocks))
+    }
+
+    /// The categories that a preset blocks.
+    #[must_use]
+    pub fn preset(&self, slug: &str) -> Option<CategorySet> {
+        self.presets()
+            .find(|(preset, _)| preset.slug == slug)
+            .map(|(_, blocks)| blocks)
+    }
+
+    /// The names that categories bring themselves.
+    #[must_use]
+    pub fn services(&self) -> &Arc<ServiceNames> {
+        &self.services
+    }
+
+    /// The slugs of a set, in order.
+    #[must_use]
+    pub fn slugs(&self, set: CategorySet) -> Vec<&str> {
+        set.iter()
+            .map(|id| self.category(id).slug.as_str())
+            .collect()
+    }
+}
+
+fn check_slug(slug: &str) -> Result<(), TaxonomyError> {
+    let is_slug = (1..=64).contains(&slug.len())
+        && slug
+            .bytes()
+            .all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-');
+    if is_slug {
+        Ok(())
+    } else {
+        Err(TaxonomyError::Slug(slug.to_owned()))
+    }
+}
+
+/// Notes the names that a category brings.
+fn read_names(
+    category: &Category,
+    id: CategoryId,
+    bundled: &mut BTreeMap<Name, CategorySet>,
+) -> Result<(), TaxonomyError> {
+    let slug = || category.slug.clone();
+    for text in &category.names {
+        let name = Name::parse(text).map_err(|source| TaxonomyError::Name {
+            category: slug(),
+            name: text.clone(),
+            source,
+        })?;
+        if public_suffix(name.borrow()).is_some() {
+            return Err(TaxonomyError::PublicSuffix {
+                category: slug(),
+                name,
+            });
+        }
+        let categories = bundled.entry(name.clone()).or_default();
+        if categories.contains(id) {
+            return Err(TaxonomyError::NameTwice {
+                category: slug(),
+                name,
+            });
+        }
+        categories.insert(id);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_taxonomy_is_sound_and_leaves_room() {
+        let taxonomy = Taxonomy::shipped();
+        assert!(
+            taxonomy.categories().len() < CATEGORIES_MAX - 12,
+            "an operator adds some of his own to a copy of it"
+        );
+        assert!(taxonomy.preset("off").unwrap().is_empty());
+        let [light, moderate, strict] =
+            ["light", "moderate", "strict"].map(|slug| taxonomy.preset(slug).unwrap());
+        assert!(!light.is_empty());
+        assert_eq!(
+            light.intersection(moderate),
+            light,
+            "moderate blocks all that light blocks"
+        );
+        assert_eq!(
+            moderate.intersection(strict),
+            moderate,
+            "strict blocks all that moderate blocks"
+        );
+    }
+
+    #[test]
+    fn a_full_taxonomy_of_128_works_and_129_is_refused() {
+        let document = |count: usize| {
+            (0..count)
+                .map(|index| {
+                    format!("[[category]]\nslug = \"c{index}\"\ntitle = \"\"\ngroup = \"\"\n")
+                })
+                .collect::<String>()
+        };
+        let full = Taxonomy::parse(&document(128)).unwrap();
+        let all: CategorySet = (0..128)
+            .map(|index| full.find(&format!("c{index}")).unwrap())
+            .collect();
+        assert_eq!(all.iter().count(), 128);
+        assert_eq!(full.slugs(all)[127], "c127");
+        assert!(matches!(
+            Taxonomy::parse(&document(129)),
+            Err(TaxonomyError::TooMany(129))
+        ));
+    }
+
+    #[test]
+    fn a_taxonomy_that_contradicts_itself_is_refused() {
+        let category = |slug: &str, presets: &str| {
+            format!(
+                "[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\npresets = [{presets}]\n"
+            )
+        };
+        assert!(matches!(
+            Taxonomy::parse(&(category("a", "") + &category("a", ""))),
+            Err(TaxonomyError::Twice(_))
+        ));
+        assert!(matches!(
+            Taxonomy::parse(&category("A", "")),
+            Err(TaxonomyError::Slug(_))
+        ));
+        assert!(matches!(
+            Taxonomy::parse(&category("a", "\"none\"")),
+            Err(TaxonomyError::UnknownPreset { .. })
+        ));
+        assert!(matches!(
+            Taxonomy::parse("[[categorie]]"),
+            Err(TaxonomyError::Parse(_))
+        ));
+    }
+
+    #[test]
+    fn a_name_that_a_category_cannot_bring_is_refused_with_the_category() {
+        let parse = |names: &str| {
+            let category = |slug: &str, names: &str| {
+                format!(
+                    "[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\nnames = [{names}]\n"
+                )
+            };
+            Taxonomy::parse(&(category("first", "\"a.example\"") + &category("second", names)))
+        };
+        for (names, expected) in [
+            (
+                r#""a b.example""#,
+                "category \"second\" brings \"a b.example\", which cannot be read as a name",
+            ),
+            (
+                r#""""#,
+                "category \"second\" brings \"\", which cannot be read as a name",
+            ),
+            (
+                r#""*.b.example""#,
+                "category \"second\" brings \"*.b.example\", which cannot be read as a name",
+            ),
+            (
+                r#""b.example", "B.Example.""#,
+                "category \"second\" brings the name b.example twice",
+            ),
+            (
+                r#"".""#,
+                "category \"second\" brings ., a public suffix: what is below it belongs to many",
+            ),
+            (
+                r#""com""#,
+                "category \"second\" brings com, a public suffix: what is below it belongs to many",
+            ),
+            (
+                r#""co.uk""#,
+                "category \"second\" brings co.uk, a public suffix: what is below it belongs to many",
+            ),
+            (
+                r#""github.io""#,
+                "category \"second\" brings github.io, a public suffix: what is below it belongs to many",
+            ),
+        ] {
+            assert_eq!(parse(names).unwrap_err().to_string(), expected);
+        }
+        // Several categories may bring the same name; it is one name.
+        assert_eq!(
+            parse(r#""a.example", "www.a.example""#)
+                .unwrap()
+                .services()
+                .len(),
+            2
+        );
+    }
+}
