@@ -32,7 +32,7 @@ use crate::{
 
 /// A query on its walk, under one version of lists and rules.
 pub(crate) struct Walk<'w, 'r> {
-    pub(crate) asker: &'w EffectivePolicy,
+    pub(crate) policy: &'w EffectivePolicy,
     pub(crate) lists: &'w Blocklist,
     pub(crate) reply: Reply<'r>,
 }
@@ -171,7 +171,7 @@ impl Engine {
         } = answer;
         let query = walk.reply.query;
         let judging = Judging {
-            asker: walk.asker,
+            policy: walk.policy,
             name: query.name(),
             with_answer: freshness != Freshness::Unusable,
             over_tcp: walk.reply.transport == Transport::Tcp,
