@@ -177,13 +177,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
         tokens,
         control,
     });
-    let announcer = Arc::new(HeadAnnouncer {
-        store: parts.store().clone(),
-        status: Arc::clone(&parts.status),
-        lists: Arc::clone(&parts.live),
-        channel: parts.post.channels().webhook.then_some("webhook"),
-        every: Duration::from_secs(checked.config.store.audit_head_interval_s.into()),
-    });
+    let announcer = Arc::new(parts.announcer(checked.config.store.audit_head_interval_s));
     parts.start_tasks(&tasks, &context.control);
     let announcing = Arc::clone(&announcer);
     let shutdown = tasks.shutdown();
@@ -370,6 +364,16 @@ impl Parts {
             writes: Default::default(),
             list_writes: Default::default(),
             mandate_writes: Default::default(),
+        }
+    }
+
+    fn announcer(&self, interval_s: u32) -> HeadAnnouncer {
+        HeadAnnouncer {
+            store: self.store().clone(),
+            status: Arc::clone(&self.status),
+            lists: Arc::clone(&self.live),
+            channel: self.post.channels().webhook.then_some("webhook"),
+            every: Duration::from_secs(interval_s.into()),
         }
     }
 

@@ -79,52 +79,10 @@ pub fn complete(mut document: Document) -> Document {
         for (operation, takes_version, is_post) in operations {
             let Some(operation) = operation else { continue };
             refuse(operation, "default", "refused; `code` says why");
-            let is_write = takes_version || is_post;
             if path.starts_with("/v1/") {
-                // Routes without authentication say so themselves.
-                operation
-                    .security
-                    .get_or_insert_with(|| vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
-                for parameter in operation.parameters.iter_mut().flatten() {
-                    if let RefOr::T(parameter) = parameter
-                        && ["id", "device", "person", "grant"].contains(&parameter.name.as_str())
-                    {
-                        let id = ObjectBuilder::new()
-                            .schema_type(Type::String)
-                            .pattern(Some(ID))
-                            .max_length(Some(64));
-                        parameter.schema = Some(id.build().into());
-                    }
-                }
-                refuse(operation, "401", "no key, or none in force");
-                refuse(operation, "403", "the key's role may not do this");
-                refuse(
-                    operation,
-                    "429",
-                    "asked too often: `Retry-After` says when to come back",
-                );
-                if path.starts_with("/v1/households/{id}") {
-                    refuse(
-                        operation,
-                        "404",
-                        "no such household, or not one of this key",
-                    );
-                }
-                if is_write {
-                    refuse(
-                        operation,
-                        "409",
-                        "what is there does not allow it, or the write of this Idempotency-Key is under way",
-                    );
-                    refuse(
-                        operation,
-                        "422",
-                        "a value cannot be used, or another write had this Idempotency-Key",
-                    );
-                    operation
-                        .parameters
-                        .get_or_insert_default()
-                        .push(RefOr::T(idempotency_key()));
+                describe_access(path, operation);
+                if takes_version || is_post {
+                    describe_write(operation);
                 }
                 // Keys and reports have no version.
                 if takes_version
@@ -132,26 +90,85 @@ pub fn complete(mut document: Document) -> Document {
                     && !path.ends_with("/activity")
                     && !path.starts_with("/v1/reports/")
                 {
-                    let if_match = ParameterBuilder::new()
-                        .name("If-Match")
-                        .parameter_in(ParameterIn::Header)
-                        .required(Required::False);
-                    let if_match = if_match.example(Some(serde_json::json!("\"1\""))).description(Some(
-                        "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",
-                    ));
-                    let text = ObjectBuilder::new()
-                        .schema_type(Type::String)
-                        .pattern(Some(r#"^(\*|(W/)?"[!#-~]*")$"#))
-                        .build();
-                    operation
-                        .parameters
-                        .get_or_insert_default()
-                        .push(RefOr::T(if_match.schema(Some(text)).build()));
+                    add_parameter(operation, if_match());
                 }
             }
         }
     }
     document
+}
+
+/// Describes identifiers, the key, and the refusals of all routes.
+fn describe_access(path: &str, operation: &mut Operation) {
+    // Routes without authentication say so themselves.
+    operation
+        .security
+        .get_or_insert_with(|| vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter
+            && ["id", "device", "person", "grant"].contains(&parameter.name.as_str())
+        {
+            let id = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some(ID))
+                .max_length(Some(64));
+            parameter.schema = Some(id.build().into());
+        }
+    }
+    refuse(operation, "401", "no key, or none in force");
+    refuse(operation, "403", "the key's role may not do this");
+    refuse(
+        operation,
+        "429",
+        "asked too often: `Retry-After` says when to come back",
+    );
+    if path.starts_with("/v1/households/{id}") {
+        refuse(
+            operation,
+            "404",
+            "no such household, or not one of this key",
+        );
+    }
+}
+
+/// Describes the refusals of writes, and their idempotency key.
+fn describe_write(operation: &mut Operation) {
+    refuse(
+        operation,
+        "409",
+        "what is there does not allow it, or the write of this Idempotency-Key is under way",
+    );
+    refuse(
+        operation,
+        "422",
+        "a value cannot be used, or another write had this Idempotency-Key",
+    );
+    add_parameter(operation, idempotency_key());
+}
+
+fn add_parameter(operation: &mut Operation, parameter: Parameter) {
+    operation
+        .parameters
+        .get_or_insert_default()
+        .push(RefOr::T(parameter));
+}
+
+/// The header with the expected version.
+fn if_match() -> Parameter {
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(r#"^(\*|(W/)?"[!#-~]*")$"#))
+        .build();
+    ParameterBuilder::new()
+        .name("If-Match")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .example(Some(serde_json::json!("\"1\"")))
+        .description(Some(
+            "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",
+        ))
+        .schema(Some(text))
+        .build()
 }
 
 /// The header with the key of a write.

@@ -101,7 +101,7 @@ fn a_room_knows_only_its_own_trade() {
         ("policy/store/src", &["hickory", "axum"]),
         ("blocklist-loader/src", &["hickory", "axum", "sqlx"]),
         ("resolver/src", &["axum", "sqlx", "serde"]),
-        ("control/src", &["hickory", "axum", "sqlx", "utoipa"]),
+        ("control/src", &["hickory", "axum", "sqlx"]),
         ("api/src", &["hickory", "sqlx", "notify"]),
     ];
     for (folder, words) in foreign {

@@ -207,14 +207,10 @@ pub fn compose(
     }
     let decisive = decisive(explained, &found);
     let bundled = explained.lists.service_matches(name.borrow());
-    let categories: Vec<String> = taxonomy
-        .slugs(verdict.categories)
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    let mandate = verdict
-        .mandate()
-        .and_then(|mandate| explained.lists.mandates().get(mandate));
+    let slugs = taxonomy.slugs(verdict.categories).into_iter();
+    let categories: Vec<String> = slugs.map(str::to_owned).collect();
+    let mandates = explained.lists.mandates();
+    let mandate = verdict.mandate().and_then(|number| mandates.get(number));
     let visible_mandate = mandate.filter(|_| !is_hidden);
     let reason = Reason {
         explained,
@@ -232,19 +228,17 @@ pub fn compose(
         .iter()
         .filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
     let setter = reason.setter();
+    let device = subscriber.and_then(Subscriber::device);
     Explanation {
         name: explained.names[0].to_string(),
         r#type: mnemonic(record_type),
         household: subscriber.map(|subscriber| subscriber.household.id.clone()),
-        device: subscriber
-            .and_then(Subscriber::device)
-            .map(|(id, _)| id.clone()),
+        device: device.map(|(id, _)| id.clone()),
         verdict: if verdict.is_block() { "block" } else { "allow" },
         layer: verdict.layer.as_str(),
-        action: if is_hidden {
-            Action::OperatorPolicy.as_str()
-        } else {
-            verdict.action.as_str()
+        action: match is_hidden {
+            true => Action::OperatorPolicy.as_str(),
+            false => verdict.action.as_str(),
         },
         reason: reason.sentence(setter.as_ref()),
         category: categories.first().cloned(),

@@ -9,6 +9,7 @@ use control::lists::{
     generations::{difference, open_newest},
 };
 use jiff::Timestamp;
+use policy::lists::artefact::Header;
 use policy_store::{Deed, Store};
 use serde_json::{Value, json};
 
@@ -40,21 +41,8 @@ pub async fn run(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode>
             .context("no generation with other content is kept")?,
     };
     let then = generations::open(&plan.directory, to, &checked.taxonomy)?;
-    let by = author();
-    let tell = async |action: &str, before: Value, after: Value| {
-        store
-            .append_audit(
-                &by,
-                Deed {
-                    action,
-                    subject: "lists",
-                    before: Some(&before),
-                    after: Some(&after),
-                },
-            )
-            .await
-    };
-    tell(
+    audit(
+        &store,
         "rollback",
         json!({ "generation": live.generation() }),
         json!({ "generation": to }),
@@ -79,25 +67,37 @@ pub async fn run(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode>
         diff::diff(&live, &repeated, AUDITED_NAMES_MAX)
     ));
     let after = json!({ "generation": generation, "content_of": to, "difference": difference });
-    tell(
+    audit(
+        &store,
         "rollback_done",
         json!({ "generation": live.generation() }),
         after,
     )
     .await?;
     store.close().await;
-    let held = delta
-        .header
-        .feeds
-        .iter()
-        .filter(|feed| feed.held)
-        .map(|feed| feed.name.as_str());
-    let held: Vec<&str> = held
-        .chain(delta.header.held_back.iter().map(String::as_str))
-        .collect();
     print(&format!(
         "generation {generation} repeats {to}; held until they are approved to go on: {}",
-        held.join(", ")
+        held(&delta.header).join(", ")
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The feeds that are held in a generation.
+fn held(header: &Header) -> Vec<&str> {
+    let held = header.feeds.iter().filter(|feed| feed.held);
+    held.map(|feed| feed.name.as_str())
+        .chain(header.held_back.iter().map(String::as_str))
+        .collect()
+}
+
+/// Writes a step of the rollback into the audit.
+async fn audit(store: &Store, action: &str, before: Value, after: Value) -> anyhow::Result<()> {
+    let deed = Deed {
+        action,
+        subject: "lists",
+        before: Some(&before),
+        after: Some(&after),
+    };
+    store.append_audit(&author(), deed).await?;
+    Ok(())
 }
