@@ -55,6 +55,23 @@ impl Lists {
     }
 }
 
+/// The absolute path without links and `..`, as far as the path exists; what does not exist yet is
+/// appended as it is written, with `..` taken literally.
+fn real_path(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut plain = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::ParentDir => _ = plain.pop(),
+            part => plain.push(part),
+        }
+        if let Ok(real) = plain.canonicalize() {
+            plain = real;
+        }
+    }
+    plain
+}
+
 /// Checks that all values are in their ranges.
 pub fn check(lists: &Lists) -> Result<(), ConfigError> {
     let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
@@ -65,10 +82,12 @@ pub fn check(lists: &Lists) -> Result<(), ConfigError> {
         "0 to 1000000",
     )?;
     // An artefact or a spool is no list, and one feed must not read what another one fetched.
+    let directory = real_path(&lists.directory);
     let holds_ours = |folder: &PathBuf| {
+        let real = real_path(folder);
         folder.as_os_str().is_empty()
-            || lists.directory.starts_with(folder)
-            || folder.starts_with(&lists.directory)
+            || directory.starts_with(&real)
+            || real.starts_with(&directory)
     };
     value(
         "lists.api_folder",
