@@ -36,7 +36,7 @@ use policy::{
 use resolver::{
     engine::{Engine, EngineConfig, ServeStale, Step, WorkerState},
     listener::client::Client,
-    message::{blocked::BlockedAnswer, ede::Contact, query::Query, types::Transport},
+    message::{blocked::BlockedAnswer, ede::BlockContact, query::Query, types::Transport},
     time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };
@@ -113,7 +113,7 @@ impl Bed {
             allow_from: Vec::new(),
             trusted_peers: Vec::new(),
             snoop_from: Vec::new(),
-            contact: Contact::default(),
+            contact: BlockContact::default(),
             blocked: BlockedAnswer::NxDomain.into(),
             url_proxy: Vec::new(),
             server_id: None,

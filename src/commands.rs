@@ -264,7 +264,7 @@ async fn resolve(
     let record_type = api::explain::record_type(record_type)
         .ok_or_else(|| anyhow!("{record_type:?} is no record type"))?;
     let traced = daemon::recursor(checked)?
-        .trace(&Question::new(name, record_type))
+        .trace(&Question::new(name, record_type.into()))
         .await;
     let mut text = String::new();
     for step in traced.steps.iter().filter(|_| is_traced) {

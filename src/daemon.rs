@@ -35,7 +35,7 @@ use policy_store::{Activity, Author, NewKey, Store};
 use resolver::{
     engine::{Engine, EngineConfig, ServeStale},
     listener::{self, WorkerSettings, access::NetworkSet, notify::OnNotify},
-    recursor::{FixedZone, Recursor, Settings, network::Internet, rrsets::TtlBounds, scrub},
+    recursor::{ConfiguredZone, Recursor, ServerRole, Settings, SystemEnvironment, TtlBounds},
     telemetry::query_sample::QuerySample,
     time::SystemClock,
     upstream::{Recursion, local_records::LocalRecords, special_names::SpecialNames},
@@ -447,7 +447,7 @@ pub fn engine(
     checked: &Checked,
     directory: &Arc<Directory>,
     lists: &Arc<CurrentLists>,
-    recursor: Arc<Recursor<Internet>>,
+    recursor: Arc<Recursor<SystemEnvironment>>,
     on_notify: Option<OnNotify>,
 ) -> anyhow::Result<Engine> {
     let dns = &checked.config.dns;
@@ -490,25 +490,25 @@ fn own_zones(config: &config::Recursion) -> impl Iterator<Item = Name> {
 }
 
 /// The recursor, set up but not asked yet.
-pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
+pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<SystemEnvironment>> {
     let config = &checked.config.recursion;
-    let fixed = |role| {
-        move |zone: &Zone| FixedZone {
+    let configured = |role| {
+        move |zone: &Zone| ConfiguredZone {
             zone: zone.zone.clone(),
             to: zone.to.clone(),
             role,
             tls: zone.tls.clone(),
-            is_first_only: zone.first,
+            then_recurse: zone.first,
         }
     };
-    let forward = config.forward.iter().map(fixed(scrub::Role::Forwarder));
+    let forward = config.forward.iter().map(configured(ServerRole::Forwarder));
     let settings = Settings {
         authority_port: config.authority_port,
         do_not_query: config.do_not_query.clone(),
         ipv4: config.ipv4,
         ipv6: config.ipv6,
-        primes: config.prime,
-        minimises: config.qname_minimisation,
+        prime: config.prime,
+        qname_minimisation: config.qname_minimisation,
         case_randomisation: config.case_randomisation,
         cookies: config.cookies,
         private_addresses: config.private_addresses.clone(),
@@ -518,9 +518,9 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
             .cloned()
             .chain(own_zones(config))
             .collect(),
-        hardens_glue: config.harden_glue,
-        fixed: forward
-            .chain(config.stub.iter().map(fixed(scrub::Role::Authority)))
+        harden_glue: config.harden_glue,
+        configured_zones: forward
+            .chain(config.stub.iter().map(configured(ServerRole::Authority)))
             .collect(),
         cache_octets: config.cache_mib << 20,
         ttl: TtlBounds {
@@ -528,20 +528,20 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
             max_s: config.ttl_max_s,
             negative_max_s: config.ttl_negative_max_s,
         },
-        questions_per_zone_max: config.waiting_per_zone_max,
+        waiting_per_zone_max: config.waiting_per_zone_max,
         queries_per_server_max: config.queries_per_server_max,
         ..Settings::with_roots(checked.roots.clone())
     };
     let authorities =
         Some(config.tls_authorities.as_path()).filter(|path| !path.as_os_str().is_empty());
-    let internet = Internet::new(authorities).context("recursion.tls_authorities")?;
-    Recursor::new(settings, internet).context("recursion")
+    let environment = SystemEnvironment::new(authorities).context("recursion.tls_authorities")?;
+    Recursor::new(settings, environment).context("recursion")
 }
 
 /// Local records in front of special names in front of recursion.
 pub fn recursion(
     checked: &Checked,
-    recursor: Arc<Recursor<Internet>>,
+    recursor: Arc<Recursor<SystemEnvironment>>,
 ) -> anyhow::Result<Arc<dyn Recursion>> {
     let config = &checked.config.recursion;
     let mut routes: Arc<dyn Recursion> = recursor;
@@ -610,7 +610,7 @@ struct Running<'d> {
     activity: Option<Arc<Activity>>,
     directory: &'d Arc<Directory>,
     engine: &'d Arc<Engine>,
-    recursor: &'d Arc<Recursor<Internet>>,
+    recursor: &'d Arc<Recursor<SystemEnvironment>>,
     lists: &'d Arc<CurrentLists>,
     mandates: &'d Arc<MandateRegistry>,
     control: Arc<lists::Control>,

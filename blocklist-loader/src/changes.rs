@@ -8,69 +8,31 @@
 //! writes the delta and lays it over the lists.
 
 mod answers;
-pub(crate) mod delta_builder;
+mod delta_builder;
+mod proposal;
 
-use std::{io, path::Path};
+use std::path::Path;
 
 use policy::lists::{
-    artefact::{ArtefactError, FeedReport, FeedSummary, Header},
+    artefact::{FeedReport, FeedSummary, Header},
     blocklist::Blocklist,
     delta::Delta,
 };
 
 use self::delta_builder::DeltaBuilder;
+pub use self::proposal::{ChangedRows, DeltaError, Proposal};
 use crate::{
-    build::Plan,
     feed::Feed,
-    fetch::RowChange,
     gate::{Gate, Refusal, by_own_names, by_size, own_names},
+    plan::Plan,
     source,
 };
 
 /// The highest share of bad rows among changed rows, in percent.
 const BAD_PERCENT_MAX: u64 = 20;
+
 /// The least number of bad rows at which their share counts.
 const BAD_ROWS_MIN: u64 = 5;
-
-/// Why rows did not become a generation.
-#[derive(Debug, thiserror::Error)]
-pub enum DeltaError {
-    /// The lists do not have the version that the rows continue, or hold the feed. The feed must be
-    /// read as a whole.
-    #[error("the rows do not continue the live version")]
-    NotContinued,
-    /// A gate refused them.
-    #[error("{0}")]
-    Stopped(#[source] Refusal, Box<Proposal>),
-    /// The rows do not fit into an artefact.
-    #[error(transparent)]
-    Artefact(#[from] ArtefactError),
-    /// The feed's other rows, which are needed too, cannot be read.
-    #[error("reading the spool")]
-    Spool(#[from] io::Error),
-}
-
-/// A generation that is neither written nor installed yet.
-#[derive(Debug)]
-pub struct Proposal {
-    pub delta: Delta,
-    /// The names that would be blocked or unblocked, as [`crate::review`] keeps them.
-    pub changes: Vec<crate::review::NameChange>,
-    /// The number of entries of the feed.
-    pub entries: u64,
-}
-
-/// Changed rows that are to be applied.
-#[derive(Debug, Clone, Copy)]
-pub struct ChangedRows<'c> {
-    pub feed: &'c Feed,
-    /// The version that the rows continue.
-    pub from: &'c str,
-    /// The version that they lead to.
-    pub version: &'c str,
-    /// The rows in order.
-    pub rows: &'c [RowChange],
-}
 
 /// Makes the next generation from changed rows.
 ///
@@ -93,23 +55,34 @@ pub fn propose(
     let read = builder.read(feed, &plan.directory, changed.rows)?;
     let denied = builder.guard_own_names(feed, &own);
     builder.count_paths();
-    let mut finished = builder.finish(now);
-    let has = read.applied_to(&summary.report, &finished);
-    let stop = by_rows(read.bad, changed.rows.len() as u64)
+    let mut parts = builder.finish(now);
+    let had = &summary.report;
+    let has = read.applied_to(had, &parts);
+    let result = by_rows(read.bad, changed.rows.len() as u64)
         .and_then(|()| by_emptiness(feed, &has))
-        .and_then(|()| {
-            by_size(
-                feed,
-                summary.report.entries + summary.report.paths,
-                has.entries + has.paths,
-            )
-        })
+        .and_then(|()| by_size(feed, had.entries + had.paths, has.entries + has.paths))
         .and_then(|()| builder.guard(feed, &own).check())
-        .and_then(|()| by_suffixes(feed, &summary.report, &has))
-        .and_then(|()| by_own_names(Some(&summary.report), &denied));
+        .and_then(|()| by_suffixes(feed, had, &has))
+        .and_then(|()| by_own_names(Some(had), &denied));
     let entries = has.entries;
-    let mut feeds = lists.header().feeds.clone();
-    feeds[usize::from(place)] = FeedSummary {
+    let header = Header {
+        generation,
+        parent: Some(lists.generation()),
+        built_at: now,
+        answers: builder.new_answers(&mut parts.changes),
+        arrivals: parts.arrivals,
+        names: lists.header().names.saturating_add_signed(parts.names),
+        entries: (lists.header().entries + has.entries + has.paths)
+            .saturating_sub(had.entries + had.paths),
+        ..lists.header().clone()
+    };
+    let mut delta = Delta {
+        path: path.to_owned(),
+        header,
+        changes: parts.changes,
+        sha256: String::new(),
+    };
+    delta.header.feeds[usize::from(place)] = FeedSummary {
         version: changed.version.to_owned(),
         generation,
         read_at: now,
@@ -121,32 +94,14 @@ pub fn propose(
         },
         ..summary.clone()
     };
-    let header = Header {
-        generation,
-        parent: Some(lists.generation()),
-        built_at: now,
-        feeds,
-        arrivals: finished.arrivals,
-        answers: builder.new_answers(&mut finished.changes),
-        names: lists.header().names.saturating_add_signed(finished.names),
-        entries: (lists.header().entries + has.entries + has.paths)
-            .saturating_sub(summary.report.entries + summary.report.paths),
-        ..lists.header().clone()
-    };
-    let delta = Delta {
-        path: path.to_owned(),
-        header,
-        changes: finished.changes,
-        sha256: String::new(),
-    };
     let proposal = Proposal {
         delta,
-        changes: finished.told,
+        changes: parts.blocked,
         entries,
     };
-    match stop {
+    match result {
         Ok(()) => Ok(proposal),
-        Err(stop) => Err(DeltaError::Stopped(stop, Box::new(proposal))),
+        Err(refusal) => Err(DeltaError::Refused(refusal, Box::new(proposal))),
     }
 }
 

@@ -3,23 +3,33 @@
 //! reports the result. The gates check the content later.
 
 mod address;
-pub(crate) mod category;
+mod category;
+pub(crate) mod category_state;
 mod client;
+mod error;
+mod fetched;
 mod http;
 pub(crate) mod manifest;
 pub mod notify;
 pub mod transfer;
 
-use std::{error::Error, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
-pub use self::address::{NotPublic, PublicOnly, is_public};
+pub(crate) use self::fetched::{VERSION_DIGITS, version_of};
+pub use self::{
+    address::{NotPublic, PublicOnly, is_public},
+    error::FetchError,
+    fetched::Fetched,
+};
 use crate::{
     feed::{Feed, Format},
-    gate::Gate,
     spool::folder_of,
 };
 
-use self::transfer::{Transfer, TransferSettings};
+use self::{
+    error::disk,
+    transfer::{Transfer, TransferSettings},
+};
 
 /// Fetches one feed and keeps its state in the feed's spool.
 pub enum Fetcher {
@@ -123,113 +133,6 @@ impl Fetcher {
     }
 }
 
-/// The result of a fetch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fetched {
-    /// The provider published nothing new.
-    Unchanged,
-    /// The whole content was replaced; the spool has it.
-    Replaced { version: String },
-    /// Rows changed between two versions; the spool has them too.
-    Changed {
-        from: String,
-        version: String,
-        /// The changes in order.
-        rows: Vec<RowChange>,
-    },
-}
-
-/// The provider's name for the content of a fetcher's state: a sequence number, a serial, or the
-/// first digits of a SHA-256.
-pub(crate) fn version_of(state: &serde_json::Value) -> Option<String> {
-    let number = ["sequence", "serial"]
-        .iter()
-        .find_map(|key| state.get(key)?.as_u64())
-        .map(|number| number.to_string());
-    number.or_else(|| {
-        Some(
-            state
-                .get("sha256")?
-                .as_str()?
-                .get(..VERSION_DIGITS)?
-                .to_owned(),
-        )
-    })
-}
-
-/// Digits of a SHA-256 that identify a version. A feed never has enough versions for these to
-/// collide.
-pub(crate) const VERSION_DIGITS: usize = 16;
-
-/// One row that was added to or removed from a feed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RowChange {
-    /// Whether the row was added. In a feed with row keys, an added row replaces the row with its
-    /// key.
-    pub added: bool,
-    /// The row; for a removed one its key is enough.
-    pub row: Vec<u8>,
-}
-
-impl RowChange {
-    /// An added row.
-    #[must_use]
-    pub fn added(row: impl Into<Vec<u8>>) -> Self {
-        Self {
-            added: true,
-            row: row.into(),
-        }
-    }
-
-    /// A removed row, or the key of one.
-    #[must_use]
-    pub fn removed(row: impl Into<Vec<u8>>) -> Self {
-        Self {
-            added: false,
-            row: row.into(),
-        }
-    }
-}
-
-/// Why a fetch failed. The spool has the same content as before.
-#[derive(Debug, thiserror::Error)]
-#[error("{gate}: {detail}")]
-pub struct FetchError {
-    pub gate: Gate,
-    /// What was requested and what came, for the operator. Never contains a credential.
-    pub detail: String,
-    /// The underlying error, if there is one.
-    #[source]
-    pub source: Option<Box<dyn Error + Send + Sync>>,
-}
-
-impl FetchError {
-    pub(crate) fn new(gate: Gate, detail: impl Into<String>) -> Self {
-        Self {
-            gate,
-            detail: detail.into(),
-            source: None,
-        }
-    }
-
-    pub(crate) fn because(
-        gate: Gate,
-        detail: impl Into<String>,
-        source: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self {
-            gate,
-            detail: detail.into(),
-            source: Some(source.into()),
-        }
-    }
-}
-
-/// An error of the local disk.
-pub(crate) fn disk(error: io::Error) -> FetchError {
-    FetchError::because(Gate::Disk, "keeping what was fetched", error)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,16 +147,5 @@ mod tests {
         let mut fetcher = Fetcher::new(&feed, folder.path()).unwrap();
         sendable(&fetcher.fetch());
         sendable(&fetcher.tidy());
-    }
-
-    #[test]
-    fn a_gate_has_one_word_everywhere_and_an_error_shows_its_cause_beneath() {
-        let error = FetchError::because(Gate::Disk, "writing the spool", io::Error::other("full"));
-        assert_eq!(error.to_string(), "disk: writing the spool");
-        assert_eq!(error.source().unwrap().to_string(), "full");
-        assert!(FetchError::new(Gate::Size, "too much").source().is_none());
-        for gate in [Gate::Transport, Gate::Checksum, Gate::Tsig] {
-            assert_eq!(serde_json::to_value(gate).unwrap(), gate.as_str());
-        }
     }
 }

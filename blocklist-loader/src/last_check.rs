@@ -19,10 +19,7 @@ use policy::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    build::{Plan, RefusedFeed},
-    feed::Feed,
-    gate::Gate,
-    source::fingerprint,
+    build::result::RefusedFeed, feed::Feed, gate::Gate, plan::Plan, source::fingerprint,
     spool::folder_of,
 };
 

@@ -29,16 +29,20 @@
 //! - [`watch`]: detects that a local source may have changed.
 pub mod build;
 pub mod changes;
+mod confined;
 pub mod diff;
+mod digest;
 pub mod feed;
 pub mod fetch;
 pub mod gate;
 pub mod generations;
 pub mod last_check;
 mod parse;
+mod plan;
 mod read_feed;
 pub mod review;
 pub mod rollback;
+mod row_change;
 mod rows;
 pub mod share;
 mod source;
@@ -49,12 +53,14 @@ mod unpack;
 pub mod watch;
 
 pub use build::{
-    BuildError, BuildOutcome, Built, Need, Plan, RefusedFeed, build, needs_building, waiting,
+    BuildError, BuildOutcome, Built, Need, RefusedFeed, build, needs_building, waiting,
 };
 pub use feed::{
     Bounds, Feed, FeedError, FeedFault, Format, Matching, OutOfBounds, Secret, Tsig, TsigAlgorithm,
 };
-pub use fetch::{FetchError, Fetched, Fetcher, NotPublic, PublicOnly, RowChange, is_public};
+pub use fetch::{FetchError, Fetched, Fetcher, NotPublic, PublicOnly, is_public};
 pub use gate::{Gate, Refusal};
 pub use generations::{Artefact, ArtefactKind, OpenError, newest, prune, prune_around};
+pub use plan::Plan;
+pub use row_change::RowChange;
 pub use watch::Watcher;

@@ -13,16 +13,13 @@ use policy::lists::{
 use sha2::{Digest, Sha256};
 
 use crate::{
+    digest::hexadecimal,
     feed::{Feed, Format},
     fetch::{VERSION_DIGITS, version_of},
     gate::{Gate, Refusal},
-    parse::{
-        self,
-        adblock::{self, BadFilters},
-        category_feed, rpz,
-    },
-    rows::{Rows, Take},
-    source::{self, SourceError, SourceFile, SourceItem, hexadecimal},
+    parse::{self, adblock, category_feed, rpz},
+    rows::{BadFilters, Rows, Take},
+    source::{self, SourceError, SourceFile, SourceItem},
     spool::Content,
     unpack::UnpackError,
 };
@@ -69,7 +66,7 @@ pub(crate) struct Reading {
     pub(crate) version: String,
     /// Rows with content, accepted or not.
     pub(crate) rows: u64,
-    pub(crate) refused: Option<ReadError>,
+    pub(crate) error: Option<ReadError>,
 }
 
 /// Reads a feed from its files or its spool in the folder of the artefacts. The caller must discard
@@ -105,17 +102,17 @@ pub(crate) fn read_feed(
         report,
         fingerprint: before,
         rows: count,
-        refused: None,
+        error: None,
     };
     match read {
-        Err(error) => reading.refused = Some(error.into()),
+        Err(error) => reading.error = Some(error.into()),
         // The spool is read as of one moment, whatever its writer does meanwhile.
         Ok(Some(Content { digest, state })) => {
             reading.version = version_of(&state).unwrap_or(reading.version);
             reading.fingerprint = source::fingerprint_of_content(feed, directory, digest);
         }
         Ok(None) if source::fingerprint(feed, directory) != reading.fingerprint => {
-            reading.refused = Some(ReadError::Changed)
+            reading.error = Some(ReadError::Changed)
         }
         Ok(None) => {}
     }

@@ -23,7 +23,8 @@ use policy::{
 };
 
 use crate::{
-    feed::{Feed, open_within},
+    confined::open_within,
+    feed::Feed,
     source,
     spool::{self, folder_of},
 };
@@ -157,89 +158,103 @@ fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
         .unwrap_or_default()
 }
 
-/// The names of a feed in the live lists: a cursor, the index of the feed, the slugs of the
-/// categories.
-pub(crate) type Before<'l> = (Option<NameCursor<'l>>, Option<u16>, &'l [String]);
+/// The names of a feed in the live lists.
+pub(crate) struct Before<'l> {
+    pub(crate) names: Option<NameCursor<'l>>,
+    /// Index of the feed; `None` where the lists do not have it.
+    pub(crate) place: Option<u16>,
+    /// Slugs of the categories, by index.
+    pub(crate) slugs: &'l [String],
+}
 
-/// The names of a feed in the refused version: entries by key, the index of the feed, the slugs of
-/// the categories.
-pub(crate) type Now<'n> = (&'n [(&'n [u8], ListEntry)], u16, &'n [String]);
+/// The names of a feed in the refused version.
+pub(crate) struct Now<'n> {
+    /// Entries in the order of their keys.
+    pub(crate) entries: &'n [(&'n [u8], ListEntry)],
+    pub(crate) place: u16,
+    pub(crate) slugs: &'n [String],
+}
 
 /// The category slugs of one key, each with whether the entry is about a path.
 type ListedSet = BTreeSet<(String, bool)>;
 
-/// Writes the differences between the names of one feed before and now. Both are sorted by key.
-pub(crate) fn write_changes(
-    out: &mut dyn Write,
-    before: Before<'_>,
-    now: Now<'_>,
-) -> io::Result<()> {
-    let ((names, old_place, old_slugs), (entries, place, slugs)) = (before, now);
-    let slug = |slugs: &[String], category: u8| match category {
+impl Before<'_> {
+    /// The next key that the feed blocks, with its categories.
+    fn next(&mut self) -> Option<(Vec<u8>, ListedSet)> {
+        let names = self.names.as_mut().filter(|_| self.place.is_some())?;
+        while let Some((key, marks)) = names.next() {
+            let listed = listed(marks.iter(), self.place, self.slugs);
+            if !listed.is_empty() {
+                return Some((key.to_vec(), listed));
+            }
+        }
+        None
+    }
+}
+
+/// The categories that a feed's marks block.
+fn listed<'m>(
+    marks: impl Iterator<Item = &'m ListEntry>,
+    feed: Option<u16>,
+    slugs: &[String],
+) -> ListedSet {
+    let slug = |category: u8| match category {
         NO_CATEGORY => "-".to_owned(),
         place => slugs.get(usize::from(place)).cloned().unwrap_or_default(),
     };
-    let listed = |marks: &mut dyn Iterator<Item = &ListEntry>,
-                  feed: Option<u16>,
-                  slugs: &[String]|
-     -> ListedSet {
-        let denies = marks.filter(|mark| {
+    marks
+        .filter(|mark| {
             Some(mark.feed) == feed
                 && mark.polarity == Polarity::Deny
                 && mark.action != EntryAction::RedirectToProxy
-        });
-        denies
-            .map(|mark| (slug(slugs, mark.category), mark.action == EntryAction::Path))
-            .collect()
-    };
-    let mut names = names.filter(|_| old_place.is_some());
-    let mut old: Option<(Vec<u8>, ListedSet)> = None;
-    let mut advance = |old: &mut Option<(Vec<u8>, ListedSet)>| {
-        *old = None;
-        while let Some((key, marks)) = names.as_mut().and_then(NameCursor::next) {
-            let said = listed(&mut marks.iter(), old_place, old_slugs);
-            if !said.is_empty() {
-                *old = Some((key.to_vec(), said));
-                break;
-            }
-        }
-    };
-    advance(&mut old);
-    let mut at = 0;
+        })
+        .map(|mark| (slug(mark.category), mark.action == EntryAction::Path))
+        .collect()
+}
+
+/// Writes the differences between the names of one feed before and now. Both are sorted by key.
+pub(crate) fn write_changes(
+    out: &mut dyn Write,
+    mut before: Before<'_>,
+    now: Now<'_>,
+) -> io::Result<()> {
+    let mut old = before.next();
+    let mut entries = now.entries;
     let nothing = ListedSet::new();
     loop {
         let key = match (
             old.as_ref().map(|(key, _)| key.as_slice()),
-            entries.get(at).map(|(key, _)| *key),
+            entries.first().map(|(key, _)| *key),
         ) {
             (None, None) => return Ok(()),
             (Some(old), Some(new)) => old.min(new).to_vec(),
             (Some(key), None) | (None, Some(key)) => key.to_vec(),
         };
-        let same = entries[at..]
+        let count = entries
             .iter()
             .take_while(|(new, _)| *new == key.as_slice())
             .count();
+        let (same, rest) = entries.split_at(count);
         let has = listed(
-            &mut entries[at..at + same].iter().map(|(_, mark)| mark),
-            Some(place),
-            slugs,
+            same.iter().map(|(_, mark)| mark),
+            Some(now.place),
+            now.slugs,
         );
         let is_old = old.as_ref().is_some_and(|(old, _)| *old == key);
         let had = old
             .as_ref()
             .filter(|_| is_old)
-            .map_or(&nothing, |(_, said)| said);
+            .map_or(&nothing, |(_, listed)| listed);
         for (sign, (slug, is_path)) in had
             .difference(&has)
-            .map(|said| ('-', said))
-            .chain(has.difference(had).map(|said| ('+', said)))
+            .map(|listed| ('-', listed))
+            .chain(has.difference(had).map(|listed| ('+', listed)))
         {
             writeln!(out, "{sign}\t{slug}\t{}", shown(&key, *is_path))?;
         }
-        at += same;
+        entries = rest;
         if is_old {
-            advance(&mut old);
+            old = before.next();
         }
     }
 }

@@ -33,50 +33,22 @@ pub fn repeat_generation(
     generation: u64,
     now: jiff::Timestamp,
 ) -> Delta {
-    let feed_of = |summary: &FeedSummary| {
-        defined
-            .iter()
-            .find(|feed| feed.name == summary.name)
-            .filter(|_| !summary.withdrawn)
-    };
-    let feeds = then.header().feeds.iter().map(|summary| {
-        let Some(feed) = feed_of(summary) else {
-            return FeedSummary {
-                withdrawn: true,
-                held: false,
-                refused: None,
-                ..summary.clone()
-            };
-        };
-        let is_other =
-            |now: &FeedSummary| now.name == summary.name && now.version != summary.version;
-        let held = summary.held
-            || !feed.was_defined_so(&summary.definition)
-            || live.header().feeds.iter().any(is_other);
-        // A held feed keeps its entries until it is released or redefined.
-        let definition = if held {
-            feed.definition()
-        } else {
-            summary.definition.clone()
-        };
-        FeedSummary {
-            held,
-            definition,
-            refused: None,
-            ..summary.clone()
-        }
-    });
-    let feeds: Vec<FeedSummary> = feeds.collect();
+    let feeds: Vec<FeedSummary> = then
+        .header()
+        .feeds
+        .iter()
+        .map(|summary| repeated(summary, live, defined))
+        .collect();
     let is_there = |feed: &&Feed| {
         feeds
             .iter()
             .any(|summary| summary.name == feed.name && !summary.withdrawn)
     };
-    let gone = feeds
+    let withdrawn = feeds
         .iter()
         .zip(&then.header().feeds)
         .filter(|(now, then)| now.withdrawn && !then.withdrawn);
-    let entries_gone: u64 = gone
+    let entries_withdrawn: u64 = withdrawn
         .map(|(now, _)| now.report.entries + now.report.paths)
         .sum();
     let header = Header {
@@ -89,7 +61,7 @@ pub fn repeat_generation(
             .map(|feed| feed.name.clone())
             .collect(),
         feeds,
-        entries: then.header().entries.saturating_sub(entries_gone),
+        entries: then.header().entries.saturating_sub(entries_withdrawn),
         ..then.header().clone()
     };
     Delta {
@@ -97,6 +69,38 @@ pub fn repeat_generation(
         header,
         changes: Vec::new(),
         sha256: String::new(),
+    }
+}
+
+/// The summary of an earlier generation's feed when that generation is repeated.
+fn repeated(summary: &FeedSummary, live: &Blocklist, defined: &[Feed]) -> FeedSummary {
+    let feed = defined
+        .iter()
+        .find(|feed| feed.name == summary.name)
+        .filter(|_| !summary.withdrawn);
+    let Some(feed) = feed else {
+        return FeedSummary {
+            withdrawn: true,
+            held: false,
+            refused: None,
+            ..summary.clone()
+        };
+    };
+    let is_other = |now: &FeedSummary| now.name == summary.name && now.version != summary.version;
+    let held = summary.held
+        || !feed.was_defined_so(&summary.definition)
+        || live.header().feeds.iter().any(is_other);
+    // A held feed keeps its entries until it is released or redefined.
+    let definition = if held {
+        feed.definition()
+    } else {
+        summary.definition.clone()
+    };
+    FeedSummary {
+        held,
+        definition,
+        refused: None,
+        ..summary.clone()
     }
 }
 
@@ -111,80 +115,21 @@ pub fn restore_feed(
     generation: u64,
     now: jiff::Timestamp,
 ) -> Option<Delta> {
-    let place = |lists: &Blocklist| {
-        lists
-            .header()
-            .feeds
-            .iter()
-            .position(|summary| summary.name == feed && !summary.withdrawn)
-            .and_then(|place| u16::try_from(place).ok())
-    };
-    let (place, then_place) = (place(live)?, place(then)?);
-    let mut answers: Vec<LocalData> = Vec::new();
-    let mut places: HashMap<u32, u32> = HashMap::new();
+    let place = place_of(live, feed)?;
+    let then_place = place_of(then, feed)?;
     let mut arrivals = live.header().arrivals.clone();
     arrivals.push(now);
-    let arrival = u16::try_from(arrivals.len() - 1).ok()?;
-    let category_places: Vec<Option<u8>> = then
-        .header()
-        .categories
-        .iter()
-        .map(|slug| {
-            u8::try_from(
-                live.header()
-                    .categories
-                    .iter()
-                    .position(|other| other == slug)?,
-            )
-            .ok()
-        })
-        .collect();
+    let mut translation = Translation::new(live, then, place, arrivals.len() - 1)?;
     let mut changes = Vec::new();
     let mut entries = 0_i64;
     let mut names = 0_i64;
     for (key, all, was) in MergedNames::new(live, then) {
         let (mine, others): (Vec<ListEntry>, Vec<ListEntry>) =
             all.iter().partition(|mark| mark.feed == place);
-        let mut back: Vec<ListEntry> = Vec::new();
-        for mark in was.iter().filter(|mark| mark.feed == then_place) {
-            let category = if mark.category == NO_CATEGORY {
-                NO_CATEGORY
-            } else {
-                category_places[usize::from(mark.category)]?
-            };
-            let mut mark = ListEntry {
-                feed: place,
-                category,
-                ..*mark
-            };
-            if mark.action == EntryAction::LocalData {
-                let old = mark.data;
-                mark.data = match places.get(&old) {
-                    Some(&place) => place,
-                    None => {
-                        answers.push(then.answers().get(old as usize)?.clone());
-                        let place = u32::try_from(live.answers().len() + answers.len() - 1).ok()?;
-                        places.insert(old, place);
-                        place
-                    }
-                };
-            }
-            mark.arrival = mine
-                .iter()
-                .find(|mine| mine.says_what(&mark))
-                .map_or(arrival, |mine| mine.arrival);
-            back.push(mark);
-        }
-        let is_same = |left: &[ListEntry], right: &[ListEntry]| {
-            left.len() == right.len()
-                && left.iter().all(|mark| {
-                    right.iter().any(|other| {
-                        other.says_what(mark)
-                            && (mark.action != EntryAction::RedirectToProxy
-                                || mark.data == other.data)
-                    })
-                })
-        };
+        let was = was.iter().filter(|mark| mark.feed == then_place);
+        let back = was
+            .map(|mark| translation.mark(mark, &mine))
+            .collect::<Option<Vec<ListEntry>>>()?;
         if is_same(&mine, &back)
             && !back
                 .iter()
@@ -203,15 +148,14 @@ pub fn restore_feed(
         changes.push((key.into(), marks));
     }
     let mut feeds = live.header().feeds.clone();
-    let old = &then.header().feeds[usize::from(then_place)];
-    // The current definition; otherwise the next build would take the feed as redefined and read it
-    // again.
-    let definition = feeds[usize::from(place)].definition.clone();
-    feeds[usize::from(place)] = FeedSummary {
+    let summary = &mut feeds[usize::from(place)];
+    *summary = FeedSummary {
         held: true,
         refused: None,
-        definition,
-        ..old.clone()
+        // The current definition; otherwise the next build would take the feed as redefined and
+        // read it again.
+        definition: summary.definition.clone(),
+        ..then.header().feeds[usize::from(then_place)].clone()
     };
     let header = Header {
         generation,
@@ -219,7 +163,7 @@ pub fn restore_feed(
         built_at: now,
         feeds,
         arrivals,
-        answers,
+        answers: translation.answers,
         names: live.header().names.saturating_add_signed(names),
         entries: live.header().entries.saturating_add_signed(entries),
         ..live.header().clone()
@@ -230,6 +174,93 @@ pub fn restore_feed(
         changes,
         sha256: String::new(),
     })
+}
+
+/// The index of a feed in lists.
+fn place_of(lists: &Blocklist, feed: &str) -> Option<u16> {
+    let mut feeds = lists.header().feeds.iter();
+    let place = feeds.position(|summary| summary.name == feed && !summary.withdrawn)?;
+    u16::try_from(place).ok()
+}
+
+/// Whether two sets of marks state the same.
+fn is_same(left: &[ListEntry], right: &[ListEntry]) -> bool {
+    let is_in_right = |mark: &ListEntry| {
+        right.iter().any(|other| {
+            other.says_what(mark)
+                && (mark.action != EntryAction::RedirectToProxy || mark.data == other.data)
+        })
+    };
+    left.len() == right.len() && left.iter().all(is_in_right)
+}
+
+/// Translates marks of an earlier generation into the indexes of the live one.
+struct Translation<'l> {
+    live: &'l Blocklist,
+    then: &'l Blocklist,
+    /// Index of the feed in the live lists.
+    place: u16,
+    /// The time of arrival of entries that the live lists do not have.
+    arrival: u16,
+    /// Index of each earlier category in the live lists.
+    categories: Vec<Option<u8>>,
+    /// The records that the delta adds.
+    answers: Vec<LocalData>,
+    /// From the index of earlier records to their new index.
+    answer_places: HashMap<u32, u32>,
+}
+
+impl<'l> Translation<'l> {
+    fn new(live: &'l Blocklist, then: &'l Blocklist, place: u16, arrival: usize) -> Option<Self> {
+        let slugs = &live.header().categories;
+        let category = |slug: &String| {
+            let place = slugs.iter().position(|other| other == slug)?;
+            u8::try_from(place).ok()
+        };
+        Some(Self {
+            live,
+            then,
+            place,
+            arrival: u16::try_from(arrival).ok()?,
+            categories: then.header().categories.iter().map(category).collect(),
+            answers: Vec::new(),
+            answer_places: HashMap::new(),
+        })
+    }
+
+    /// The mark in the live lists. `live` are the feed's live marks of the same key.
+    fn mark(&mut self, mark: &ListEntry, live: &[ListEntry]) -> Option<ListEntry> {
+        let category = if mark.category == NO_CATEGORY {
+            NO_CATEGORY
+        } else {
+            self.categories[usize::from(mark.category)]?
+        };
+        let mut mark = ListEntry {
+            feed: self.place,
+            category,
+            ..*mark
+        };
+        if mark.action == EntryAction::LocalData {
+            mark.data = self.answer(mark.data)?;
+        }
+        mark.arrival = live
+            .iter()
+            .find(|live| live.says_what(&mark))
+            .map_or(self.arrival, |live| live.arrival);
+        Some(mark)
+    }
+
+    /// The new index of earlier records.
+    fn answer(&mut self, old: u32) -> Option<u32> {
+        if let Some(&place) = self.answer_places.get(&old) {
+            return Some(place);
+        }
+        let records = self.then.answers().get(old as usize)?.clone();
+        let place = u32::try_from(self.live.answers().len() + self.answers.len()).ok()?;
+        self.answers.push(records);
+        self.answer_places.insert(old, place);
+        Some(place)
+    }
 }
 
 /// The newest kept generation that is older than the live content and differs from it. Generations

@@ -2,7 +2,7 @@
 //! rows that are not accepted. The first few of each kind are kept as samples for the person who
 //! maintains the feed.
 
-use std::fmt::Display;
+use std::{collections::HashSet, fmt::Display};
 
 use ipnet::IpNet;
 use policy::{
@@ -14,8 +14,6 @@ use policy::{
     },
     name::{NameBuffer, NameRef},
 };
-
-use crate::parse::adblock::BadFilters;
 
 /// Samples kept for each [`Kind`]: at most twenty a feed with four kinds, so that no kind displaces
 /// another.
@@ -64,7 +62,7 @@ pub(crate) struct ParsedEntry<'a> {
     /// Index of its category.
     pub(crate) category: u8,
     pub(crate) rule: EntryRule,
-    /// The records to answer with, for [`EntryAction::LocalData`].
+    /// The records to answer with, for [`Action::Records`].
     pub(crate) records: Option<&'a LocalData>,
 }
 
@@ -100,6 +98,9 @@ impl ParsedEntry<'_> {
 
 /// Receives each accepted entry.
 pub(crate) type Take<'a> = dyn FnMut(ParsedEntry<'_>) -> Result<(), ArtefactError> + 'a;
+
+/// Rules of ad blockers that `$badfilter` rows disable, by their identity.
+pub(crate) type BadFilters = HashSet<Box<[u8]>>;
 
 /// Why a row was not accepted.
 #[derive(Clone, Copy)]

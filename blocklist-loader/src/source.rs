@@ -2,7 +2,7 @@
 //! The module knows nothing of formats except squidGuard's fixed file names.
 
 use std::{
-    fs::{File, Metadata},
+    fs::Metadata,
     io::{self, BufRead, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -11,8 +11,10 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    feed::{Feed, Format, open_within},
-    fetch::category,
+    confined::open_within,
+    digest::{HashingReader, hexadecimal},
+    feed::{Feed, Format},
+    fetch::category_state,
     spool,
     unpack::{self, UnpackError, Unpacked},
 };
@@ -274,7 +276,7 @@ pub(crate) fn fingerprint(feed: &Feed, directory: &Path) -> String {
 pub(crate) fn fingerprint_of_content(feed: &Feed, directory: &Path, digest: String) -> String {
     let mut facts = vec![digest];
     if feed.format == Format::CategoryFeed {
-        facts.push(category::codenames(&content(feed, directory)));
+        facts.push(category_state::codenames(&content(feed, directory)));
     }
     let hash = facts.iter().fold(Sha256::new(), |hash, fact| {
         hash.chain_update(fact.len().to_be_bytes())
@@ -299,7 +301,10 @@ pub(crate) fn read(
         path: path.clone(),
         source,
     })?;
-    let mut raw = Hashing { file: opened, hash };
+    let mut raw = HashingReader {
+        inner: opened,
+        hash,
+    };
     let unpacked = unpack::unpack(
         &mut raw,
         &file.label,
@@ -407,22 +412,4 @@ fn for_each_line(
         });
     }
     Ok(())
-}
-
-struct Hashing<'a> {
-    file: File,
-    hash: &'a mut Sha256,
-}
-
-impl Read for Hashing<'_> {
-    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
-        let length = self.file.read(octets)?;
-        self.hash.update(&octets[..length]);
-        Ok(length)
-    }
-}
-
-/// Octets in hexadecimal, lower case.
-pub(crate) fn hexadecimal(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

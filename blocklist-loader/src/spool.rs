@@ -14,6 +14,8 @@
 //! next [`Spool::open`] deletes it. Numbers are never reused, so a reader in another process either
 //! finds all files that it was told of or reads `state.json` again.
 
+mod crash;
+
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -25,7 +27,10 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-use crate::{fetch::RowChange, source::hexadecimal};
+use crate::{
+    digest::{HashingWriter, hexadecimal},
+    row_change::RowChange,
+};
 
 const STATE: &str = "state.json";
 /// `state.json` while it is written.
@@ -219,9 +224,7 @@ impl Spool {
         };
         Ok(SnapshotWriter {
             spool: self.clone(),
-            octets: 0,
-            hash: Sha256::new(),
-            file,
+            file: HashingWriter::new(file),
             cleanup,
         })
     }
@@ -341,9 +344,7 @@ fn sweep(content: &Path, manifest: &SpoolState<AnyState>) -> io::Result<()> {
 /// Writes a new content. Without [`SnapshotWriter::commit`] it is discarded.
 pub(crate) struct SnapshotWriter {
     spool: Spool,
-    octets: u64,
-    hash: Sha256,
-    file: BufWriter<File>,
+    file: HashingWriter<BufWriter<File>>,
     cleanup: RemovedOnDrop,
 }
 
@@ -362,7 +363,7 @@ impl SnapshotWriter {
 
     /// The digest of the octets so far.
     pub(crate) fn digest(&self) -> String {
-        hexadecimal(&self.hash.clone().finalize())
+        hexadecimal(&self.file.hash.clone().finalize())
     }
 
     /// Opens what was written so far, from its beginning.
@@ -373,7 +374,7 @@ impl SnapshotWriter {
 
     fn finish(mut self, content: Option<String>, state: AnyState) -> io::Result<()> {
         self.file.flush()?;
-        crash::sync(self.file.get_ref())?;
+        crash::sync(self.file.inner.get_ref())?;
         let content = content.unwrap_or_else(|| self.digest());
         let snapshot = SpoolState::read(&self.spool.folder)?.snapshot + 1;
         let path = content_of(&self.spool.folder).join(snapshot_name(snapshot));
@@ -381,7 +382,7 @@ impl SnapshotWriter {
         self.cleanup.path = path;
         let manifest = SpoolState {
             snapshot,
-            snapshot_octets: self.octets,
+            snapshot_octets: self.file.octets,
             deltas: 0,
             delta_octets: 0,
             content,
@@ -397,10 +398,7 @@ impl SnapshotWriter {
 
 impl Write for SnapshotWriter {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let length = self.file.write(octets)?;
-        self.hash.update(&octets[..length]);
-        self.octets += length as u64;
-        Ok(length)
+        self.file.write(octets)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -549,59 +547,6 @@ fn damaged() -> io::Error {
         io::ErrorKind::InvalidData,
         "a line of the spool is no row: the disk lost something",
     )
-}
-
-/// Every change of the disk, step by step, so that tests can stop the program between any two
-/// steps.
-mod crash {
-    use std::{fs::File, io, path::Path};
-
-    #[cfg(test)]
-    std::thread_local! {
-        /// Steps until the simulated crash. All steps after it fail.
-        pub(super) static STEPS_LEFT: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
-    }
-
-    /// Whether the simulated crash is still to come.
-    fn lives() -> bool {
-        #[cfg(test)]
-        return STEPS_LEFT.get().is_none_or(|left| {
-            STEPS_LEFT.set(Some(left.saturating_sub(1)));
-            left > 0
-        });
-        #[cfg(not(test))]
-        true
-    }
-
-    fn step(act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if lives() {
-            act()
-        } else {
-            Err(io::Error::other("crashed"))
-        }
-    }
-
-    pub(super) fn create(path: &Path) -> io::Result<File> {
-        step(|| Ok(()))?;
-        File::create(path)
-    }
-
-    pub(super) fn sync(file: &File) -> io::Result<()> {
-        let synced = step(|| file.sync_all());
-        if cfg!(test) && synced.is_err() && file.metadata()?.is_file() {
-            // Unsynced data may be lost: the test loses half of it.
-            file.set_len(file.metadata()?.len() / 2)?;
-        }
-        synced
-    }
-
-    pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-        step(|| std::fs::rename(from, to))
-    }
-
-    pub(super) fn remove(path: &Path) -> io::Result<()> {
-        step(|| std::fs::remove_file(path))
-    }
 }
 
 #[cfg(test)]

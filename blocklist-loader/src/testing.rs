@@ -14,11 +14,12 @@ use policy::{
 use serde_json::json;
 
 use crate::{
-    build::{BuildOutcome, Built, Plan, RefusedFeed, build},
+    build::{BuildOutcome, Built, RefusedFeed, build},
     changes::{ChangedRows, DeltaError, Proposal, propose},
     feed::{Feed, Format},
-    fetch::RowChange,
     generations::delta_path,
+    plan::Plan,
+    row_change::RowChange,
     spool::{RowKey, Spool, folder_of},
 };
 

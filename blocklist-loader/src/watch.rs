@@ -30,7 +30,7 @@ use crate::{
 /// A writer counts as finished when no event comes for this long.
 const QUIET: Duration = Duration::from_millis(250);
 /// The longest wait for a writer that does not pause.
-const PATIENCE: Duration = Duration::from_secs(2);
+const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often all sources are examined without an event: network file systems send none, and full
 /// queues lose some.
 const RESCAN: Duration = Duration::from_secs(60);
@@ -105,8 +105,8 @@ fn watch(feeds: &[Feed], events: &Sender<Wake>, woken: &Receiver<Wake>, mut chan
 fn wait_for_quiet(woken: &Receiver<Wake>) -> bool {
     let begun = Instant::now();
     loop {
-        match woken.recv_timeout(QUIET.min(PATIENCE.saturating_sub(begun.elapsed()))) {
-            Ok(Wake::Event) if begun.elapsed() < PATIENCE => {}
+        match woken.recv_timeout(QUIET.min(QUIET_WAIT_MAX.saturating_sub(begun.elapsed()))) {
+            Ok(Wake::Event) if begun.elapsed() < QUIET_WAIT_MAX => {}
             Ok(Wake::Event) | Err(RecvTimeoutError::Timeout) => return true,
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
         }

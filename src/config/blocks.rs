@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use policy::lists::mandates::Landing;
 use resolver::message::{
     blocked::{BlockedAnswer, BlockedAnswers},
-    ede::Contact,
+    ede::BlockContact,
 };
 use serde::{Deserialize, Serialize};
 
@@ -101,14 +101,14 @@ impl Checked {
     }
 
     /// Whom to ask about a block.
-    pub fn contact(&self) -> Contact {
+    pub fn contact(&self) -> BlockContact {
         let Dns {
             contact,
             organization,
             language,
             ..
         } = &self.config.dns;
-        Contact {
+        BlockContact {
             uris: contact.clone(),
             organization: organization.clone(),
             language: language.clone(),

@@ -505,7 +505,7 @@ impl Keeper {
                 self.board
                     .live(&feed.name, &changed.version, generation, Timestamp::now());
             }
-            Err(DeltaError::Stopped(stop, proposal)) => {
+            Err(DeltaError::Refused(stop, proposal)) => {
                 self.board.stopped(
                     &feed.name,
                     stop.gate,

@@ -18,10 +18,14 @@ import sys
 
 # Where most changes went unnoticed once.
 FILES = (
-    "resolver/src/recursor/delegations.rs",
-    "resolver/src/recursor/budget.rs",
+    "resolver/src/recursor/cache/delegations.rs",
+    "resolver/src/recursor/cache/rrsets.rs",
+    "resolver/src/recursor/query_context.rs",
+    "resolver/src/recursor/lookup_chain.rs",
     "resolver/src/recursor/scrub.rs",
     "resolver/src/recursor/iterate.rs",
+    "resolver/src/recursor/cached.rs",
+    "resolver/src/recursor/minimiser.rs",
     "resolver/src/cache/mod.rs",
     "policy/src/identity/directory.rs",
 )

@@ -47,15 +47,15 @@ async fn keep(world: &World, body: Value) -> Answer {
     world.api.put(HISTORY, body).await.ok()
 }
 
-async fn somebody(world: &World, body: Value) -> Api {
+async fn api_with_new_key(world: &World, body: Value) -> Api {
     let made = world.api.post("/v1/households/home/keys", body).await.ok();
     world.api.with_key(made.json["secret"].as_str().unwrap())
 }
 
 async fn ask(world: &World, from: &str, name: &str, times: usize) {
-    let line = world.line(from);
+    let client = world.client(from);
     for _ in 0..times {
-        line.ask(&format!("{name}. A")).await;
+        client.ask(&format!("{name}. A")).await;
     }
 }
 
@@ -134,7 +134,7 @@ async fn nothing_is_counted_until_the_family_says_so() {
         keep(&world, json!({ "days": 7 })).await.json["history"]["unknown_devices"],
         true
     );
-    let mother = somebody(&world, json!({ "role": "parent" })).await;
+    let mother = api_with_new_key(&world, json!({ "role": "parent" })).await;
     let ear = Events::of_household(&mother, "home").await;
     let stranger = Events::of_household(&world.api, "home").await;
     ask(&world, TABLET, "www.tube.example", 3).await;
@@ -200,7 +200,7 @@ async fn nothing_is_counted_until_the_family_says_so() {
         (names.len(), &names[0]["categories"]),
         (2, &json!(["youtube"]))
     );
-    ear.heard(
+    ear.wait_for(
         "block",
         &[
             ("device", "tablet"),
@@ -211,7 +211,7 @@ async fn nothing_is_counted_until_the_family_says_so() {
     .await;
     assert!(
         stranger
-            .so_far()
+            .received()
             .iter()
             .all(|event| event["kind"] != "block"),
         "the operator is not of the family"
@@ -272,8 +272,8 @@ async fn the_eighth_day_is_gone_from_api_and_disk_and_guests_never_appear() {
         .await
         .ok();
     keep(&world, json!({ "days": 7 })).await;
-    let child = somebody(&world, json!({ "role": "child", "device": "tablet" })).await;
-    let other_parent = somebody(&world, json!({ "role": "second-parent" })).await;
+    let child = api_with_new_key(&world, json!({ "role": "child", "device": "tablet" })).await;
+    let other_parent = api_with_new_key(&world, json!({ "role": "second-parent" })).await;
     let parents = Events::of_household(&other_parent, "home").await;
     let childs = Events::of_household(&child, "home").await;
     let view = child
@@ -310,11 +310,11 @@ async fn the_eighth_day_is_gone_from_api_and_disk_and_guests_never_appear() {
     );
     let refused = child.get(&format!("{ACTIVITY}?device=computer")).await;
     assert_eq!((refused.status, refused.problem()), (403, "role"));
-    parents.heard("block", &[("device", "computer")]).await;
-    childs.heard("block", &[("device", "tablet")]).await;
+    parents.wait_for("block", &[("device", "computer")]).await;
+    childs.wait_for("block", &[("device", "tablet")]).await;
     let names = |events: &Events| {
         events
-            .so_far()
+            .received()
             .iter()
             .map(|event| event["name"].to_string())
             .collect::<String>()
@@ -426,7 +426,7 @@ async fn what_is_erased_or_no_longer_wanted_is_gone_at_once_and_stays_away() {
 }
 
 #[tokio::test]
-async fn what_an_order_blocks_is_nobodys_activity_by_whatever_way_it_is_ordered() {
+async fn what_a_mandate_blocks_is_in_no_activity_count() {
     let world = home("2030-06-03 12:10:00").await;
     let order = |what: Value| {
         let mut order = json!({ "basis": "court-order", "confidential": true });
@@ -457,14 +457,14 @@ async fn what_an_order_blocks_is_nobodys_activity_by_whatever_way_it_is_ordered(
         .ok();
     keep(&world, json!({ "days": 7 })).await;
     let ear =
-        Events::of_household(&somebody(&world, json!({ "role": "parent" })).await, "home").await;
+        Events::of_household(&api_with_new_key(&world, json!({ "role": "parent" })).await, "home").await;
     for name in [
         "ordered.example",
         "at.ordered-host.example",
         "leads.ordered-host.example",
         "www.tube.example",
     ] {
-        let answer = world.line(TABLET).ask(&format!("{name}. A")).await;
+        let answer = world.client(TABLET).ask(&format!("{name}. A")).await;
         assert!(answer.starts_with("blocked"), "{name}: {answer}");
     }
     ask(&world, TABLET, "tube.example", 1).await;
@@ -474,13 +474,13 @@ async fn what_an_order_blocks_is_nobodys_activity_by_whatever_way_it_is_ordered(
         shown["categories"],
         json!([{ "category": "youtube", "asked": 1, "blocked": 1 }])
     );
-    ear.heard("block", &[("name", "tube.example")]).await;
+    ear.wait_for("block", &[("name", "tube.example")]).await;
     assert!(
-        ear.so_far()
+        ear.received()
             .iter()
             .all(|event| event["kind"] != "block" || event["name"] == "tube.example"),
         "{:?}",
-        ear.so_far()
+        ear.received()
     );
     world.daemon.terminate().await;
     let kept = fs::read(world.folder().join("ox-protect-history.db")).unwrap();
@@ -503,14 +503,14 @@ async fn what_is_owed_to_a_missing_file_of_counts_is_done_later() {
     world.daemon.restart().await;
     assert!(
         world
-            .line(TABLET)
+            .client(TABLET)
             .ask("www.tube.example. A")
             .await
             .starts_with("blocked")
     );
     assert!(
         world
-            .line(TABLET)
+            .client(TABLET)
             .ask("news.example. A")
             .await
             .starts_with("192.0.2.9")
@@ -542,7 +542,7 @@ async fn what_is_owed_to_a_missing_file_of_counts_is_done_later() {
 }
 
 #[tokio::test]
-async fn an_operator_who_allows_fewer_days_shortens_what_was_chosen_before() {
+async fn a_shorter_limit_of_the_operator_shortens_earlier_choices() {
     let world = home("2030-06-03 12:10:00").await;
     keep(&world, json!({ "days": 30 })).await;
     ask(&world, TABLET, "www.tube.example", 2).await;
@@ -604,7 +604,7 @@ async fn a_device_that_takes_a_way_round_is_seen_not_to_use_the_filter() {
         .ok();
     keep(&world, json!({ "days": 7 })).await;
     let parent =
-        Events::of_household(&somebody(&world, json!({ "role": "parent" })).await, "home").await;
+        Events::of_household(&api_with_new_key(&world, json!({ "role": "parent" })).await, "home").await;
     for device in [TABLET, COMPUTER, GUEST] {
         ask(&world, device, "news.example", 1).await;
     }
@@ -634,7 +634,7 @@ async fn a_device_that_takes_a_way_round_is_seen_not_to_use_the_filter() {
     world.clock().set("2030-06-03 19:15:00");
     ask(&world, COMPUTER, "news.example", 1).await;
     parent
-        .heard("silent", &[("device", "tablet"), ("sign", "relay")])
+        .wait_for("silent", &[("device", "tablet"), ("sign", "relay")])
         .await;
     let shown = counted(&world.api, 9).await;
     let silent = |device: &str| {
@@ -676,12 +676,12 @@ async fn a_device_that_takes_a_way_round_is_seen_not_to_use_the_filter() {
     ask(&world, TABLET, "mask.icloud.com", 1).await;
     counted(&world.api, 11).await;
     world.api.delete(ACTIVITY).await.ok();
-    let told = parent.so_far().len();
+    let told = parent.received().len();
     world.clock().set("2030-06-03 19:40:00");
     ask(&world, COMPUTER, "news.example", 1).await;
     counted(&world.api, 1).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let later = parent.so_far();
+    let later = parent.received();
     assert!(
         later[told..].iter().all(|event| event["kind"] != "silent"),
         "{later:?}"

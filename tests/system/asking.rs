@@ -24,7 +24,7 @@ async fn home() -> World {
     world
 }
 
-async fn somebody(world: &World, body: serde_json::Value) -> Api {
+async fn api_with_new_key(world: &World, body: serde_json::Value) -> Api {
     let made = world.api.post("/v1/households/home/keys", body).await.ok();
     world.api.with_key(made.json["secret"].as_str().unwrap())
 }
@@ -32,14 +32,14 @@ async fn somebody(world: &World, body: serde_json::Value) -> Api {
 #[tokio::test]
 async fn a_childs_request_reaches_its_parent_and_opens_an_hour() {
     let world = home().await;
-    let child = somebody(&world, json!({ "role": "child", "device": "tablet" })).await;
-    let parent = somebody(
+    let child = api_with_new_key(&world, json!({ "role": "child", "device": "tablet" })).await;
+    let parent = api_with_new_key(
         &world,
         json!({ "role": "second-parent", "label": "Mum's phone" }),
     )
     .await;
-    let tablet = world.line("127.0.7.10");
-    let computer = world.line("127.0.7.11");
+    let tablet = world.client("127.0.7.10");
+    let computer = world.client("127.0.7.11");
     let phone = Events::of_household(&parent, "home").await;
     let ear = Events::of_household(&child, "home").await;
     assert_eq!(tablet.ask("www.tube.example. A").await, "blocked: youtube");
@@ -60,7 +60,7 @@ async fn a_childs_request_reaches_its_parent_and_opens_an_hour() {
         (201, &json!(["youtube"]), &json!("open"))
     );
     phone
-        .heard(
+        .wait_for(
             "request",
             &[
                 ("device", "tablet"),
@@ -91,7 +91,7 @@ async fn a_childs_request_reaches_its_parent_and_opens_an_hour() {
         (&answered.json["state"], answered.version() > 0),
         (&json!("allowed"), true)
     );
-    ear.heard("answer", &[("state", "allowed")]).await;
+    ear.wait_for("answer", &[("state", "allowed")]).await;
     let told = child.get(REQUESTS).await.ok().json;
     assert_eq!(
         (
@@ -115,10 +115,10 @@ async fn a_childs_request_reaches_its_parent_and_opens_an_hour() {
 #[tokio::test]
 async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
     let world = home().await;
-    let child = somebody(&world, json!({ "role": "child", "device": "tablet" })).await;
-    let parent = somebody(&world, json!({ "role": "parent" })).await;
-    let tablet = world.line("127.0.7.10");
-    let computer = world.line("127.0.7.11");
+    let child = api_with_new_key(&world, json!({ "role": "child", "device": "tablet" })).await;
+    let parent = api_with_new_key(&world, json!({ "role": "parent" })).await;
+    let tablet = world.client("127.0.7.10");
+    let computer = world.client("127.0.7.11");
     let ear = Events::of_household(&child, "home").await;
     let ask = async |name: &str| {
         child
@@ -145,7 +145,7 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
         )
         .await
         .ok();
-    ear.heard("answer", &[("state", "denied")]).await;
+    ear.wait_for("answer", &[("state", "denied")]).await;
     assert_eq!(tablet.ask("tube.example. A").await, "blocked: youtube");
     // Permanently, the whole category, for the household.
     let id = ask("www.tube.example").await;
@@ -166,14 +166,14 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
     world.toggle("home", "youtube", Block).await;
     // Permanently, the name, for the device.
     let id = ask("www.tube.example").await;
-    let nobody = parent
+    let for_no_person = parent
         .put(
             &format!("{REQUESTS}/{id}"),
             json!({ "answer": "allow", "whose": "person" }),
         )
         .await;
     assert_eq!(
-        (nobody.status, nobody.problem()),
+        (for_no_person.status, for_no_person.problem()),
         (422, "person"),
         "the tablet belongs to no person"
     );
@@ -228,11 +228,11 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
     };
     assert_eq!((count(&child).await, count(&parent).await), (4, 5));
     assert!(
-        ear.so_far()
+        ear.received()
             .iter()
             .all(|event| event["device"] != "computer"),
         "{:?}",
-        ear.so_far()
+        ear.received()
     );
     for number in 4..20 {
         ask(&format!("n{number}.tube.example")).await;
@@ -257,8 +257,8 @@ async fn a_name_is_asked_for_once_and_one_that_is_open_not_at_all() {
         .device("home", "tablet", ("address", "127.0.7.10"))
         .await;
     world.toggle("home", "youtube", Block).await;
-    let child = somebody(&world, json!({ "role": "child", "device": "tablet" })).await;
-    let parent = somebody(&world, json!({ "role": "parent" })).await;
+    let child = api_with_new_key(&world, json!({ "role": "child", "device": "tablet" })).await;
+    let parent = api_with_new_key(&world, json!({ "role": "parent" })).await;
     let phone = Events::of_household(&parent, "home").await;
     let first = child
         .post(REQUESTS, json!({ "name": "tube.example" }))
@@ -282,11 +282,11 @@ async fn a_name_is_asked_for_once_and_one_that_is_open_not_at_all() {
         (201, &json!(["youtube"]))
     );
     phone
-        .heard("request", &[("name", "alias.free.example")])
+        .wait_for("request", &[("name", "alias.free.example")])
         .await;
     assert_eq!(
         phone
-            .so_far()
+            .received()
             .iter()
             .filter(|event| event["kind"] == "request" || event["state"] == "open")
             .count(),

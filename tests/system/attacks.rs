@@ -10,7 +10,7 @@ use hickory_proto::{op::ResponseCode, rr::RecordType};
 use tokio::task::JoinSet;
 
 use crate::world::{
-    Asked, Behaviour, Game, Internet, Lie, Line, Spoofer, World, all_at_once, ask_all, check,
+    Asked, Attack, Behaviour, Client, Internet, Lie, Spoofer, World, all_at_once, ask_all, check,
     eventually, quantile,
 };
 
@@ -35,18 +35,18 @@ fn internet() -> Internet {
 
 fn attacker_behaves(behaviour: &Behaviour) -> Internet {
     let internet = internet().zone(ATTACKER, "* 60 A 192.0.2.66");
-    internet.make(ATTACKER, behaviour);
+    internet.set_behaviour(ATTACKER, behaviour);
     internet
 }
 
-fn attacker_plays(game: Game) -> Internet {
+fn attacker_plays(game: Attack) -> Internet {
     let internet = internet();
-    internet.make(ATTACKER, &Behaviour::Plays(game));
+    internet.set_behaviour(ATTACKER, &Behaviour::Plays(game));
     internet
 }
 
 fn glueless_referrals() -> Internet {
-    attacker_plays(Game::GluelessReferrals {
+    attacker_plays(Attack::GluelessReferrals {
         servers: 100,
         victim: VICTIM,
     })
@@ -61,7 +61,7 @@ fn dead_servers() -> Internet {
         &servers.iter().map(String::as_str).collect::<Vec<_>>(),
         "",
     );
-    internet.make(ATTACKER, &Behaviour::Silent);
+    internet.set_behaviour(ATTACKER, &Behaviour::Silent);
     internet
 }
 
@@ -97,11 +97,11 @@ fn in_cycle(number: usize) -> String {
 /// Waits until the resolver sends no more queries; returns their number.
 async fn when_quiet(internet: &Internet) -> u64 {
     let began = Instant::now();
-    let mut before = internet.tally().queries();
+    let mut before = internet.counts().queries();
     loop {
         // The longest pause of a resolver that is still working: one timeout.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let now = internet.tally().queries();
+        let now = internet.counts().queries();
         if now == before {
             return now;
         }
@@ -116,7 +116,7 @@ async fn when_quiet(internet: &Internet) -> u64 {
 /// Sends one query and requires a response, even if it is SERVFAIL. Returns it, and the number of
 /// queries that it caused.
 async fn cost(world: &World, question: &str) -> (String, u64) {
-    let asked = ask_all(&world.line("127.0.7.9"), [question.to_owned()], 1)
+    let asked = ask_all(&world.client("127.0.7.9"), [question.to_owned()], 1)
         .await
         .remove(0);
     let queries = when_quiet(&world.internet).await;
@@ -138,10 +138,10 @@ async fn a_hundred_glueless_names_cost_their_zone_sixteen_queries_at_most() {
             Behaviour::Silent,
         ],
         async |victim| {
-            let world = World::draft(glueless_referrals()).start().await;
-            world.internet.make(VICTIM, &victim);
+            let world = World::builder(glueless_referrals()).start().await;
+            world.internet.set_behaviour(VICTIM, &victim);
             let (answer, _) = cost(&world, &fresh(0)).await;
-            let queries = world.internet.servers_of(VICTIM)[0].tally().queries();
+            let queries = world.internet.servers_of(VICTIM)[0].counts().queries();
             check(answer == "SERVFAIL" && queries <= 16, || {
                 format!("{answer}, and {queries} queries to a victim that {victim:?}")
             })
@@ -153,13 +153,13 @@ async fn a_hundred_glueless_names_cost_their_zone_sixteen_queries_at_most() {
 
 #[tokio::test]
 async fn sixty_dead_servers_are_not_all_tried_and_not_only_one() {
-    let world = World::draft(dead_servers()).start().await;
+    let world = World::builder(dead_servers()).start().await;
     assert_eq!(cost(&world, &fresh(0)).await.0, "SERVFAIL");
     let queries: Vec<u64> = world
         .internet
         .servers_of(ATTACKER)
         .iter()
-        .map(|server| server.tally().queries())
+        .map(|server| server.counts().queries())
         .collect();
     assert!(queries.iter().sum::<u64>() <= 50, "{queries:?}");
     assert!(
@@ -170,24 +170,24 @@ async fn sixty_dead_servers_are_not_all_tried_and_not_only_one() {
 
 #[tokio::test]
 async fn a_chain_of_two_hundred_aliases_costs_its_owner_twenty_queries_at_most() {
-    let world = World::draft(attacker_plays(Game::Aliases { length: 200 }))
+    let world = World::builder(attacker_plays(Attack::Aliases { length: 200 }))
         .start()
         .await;
     cost(&world, &fresh(0)).await;
-    let queries = world.internet.servers_of(ATTACKER)[0].tally().queries();
+    let queries = world.internet.servers_of(ATTACKER)[0].counts().queries();
     assert!(queries <= 20, "{queries} queries");
 }
 
 #[tokio::test]
 async fn referrals_without_end_cost_fifty_queries_at_most() {
     type Question = fn(usize) -> String;
-    let games: [(Game, Question); 5] = [
-        (Game::EndlessReferrals, fresh),
-        (Game::EverDeeper, deep),
-        (Game::EverDeeper, fresh),
-        (Game::BackToItself, fresh),
+    let games: [(Attack, Question); 5] = [
+        (Attack::EndlessReferrals, fresh),
+        (Attack::EverDeeper, deep),
+        (Attack::EverDeeper, fresh),
+        (Attack::BackToItself, fresh),
         (
-            Game::AliasesAcrossReferrals {
+            Attack::AliasesAcrossReferrals {
                 servers: 10,
                 victim: VICTIM,
             },
@@ -196,7 +196,7 @@ async fn referrals_without_end_cost_fifty_queries_at_most() {
     ];
     let broken = all_at_once(games, async |(game, question)| {
         let what = format!("{game:?}");
-        let world = World::draft(attacker_plays(game)).start().await;
+        let world = World::builder(attacker_plays(game)).start().await;
         let (answer, queries) = cost(&world, &question(0)).await;
         check(answer == "SERVFAIL" && queries <= 50, || {
             format!("{what}: {answer} and {queries} queries")
@@ -210,9 +210,9 @@ async fn referrals_without_end_cost_fifty_queries_at_most() {
 #[tokio::test]
 async fn fifty_questions_about_circular_zones_cost_25_queries_at_most() {
     let broken = all_at_once([2, 50], async |names| {
-        let world = World::draft(cycle()).start().await;
+        let world = World::builder(cycle()).start().await;
         let asked = ask_all(
-            &world.line("127.0.7.9"),
+            &world.client("127.0.7.9"),
             (0..50).map(|number| in_cycle(number % names)),
             5,
         )
@@ -224,7 +224,7 @@ async fn fifty_questions_about_circular_zones_cost_25_queries_at_most() {
         check(all_fail && queries <= 25, || {
             format!(
                 "{names} names: {queries} queries, {slowest:?}, {:?}",
-                world.internet.tally().questions()
+                world.internet.counts().questions()
             )
         })
     })
@@ -240,7 +240,7 @@ async fn a_server_that_truncates_and_stalls_costs_fifty_queries_at_most() {
             Behaviour::Drips(Duration::from_secs(1)),
         ],
         async |behaviour| {
-            let world = World::draft(attacker_behaves(&behaviour)).start().await;
+            let world = World::builder(attacker_behaves(&behaviour)).start().await;
             let (_, queries) = cost(&world, &fresh(0)).await;
             check(queries <= 50, || {
                 format!("{behaviour:?}: {queries} queries")
@@ -260,15 +260,15 @@ struct Service {
 }
 
 /// Queries two cached names and an uncached one repeatedly, at most fifty times a second.
-async fn use_service(world: &World, line: &Line) -> Service {
+async fn use_service(world: &World, client: &Client) -> Service {
     let mut ticks = interval(Duration::from_millis(20));
     let mut service = Service::default();
     for tick in 0..150 {
         ticks.tick().await;
         let before = world.internet.queries();
-        let cold = ask_all(line, [format!("under{tick}.{} A", GOOD.0)], 1);
+        let cold = ask_all(client, [format!("under{tick}.{} A", GOOD.0)], 1);
         let cached = ask_all(
-            line,
+            client,
             [format!("{} A", GOOD.0), format!("warm.{} A", GOOD.0)],
             2,
         );
@@ -298,17 +298,17 @@ fn interval(period: Duration) -> tokio::time::Interval {
 /// answers. Ends when it is dropped.
 fn attack(world: &World, question: fn(usize) -> String) -> JoinSet<()> {
     const UNDER_WAY: usize = 200;
-    let lines: Vec<Line> = (1..=50)
-        .map(|host| world.line(&format!("127.0.20.{host}")))
+    let clients: Vec<Client> = (1..=50)
+        .map(|host| world.client(&format!("127.0.20.{host}")))
         .collect();
     let mut attack = JoinSet::new();
     attack.spawn(async move {
         let mut ticks = interval(Duration::from_millis(5));
         let mut under_way = JoinSet::new();
-        for (number, line) in lines.iter().cycle().enumerate() {
+        for (number, client) in clients.iter().cycle().enumerate() {
             ticks.tick().await;
-            let line = line.clone();
-            under_way.spawn(async move { line.ask(&question(number)).await });
+            let client = client.clone();
+            under_way.spawn(async move { client.ask(&question(number)).await });
             if under_way.len() == UNDER_WAY {
                 under_way.join_next().await;
             }
@@ -324,24 +324,24 @@ async fn others_notice_nothing(internet: Internet, question: fn(usize) -> String
     /// some more for each. Behind a full round of the attack, the name would wait for 200 lookups
     /// with up to 50 queries each.
     const MEANWHILE_MAX: u64 = 1_000;
-    let world = World::draft(internet).start().await;
-    let somebody = world.line("127.0.7.9");
+    let world = World::builder(internet).start().await;
+    let other_client = world.client("127.0.7.9");
     for name in ["", "warm."] {
-        assert_eq!(somebody.ask(&format!("{name}{} A", GOOD.0)).await, GOOD.1);
+        assert_eq!(other_client.ask(&format!("{name}{} A", GOOD.0)).await, GOOD.1);
     }
     let queries = world.internet.queries();
-    let cpu = world.daemon.footprint().cpu;
+    let cpu = world.daemon.resource_usage().cpu;
     let began = Instant::now();
     let _attack = attack(&world, question);
-    let service = use_service(&world, &somebody).await;
-    let meanwhile = |share| quantile(service.meanwhile.iter().copied(), share);
+    let service = use_service(&world, &other_client).await;
+    let meanwhile = |share| quantile(service.meanwhile.iter().with_program_copy(), share);
     println!(
         "queries while a cold name was asked for: median {}, p90 {}, p99 {}; {} queries and {:?} of CPU in {:?}",
         meanwhile(0.5),
         meanwhile(0.9),
         meanwhile(0.99),
         world.internet.queries() - queries,
-        world.daemon.footprint().cpu - cpu,
+        world.daemon.resource_usage().cpu - cpu,
         began.elapsed()
     );
     assert!(
@@ -369,17 +369,17 @@ async fn others_notice_nothing_of_dead_servers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_notice_nothing_of_long_chains_of_aliases() {
-    others_notice_nothing(attacker_plays(Game::Aliases { length: 200 }), fresh).await;
+    others_notice_nothing(attacker_plays(Attack::Aliases { length: 200 }), fresh).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_notice_nothing_of_referrals_without_end() {
-    others_notice_nothing(attacker_plays(Game::EndlessReferrals), fresh).await;
+    others_notice_nothing(attacker_plays(Attack::EndlessReferrals), fresh).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_notice_nothing_of_ever_deeper_referrals() {
-    others_notice_nothing(attacker_plays(Game::EverDeeper), deep).await;
+    others_notice_nothing(attacker_plays(Attack::EverDeeper), deep).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -416,9 +416,9 @@ fn silent_authority(zones: usize) -> Internet {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_unanswerable_questions_leave_room_for_another_client() {
     for (zones, questions) in [(1, 3_000), (20, 6_000)] {
-        let world = World::draft(silent_authority(zones)).start().await;
-        let greedy = world.line("127.0.20.1");
-        let other = world.line("127.0.7.9");
+        let world = World::builder(silent_authority(zones)).start().await;
+        let greedy = world.client("127.0.20.1");
+        let other = world.client("127.0.7.9");
         assert_eq!(other.ask(&format!("{} A", GOOD.0)).await, GOOD.1);
         let mut flood = JoinSet::new();
         flood.spawn(async move {
@@ -459,14 +459,14 @@ async fn thousands_of_unanswerable_questions_leave_room_for_another_client() {
 async fn a_hundred_near_misses_make_the_resolver_ask_over_tcp() {
     let guess = |distance| Lie::AllOf(vec![Lie::ForgedAddress(FORGED), Lie::IdPlus(distance)]);
     let internet = internet();
-    internet.make(
+    internet.set_behaviour(
         GOOD.0,
         &Behaviour::LiesFirst((1..=100).map(guess).collect()),
     );
-    let world = World::draft(internet).start().await;
-    let line = world.line("127.0.7.9");
+    let world = World::builder(internet).start().await;
+    let client = world.client("127.0.7.9");
     for asked in ask_all(
-        &line,
+        &client,
         (0..20).map(|number| format!("n{number}.{} A", GOOD.0)),
         1,
     )
@@ -474,7 +474,7 @@ async fn a_hundred_near_misses_make_the_resolver_ask_over_tcp() {
     {
         assert_eq!(asked.answer, GOOD.1, "{asked:?}");
     }
-    let tally = world.internet.servers_of(GOOD.0)[0].tally();
+    let tally = world.internet.servers_of(GOOD.0)[0].counts();
     assert!(
         tally.over_tcp() > 0,
         "{} queries over UDP, none over TCP",
@@ -492,21 +492,21 @@ async fn none_of_a_hundred_thousand_spoofed_answers_is_believed() {
         .collect();
     let names: Vec<&str> = servers.iter().map(String::as_str).collect();
     let internet = internet().zone_served_by(GOOD.0, &names, &format!("* 3600 A {}", GOOD.1));
-    internet.make(
+    internet.set_behaviour(
         GOOD.0,
         &Behaviour::Spoofed(Spoofer {
             times: TIMES,
             address: FORGED,
         }),
     );
-    let world = World::draft(internet).start().await;
-    let line = world.line("127.0.7.9");
+    let world = World::builder(internet).start().await;
+    let client = world.client("127.0.7.9");
     let spoofs = || {
         world
             .internet
             .servers_of(GOOD.0)
             .iter()
-            .map(|server| server.tally().over_udp() * u64::from(TIMES))
+            .map(|server| server.counts().over_udp() * u64::from(TIMES))
             .sum::<u64>()
     };
     let mut questions = 0;
@@ -517,7 +517,7 @@ async fn none_of_a_hundred_thousand_spoofed_answers_is_believed() {
         let round = questions..questions + 50;
         questions = round.end;
         let asked = ask_all(
-            &line,
+            &client,
             round.map(|number| format!("n{number}.{} A", GOOD.0)),
             4,
         )
@@ -532,7 +532,7 @@ async fn none_of_a_hundred_thousand_spoofed_answers_is_believed() {
         &wrong[..wrong.len().min(10)]
     );
     let kept = ask_all(
-        &line,
+        &client,
         (0..questions).map(|number| format!("n{number}.{} A", GOOD.0)),
         4,
     )
@@ -566,15 +566,15 @@ async fn a_malformed_or_foreign_packet_does_not_end_the_wait_for_the_answer() {
         Lie::Garbage(vec![0xff; 5]),
         Lie::Garbage(vec![0xff; 600]),
     ];
-    let world = World::draft(internet()).start().await;
-    let line = world.line("127.0.7.9");
+    let world = World::builder(internet()).start().await;
+    let client = world.client("127.0.7.9");
     let each = lies.iter().map(|lie| vec![lie.clone()]);
     let mut broken = Vec::new();
     for (number, lies) in each.chain([lies.to_vec()]).enumerate() {
         world
             .internet
-            .make(GOOD.0, &Behaviour::LiesFirst(lies.clone()));
-        let asked = ask_all(&line, [format!("n{number}.{} A", GOOD.0)], 1)
+            .set_behaviour(GOOD.0, &Behaviour::LiesFirst(lies.clone()));
+        let asked = ask_all(&client, [format!("n{number}.{} A", GOOD.0)], 1)
             .await
             .remove(0);
         let queries = world
@@ -593,9 +593,9 @@ async fn a_malformed_or_foreign_packet_does_not_end_the_wait_for_the_answer() {
 
 #[tokio::test]
 async fn ports_ids_and_letter_case_of_queries_cannot_be_guessed() {
-    let world = World::draft(internet()).start().await;
+    let world = World::builder(internet()).start().await;
     let asked = ask_all(
-        &world.line("127.0.7.9"),
+        &world.client("127.0.7.9"),
         (0..400).map(|number| format!("guess-me-{number}.{} A", GOOD.0)),
         8,
     )
@@ -604,7 +604,7 @@ async fn ports_ids_and_letter_case_of_queries_cannot_be_guessed() {
         asked.iter().all(|asked| asked.answer == GOOD.1),
         "{asked:#?}"
     );
-    let tally = world.internet.tally();
+    let tally = world.internet.counts();
     let queries = usize::try_from(tally.queries()).unwrap();
     println!(
         "{queries} queries, {} ports, {} ids, {:.3} capitals",
@@ -648,16 +648,16 @@ async fn ports_ids_and_letter_case_of_queries_cannot_be_guessed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_clients_with_one_question_cause_one_query() {
-    let world = World::draft(internet()).start().await;
+    let world = World::builder(internet()).start().await;
     let herd_asks = async |name: &'static str| {
         let mut herd = JoinSet::new();
         for number in 0..500 {
-            let line = world.line(&format!("127.0.{}.{}", 7 + number / 250, 1 + number % 250));
-            herd.spawn(async move { line.ask(&format!("{name}.{} A", GOOD.0)).await });
+            let client = world.client(&format!("127.0.{}.{}", 7 + number / 250, 1 + number % 250));
+            herd.spawn(async move { client.ask(&format!("{name}.{} A", GOOD.0)).await });
         }
         let answers = herd.join_all().await;
         assert!(answers.iter().all(|answer| answer == GOOD.1), "{answers:?}");
-        let server = world.internet.servers_of(GOOD.0)[0].tally();
+        let server = world.internet.servers_of(GOOD.0)[0].counts();
         server.asked(
             &format!("{name}.{}", GOOD.0).parse().unwrap(),
             RecordType::A,
@@ -668,10 +668,10 @@ async fn five_hundred_clients_with_one_question_cause_one_query() {
     let few = 1..=4;
     world
         .internet
-        .make(GOOD.0, &Behaviour::Delays(Duration::from_millis(200)));
+        .set_behaviour(GOOD.0, &Behaviour::Delays(Duration::from_millis(200)));
     let queries = herd_asks("cold").await;
     assert!(few.contains(&queries), "{queries} queries");
-    world.internet.make(GOOD.0, &Behaviour::Answers);
+    world.internet.set_behaviour(GOOD.0, &Behaviour::Answers);
     let queries = herd_asks("known").await;
     assert!(few.contains(&queries), "{queries} queries");
 }
@@ -760,27 +760,33 @@ async fn what_a_server_adds_about_zones_of_others_is_not_believed() {
         )
         .zone("evil.example.", "")
         .zone(ATTACKER, &format!("* 60 A 192.0.2.66\n{aliases}"));
-    internet.make("evil.example.", &Behaviour::AnswersEverything(FORGED));
-    let world = World::draft(internet).start().await;
-    let line = world.line("127.0.7.9");
+    internet.set_behaviour("evil.example.", &Behaviour::AnswersEverything(FORGED));
+    let world = World::builder(internet).start().await;
+    let client = world.client("127.0.7.9");
     for (number, is_known) in cases {
         let label = label(number, is_known);
         let (what, poison) = poisons(&format!("{label}.example.")).swap_remove(number);
         if is_known {
             assert_eq!(
-                line.ask(&format!("{label}.example. A")).await,
+                client.ask(&format!("{label}.example. A")).await,
                 RIGHT,
                 "{what}"
             );
         }
-        world.internet.make(ATTACKER, &Behaviour::Lies(poison));
+        world
+            .internet
+            .set_behaviour(ATTACKER, &Behaviour::Lies(poison));
         for (question, right) in [
             (format!("n-{label}.{ATTACKER} A"), "192.0.2.66"),
             (format!("to-{label}.{ATTACKER} A"), RIGHT),
             (format!("www.{label}.example. A"), RIGHT),
             (format!("other.{label}.example. A"), RIGHT),
         ] {
-            assert_eq!(line.ask(&question).await, right, "{question} after {what}");
+            assert_eq!(
+                client.ask(&question).await,
+                right,
+                "{question} after {what}"
+            );
         }
     }
 }
@@ -795,14 +801,14 @@ fn delegation_of_ghost(address: std::net::IpAddr) -> String {
 }
 
 /// Clients query everything that could keep the zone alive, ten times a second.
-async fn keep_ghost_alive(line: &Line, tag: &str, rounds: usize) {
+async fn keep_ghost_alive(client: &Client, tag: &str, rounds: usize) {
     for round in 0..rounds {
         for question in [
             format!("{tag}{round}.{GHOST} A"),
             format!("{GHOST} NS"),
             format!("ns1.{GHOST} A"),
         ] {
-            line.ask(&question).await;
+            client.ask(&question).await;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -813,17 +819,17 @@ async fn a_revoked_delegation_is_gone_when_the_parents_ttl_is_over() {
     let internet = Internet::new().zone(GHOST, "* 1 A 192.0.2.66\nstay 3600 A 192.0.2.66");
     let address = internet.server("ns1.ghost.example.").address().ip();
     internet.replace("example.", &delegation_of_ghost(address));
-    let world = World::draft(internet).start().await;
-    let line = world.line("127.0.7.9");
-    assert_eq!(line.ask(&format!("stay.{GHOST} A")).await, "192.0.2.66");
-    keep_ghost_alive(&line, "before", 10).await;
+    let world = World::builder(internet).start().await;
+    let client = world.client("127.0.7.9");
+    assert_eq!(client.ask(&format!("stay.{GHOST} A")).await, "192.0.2.66");
+    keep_ghost_alive(&client, "before", 10).await;
     world.internet.replace("example.", "");
     world.internet.revoke(GHOST);
     // Two seconds of TTL, plus one for a clock that counts whole seconds.
-    keep_ghost_alive(&line, "after", 30).await;
+    keep_ghost_alive(&client, "after", 30).await;
     for number in 0..5 {
         assert_eq!(
-            line.ask(&format!("new{number}.{GHOST} A")).await,
+            client.ask(&format!("new{number}.{GHOST} A")).await,
             "NXDOMAIN"
         );
     }
@@ -836,27 +842,27 @@ async fn a_server_whose_address_the_parent_changed_is_asked_no_more() {
         .zone("new.example.", "");
     let [old, new] = ["ns1.ghost.example.", "ns1.new.example."]
         .map(|server| internet.server(server).address().ip());
-    internet.make(
+    internet.set_behaviour(
         "new.example.",
         &Behaviour::AnswersEverything([192, 0, 2, 77].into()),
     );
     internet.revoke(GHOST);
     internet.replace("example.", &delegation_of_ghost(old));
-    let world = World::draft(internet).start().await;
-    let line = world.line("127.0.7.9");
-    assert_eq!(line.ask(&format!("www.{GHOST} A")).await, "192.0.2.66");
-    keep_ghost_alive(&line, "before", 10).await;
+    let world = World::builder(internet).start().await;
+    let client = world.client("127.0.7.9");
+    assert_eq!(client.ask(&format!("www.{GHOST} A")).await, "192.0.2.66");
+    keep_ghost_alive(&client, "before", 10).await;
     world
         .internet
         .replace("example.", &delegation_of_ghost(new));
-    keep_ghost_alive(&line, "after", 30).await;
+    keep_ghost_alive(&client, "after", 30).await;
     let old = world.internet.server("ns1.ghost.example.");
-    old.forget_questions();
+    old.reset_counts();
     for number in 0..5 {
         assert_eq!(
-            line.ask(&format!("new{number}.{GHOST} A")).await,
+            client.ask(&format!("new{number}.{GHOST} A")).await,
             "192.0.2.77"
         );
     }
-    assert_eq!(old.tally().queries(), 0);
+    assert_eq!(old.counts().queries(), 0);
 }

@@ -11,12 +11,12 @@ use crate::world::{Switch::*, World, eventually, seed};
 #[tokio::test]
 async fn every_good_question_beside_fuzzed_packets_is_answered() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
-    let line = world.line("127.0.7.9");
-    let impatient = line.with_patience(Duration::from_secs(5));
-    let good = line.query("a.example. A").to_vec().unwrap();
+    let client = world.client("127.0.7.9");
+    let short_wait = client.with_timeout(Duration::from_secs(5));
+    let good = client.query("a.example. A").to_vec().unwrap();
     let mut chance = StdRng::seed_from_u64(seed());
     let socket = std::net::UdpSocket::bind("127.0.7.8:0").unwrap();
-    socket.connect(world.daemon.doors().dns()).unwrap();
+    socket.connect(world.daemon.addresses().dns()).unwrap();
     for round in 0..20_000 {
         let packet = match round % 4 {
             0 => {
@@ -39,12 +39,12 @@ async fn every_good_question_beside_fuzzed_packets_is_answered() {
             // Like any client it retries if its packet is lost in the full queue of the server.
             let what = format!("an answer after {round} packets");
             eventually(&what, Duration::from_secs(60), async || {
-                impatient.ask("a.example. A").await == "192.0.2.1"
+                short_wait.ask("a.example. A").await == "192.0.2.1"
             })
             .await;
         }
     }
-    assert_eq!(line.ask("a.example. A").await, "192.0.2.1");
+    assert_eq!(client.ask("a.example. A").await, "192.0.2.1");
     assert!(world.api.metric("ox_protect_packets_malformed_total").await > 100.0);
     assert_eq!(world.api.metric("ox_protect_panics_total").await, 0.0);
     assert!(world.daemon.exit_status().is_none());
@@ -53,15 +53,15 @@ async fn every_good_question_beside_fuzzed_packets_is_answered() {
 #[tokio::test]
 async fn malformed_packets_get_the_code_that_says_so() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
-    let line = world.line("127.0.7.9");
-    let not_long = line.with_patience(Duration::from_millis(400));
-    let good = line.query("a.example. A").to_vec().unwrap();
+    let client = world.client("127.0.7.9");
+    let not_long = client.with_timeout(Duration::from_millis(400));
+    let good = client.query("a.example. A").to_vec().unwrap();
     let bent = |place: usize, octet: u8| {
         let mut packet = good.clone();
         packet[place] = octet;
         packet
     };
-    let code = async |packet: Vec<u8>| line.send(&packet).await.map(|reply| reply[3] & 0x0f);
+    let code = async |packet: Vec<u8>| client.send(&packet).await.map(|reply| reply[3] & 0x0f);
     assert_eq!(code(bent(5, 2)).await, Some(1), "two questions");
     assert_eq!(code(bent(2, 0x28)).await, Some(4), "UPDATE");
     assert_eq!(code(bent(12, 0xc0)).await, Some(1), "a compressed question");
@@ -80,17 +80,17 @@ async fn malformed_packets_get_the_code_that_says_so() {
         None,
         "too short for a header"
     );
-    assert_eq!(line.over_tcp().ask("a.example. A").await, "192.0.2.1");
+    assert_eq!(client.over_tcp().ask("a.example. A").await, "192.0.2.1");
 }
 
 #[tokio::test]
-async fn tcp_clients_that_stall_or_send_nonsense_hold_nobody_up() {
+async fn tcp_clients_that_stall_or_send_nonsense_delay_no_other_client() {
     use tokio::io::AsyncWriteExt;
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
     let mut stalled = Vec::new();
     for octets in [&b""[..], b"\0", b"\0\x40\x12", b"\xff\xff", b"\0\0"] {
         for _ in 0..20 {
-            let mut stream = tokio::net::TcpStream::connect(world.daemon.doors().dns())
+            let mut stream = tokio::net::TcpStream::connect(world.daemon.addresses().dns())
                 .await
                 .unwrap();
             stream.write_all(octets).await.unwrap();
@@ -98,7 +98,11 @@ async fn tcp_clients_that_stall_or_send_nonsense_hold_nobody_up() {
         }
     }
     assert_eq!(
-        world.line("127.0.7.9").over_tcp().ask("a.example. A").await,
+        world
+            .client("127.0.7.9")
+            .over_tcp()
+            .ask("a.example. A")
+            .await,
         "192.0.2.1"
     );
 }
@@ -242,7 +246,7 @@ async fn each_kind_of_bad_request_gets_its_code_and_changes_nothing() {
         "nothing half-applies"
     );
     assert_eq!(
-        world.line("127.0.7.9").ask("a.example. A").await,
+        world.client("127.0.7.9").ask("a.example. A").await,
         "blocked: gambling"
     );
 }

@@ -7,7 +7,7 @@ use hickory_proto::rr::LowerName;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::world::{
-    Asked, Behaviour, Internet, Lie, Line, Unbound, World, all_at_once, ask_all, check, quantile,
+    Asked, Behaviour, Client, Internet, Lie, Unbound, World, all_at_once, ask_all, check, quantile,
     seed,
 };
 
@@ -103,7 +103,7 @@ fn populate(internet: Internet, seed: u64) -> Internet {
     let internet = internet.zone_served_by("evil.example.", &[&evil], "");
     internet
         .server(&evil)
-        .becomes(Behaviour::AnswersEverything(FORGED));
+        .set_behaviour(Behaviour::AnswersEverything(FORGED));
     let declared: Vec<(String, Vec<String>, String)> = (0..ZONES)
         .map(|number| {
             let apex = zone(number);
@@ -128,7 +128,7 @@ fn populate(internet: Internet, seed: u64) -> Internet {
         .map(|((apex, _, records), servers)| (apex.as_str(), servers.as_slice(), records.as_str()));
     let internet = internet.zones_served_by(zones);
     for (name, behaviour) in pool {
-        internet.server(&name).becomes(behaviour);
+        internet.server(&name).set_behaviour(behaviour);
     }
     internet
 }
@@ -143,17 +143,17 @@ struct Played {
 }
 
 /// Queries one uncached name in each zone.
-async fn play(who: &str, line: &Line, internet: &Internet) -> Played {
-    internet.forget_questions();
+async fn play(who: &str, client: &Client, internet: &Internet) -> Played {
+    internet.reset_counts();
     let mut asked = ask_all(
-        line,
+        client,
         (0..ZONES).map(|number| format!("www.{} A", zone(number))),
         AT_ONCE,
     )
     .await;
     asked.sort_by_key(|asked| asked.took);
-    let tally = internet.tally();
-    let about = |number| tally.asked_below(&zone(number).parse::<LowerName>().unwrap());
+    let tally = internet.counts();
+    let about = |number| tally.queries_below(&zone(number).parse::<LowerName>().unwrap());
     let story = |asked: &Asked| {
         let number = zone_number(asked);
         let servers: Vec<String> = internet
@@ -206,10 +206,10 @@ fn zone_number(asked: &Asked) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_zones_with_one_good_server_each_resolve_rightly() {
-    let world = World::draft(populate(Internet::new(), seed()))
+    let world = World::builder(populate(Internet::new(), seed()))
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let played = play("ours", &home, &world.internet).await;
     assert!(
         played.wrong.is_empty(),
@@ -228,10 +228,10 @@ async fn bad_servers_cost_no_more_queries_than_they_cost_unbound() {
         eprintln!("NOT RUN: it needs Unbound, and root to listen on port 53");
         return;
     };
-    let world = World::draft(populate(internet, seed())).start().await;
-    let ours = play("ours", &world.line("127.0.7.9"), &world.internet).await;
+    let world = World::builder(populate(internet, seed())).start().await;
+    let ours = play("ours", &world.client("127.0.7.9"), &world.internet).await;
     let unbound = Unbound::start(&world.internet).await;
-    let theirs = play("Unbound", &unbound.line("127.0.7.9"), &world.internet).await;
+    let theirs = play("Unbound", &unbound.client("127.0.7.9"), &world.internet).await;
     assert!(
         ours.queries * 10 <= theirs.queries * 11,
         "queries: {} to {}",
@@ -260,10 +260,10 @@ async fn a_good_server_without_glue_is_looked_up_before_bad_ones_are_exhausted()
             "www 300 A 198.18.0.0",
         );
         for bad in &servers[1..] {
-            internet.server(bad).becomes(behaviour.clone());
+            internet.server(bad).set_behaviour(behaviour.clone());
         }
-        let world = World::draft(internet).start().await;
-        let home = world.line("127.0.7.9");
+        let world = World::builder(internet).start().await;
+        let home = world.client("127.0.7.9");
         for bad in &servers[1..] {
             assert_eq!(
                 home.ask(&format!("{bad} A")).await,
@@ -332,15 +332,15 @@ fn lossy_internet(seed: u64) -> Internet {
         .flatten();
     let servers = servers.chain(names.iter().map(|name| internet.server(name)));
     for (seed, server) in (seed..).zip(servers) {
-        server.becomes(Behaviour::LosesBothWays { share: 0.3, seed });
+        server.set_behaviour(Behaviour::LosesBothWays { share: 0.3, seed });
     }
     internet
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_three_packets_in_ten_lost_both_ways_cold_names_still_resolve() {
-    let world = World::draft(lossy_internet(seed())).start().await;
-    let home = world.line("127.0.7.9");
+    let world = World::builder(lossy_internet(seed())).start().await;
+    let home = world.client("127.0.7.9");
     let names = (0..500).map(|number| (format!("www.{}", zone(number)), number));
     let more = (0..500).map(|number| (format!("n{number}.large{}.example.", number / 100), number));
     let expected: std::collections::HashMap<String, String> = names
@@ -359,7 +359,7 @@ async fn with_three_packets_in_ten_lost_both_ways_cold_names_still_resolve() {
         quantile(asked.iter().map(|asked| asked.took), 0.5),
         quantile(asked.iter().map(|asked| asked.took), 0.95),
         quantile(asked.iter().map(|asked| asked.took), 0.99),
-        world.internet.tally().queries()
+        world.internet.counts().queries()
     );
     assert!(other.is_empty(), "wrong: {other:#?}");
     // One in a thousand fails by chance; a machine so busy that servers seem slow costs some more.

@@ -14,11 +14,11 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn a_listed_name_and_all_below_it_are_blocked_only_for_who_blocks_it() {
+async fn a_listed_name_and_its_subtree_are_blocked_only_where_it_is_switched_on() {
     let world = world().await;
     world.household("neighbours", "127.0.8.0/24").await;
-    let home = world.line("127.0.7.9");
-    let neighbours = world.line("127.0.8.9");
+    let home = world.client("127.0.7.9");
+    let neighbours = world.client("127.0.8.9");
     assert_eq!(home.ask("bets.example. A").await, "192.0.2.7");
     world.toggle("home", "gambling", Block).await;
     for question in [
@@ -41,9 +41,9 @@ async fn a_listed_name_and_all_below_it_are_blocked_only_for_who_blocks_it() {
         "the cache holds what the Internet said"
     );
     assert_eq!(
-        world.line("127.0.9.9").ask("bets.example. A").await,
+        world.client("127.0.9.9").ask("bets.example. A").await,
         "192.0.2.7",
-        "a line of no household"
+        "a client outside all households"
     );
     assert_eq!(
         home.ask("bets.example.com.news.example. A").await,
@@ -54,10 +54,10 @@ async fn a_listed_name_and_all_below_it_are_blocked_only_for_who_blocks_it() {
 }
 
 #[tokio::test]
-async fn a_block_is_short_lived_has_its_soa_and_says_why_only_to_who_has_edns() {
+async fn a_block_is_short_lived_has_its_soa_and_explains_itself_in_edns_only() {
     let world = world().await;
     world.toggle("home", "gambling", Block).await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let reply = home.reply("bets.example. A").await.unwrap();
     assert_eq!(reply.to_string(), "blocked: gambling");
     assert_eq!(u16::from(reply.code()), 3, "NXDOMAIN");
@@ -73,7 +73,7 @@ async fn a_block_is_short_lived_has_its_soa_and_says_why_only_to_who_has_edns() 
 #[tokio::test]
 async fn a_name_that_leads_to_a_blocked_one_is_blocked_unless_it_is_allowed() {
     let world = world().await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("sneaky.news.example. A").await, "192.0.2.7");
     world.toggle("home", "gambling", Block).await;
     assert_eq!(
@@ -92,7 +92,7 @@ async fn a_name_that_leads_to_a_blocked_one_is_blocked_unless_it_is_allowed() {
 #[tokio::test]
 async fn own_names_beat_categories_and_filtering_off_lifts_both() {
     let world = world().await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     world.toggle("home", "gambling", Block).await;
     world.own_name("home", "news.example", Block).await;
     world.own_name("home", "www.bets.example", Allow).await;
@@ -119,7 +119,7 @@ async fn own_names_beat_categories_and_filtering_off_lifts_both() {
 #[tokio::test]
 async fn a_preset_blocks_its_categories_until_a_switch_says_otherwise() {
     let world = world().await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     world
         .api
         .household("home", json!({ "preset": "moderate" }))
@@ -144,7 +144,7 @@ async fn each_tier_is_lifted_by_whom_it_may_be_and_says_its_basis() {
         .feed(tier("health", "never-block", "help.example"))
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     for filtering in ["off", "on"] {
         world
             .api
@@ -203,7 +203,7 @@ async fn the_operator_chooses_what_a_block_looks_like() {
         .await;
     world.toggle("home", "gambling", Block).await;
     let reply = |question: &'static str| {
-        let home = world.line("127.0.7.9");
+        let home = world.client("127.0.7.9");
         async move { home.reply(question).await.unwrap() }
     };
     let a = reply("bets.example. A").await;

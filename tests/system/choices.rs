@@ -128,8 +128,8 @@ async fn of_ten_thousand_accounts_six_thousand_choose_and_the_figures_are_right(
     );
 
     // The undecided get the reported default, and an explanation names who decided.
-    let undecided = world.line("127.39.14.1");
-    let off = world.line("127.0.0.9");
+    let undecided = world.client("127.39.14.1");
+    let off = world.client("127.0.0.9");
     assert_eq!(
         (
             undecided.ask("bets.example. A").await,

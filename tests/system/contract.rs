@@ -41,7 +41,7 @@ async fn the_running_program_is_what_its_openapi_document_says() {
         ])
         .args([
             "run",
-            &format!("http://{}/openapi.json", world.daemon.doors().api()),
+            &format!("http://{}/openapi.json", world.daemon.addresses().api()),
         ])
         .args([
             "--header",

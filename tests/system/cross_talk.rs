@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use policy::rules::household::{Attributed, Filtering, Household, Switch as Stored, SwitchState};
 use policy_store::Store;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::listener::udp::{Batch, UdpPath};
+use resolver::listener::udp::{UdpBatch, UdpPath};
 
 use crate::world::{Feed, Switch, World, eventually, seed};
 
@@ -54,15 +54,15 @@ fn list(version: u64, slug: usize) -> String {
     text
 }
 
-fn address(line: u32) -> Ipv4Addr {
-    Ipv4Addr::from(0x7f20_0000 + line)
+fn address(client: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x7f20_0000 + client)
 }
 
-fn household(line: u32, mask: u8) -> Household {
-    let mut household = Household::new(format!("h{line}").parse().unwrap());
+fn household(client: u32, mask: u8) -> Household {
+    let mut household = Household::new(format!("h{client}").parse().unwrap());
     household.filtering = Filtering::On;
     household.preset = Some("off".to_owned());
-    household.networks = [IpAddr::from(address(line)).into()].into();
+    household.networks = [IpAddr::from(address(client)).into()].into();
     for (bit, slug) in SLUGS.iter().enumerate() {
         let state = if mask & 1 << bit == 0 {
             SwitchState::Allow
@@ -87,7 +87,7 @@ fn household(line: u32, mask: u8) -> Household {
 struct Changing(AtomicU64);
 
 #[derive(Clone, Copy)]
-struct UnixSeconds {
+struct Moment {
     before: u8,
     after: u8,
     steps: u64,
@@ -98,9 +98,9 @@ impl Changing {
         Self(AtomicU64::new(u64::from(value) << 8 | u64::from(value)))
     }
 
-    fn moment(&self) -> UnixSeconds {
+    fn moment(&self) -> Moment {
         let word = self.0.load(SeqCst);
-        UnixSeconds {
+        Moment {
             before: word as u8,
             after: (word >> 8) as u8,
             steps: word >> 16,
@@ -136,10 +136,10 @@ struct Model {
 /// A query in flight: client, name, and the state when it was sent.
 #[derive(Clone, Copy)]
 struct Asked {
-    line: u32,
+    client: u32,
     name: u32,
-    mask: UnixSeconds,
-    version: UnixSeconds,
+    mask: Moment,
+    version: Moment,
 }
 
 impl Model {
@@ -151,7 +151,7 @@ impl Model {
     /// The verdicts that are right for a query answered now: blocked, allowed; and whether only one
     /// of them is.
     fn right(&self, asked: Asked) -> (bool, bool) {
-        let mask = self.masks[asked.line as usize].moment();
+        let mask = self.masks[asked.client as usize].moment();
         let version = self.version.moment();
         // Two whole changes during one query: its rules may have been any of those between.
         if mask.steps - asked.mask.steps > 2 || version.steps - asked.version.steps > 2 {
@@ -200,8 +200,8 @@ fn ask(
     mut chance: StdRng,
 ) -> (Vec<String>, u64, u64) {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    let mut inbox = Batch::new(64);
-    let mut outbox = Batch::new(OUTSTANDING);
+    let mut inbox = UdpBatch::new(64);
+    let mut outbox = UdpBatch::new(OUTSTANDING);
     let mut asked: Vec<Option<Asked>> = vec![None; OUTSTANDING];
     let mut answered = 0;
     let mut strict = 0;
@@ -216,16 +216,16 @@ fn ask(
             .enumerate()
             .filter(|(_, place)| place.is_none())
         {
-            let line = chance.random_range(0..LINES);
+            let client = chance.random_range(0..LINES);
             let name = chance.random_range(0..NAMES);
             *place = Some(Asked {
-                line,
+                client,
                 name,
-                mask: model.masks[line as usize].moment(),
+                mask: model.masks[client as usize].moment(),
                 version: model.version.moment(),
             });
             let slot = &mut outbox.slots_mut()[count];
-            slot.set_path(UdpPath::new(server, Some(address(line).into())));
+            slot.set_path(UdpPath::new(server, Some(address(client).into())));
             slot.reply = packet(u16::try_from(id).unwrap(), name);
             count += 1;
         }
@@ -256,8 +256,8 @@ fn ask(
             };
             if !is_right && wrong.len() < 20 {
                 wrong.push(format!(
-                    "line {} asked n{}: code {}",
-                    asked.line,
+                    "client {} asked n{}: code {}",
+                    asked.client,
                     asked.name,
                     reply[3] & 0x0f
                 ));
@@ -292,7 +292,7 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
         .add_all(
             (0..LINES)
                 .zip(&masks)
-                .map(|(line, mask)| household(line, *mask)),
+                .map(|(client, mask)| household(client, *mask)),
         )
         .await
         .unwrap();
@@ -308,7 +308,7 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
     });
     let queries = std::env::var(QUERIES_VARIABLE).map_or(QUERIES, |text| text.parse().unwrap());
     let asker = Arc::clone(&model);
-    let server = world.daemon.doors().dns();
+    let server = world.daemon.addresses().dns();
     let began = Instant::now();
     let asking = std::thread::spawn(move || {
         let result = ask(&asker, server, queries, StdRng::seed_from_u64(seed + 1));
@@ -319,9 +319,9 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
     let toggle = async {
         let mut chance = StdRng::seed_from_u64(seed + 2);
         while !is_over() {
-            let line = chance.random_range(0..LINES);
+            let client = chance.random_range(0..LINES);
             let bit = chance.random_range(0..SLUGS.len());
-            let mask = &model.masks[line as usize];
+            let mask = &model.masks[client as usize];
             let next = mask.moment().after ^ 1 << bit;
             let switch = if next & 1 << bit == 0 {
                 Switch::Allow
@@ -329,7 +329,9 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
                 Switch::Block
             };
             mask.begin(next);
-            world.toggle(&format!("h{line}"), SLUGS[bit], switch).await;
+            world
+                .toggle(&format!("h{client}"), SLUGS[bit], switch)
+                .await;
             mask.end();
             model.toggles.fetch_add(1, SeqCst);
         }
@@ -338,7 +340,8 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
         while !is_over() {
             let next = model.version.moment().after + 1;
             model.version.begin(next);
-            (0..SLUGS.len()).for_each(|slug| world.rewrite(SLUGS[slug], &list(next.into(), slug)));
+            (0..SLUGS.len())
+                .for_each(|slug| world.replace_feed_text(SLUGS[slug], &list(next.into(), slug)));
             for slug in 0..SLUGS.len() {
                 let is_live = async || {
                     let said = world

@@ -81,9 +81,9 @@ async fn thousands_of_names_are_found_as_hickory_finds_them() {
             .map(|(apex, records)| (apex.as_str(), records.as_str())),
     );
     let oracle = Oracle::new(&internet);
-    let world = World::draft(internet).start().await;
+    let world = World::builder(internet).start().await;
     let oracle = &oracle;
-    let home = &world.line("127.0.7.9");
+    let home = &world.client("127.0.7.9");
     let mut chance = StdRng::seed_from_u64(seed());
     let mut questions: Vec<(Name, RecordType)> = Vec::new();
     for (apex, _) in &zones {

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::world::{Api, Line, Switch::*, World, eventually};
+use crate::world::{Api, Client, Switch::*, World, eventually};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 /// The longest wait for a change by the clock.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 const ZONES: [&str; 6] = [
     "fight.example. 60 A 192.0.2.1",
@@ -55,13 +55,13 @@ async fn family(clock: &str) -> World {
 
 const TABLET: &str = "127.0.7.10";
 const COMPUTER: &str = "127.0.7.11";
-const NOBODY: &str = "127.0.7.99";
+const UNKNOWN_DEVICE: &str = "127.0.7.99";
 
 /// The results of a client for some names: `+` an answer, `-` a block.
-async fn sees(line: &Line, names: &[&str]) -> String {
+async fn sees(client: &Client, names: &[&str]) -> String {
     let mut seen = String::new();
     for name in names {
-        let answer = line.ask(&format!("{name}.example. A")).await;
+        let answer = client.ask(&format!("{name}.example. A")).await;
         seen.push(if answer.starts_with("blocked") {
             '-'
         } else {
@@ -89,8 +89,8 @@ fn instant(value: &Value) -> Timestamp {
 #[tokio::test]
 async fn what_is_blocked_on_one_device_is_blocked_on_that_one_only() {
     let world = family("2030-06-03 12:00:00").await;
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     world.toggle("home", "violence", Allow).await;
     world
         .toggle_device("home", "computer", "games", Block)
@@ -162,7 +162,7 @@ async fn a_persons_rules_hold_below_the_devices_own_and_above_the_households() {
         .await;
     let names = ["play", "news", "fight"];
     let [tablet, computer, phone] =
-        [TABLET, COMPUTER, "127.0.7.12"].map(|address| world.line(address));
+        [TABLET, COMPUTER, "127.0.7.12"].map(|address| world.client(address));
     assert_eq!(sees(&tablet, &names).await, "---");
     assert_eq!(sees(&computer, &names).await, "+--");
     assert_eq!(sees(&phone, &names).await, "++-");
@@ -200,7 +200,7 @@ async fn a_persons_rules_hold_below_the_devices_own_and_above_the_households() {
 /// the daemon detects, too.
 async fn around(
     world: &World,
-    line: &Line,
+    client: &Client,
     instant: Timestamp,
     names: &[&str],
     before: &str,
@@ -215,8 +215,8 @@ async fn around(
                 .strftime("%Y-%m-%d %H:%M:%S")
                 .to_string(),
         );
-        eventually(&format!("{expected} at {at}"), PATIENCE, async || {
-            sees(line, names).await == expected
+        eventually(&format!("{expected} at {at}"), TIMEOUT, async || {
+            sees(client, names).await == expected
         })
         .await;
     }
@@ -226,8 +226,8 @@ async fn around(
 async fn bedtime_holds_over_midnight_and_when_clocks_change() {
     // A Monday in term.
     let world = family("2026-03-23 12:00:00").await;
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     let school_nights = json!(["sun", "mon", "tue", "wed", "thu", "sat"]);
     let bedtime = json!({ "days": school_nights, "from": "21:30", "to": "06:30", "pause": true, "except": ["2026-03-25"] });
     assert_eq!(
@@ -296,7 +296,7 @@ async fn bedtime_holds_over_midnight_and_when_clocks_change() {
     )
     .await;
     assert_eq!(
-        world.line(NOBODY).ask("news.example. A").await,
+        world.client(UNKNOWN_DEVICE).ask("news.example. A").await,
         "blocked: paused"
     );
     around(
@@ -370,8 +370,8 @@ async fn bedtime_holds_over_midnight_and_when_clocks_change() {
 #[tokio::test]
 async fn a_reward_opens_one_computer_for_its_minutes_is_seen_and_can_be_ended() {
     let world = family("2030-06-03 16:00:00").await;
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     world.toggle("home", "youtube", Block).await;
     world
         .api
@@ -421,7 +421,7 @@ async fn a_reward_opens_one_computer_for_its_minutes_is_seen_and_can_be_ended() 
     world.clock().advance(Duration::from_secs(40 * 60));
     assert_eq!(sees(&computer, &names).await, "+--");
     world.clock().advance(Duration::from_secs(6 * 60));
-    eventually("the grant ends", PATIENCE, async || {
+    eventually("the grant ends", TIMEOUT, async || {
         sees(&computer, &names).await == "---"
     })
     .await;
@@ -491,8 +491,8 @@ async fn software_that_asks_for_a_filter_is_told_where_there_is_one() {
         .zone("icloud.com. 60 A 192.0.2.10\nmask 60 A 192.0.2.11\nmask-h2 60 A 192.0.2.12")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
-    let nobody = world.line("127.0.9.9");
+    let home = world.client("127.0.7.9");
+    let outsider = world.client("127.0.9.9");
     for name in [
         "use-application-dns.net",
         "mask.icloud.com",
@@ -505,7 +505,7 @@ async fn software_that_asks_for_a_filter_is_told_where_there_is_one() {
             "{name}"
         );
         assert!(
-            nobody.ask(&question).await.starts_with("192.0.2."),
+            outsider.ask(&question).await.starts_with("192.0.2."),
             "{name}: the operator filters nothing"
         );
     }
@@ -533,7 +533,7 @@ async fn software_is_told_of_the_filter_also_where_blocks_have_a_page() {
         )
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     for question in [
         "use-application-dns.net. A",
         "use-application-dns.net. AAAA",

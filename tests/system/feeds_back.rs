@@ -7,13 +7,13 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::world::{Events, Feed, Line, Provider, Switch::*, World, eventually, ox_protect};
+use crate::world::{Client, Events, Feed, Provider, Switch::*, World, eventually, ox_protect};
 
 const LIVE_WITHIN: Duration = Duration::from_secs(60);
 const FREE: &str = "192.0.2.77";
 
-fn everywhere() -> crate::world::Draft {
-    World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77))
+fn everywhere() -> crate::world::WorldBuilder {
+    World::with_every_name_at(Ipv4Addr::new(192, 0, 2, 77))
 }
 
 /// The full artefacts in the folder: each was written by a build or a fold.
@@ -26,8 +26,8 @@ fn compiled(world: &World) -> Vec<String> {
     names
 }
 
-async fn is_blocked(line: &Line, name: &str) -> bool {
-    match line.ask(&format!("{name}. A")).await.as_str() {
+async fn is_blocked(client: &Client, name: &str) -> bool {
+    match client.ask(&format!("{name}. A")).await.as_str() {
         FREE => false,
         answer if answer.starts_with("blocked: ") => true,
         answer => panic!("{name}: {answer}"),
@@ -35,10 +35,10 @@ async fn is_blocked(line: &Line, name: &str) -> bool {
 }
 
 /// Which of these names are blocked.
-async fn blocked(line: &Line, names: &[&str]) -> String {
+async fn blocked(client: &Client, names: &[&str]) -> String {
     let mut blocked = Vec::new();
     for name in names {
-        if is_blocked(line, name).await {
+        if is_blocked(client, name).await {
             blocked.push(*name);
         }
     }
@@ -125,7 +125,7 @@ async fn a_generation_and_a_feed_go_back_without_compiling_and_stay_there() {
     for slug in ["gambling", "adult"] {
         world.toggle("home", slug, Block).await;
     }
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let events = Events::listen(&world.api).await;
     assert_eq!(
         blocked(&home, &BETS).await,
@@ -168,8 +168,8 @@ async fn a_generation_and_a_feed_go_back_without_compiling_and_stay_there() {
         (&json!("held"), &json!("live")),
         "{bets:#}"
     );
-    events.heard("rolled_back", &[]).await;
-    events.heard("feed_held", &[("feed", "bets")]).await;
+    events.wait_for("rolled_back", &[]).await;
+    events.wait_for("feed_held", &[("feed", "bets")]).await;
 
     let row = audited(&world, "lists", "rollback_done").await;
     let difference = &row["after"]["difference"];
@@ -292,9 +292,9 @@ async fn the_command_line_compares_and_goes_back_beside_the_running_daemon() {
         .start()
         .await;
     world.toggle("home", "gambling", Block).await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let first = lists(&world).await["generation"].clone();
-    world.relist("gambling", "kept.bets.example mistaken.bets.example");
+    world.replace_feed("gambling", "kept.bets.example mistaken.bets.example");
     eventually("the new list is live", LIVE_WITHIN, async || {
         is_blocked(&home, "mistaken.bets.example").await
     })

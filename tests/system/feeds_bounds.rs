@@ -156,13 +156,13 @@ async fn local_feeds_of_the_api_live_in_their_folder_and_links_lead_nowhere() {
         "[lists]\napi_folder = {:?}\n",
         uploads.path().display().to_string()
     );
-    let world = World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77))
+    let world = World::with_every_name_at(Ipv4Addr::new(192, 0, 2, 77))
         .listing("violence", "fight.example")
         .config(&config)
         .start()
         .await;
     world.toggle("home", "gambling", Block).await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let api = &world.api;
     api.post("/v1/feeds", definition(&path("list.txt")))
         .await
@@ -227,7 +227,7 @@ async fn local_feeds_of_the_api_live_in_their_folder_and_links_lead_nowhere() {
         "blocked: gambling",
         "what it had stays"
     );
-    world.relist("violence", "fight.example brawl.example");
+    world.replace_feed("violence", "fight.example brawl.example");
     world.toggle("home", "violence", Block).await;
     eventually("others go on", LIVE_WITHIN, async || {
         home.ask("brawl.example. A").await == "blocked: violence"

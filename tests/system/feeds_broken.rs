@@ -6,8 +6,8 @@ use std::{net::Ipv4Addr, time::Duration};
 use serde_json::{Value, json};
 
 use crate::world::{
-    CategoryFeed, Draft, Events, Feed, Load, Page, Provider, Signer, Switch::*, World, eventually,
-    gzip, sha256,
+    CategoryFeed, Events, Feed, Load, Page, Provider, Signer, Switch::*, World, WorldBuilder,
+    eventually, gzip, sha256,
 };
 
 /// The longest time from publication to the result of the gates: a poll, a build and a swap, on a
@@ -218,20 +218,22 @@ async fn is_stopped_and_told(
     } else {
         "feed_refused"
     };
-    events.heard(kind, &[("feed", feed), ("gate", gate)]).await;
+    events
+        .wait_for(kind, &[("feed", feed), ("gate", gate)])
+        .await;
     let told = format!("feed=\"{feed}\" gate=\"{gate}\"");
     assert!(
         world
             .daemon
-            .complaints()
+            .stderr()
             .lines()
             .any(|line| line.contains("ERROR") && line.contains(&told)),
         "no {told} in the log"
     );
 }
 
-fn draft() -> Draft {
-    World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77)).config(
+fn draft() -> WorldBuilder {
+    World::with_every_name_at(Ipv4Addr::new(192, 0, 2, 77)).config(
         "[lists]\nown_names = [\"portal.own.example\"]\nquery_sample = 1\n[dns]\nworkers = 1\n",
     )
 }
@@ -274,7 +276,7 @@ async fn no_broken_version_is_ever_live_and_every_gate_is_told() {
     .concat();
 
     let events = Events::listen(&world.api).await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let mut asked: Vec<_> = cases
         .iter()
         .map(|case| expected(&case.never_blocked, FREE))
@@ -379,7 +381,7 @@ fn mended(case: &Case) -> String {
 /// Approval by an operator: the changes are shown, only the right version can be approved, and
 /// never damaged content.
 async fn the_shrunk_ones_go_live_when_an_operator_says_so(world: &World, events: &Events) {
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let api = &world.api;
     let what_if = api.get("/v1/feeds/shrunk/what-if").await.ok().json;
     assert_eq!(
@@ -451,9 +453,9 @@ async fn the_shrunk_ones_go_live_when_an_operator_says_so(world: &World, events:
             home.ask(&format!("www.n0.{feed}.example. A")).await,
             "blocked: gambling"
         );
-        events.heard("feed_approved", &[("feed", feed)]).await;
+        events.wait_for("feed_approved", &[("feed", feed)]).await;
         events
-            .heard(
+            .wait_for(
                 "feed_live",
                 &[("feed", feed), ("version", version.as_str().unwrap())],
             )

@@ -5,14 +5,14 @@ use std::{fmt::Write, net::Ipv4Addr, time::Duration};
 
 use serde_json::Value;
 
-use crate::world::{CategoryFeed, Feed, Line, Load, Provider, Switch::*, World, eventually};
+use crate::world::{CategoryFeed, Client, Feed, Load, Provider, Switch::*, World, eventually};
 
 const NAMES: usize = 100_000;
 /// Rows of one delta: half of them are added, half removed.
 const ROWS: usize = 10_000;
 /// Deltas until the overlay must have been folded at least once.
 const DELTAS: usize = 8;
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const FREE: &str = "192.0.2.77";
 
 fn kept(number: usize) -> String {
@@ -43,21 +43,25 @@ fn rows(delta: usize) -> String {
     rows
 }
 
-async fn ask(line: &Line, name: &str) -> String {
-    line.ask(&format!("{name}. A")).await
+async fn ask(client: &Client, name: &str) -> String {
+    client.ask(&format!("{name}. A")).await
 }
 
 /// The state before or after a delta: two names that it added, two that it removed.
-async fn has_delta(line: &Line, delta: usize, is_there: bool) {
+async fn has_delta(client: &Client, delta: usize, is_there: bool) {
     let (came, went) = if is_there {
         ("blocked: gambling", FREE)
     } else {
         (FREE, "blocked: gambling")
     };
     for number in [0, ROWS / 2 - 1] {
-        assert_eq!(ask(line, &come(delta, number)).await, came, "delta {delta}");
         assert_eq!(
-            ask(line, &format!("www.{}", gone(delta, number))).await,
+            ask(client, &come(delta, number)).await,
+            came,
+            "delta {delta}"
+        );
+        assert_eq!(
+            ask(client, &format!("www.{}", gone(delta, number))).await,
             went,
             "delta {delta}"
         );
@@ -85,13 +89,13 @@ async fn ten_thousand_changed_rows_become_live_and_no_list_is_built() {
         .categories(&[("1", "gambling")])
         .format("category-feed")
         .fetched_from(&published.url());
-    let world = World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77))
+    let world = World::with_every_name_at(Ipv4Addr::new(192, 0, 2, 77))
         .config("[dns]\nworkers = 1\n")
         .feed(feed)
         .start()
         .await;
     world.toggle("home", "gambling", Block).await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let begun = lists(&world).await;
     assert_eq!(
         (&begun["names"], &begun["overlay_entries"]),
@@ -115,7 +119,7 @@ async fn ten_thousand_changed_rows_become_live_and_no_list_is_built() {
         let before = lists(&world).await;
         provider.requests();
         published.delta(&rows(delta));
-        let took = eventually("the change is live", PATIENCE, async || {
+        let took = eventually("the change is live", TIMEOUT, async || {
             ask(&home, &come(delta, 7)).await == "blocked: gambling"
         })
         .await;
@@ -172,7 +176,7 @@ async fn ten_thousand_changed_rows_become_live_and_no_list_is_built() {
         now["base_generation"] != begun["base_generation"]
             && now["overlay_entries"].as_u64() < Some(50_000)
     };
-    eventually("the overlay is folded into a new base", PATIENCE, is_folded).await;
+    eventually("the overlay is folded into a new base", TIMEOUT, is_folded).await;
     for delta in 1..=DELTAS {
         has_delta(&home, delta, true).await;
     }
@@ -184,7 +188,7 @@ async fn ten_thousand_changed_rows_become_live_and_no_list_is_built() {
     );
     let built = world
         .daemon
-        .complaints()
+        .stderr()
         .lines()
         .filter(|line| line.contains("new lists are live"))
         .count();

@@ -30,7 +30,7 @@ async fn a_feed_made_by_the_api_is_fetched_and_outlives_a_restart() {
     let provider = Provider::open();
     provider.publish("/one.txt", "one.bets.example\n");
     provider.publish("/two.txt", "two.bets.example\n");
-    let world = World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77))
+    let world = World::with_every_name_at(Ipv4Addr::new(192, 0, 2, 77))
         .listing("violence", "fight.example")
         .config(PRIVATE)
         .start()
@@ -38,7 +38,7 @@ async fn a_feed_made_by_the_api_is_fetched_and_outlives_a_restart() {
     for slug in ["gambling", "adult", "violence"] {
         world.toggle("home", slug, Block).await;
     }
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let api = &world.api;
     let events = Events::listen(&world.api).await;
     let becomes = async |name: &str, answer: &str| {
@@ -72,7 +72,7 @@ async fn a_feed_made_by_the_api_is_fetched_and_outlives_a_restart() {
     assert!(feed.json["alarm"].is_null(), "{}", feed.text);
     assert!(!feed.text.contains("a secret of ours"), "{}", feed.text);
     let stopped: Vec<Value> = events
-        .so_far()
+        .received()
         .into_iter()
         .filter(|event| event["kind"] != "feed_live")
         .collect();

@@ -40,7 +40,13 @@ async fn verdicts(world: &World) -> BTreeMap<&'static str, usize> {
         .map(shared)
         .chain((0..WHOLE_DOMAINS).map(whole));
     let mut verdicts = BTreeMap::new();
-    for asked in ask_all(&world.line("127.0.7.9"), names.map(|name| name + ". A"), 16).await {
+    for asked in ask_all(
+        &world.client("127.0.7.9"),
+        names.map(|name| name + ". A"),
+        16,
+    )
+    .await
+    {
         let verdict = match asked.answer.as_str() {
             FREE => "free",
             PROXY => "proxy",
@@ -62,7 +68,7 @@ async fn is_judged_page_by_page(feed: impl Fn() -> Feed) {
         (format!("[dns]\nurl_proxy = [\"{PROXY}\"]\n"), "proxy"),
         (String::new(), "free"),
     ] {
-        let world = World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77))
+        let world = World::with_every_name_at(Ipv4Addr::new(192, 0, 2, 77))
             .config(&config)
             .feed(feed())
             .start()

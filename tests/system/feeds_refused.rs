@@ -10,8 +10,8 @@ use crate::world::{Feed, Provider, Switch::*, World, eventually, ox_protect};
 const DEALT_WITH_WITHIN: Duration = Duration::from_secs(30);
 const FREE: &str = "192.0.2.77";
 
-fn everywhere() -> crate::world::Draft {
-    World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77)).config("[lists]\nkeep = 3\n")
+fn everywhere() -> crate::world::WorldBuilder {
+    World::with_every_name_at(Ipv4Addr::new(192, 0, 2, 77)).config("[lists]\nkeep = 3\n")
 }
 
 /// The kept generations, newest first.
@@ -65,7 +65,7 @@ async fn twelve_broken_pages_make_no_generation_and_cost_no_past() {
         .start()
         .await;
     world.toggle("home", "gambling", Block).await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let first = jiff::Timestamp::now().to_string();
     tokio::time::sleep(Duration::from_millis(5)).await;
     provider.publish("/bets.txt", "two.bets.example\n");
@@ -116,13 +116,7 @@ async fn twelve_broken_pages_make_no_generation_and_cost_no_past() {
     );
 
     // The same page again causes no build, and a restart knows of it without one.
-    let builds = || {
-        world
-            .daemon
-            .complaints()
-            .matches("new lists are live")
-            .count()
-    };
+    let builds = || world.daemon.stderr().matches("new lists are live").count();
     let built = builds();
     world.daemon.restart().await;
     let again = feed(&world).await;
@@ -177,15 +171,18 @@ async fn broken_and_touched_files_make_no_generation_either() {
     let live = generation(&world).await;
     let before = kept(&world).await;
     for page in 0..4 {
-        is_refused(&world, page, |text| world.rewrite("gambling", text)).await;
+        is_refused(&world, page, |text| {
+            world.replace_feed_text("gambling", text)
+        })
+        .await;
     }
-    world.relist("gambling", "one.bets.example");
+    world.replace_feed("gambling", "one.bets.example");
     eventually("all is well", DEALT_WITH_WITHIN, async || {
         feed(&world).await["state"] == "live"
     })
     .await;
     // Touched, and then changed: when the later change is live, the earlier one has been processed.
-    world.relist("gambling", "one.bets.example");
+    world.replace_feed("gambling", "one.bets.example");
     world
         .api
         .post("/v1/feeds/gambling/refresh", json!({}))
@@ -195,13 +192,13 @@ async fn broken_and_touched_files_make_no_generation_either() {
         (generation(&world).await, kept(&world).await),
         (live.clone(), before.clone())
     );
-    is_refused(&world, 9, |text| world.rewrite("gambling", text)).await;
+    is_refused(&world, 9, |text| world.replace_feed_text("gambling", text)).await;
     assert_eq!(
         (generation(&world).await, kept(&world).await),
         (live, before.clone())
     );
-    world.relist("gambling", "one.bets.example two.bets.example");
-    let home = world.line("127.0.7.9");
+    world.replace_feed("gambling", "one.bets.example two.bets.example");
+    let home = world.client("127.0.7.9");
     eventually("a good one is live", DEALT_WITH_WITHIN, async || {
         home.ask("two.bets.example. A").await == "blocked: gambling"
     })
@@ -221,7 +218,7 @@ async fn a_deleted_feed_stays_deleted_whatever_is_rolled_back() {
     for slug in ["gambling", "violence"] {
         world.toggle("home", slug, Block).await;
     }
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let api = &world.api;
     let definition = json!({
         "name": "own", "source": provider.url("/own.txt"), "format": "domains", "scope": "subtree", "category": "gambling", "allow_private": true,
@@ -309,7 +306,7 @@ async fn a_feed_that_was_rolled_back_to_before_it_came_waits_to_be_approved() {
     for slug in ["gambling", "violence"] {
         world.toggle("home", slug, Block).await;
     }
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let api = &world.api;
     let definition = json!({
         "name": "own", "source": provider.url("/own.txt"), "format": "domains", "scope": "subtree", "category": "gambling", "allow_private": true,
@@ -336,7 +333,7 @@ async fn a_feed_that_was_rolled_back_to_before_it_came_waits_to_be_approved() {
     is_held("rolled back").await;
     world.daemon.restart().await;
     is_held("started again").await;
-    world.relist("violence", "fight.example brawl.example");
+    world.replace_feed("violence", "fight.example brawl.example");
     eventually("another feed goes on", DEALT_WITH_WITHIN, async || {
         home.ask("brawl.example. A").await == "blocked: violence"
     })

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use crate::world::{Feed, Page, Provider, Switch::*, World, eventually};
 
 /// A retry comes after at most half a minute, and a build takes its time on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 const FREE: &str = "192.0.2.77";
 
-fn everywhere() -> crate::world::Draft {
-    World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77))
+fn everywhere() -> crate::world::WorldBuilder {
+    World::with_every_name_at(Ipv4Addr::new(192, 0, 2, 77))
 }
 
 async fn feed(world: &World, name: &str) -> Value {
@@ -27,7 +27,7 @@ async fn feed(world: &World, name: &str) -> Value {
 
 /// Waits until the feed has this alarm, in all other places too.
 async fn has_alarm(world: &World, name: &str, gate: &str) {
-    eventually(&format!("{name}: {gate}"), PATIENCE, async || {
+    eventually(&format!("{name}: {gate}"), TIMEOUT, async || {
         feed(world, name).await["alarm"]["gate"] == gate
     })
     .await;
@@ -59,8 +59,8 @@ async fn has_alarm(world: &World, name: &str, gate: &str) {
 
 /// Waits until a name is blocked without intervention and the alarm has ended.
 async fn is_live(world: &World, name: &str, listed: &str) {
-    let home = world.line("127.0.7.9");
-    eventually("it is live by itself", PATIENCE, async || {
+    let home = world.client("127.0.7.9");
+    eventually("it is live by itself", TIMEOUT, async || {
         home.ask(&format!("{listed}. A")).await == "blocked: gambling"
     })
     .await;
@@ -94,10 +94,10 @@ async fn a_full_disk_under_a_build_is_an_alarm_until_the_list_is_live() {
         .start()
         .await;
     world.toggle("home", "gambling", Block).await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let lock = world.folder().join("lists/building.lock");
     block(&lock);
-    world.relist("gambling", "one.bets.example two.bets.example");
+    world.replace_feed("gambling", "one.bets.example two.bets.example");
     has_alarm(&world, "gambling", "disk").await;
     assert_eq!(
         home.ask("one.bets.example. A").await,
@@ -110,7 +110,7 @@ async fn a_full_disk_under_a_build_is_an_alarm_until_the_list_is_live() {
         "nothing of it waits"
     );
     let failed = feed(&world, "gambling").await["failures"]["disk"].as_u64();
-    eventually("it is tried again", PATIENCE, async || {
+    eventually("it is tried again", TIMEOUT, async || {
         feed(&world, "gambling").await["failures"]["disk"].as_u64() > failed
     })
     .await;
@@ -143,9 +143,9 @@ async fn a_full_disk_under_a_fetch_is_an_alarm_and_no_provider_is_asked_in_vain(
     provider.publish("/bets.txt", "one.bets.example\ntwo.bets.example\n");
     has_alarm(&world, "gambling", "disk").await;
     provider.requests();
-    let home = world.line("127.0.7.9");
-    world.relist("violence", "brawl.example");
-    eventually("another feed goes on", PATIENCE, async || {
+    let home = world.client("127.0.7.9");
+    world.replace_feed("violence", "brawl.example");
+    eventually("another feed goes on", TIMEOUT, async || {
         home.ask("brawl.example. A").await == "blocked: violence"
     })
     .await;
@@ -182,17 +182,17 @@ async fn what_was_fetched_before_a_kill_is_built_after_it() {
 async fn lists_are_built_by_the_running_program_whatever_lies_under_its_name() {
     let world = everywhere()
         .listing("gambling", "one.bets.example")
-        .copied("/nowhere")
+        .with_program_copy("/nowhere")
         .start()
         .await;
     world.toggle("home", "gambling", Block).await;
     let program = world.folder().join("ox-protect");
     std::fs::remove_file(&program).unwrap();
     std::fs::write(&program, "another version").unwrap();
-    world.relist("gambling", "two.bets.example");
+    world.replace_feed("gambling", "two.bets.example");
     is_live(&world, "gambling", "two.bets.example").await;
     std::fs::remove_file(&program).unwrap();
-    world.relist("gambling", "three.bets.example");
+    world.replace_feed("gambling", "three.bets.example");
     is_live(&world, "gambling", "three.bets.example").await;
 }
 
@@ -200,7 +200,7 @@ async fn lists_are_built_by_the_running_program_whatever_lies_under_its_name() {
 async fn a_build_that_cannot_start_is_an_alarm_and_is_tried_again() {
     let world = everywhere()
         .listing("gambling", "one.bets.example")
-        .copied("/nowhere")
+        .with_program_copy("/nowhere")
         .start()
         .await;
     world.toggle("home", "gambling", Block).await;
@@ -213,10 +213,10 @@ async fn a_build_that_cannot_start_is_an_alarm_and_is_tried_again() {
         .unwrap()
     };
     may_run(0o644);
-    world.relist("gambling", "two.bets.example");
+    world.replace_feed("gambling", "two.bets.example");
     has_alarm(&world, "gambling", "build").await;
     assert_eq!(
-        world.line("127.0.7.9").ask("one.bets.example. A").await,
+        world.client("127.0.7.9").ask("one.bets.example. A").await,
         "blocked: gambling",
         "the last good list goes on"
     );
@@ -246,7 +246,7 @@ async fn a_node_starts_without_a_silent_provider_and_has_all_other_lists() {
     for slug in ["gambling", "adult", "violence"] {
         world.toggle("home", slug, Block).await;
     }
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(
         home.ask("fight.example. A").await,
         "blocked: violence",
@@ -296,10 +296,10 @@ async fn a_silent_provider_holds_up_no_start_of_a_node_that_has_lists() {
     std::fs::write(world.daemon.config(), settings + &more).unwrap();
     world.daemon.restart().await;
     assert_eq!(
-        world.line("127.0.7.9").ask("one.bets.example. A").await,
+        world.client("127.0.7.9").ask("one.bets.example. A").await,
         "blocked: gambling"
     );
-    let complaints = world.daemon.complaints();
+    let complaints = world.daemon.stderr();
     assert!(
         !complaints.contains("the node starts without it"),
         "it was waited for: {complaints}"

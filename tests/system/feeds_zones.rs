@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 
-use crate::world::{KEY, Kind, Line, Primary, SECRET, World, ZONE, Zone, eventually, row};
+use crate::world::{Client, KEY, Kind, Primary, SECRET, World, ZONE, Zone, eventually, row};
 
 /// Long for a change announced by NOTIFY, short beside the hour between polls without one.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest wait of a client whose query is dropped.
 const SILENCE: Duration = Duration::from_millis(400);
 
@@ -40,7 +40,7 @@ const SITE: &str = "site.example. 60 A 192.0.2.7
     moved    60 A 192.0.2.67";
 
 /// The answers of a home, and the differences that only the packets show.
-async fn every_action_is_on_the_wire(home: &Line) {
+async fn every_action_is_on_the_wire(home: &Client) {
     let code = async |question: &str| home.reply(question).await.unwrap().code().to_string();
     let blocked = async |question: &str| {
         let answer = home.ask(question).await;
@@ -56,7 +56,7 @@ async fn every_action_is_on_the_wire(home: &Line) {
         ("No Error", Vec::new())
     );
     assert_eq!(
-        home.with_patience(SILENCE)
+        home.with_timeout(SILENCE)
             .ask("drop.site.example. A")
             .await,
         "silence"
@@ -100,8 +100,8 @@ async fn a_zone_is_followed_by_notify(kind: Kind) {
         .config("[dns]\nworkers = 1\n[lists]\napi_allow_private = true\n")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
-    let port = world.daemon.doors().dns().port();
+    let home = world.client("127.0.7.9");
+    let port = world.daemon.addresses().dns().port();
     let zone = Zone {
         serial: 7,
         rows: rules(),
@@ -118,7 +118,7 @@ async fn a_zone_is_followed_by_notify(kind: Kind) {
         "tsig": { "name": KEY, "algorithm": "hmac-sha256", "secret": SECRET },
     });
     world.api.post("/v1/feeds", definition).await.ok();
-    eventually("the zone is live", PATIENCE, async || {
+    eventually("the zone is live", TIMEOUT, async || {
         home.ask("nxdomain.site.example. A")
             .await
             .starts_with("blocked: ")
@@ -148,7 +148,7 @@ async fn a_zone_is_followed_by_notify(kind: Kind) {
                 .await
                 .starts_with("blocked: ")
         };
-        took.push(eventually("the rule is live", PATIENCE, is_live).await);
+        took.push(eventually("the rule is live", TIMEOUT, is_live).await);
         if number > 0 {
             assert_eq!(
                 home.ask(&format!("{old}. A")).await,

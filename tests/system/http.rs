@@ -15,14 +15,14 @@ use crate::{
 };
 
 /// A connection that is silent for this long stays silent.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Sends octets and reads until the listener closes.
 async fn say(address: SocketAddr, octets: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(octets).await.unwrap();
     let mut heard = Vec::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut heard))
+    tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut heard))
         .await
         .expect("the listener closes")
         .unwrap();
@@ -52,7 +52,7 @@ fn refusal(heard: &str) -> (u16, String) {
 #[tokio::test]
 async fn what_http_must_refuse_is_refused_with_a_code() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
-    let api = world.daemon.doors().api();
+    let api = world.daemon.addresses().api();
     let long = format!(
         "GET /v1/check?name={} HTTP/1.1\r\nHost: a\r\n\r\n",
         "x".repeat(9_000)
@@ -181,9 +181,9 @@ async fn a_stream_of_a_key_that_the_command_line_revokes_ends() {
     let own = Events::listen(&world.api).await;
     keys(&["revoke", id]);
     for stream in [&lists, &home] {
-        eventually("the stream ends", PATIENCE, async || stream.is_over()).await;
+        eventually("the stream ends", TIMEOUT, async || stream.has_ended()).await;
     }
-    assert!(!own.is_over(), "another key's goes on");
+    assert!(!own.has_ended(), "another key's goes on");
     for _ in 0..8 {
         assert_eq!(auditor.get("/v1/events").await.problem(), "key_wrong");
     }
@@ -215,7 +215,7 @@ async fn a_token_is_to_be_tried_again_while_its_provider_is_down() {
     provider.publish("/jwks.json", "<html>");
     assert_eq!(alice.get("/v1/households/home").await.status, 503);
     provider.publish("/jwks.json", key_set(&[("one", &signer)]));
-    eventually("it opens when the provider is back", PATIENCE, async || {
+    eventually("it opens when the provider is back", TIMEOUT, async || {
         alice.get("/v1/households/home").await.status == 200
     })
     .await;
@@ -258,7 +258,7 @@ async fn a_pause_beyond_the_calendar_is_refused_and_the_connection_goes_on() {
             .await;
     }
     assert_eq!(
-        world.line("127.0.7.9").ask("a.example. A").await,
+        world.client("127.0.7.9").ask("a.example. A").await,
         "192.0.2.1"
     );
     assert_eq!(
@@ -290,7 +290,7 @@ async fn the_whole_internet_is_a_household_only_by_force() {
         );
     }
     world.toggle("home", "gambling", Switch::Block).await;
-    let stranger = world.line("127.1.2.3");
+    let stranger = world.client("127.1.2.3");
     assert_eq!(stranger.ask("bets.example. A").await, "192.0.2.7");
     world
         .api
@@ -332,12 +332,12 @@ async fn names_of_the_internet_lead_into_no_home_and_the_homes_own_do() {
     let internet = Internet::new()
         .zone("a.example.", zone)
         .zone("house.lan.", "nas 60 A 192.168.1.9");
-    let world = World::draft(internet)
+    let world = World::builder(internet)
         .config(&private)
         .config(&stub)
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     for (question, answer) in [
         ("rebind.a.example. A", "NODATA"),
         ("six.a.example. AAAA", "NODATA"),

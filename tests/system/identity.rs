@@ -21,8 +21,8 @@ async fn the_most_specific_network_wins() {
     let world = world("").await;
     world.toggle("house", "gambling", Block).await;
     let ask = |from: &'static str| {
-        let line = world.line(from);
-        async move { line.ask("bets.example. A").await }
+        let client = world.client(from);
+        async move { client.ask("bets.example. A").await }
     };
     assert_eq!(ask("127.0.8.1").await, "192.0.2.7");
     assert_eq!(ask("127.0.7.1").await, "blocked: gambling");
@@ -48,7 +48,7 @@ async fn inside_a_household_a_mac_address_in_octets_or_text_picks_the_device() {
     world
         .toggle_device("house", "phone", "gambling", Block)
         .await;
-    let router = world.line("127.0.7.1");
+    let router = world.client("127.0.7.1");
     assert_eq!(router.ask("bets.example. A").await, "192.0.2.7");
     assert_eq!(
         router.with_mac(PHONE).ask("bets.example. A").await,
@@ -68,7 +68,7 @@ async fn inside_a_household_a_mac_address_in_octets_or_text_picks_the_device() {
     );
     assert_eq!(
         world
-            .line("127.0.8.1")
+            .client("127.0.8.1")
             .with_mac(PHONE)
             .ask("bets.example. A")
             .await,
@@ -78,14 +78,14 @@ async fn inside_a_household_a_mac_address_in_octets_or_text_picks_the_device() {
 }
 
 #[tokio::test]
-async fn outside_of_every_household_only_a_trusted_peer_may_say_who_asks() {
+async fn outside_all_households_only_a_trusted_peer_may_identify_a_client() {
     let world = world("\"127.1.0.5/32\"").await;
     world.device("house", "phone", ("mac", PHONE)).await;
     world
         .toggle_device("house", "phone", "gambling", Block)
         .await;
-    let proxy = world.line("127.1.0.5");
-    let stranger = world.line("127.1.0.6");
+    let proxy = world.client("127.1.0.5");
+    let stranger = world.client("127.1.0.6");
     assert_eq!(
         proxy.with_mac(PHONE).ask("bets.example. A").await,
         "blocked: gambling"
@@ -110,13 +110,13 @@ async fn outside_of_every_household_only_a_trusted_peer_may_say_who_asks() {
 async fn ids_of_devices_never_leave_the_house() {
     let world = world("").await;
     world
-        .line("127.0.7.1")
+        .client("127.0.7.1")
         .with_mac(PHONE)
         .ask("bets.example. A")
         .await;
-    assert!(world.internet.tally().queries() > 0);
+    assert!(world.internet.counts().queries() > 0);
     assert!(
-        !world.internet.tally().edns_options().contains(&65001),
+        !world.internet.counts().edns_options().contains(&65001),
         "an authority saw a MAC address"
     );
 }
@@ -132,20 +132,20 @@ async fn a_device_known_by_its_address_stays_blocked_whatever_mac_it_asserts() {
     world
         .toggle_device("house", "laptop", "gambling", Allow)
         .await;
-    let tablet = world.line("127.0.7.10");
-    for line in [
+    let tablet = world.client("127.0.7.10");
+    for client in [
         tablet.clone(),
         tablet.with_mac(PHONE),
         tablet.with_mac("02:00:5e:00:53:99"),
         tablet.with_mac_as_text(PHONE),
     ] {
-        assert_eq!(line.ask("bets.example. A").await, "blocked: gambling");
+        assert_eq!(client.ask("bets.example. A").await, "blocked: gambling");
         assert_eq!(
-            line.over_tcp().ask("bets.example. A").await,
+            client.over_tcp().ask("bets.example. A").await,
             "blocked: gambling"
         );
     }
-    let router = world.line("127.0.7.1");
+    let router = world.client("127.0.7.1");
     assert_eq!(
         router.with_mac(PHONE).ask("bets.example. A").await,
         "192.0.2.7",
@@ -171,7 +171,7 @@ async fn of_two_macs_in_one_query_the_first_one_holds() {
     world
         .toggle_device("house", "phone", "gambling", Block)
         .await;
-    let router = world.line("127.0.7.1");
+    let router = world.client("127.0.7.1");
     assert_eq!(
         router
             .with_mac(PHONE)

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::world::{Behaviour, Feed, Internet, Line, Switch::*, World, eventually};
+use crate::world::{Behaviour, Client, Feed, Internet, Switch::*, World, eventually};
 
 /// The longest time until a change on disk is live: a second of quiet, a build and a swap, on a
 /// busy machine.
@@ -31,27 +31,27 @@ async fn everything_exists(feeds: Vec<Feed>) -> (World, Internet) {
     let elsewhere = Internet::new();
     elsewhere
         .root()
-        .becomes(Behaviour::AnswersEverything(Ipv4Addr::new(192, 0, 2, 77)));
+        .set_behaviour(Behaviour::AnswersEverything(Ipv4Addr::new(192, 0, 2, 77)));
     let forward = format!(
         "[recursion]\nforward = [{{ zone = \".\", to = [\"{}\"] }}]\n",
         elsewhere.root().address()
     );
     let draft = feeds.into_iter().fold(
-        World::draft(Internet::new()).config(&forward),
-        crate::world::Draft::feed,
+        World::builder(Internet::new()).config(&forward),
+        crate::world::WorldBuilder::feed,
     );
     (draft.start().await, elsewhere)
 }
 
 /// Queries many names, 64 concurrently, and passes each answer on.
-async fn ask_all(line: &Line, names: &[String], mut check: impl FnMut(&str, &str)) {
+async fn ask_all(client: &Client, names: &[String], mut check: impl FnMut(&str, &str)) {
     for names in names.chunks(64) {
         let asked: Vec<_> = names
             .iter()
             .map(|name| {
-                let line = line.clone();
+                let client = client.clone();
                 let question = format!("{name}. A");
-                tokio::spawn(async move { line.ask(&question).await })
+                tokio::spawn(async move { client.ask(&question).await })
             })
             .collect();
         for (name, answer) in names.iter().zip(asked) {
@@ -110,7 +110,7 @@ fn real_feeds(data: &Path) -> Vec<Feed> {
 }
 
 #[tokio::test]
-async fn every_name_of_three_real_categories_is_blocked_only_for_who_blocks_it() {
+async fn every_name_of_three_real_lists_is_blocked_only_where_switched_on() {
     let Some(data) = data() else { return };
     let (world, _elsewhere) = everything_exists(real_feeds(&data)).await;
     let lists = world.api.get("/v1/lists").await.ok().json;
@@ -119,8 +119,8 @@ async fn every_name_of_three_real_categories_is_blocked_only_for_who_blocks_it()
         lists["names"], lists["entries"], lists["bytes"]
     );
     world.household("neighbours", "127.0.8.0/24").await;
-    let home = world.line("127.0.7.9");
-    let neighbours = world.line("127.0.8.9");
+    let home = world.client("127.0.7.9");
+    let neighbours = world.client("127.0.8.9");
     for (slug, folder) in [
         ("dating", "dating"),
         ("vpn", "vpn"),
@@ -166,23 +166,23 @@ async fn twenty_thousand_real_names_are_decided_as_a_naive_set_decides_them() {
     names.extend(rows(&data.join("names/opendns-random-domains.txt")));
     assert!(names.len() >= 20_000);
     let mut count = 0;
-    ask_all(&world.line("127.0.7.9"), &names, |name, answer| {
+    ask_all(&world.client("127.0.7.9"), &names, |name, answer| {
         let labels: Vec<&str> = name.split('.').collect();
         let ancestors = (0..labels.len()).map(|from| labels[from..].join(".").to_lowercase());
         let listed: HashSet<&str> = ancestors
             .filter_map(|ancestor| naive.get(&ancestor))
             .flatten()
-            .copied()
+            .with_program_copy()
             .collect();
         let expected: Vec<&str> = blocked
             .iter()
-            .copied()
+            .with_program_copy()
             .filter(|slug| listed.contains(slug))
             .collect();
         match answer.strip_prefix("blocked: ") {
             Some(slugs) => assert_eq!(
                 slugs.split(", ").collect::<HashSet<_>>(),
-                expected.iter().copied().collect(),
+                expected.iter().with_program_copy().collect(),
                 "{name}"
             ),
             None => assert!(
@@ -211,13 +211,13 @@ async fn a_changed_list_goes_live_and_a_broken_one_leaves_the_old_in_use() {
     for slug in ["gambling", "violence"] {
         world.toggle("home", slug, Block).await;
     }
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(
         home.ask("new.example. A").await,
         "192.0.2.2",
         "in the cache from now on"
     );
-    world.relist("gambling", "new.example");
+    world.replace_feed("gambling", "new.example");
     eventually("the new list is live", LIVE_WITHIN, async || {
         home.ask("new.example. A").await == "blocked: gambling"
     })
@@ -234,7 +234,7 @@ async fn a_changed_list_goes_live_and_a_broken_one_leaves_the_old_in_use() {
         ("empty", String::new()),
         ("prose", "not a list <at all>\n".repeat(50)),
     ] {
-        world.rewrite("gambling", &broken);
+        world.replace_feed_text("gambling", &broken);
         let said = async || {
             let lists = world.api.get("/v1/lists").await.ok().json;
             lists["last_error"]
@@ -249,7 +249,7 @@ async fn a_changed_list_goes_live_and_a_broken_one_leaves_the_old_in_use() {
         );
         // The broken feed does not delay another one.
         let before = generation().await;
-        world.relist("violence", &format!("fight.example {what}.example"));
+        world.replace_feed("violence", &format!("fight.example {what}.example"));
         eventually("the other feed is live", LIVE_WITHIN, async || {
             generation().await > before
         })
@@ -263,13 +263,13 @@ async fn a_changed_list_goes_live_and_a_broken_one_leaves_the_old_in_use() {
             "blocked: gambling",
             "{what}: carried on over the next generation"
         );
-        world.relist("gambling", "new.example");
+        world.replace_feed("gambling", "new.example");
         eventually("the mended list is taken", LIVE_WITHIN, async || {
             world.api.get("/v1/lists").await.ok().json["last_error"].is_null()
         })
         .await;
     }
-    let log = world.daemon.complaints();
+    let log = world.daemon.stderr();
     for gate in ["format", "empty", "bad-rows"] {
         let told = format!("feed=\"gambling\" gate=\"{gate}\"");
         assert!(
@@ -319,7 +319,7 @@ async fn a_damaged_artefact_is_passed_over_at_the_start() {
     );
     world.daemon.restart().await;
     assert_eq!(
-        world.line("127.0.7.9").ask("bets.example. A").await,
+        world.client("127.0.7.9").ask("bets.example. A").await,
         "blocked: gambling",
         "built anew before the first answer"
     );
@@ -352,13 +352,13 @@ async fn no_query_is_lost_while_a_million_names_change_again_and_again() {
         .start()
         .await;
     world.toggle("home", "gambling", Block).await;
-    let before = world.daemon.footprint();
+    let before = world.daemon.resource_usage();
     let queries = world.folder().join("queries.txt");
     let listed: String = (1..=GENERATIONS)
         .map(|generation| hashed(generation, 999_999) + " A\n")
         .collect();
     std::fs::write(&queries, format!("a.example A\nb.a.example A\n{listed}")).unwrap();
-    let address = world.daemon.doors().dns();
+    let address = world.daemon.addresses().dns();
     let mut load = Command::new("dnsperf");
     load.args([
         "-s",
@@ -382,10 +382,10 @@ async fn no_query_is_lost_while_a_million_names_change_again_and_again() {
         .spawn()
         .expect("dnsperf, which `make test` installs");
     let home = world
-        .line("127.0.0.9")
-        .with_patience(Duration::from_secs(5));
+        .client("127.0.0.9")
+        .with_timeout(Duration::from_secs(5));
     for generation in 2..=GENERATIONS {
-        world.rewrite("gambling", &million(generation));
+        world.replace_feed_text("gambling", &million(generation));
         let new = hashed(generation, 999_999);
         let old = hashed(generation - 1, 999_999);
         let is_live = async || home.ask(&format!("{new}. A")).await == "blocked: gambling";
@@ -409,7 +409,7 @@ async fn no_query_is_lost_while_a_million_names_change_again_and_again() {
         .await
         .unwrap();
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    let after = world.daemon.footprint();
+    let after = world.daemon.resource_usage();
     let bytes = world.api.get("/v1/lists").await.ok().json["bytes"].clone();
     println!(
         "{said}\nlists {bytes} bytes; resident {} MiB before, {} MiB after, peak {} MiB",

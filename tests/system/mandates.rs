@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::world::{Feed, Line, Reply, Switch::*, World, eventually, ox_protect};
+use crate::world::{Client, Feed, Reply, Switch::*, World, eventually, ox_protect};
 
 /// The longest delay of a mandate's beginning and end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `16 192.0.2.80 court-order`: code and text of the reason, with the answer between them.
 fn in_words(reply: &Reply) -> String {
@@ -35,8 +35,8 @@ fn in_words(reply: &Reply) -> String {
     }
 }
 
-async fn ask(line: &Line, question: &str) -> String {
-    in_words(&line.reply(question).await.unwrap())
+async fn ask(client: &Client, question: &str) -> String {
+    in_words(&client.reply(question).await.unwrap())
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn what_a_court_orders_stays_whatever_a_household_chooses() {
     world
         .device("home", "phone", ("address", "127.0.7.9"))
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(ask(&home, "www.ordered.example. A").await, "192.0.2.8");
     let order = json!({ "name": "ordered.example", "basis": "court-order", "landing": { "v4": "192.0.2.80", "v6": "2001:db8::80" } });
     assert_eq!(world.api.mandate("hc-2030-1", order).await.ok().status, 201);
@@ -84,9 +84,9 @@ async fn what_a_court_orders_stays_whatever_a_household_chooses() {
         );
     }
     assert_eq!(
-        ask(&world.line("127.0.9.9"), "ordered.example. A").await,
+        ask(&world.client("127.0.9.9"), "ordered.example. A").await,
         "16 192.0.2.80 court-order",
-        "a line of no household"
+        "a client outside all households"
     );
     let before = world.api.get("/v1/households/home").await.ok().text;
     let of_household = world
@@ -151,8 +151,8 @@ async fn what_a_court_orders_stays_whatever_a_household_chooses() {
 
 /// Queries until the answer changes; returns the daemon's time at that moment.
 async fn change_of(world: &World, question: &str, from: &str) -> Timestamp {
-    let home = world.line("127.0.7.9");
-    eventually(question, PATIENCE, async || {
+    let home = world.client("127.0.7.9");
+    eventually(question, TIMEOUT, async || {
         ask(&home, question).await != from
     })
     .await;
@@ -173,7 +173,7 @@ async fn an_order_begins_and_ends_by_the_clock_also_across_a_restart() {
         .clock("2030-06-01 14:30:00")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let order = json!({ "name": "match.example", "basis": "court-order", "not_before": "2030-06-01T14:45:00Z", "not_after": "2030-06-01T17:15:00Z" });
     assert_eq!(
         world.api.mandate("match-day", order).await.ok().json["state"],
@@ -216,7 +216,7 @@ async fn an_order_begins_and_ends_by_the_clock_also_across_a_restart() {
         ("2030-06-01 11:00:00", "192.0.2.7"),
     ] {
         world.clock().set(time);
-        let took = eventually(time, PATIENCE, async || {
+        let took = eventually(time, TIMEOUT, async || {
             ask(&home, "match.example. A").await == answer
         })
         .await;
@@ -242,7 +242,7 @@ async fn an_order_of_addresses_blocks_what_leads_to_them_and_nothing_else() {
         .zone("b.example. 60 A 203.0.113.200\nb.example. 60 HTTPS 1 . ipv4hint=203.0.113.200")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(ask(&home, "a.example. A").await, "203.0.113.7");
     world
         .api
@@ -302,7 +302,7 @@ async fn an_order_of_addresses_blocks_what_leads_to_them_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn nobody_but_the_operator_can_tell_a_confidential_order_from_another() {
+async fn only_the_operator_can_tell_a_confidential_mandate_from_another() {
     let contact = "[dns]\ncontact = [\"mailto:help@isp.example\"]\norganization = \"ISP\"\n";
     let world = World::with_zone("secret.example. 60 A 192.0.2.7")
         .zone("open.example. 60 A 192.0.2.8")
@@ -322,25 +322,25 @@ async fn nobody_but_the_operator_can_tell_a_confidential_order_from_another() {
         .mandate("open", order("open.example", false))
         .await
         .ok();
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let asks_for_json = home.with_option(15, &[0, 0]);
-    for line in [&home, &home.over_tcp()] {
+    for client in [&home, &home.over_tcp()] {
         for question in ["secret.example. A", "open.example. A"] {
             assert_eq!(
-                ask(line, question).await,
+                ask(client, question).await,
                 "16 NXDomain police",
                 "{question}"
             );
         }
         assert_eq!(
-            ask(line, "fed.example. A").await,
+            ask(client, "fed.example. A").await,
             "16 NXDomain",
             "the basis of what a feed orders is not known"
         );
     }
-    for line in [&asks_for_json, &asks_for_json.over_tcp()] {
+    for client in [&asks_for_json, &asks_for_json.over_tcp()] {
         for question in ["secret.example. A", "open.example. A"] {
-            let told = line
+            let told = client
                 .reply(question)
                 .await
                 .unwrap()
@@ -441,13 +441,13 @@ async fn nobody_but_the_operator_can_tell_a_confidential_order_from_another() {
                     .iter()
                     .any(|line| line.starts_with("ox_protect_mandate_hits_total"))
         };
-        eventually("the counts are still", PATIENCE, is_still).await;
+        eventually("the counts are still", TIMEOUT, is_still).await;
         last
     };
     let change = async |question: &str| {
         let before = settled().await;
         ask(&home, question).await;
-        eventually("it is counted", PATIENCE, async || {
+        eventually("it is counted", TIMEOUT, async || {
             orders(&page().await) != before
         })
         .await;
@@ -469,7 +469,7 @@ async fn nobody_but_the_operator_can_tell_a_confidential_order_from_another() {
         "metrics name no mandate"
     );
     assert!(
-        !world.daemon.complaints().contains("secret"),
+        !world.daemon.stderr().contains("secret"),
         "and so does the log"
     );
 }
@@ -488,7 +488,7 @@ async fn help_lines_earlier_allows_and_new_lists_lift_no_order() {
         .await;
     world.own_name("home", "ordered.example", Allow).await;
     world.own_name("home", "via.help.example", Allow).await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(ask(&home, "via.help.example. A").await, "192.0.2.8");
     world
         .api
@@ -514,7 +514,7 @@ async fn help_lines_earlier_allows_and_new_lists_lift_no_order() {
     };
     holds().await;
     world.toggle("home", "gambling", Block).await;
-    world.relist("gambling", "bets.example more.example");
+    world.replace_feed("gambling", "bets.example more.example");
     eventually(
         "the new list is live",
         Duration::from_secs(30),
@@ -532,7 +532,7 @@ async fn a_mandate_that_covers_too_much_is_refused_unless_it_is_meant() {
         .config("[lists]\nown_names = [\"portal.isp.example\"]\n")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let order = |about: &str, value: &str, force: bool| json!({ about: value, "basis": "court-order", "force": force });
     for (about, value, code) in [
         ("name", "example", "public_suffix"),
@@ -688,7 +688,7 @@ async fn orders_are_counted_by_basis_and_told_by_the_command_line() {
         )
         .await
         .ok();
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     for _ in 0..3 {
         assert_eq!(ask(&home, "ordered.example. A").await, "16 NXDomain iwf");
     }
@@ -749,7 +749,7 @@ async fn the_operator_chooses_the_blocked_answer_of_each_tier() {
         )
         .await
         .ok();
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     for (question, answer) in [
         ("bets.example. A", "17 NoError gambling"),
         ("evil.example. A", "15 NXDomain malware"),

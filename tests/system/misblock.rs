@@ -17,7 +17,7 @@ async fn an_override_holds_over_updates_and_restarts_until_its_review() {
         .start()
         .await;
     world.toggle("home", "adult", Block).await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let public = world.api.with_key("");
     assert_eq!(home.ask("mild.example. A").await, "blocked: adult");
 
@@ -93,7 +93,7 @@ async fn an_override_holds_over_updates_and_restarts_until_its_review() {
         "{explained}"
     );
 
-    world.relist("adult", "mild.example other.example");
+    world.replace_feed("adult", "mild.example other.example");
     eventually("the feed is updated", Duration::from_secs(30), async || {
         home.ask("other.example. A").await == "blocked: adult"
     })

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use crate::world::{Api, Hook, Mailbox, Switch::*, World, eventually};
+use crate::world::{Api, MailServer, Switch::*, WebhookReceiver, World, eventually};
 use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 const SECRET: &str = "sixteen octets or more";
 
-async fn world(hook: &Hook, mailbox: Option<&Mailbox>) -> World {
+async fn world(hook: &WebhookReceiver, mailbox: Option<&MailServer>) -> World {
     let smtp = mailbox.map_or_else(String::new, |mailbox| {
         format!(
             "[notices.smtp]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Protect <protect@isp.example>\"\ntls = \"none\"\n",
@@ -35,7 +35,7 @@ async fn world(hook: &Hook, mailbox: Option<&Mailbox>) -> World {
 }
 
 /// A new key, of which the holder was notified.
-async fn parent(world: &World, hook: &Hook, role: &str) -> Api {
+async fn parent(world: &World, hook: &WebhookReceiver, role: &str) -> Api {
     let told = hook.notices().len();
     let made = world
         .api
@@ -72,11 +72,11 @@ fn is_signed(signature: &str, body: &str) -> bool {
 
 #[tokio::test]
 async fn switching_off_holds_at_once_and_is_told_to_the_accounts_holder() {
-    let hook = Hook::new().await;
-    let mailbox = Mailbox::new().await;
+    let hook = WebhookReceiver::new().await;
+    let mailbox = MailServer::new().await;
     let world = world(&hook, Some(&mailbox)).await;
     let holder = parent(&world, &hook, "parent").await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("bets.example. A").await, "blocked: gambling");
     holder
         .household("home", json!({ "filtering": "off", "channel": "app" }))
@@ -102,7 +102,7 @@ async fn switching_off_holds_at_once_and_is_told_to_the_accounts_holder() {
     ] {
         assert!(text.contains(word), "{word}: {text}");
     }
-    let (signature, body) = &hook.so_far()[1];
+    let (signature, body) = &hook.received()[1];
     assert!(
         is_signed(signature, body) && !is_signed(signature, &format!("{body} ")),
         "{signature}"
@@ -145,7 +145,7 @@ async fn switching_off_holds_at_once_and_is_told_to_the_accounts_holder() {
 
 #[tokio::test]
 async fn each_way_to_loosen_is_told_and_no_way_to_tighten() {
-    let hook = Hook::new().await;
+    let hook = WebhookReceiver::new().await;
     let world = world(&hook, None).await;
     let second = parent(&world, &hook, "second-parent").await;
     let before = hook.notices().len();
@@ -268,7 +268,7 @@ async fn each_way_to_loosen_is_told_and_no_way_to_tighten() {
 
 #[tokio::test]
 async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program() {
-    let hook = Hook::new().await;
+    let hook = WebhookReceiver::new().await;
     hook.is_broken(true);
     let world = world(&hook, None).await;
     world.toggle("home", "gambling", Allow).await;
@@ -291,14 +291,14 @@ async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program() {
     })
     .await;
     assert!(
-        !world.daemon.complaints().contains("token=abc"),
+        !world.daemon.stderr().contains("token=abc"),
         "an address may hold a secret"
     );
 }
 
 #[tokio::test]
 async fn the_holder_is_told_when_more_of_a_family_is_kept() {
-    let hook = Hook::new().await;
+    let hook = WebhookReceiver::new().await;
     let world = world(&hook, None).await;
     let phone = |log: bool| json!({ "name": "Gran's phone", "log": log });
     let keep = async |history: Value| {
@@ -375,8 +375,8 @@ async fn the_holder_is_told_when_more_of_a_family_is_kept() {
 
 #[tokio::test]
 async fn who_is_let_in_and_what_is_taken_away_is_told_by_mail_in_lines_of_ours() {
-    let hook = Hook::new().await;
-    let mailbox = Mailbox::new().await;
+    let hook = WebhookReceiver::new().await;
+    let mailbox = MailServer::new().await;
     let world = world(&hook, Some(&mailbox)).await;
     for name in [
         "x\r\nSubject: forged",

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::world::{Internet, Switch::*, World, eventually, line};
+use crate::world::{Internet, Switch::*, World, client, eventually};
 
 /// Debian's path, which is not in an ordinary user's PATH.
 const NSD: &str = "/usr/sbin/nsd";
@@ -88,9 +88,9 @@ async fn the_tour_works_against_a_real_authority() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let _nsd = start(folder.path(), port);
-    let authority = line("127.0.7.9")
+    let authority = client("127.0.7.9")
         .to(format!("{ADDRESS}:{port}").parse().unwrap())
-        .with_patience(Duration::from_millis(300));
+        .with_timeout(Duration::from_millis(300));
     eventually("NSD answers", Duration::from_secs(20), async || {
         authority.ask("bets.example. A").await == "192.0.2.10"
     })
@@ -105,7 +105,7 @@ async fn the_tour_works_against_a_real_authority() {
         "[recursion]\nroot_hints = \"{}\"\nauthority_port = {port}\n",
         hints.display()
     );
-    let world = World::draft(Internet::new())
+    let world = World::builder(Internet::new())
         .listing("gambling", "bets.example")
         .config(&recursion)
         .start()
@@ -113,8 +113,8 @@ async fn the_tour_works_against_a_real_authority() {
     world
         .device("home", "phone", ("address", "127.0.7.10"))
         .await;
-    let home = world.line("127.0.7.9");
-    let phone = world.line("127.0.7.10");
+    let home = world.client("127.0.7.9");
+    let phone = world.client("127.0.7.10");
     assert_eq!(phone.ask("bets.example. A").await, "192.0.2.10");
     assert_eq!(phone.ask("lucky.news.example. A").await, "192.0.2.10");
     world

@@ -11,7 +11,7 @@ const NAMES: &str = "marvellous 60 A 192.0.2.1\nwonderful 60 A 192.0.2.2";
 async fn authorities_that_understand_less_are_asked_more_plainly() {
     let zone = |kind: &str| (format!("{kind}.example"), NAMES.to_owned());
     let zones = ["small", "bare", "slow"].map(zone);
-    let world = World::draft(
+    let world = World::builder(
         Internet::new().zones(
             zones
                 .iter()
@@ -22,15 +22,15 @@ async fn authorities_that_understand_less_are_asked_more_plainly() {
     .await;
     world
         .internet
-        .make("small.example.", &Behaviour::DeniesCapitals);
+        .set_behaviour("small.example.", &Behaviour::DeniesCapitals);
     world
         .internet
-        .make("bare.example.", &Behaviour::FailsOnOptions);
-    world.internet.make(
+        .set_behaviour("bare.example.", &Behaviour::FailsOnOptions);
+    world.internet.set_behaviour(
         "slow.example.",
         &Behaviour::Delays(Duration::from_millis(2_200)),
     );
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     for kind in ["small", "bare", "slow"] {
         assert_eq!(
             home.ask(&format!("marvellous.{kind}.example. A")).await,
@@ -38,7 +38,7 @@ async fn authorities_that_understand_less_are_asked_more_plainly() {
             "{kind}"
         );
     }
-    world.internet.forget_questions();
+    world.internet.reset_counts();
     for kind in ["small", "bare"] {
         assert_eq!(
             home.ask(&format!("wonderful.{kind}.example. A")).await,
@@ -49,7 +49,7 @@ async fn authorities_that_understand_less_are_asked_more_plainly() {
             .internet
             .servers_of(&format!("{kind}.example."))
             .swap_remove(0);
-        assert_eq!(server.tally().queries(), 1, "{kind}: it is remembered");
+        assert_eq!(server.counts().queries(), 1, "{kind}: it is remembered");
     }
 }
 
@@ -61,11 +61,11 @@ async fn without_cookies_no_authority_sees_an_option() {
             .start()
             .await;
         assert_eq!(
-            world.line("127.0.7.9").ask("a.example. A").await,
+            world.client("127.0.7.9").ask("a.example. A").await,
             "192.0.2.1"
         );
         assert!(
-            world.internet.tally().edns_options().iter().eq(options),
+            world.internet.counts().edns_options().iter().eq(options),
             "{config:?}"
         );
     }
@@ -79,7 +79,7 @@ async fn bounds_on_ttls_are_those_of_the_configuration() {
         .config("[recursion]\nttl_min_s = 60\nttl_max_s = 604800\nttl_negative_max_s = 86400\n")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     for (question, ttl_s) in [
         ("a.example. A", 604_800),
         ("short.a.example. A", 60),
@@ -107,19 +107,20 @@ async fn a_public_name_leads_to_no_private_address() {
         https 60 HTTPS 1 . alpn=h2 ipv4hint=192.168.0.1\ngood 60 HTTPS 1 . alpn=h2 ipv4hint=192.0.2.1\nmapped 60 AAAA ::ffff:192.168.0.1\nhome 60 A 192.168.0.2";
     let config = "[recursion]\nprivate_addresses = [\"192.168.0.0/16\"]\nprivate_domains = [\"home.a.example\"]\n";
     let world = World::with_zone(zone).config(config).start().await;
-    let line = world.line("127.0.7.9");
+    let client = world.client("127.0.7.9");
     for question in [
         "nas.a.example. A",
         "alias.a.example. A",
         "https.a.example. HTTPS",
         "mapped.a.example. AAAA",
     ] {
-        assert_eq!(line.ask(question).await, "NODATA", "{question}");
+        assert_eq!(client.ask(question).await, "NODATA", "{question}");
     }
-    assert_eq!(line.ask("both.a.example. A").await, "192.0.2.2");
-    assert_eq!(line.ask("home.a.example. A").await, "192.168.0.2");
+    assert_eq!(client.ask("both.a.example. A").await, "192.0.2.2");
+    assert_eq!(client.ask("home.a.example. A").await, "192.168.0.2");
     assert!(
-        line.ask("good.a.example. HTTPS")
+        client
+            .ask("good.a.example. HTTPS")
             .await
             .contains("192.0.2.1")
     );
@@ -128,7 +129,9 @@ async fn a_public_name_leads_to_no_private_address() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trace_names_zone_and_question_of_each_server_that_failed() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
-    world.internet.make("a.example.", &Behaviour::Refuses);
+    world
+        .internet
+        .set_behaviour("a.example.", &Behaviour::Refuses);
     let config = world.daemon.config();
     let output = ox_protect(&[
         "resolve",

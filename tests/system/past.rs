@@ -69,7 +69,7 @@ async fn an_explanation_of_a_past_time_equals_the_one_given_then() {
                 world.api.mandate("hc", order).await.ok();
             }
             6 => {
-                world.relist("gambling", "other.example");
+                world.replace_feed("gambling", "other.example");
                 eventually("the list is live", Duration::from_secs(20), async || {
                     world.api.get("/v1/lists").await.ok().json["generation"].as_u64() > Some(1)
                 })

@@ -2,7 +2,7 @@
 
 use hickory_proto::rr::RecordType;
 
-use crate::world::{Behaviour, Internet, TlsDoor, World};
+use crate::world::{Behaviour, Internet, TlsProxy, World};
 
 #[tokio::test]
 async fn what_exists_is_found_and_what_does_not_is_denied_with_its_soa() {
@@ -11,7 +11,7 @@ async fn what_exists_is_found_and_what_does_not_is_denied_with_its_soa() {
         .zone("b.test. 60 A 192.0.2.2\nb.test. 60 AAAA 2001:db8::2")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("a.example. A").await, "192.0.2.1");
     assert_eq!(home.over_tcp().ask("a.example. A").await, "192.0.2.1");
     assert_eq!(home.ask("www.a.example. A").await, "192.0.2.1");
@@ -29,7 +29,7 @@ async fn what_exists_is_found_and_what_does_not_is_denied_with_its_soa() {
 #[tokio::test]
 async fn a_denial_does_not_hide_names_below() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     for denied in ["b.a.example. A", "typo.b.a.example. A"] {
         assert_eq!(home.ask(denied).await, "NXDOMAIN");
     }
@@ -48,9 +48,9 @@ async fn a_denial_does_not_hide_names_below() {
 #[tokio::test]
 async fn a_second_question_in_any_letter_case_is_answered_from_the_cache() {
     let world = World::with_zone("a.example. 300 A 192.0.2.1").start().await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("a.example. A").await, "192.0.2.1");
-    world.internet.forget_questions();
+    world.internet.reset_counts();
     let reply = home.reply("A.eXample. A").await.unwrap();
     assert_eq!(reply.to_string(), "192.0.2.1");
     assert_eq!(
@@ -60,7 +60,11 @@ async fn a_second_question_in_any_letter_case_is_answered_from_the_cache() {
     );
     assert!(reply.answer_ttl_s().unwrap() <= 300);
     assert_eq!(
-        world.line("127.0.9.9").over_tcp().ask("a.example. A").await,
+        world
+            .client("127.0.9.9")
+            .over_tcp()
+            .ask("a.example. A")
+            .await,
         "192.0.2.1"
     );
     assert_eq!(world.internet.asked("a.example.", RecordType::A), 0);
@@ -71,14 +75,14 @@ async fn a_herd_with_one_question_asks_the_authority_once() {
     let world = World::with_zone("a.example. 300 A 192.0.2.9\nwww 300 A 192.0.2.1")
         .start()
         .await;
-    world.internet.make(
+    world.internet.set_behaviour(
         "a.example.",
         &Behaviour::Delays(std::time::Duration::from_millis(150)),
     );
     let herd: Vec<_> = (1..60)
         .map(|host| {
-            let line = world.line(&format!("127.0.7.{host}"));
-            tokio::spawn(async move { line.ask("www.a.example. A").await })
+            let client = world.client(&format!("127.0.7.{host}"));
+            tokio::spawn(async move { client.ask("www.a.example. A").await })
         })
         .collect();
     for asker in herd {
@@ -99,9 +103,9 @@ async fn a_long_answer_is_truncated_over_udp_and_whole_over_tcp() {
         .map(|host| format!("big.example. 60 A 192.0.2.{host}\n"))
         .collect();
     let world = World::with_zone(&many).start().await;
-    let home = world.line("127.0.7.9");
-    for line in [home.clone(), home.without_edns()] {
-        let reply = line.reply("big.example. A").await.unwrap();
+    let home = world.client("127.0.7.9");
+    for client in [home.clone(), home.without_edns()] {
+        let reply = client.reply("big.example. A").await.unwrap();
         assert!(
             reply.is_truncated() && reply.wire.len() <= 1232,
             "{} octets",
@@ -125,13 +129,13 @@ async fn a_forwarded_zone_is_answered_by_its_resolver_and_the_rest_by_recursion(
     let elsewhere = Internet::new();
     elsewhere
         .root()
-        .becomes(Behaviour::AnswersEverything("192.0.2.77".parse().unwrap()));
+        .set_behaviour(Behaviour::AnswersEverything("192.0.2.77".parse().unwrap()));
     let forward = format!(
         "[recursion]\nforward = [{{ zone = \"corp.test\", to = [\"{}\"] }}]\n",
         elsewhere.root().address()
     );
-    let world = World::draft(internet).config(&forward).start().await;
-    let home = world.line("127.0.7.9");
+    let world = World::builder(internet).config(&forward).start().await;
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("intranet.corp.test. A").await, "192.0.2.77");
     assert_eq!(home.ask("a.example. A").await, "192.0.2.1");
     assert_eq!(elsewhere.asked("a.example.", RecordType::A), 0);
@@ -143,7 +147,7 @@ async fn questions_that_no_resolver_answers_get_their_code() {
         .config("[dns]\nserver_id = \"node-7\"\n")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("version.bind. CH TXT").await, "REFUSED");
     let id = home.reply("id.server. CH TXT").await.unwrap();
     assert!(
@@ -162,11 +166,15 @@ async fn an_authority_that_is_gone_is_a_servfail_and_nothing_worse() {
         .zone("b.example. 60 A 192.0.2.2")
         .start()
         .await;
-    world.internet.make("a.example.", &Behaviour::Refuses);
-    let home = world.line("127.0.7.9");
+    world
+        .internet
+        .set_behaviour("a.example.", &Behaviour::Refuses);
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("a.example. A").await, "SERVFAIL");
     assert_eq!(home.ask("b.example. A").await, "192.0.2.2");
-    world.internet.make("a.example.", &Behaviour::Answers);
+    world
+        .internet
+        .set_behaviour("a.example.", &Behaviour::Answers);
     assert_eq!(home.ask("www.a.example. A").await, "NXDOMAIN");
 }
 
@@ -176,9 +184,11 @@ async fn a_servfail_says_why_and_an_old_answer_is_better_than_none() {
         .config("[recursion]\nstale_client_timeout_ms = 300\n")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("a.example. A").await, "192.0.2.1");
-    world.internet.make("a.example.", &Behaviour::Silent);
+    world
+        .internet
+        .set_behaviour("a.example.", &Behaviour::Silent);
     tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
     let stale = home.reply("a.example. A").await.unwrap();
     assert_eq!(
@@ -211,7 +221,9 @@ async fn a_servfail_says_why_and_an_old_answer_is_better_than_none() {
         (failed.to_string(), failed.extended_errors()[0].code),
         ("SERVFAIL".to_owned(), 22)
     );
-    world.internet.make("a.example.", &Behaviour::Answers);
+    world
+        .internet
+        .set_behaviour("a.example.", &Behaviour::Answers);
     let fresh = async || {
         home.reply("a.example. A")
             .await
@@ -230,7 +242,7 @@ async fn a_popular_answer_is_renewed_before_its_end() {
     let world = World::with_zone("a.example. 60 A 192.0.2.9\nwww 10 A 192.0.2.1")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("www.a.example. A").await, "192.0.2.1");
     tokio::time::sleep(std::time::Duration::from_millis(9_100)).await;
     assert_eq!(
@@ -262,16 +274,16 @@ async fn a_stub_zone_is_asked_where_it_says_and_special_names_nowhere() {
     );
     let to = elsewhere.servers_of("corp.test.").swap_remove(0).address();
     let stub = format!("[recursion]\nstub = [{{ zone = \"corp.test\", to = [\"{to}\"] }}]\n");
-    let world = World::draft(Internet::new().zone("a.example", "a.example. 60 A 192.0.2.1"))
+    let world = World::builder(Internet::new().zone("a.example", "a.example. 60 A 192.0.2.1"))
         .config(&stub)
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("www.corp.test. A").await, "192.0.2.7");
     assert_eq!(home.ask("localhost. A").await, "127.0.0.1");
     assert_eq!(home.ask("7.1.168.192.in-addr.arpa. PTR").await, "NXDOMAIN");
     assert_eq!(
-        world.internet.tally().queries(),
+        world.internet.counts().queries(),
         0,
         "no other server was queried"
     );
@@ -282,8 +294,8 @@ async fn a_zone_forwarded_over_tls_is_asked_on_one_connection() {
     let elsewhere = Internet::new();
     elsewhere
         .root()
-        .becomes(Behaviour::AnswersEverything("192.0.2.77".parse().unwrap()));
-    let door = TlsDoor::open("dns.test", elsewhere.root().address()).await;
+        .set_behaviour(Behaviour::AnswersEverything("192.0.2.77".parse().unwrap()));
+    let door = TlsProxy::open("dns.test", elsewhere.root().address()).await;
     let folder = tempfile::tempdir().unwrap();
     let certificate = folder.path().join("authority.pem");
     std::fs::write(&certificate, door.certificate()).unwrap();
@@ -299,8 +311,11 @@ async fn a_zone_forwarded_over_tls_is_asked_on_one_connection() {
         zone("good.test", "dns.test"),
         zone("bad.test", "somebody-else.test")
     );
-    let world = World::draft(Internet::new()).config(&config).start().await;
-    let home = world.line("127.0.7.9");
+    let world = World::builder(Internet::new())
+        .config(&config)
+        .start()
+        .await;
+    let home = world.client("127.0.7.9");
     for host in 0..3 {
         assert_eq!(
             home.ask(&format!("h{host}.good.test. A")).await,
@@ -312,7 +327,7 @@ async fn a_zone_forwarded_over_tls_is_asked_on_one_connection() {
     assert_eq!(refused.to_string(), "SERVFAIL");
     assert_eq!(refused.extended_errors()[0].code, 23);
     assert_eq!(
-        elsewhere.tally().over_udp(),
+        elsewhere.counts().over_udp(),
         0,
         "nothing goes out in the clear"
     );
@@ -326,13 +341,15 @@ async fn a_client_waits_for_so_many_questions_and_others_for_theirs() {
         .config("[dns]\nwaiting_per_client_max = 20\n")
         .start()
         .await;
-    let greedy = world.line("127.0.7.9");
-    let other = world.line("127.0.8.9");
+    let greedy = world.client("127.0.7.9");
+    let other = world.client("127.0.8.9");
     assert_eq!(greedy.ask("silent.example. A").await, "192.0.2.2");
-    world.internet.make("silent.example.", &Behaviour::Silent);
+    world
+        .internet
+        .set_behaviour("silent.example.", &Behaviour::Silent);
     let ask = |number: usize| {
-        let line = greedy.clone();
-        tokio::spawn(async move { line.ask(&format!("n{number}.silent.example. A")).await })
+        let client = greedy.clone();
+        tokio::spawn(async move { client.ask(&format!("n{number}.silent.example. A")).await })
     };
     let asked: Vec<_> = (0..100).map(ask).collect();
     for one in asked {

@@ -90,7 +90,7 @@ async fn a_parent_switches_its_own_home_and_learns_nothing_of_another() {
             "phone",
         ],
     );
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("bets.example. A").await, "192.0.2.7");
     parent.toggle("home", "gambling", Block).await.ok();
     assert_eq!(home.ask("bets.example. A").await, "blocked: gambling");

@@ -1,7 +1,7 @@
 //! Safe search: a search engine's names lead to its family address, where it is set, whatever
 //! allows the names.
 
-use crate::world::{Feed, Line, Switch::*, World};
+use crate::world::{Client, Feed, Switch::*, World};
 use serde_json::{Value, json};
 
 const TABLET: &str = "127.0.7.10";
@@ -35,8 +35,9 @@ async fn home() -> World {
     world
 }
 
-async fn lines(line: &Line, question: &str) -> String {
-    line.reply(question)
+async fn lines(client: &Client, question: &str) -> String {
+    client
+        .reply(question)
         .await
         .unwrap()
         .answer_lines()
@@ -45,8 +46,8 @@ async fn lines(line: &Line, question: &str) -> String {
 
 /// Whether a name leads to the engine's family address, judged by its A record, which follows the
 /// alias.
-async fn is_led(line: &Line, name: &str) -> bool {
-    let answer = lines(line, &format!("{name}. A")).await;
+async fn is_led(client: &Client, name: &str) -> bool {
+    let answer = lines(client, &format!("{name}. A")).await;
     assert!(
         answer.contains("203.0.113.") != answer.contains("198.51.100."),
         "{name}: {answer}"
@@ -68,8 +69,8 @@ async fn explained(world: &World, name: &str) -> Value {
 #[tokio::test]
 async fn safe_search_leads_only_its_device_to_the_engines_family_addresses() {
     let world = home().await;
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     let levels = json!({ "google": "strict", "bing": "strict", "youtube": "moderate", "duckduckgo": "strict" });
     // The previous content of the cache must not matter.
     assert_eq!(tablet.ask("www.google.com. A").await, "198.51.100.2");
@@ -168,8 +169,8 @@ async fn safe_search_leads_only_its_device_to_the_engines_family_addresses() {
 #[tokio::test]
 async fn a_reward_and_an_allow_open_youtube_and_leave_it_restricted() {
     let world = home().await;
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     world
         .api
         .put(
@@ -249,7 +250,7 @@ async fn a_reward_and_an_allow_open_youtube_and_leave_it_restricted() {
 #[tokio::test]
 async fn a_request_that_is_allowed_opens_youtube_and_leaves_it_restricted() {
     let world = home().await;
-    let tablet = world.line(TABLET);
+    let tablet = world.client(TABLET);
     world
         .api
         .put(
@@ -297,8 +298,8 @@ async fn a_request_that_is_allowed_opens_youtube_and_leaves_it_restricted() {
 #[tokio::test]
 async fn what_the_operator_never_blocks_is_led_to_safe_search_all_the_same() {
     let world = home().await;
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     world
         .api
         .put(
@@ -337,8 +338,8 @@ async fn what_the_operator_never_blocks_is_led_to_safe_search_all_the_same() {
 #[tokio::test]
 async fn a_household_may_have_an_allow_unlock_search_and_sees_that_it_does() {
     let world = home().await;
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     world
         .api
         .put(
@@ -414,8 +415,8 @@ async fn a_household_may_have_an_allow_unlock_search_and_sees_that_it_does() {
 #[tokio::test]
 async fn each_host_of_an_engine_is_led_or_where_it_has_none_blocked() {
     let world = home().await;
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     world
         .api
         .put(
@@ -477,8 +478,8 @@ async fn each_host_of_an_engine_is_led_or_where_it_has_none_blocked() {
 #[tokio::test]
 async fn an_alias_of_a_search_engine_is_led_to_its_safe_search() {
     let world = home().await;
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     world
         .api
         .put(

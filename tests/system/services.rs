@@ -1,7 +1,7 @@
 //! Services and public resolvers by their names, without any feed: a category's built-in names are
 //! blocked where it is on, opened by a grant, and named in an explanation.
 
-use crate::world::{Line, Switch::*, World, ox_protect};
+use crate::world::{Client, Switch::*, World, ox_protect};
 use serde_json::{Value, json};
 
 const TABLET: &str = "127.0.7.10";
@@ -23,10 +23,10 @@ async fn home() -> World {
     world
 }
 
-async fn answers<const N: usize>(line: &Line, questions: [&str; N]) -> [String; N] {
+async fn answers<const N: usize>(client: &Client, questions: [&str; N]) -> [String; N] {
     let mut said = [const { String::new() }; N];
     for (answer, question) in said.iter_mut().zip(questions) {
-        *answer = line.ask(&format!("{question}. A")).await;
+        *answer = client.ask(&format!("{question}. A")).await;
     }
     said
 }
@@ -52,8 +52,8 @@ async fn a_service_is_blocked_by_its_name_on_one_device_without_any_feed() {
         world.api.get("/v1/feeds").await.ok().json["feeds"],
         json!([])
     );
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     let names = [
         "www.tiktok.com",
         "tiktok.com",
@@ -155,8 +155,8 @@ async fn a_service_is_blocked_by_its_name_on_one_device_without_any_feed() {
 #[tokio::test]
 async fn a_service_is_opened_by_a_grant_and_stays_with_its_safe_search() {
     let world = home().await;
-    let tablet = world.line(TABLET);
-    let computer = world.line(COMPUTER);
+    let tablet = world.client(TABLET);
+    let computer = world.client(COMPUTER);
     let names = ["youtube.com", "www.youtube.com", "notyoutube.com"];
     world
         .api
@@ -172,9 +172,9 @@ async fn a_service_is_opened_by_a_grant_and_stays_with_its_safe_search() {
     );
     world.toggle("home", "youtube", Block).await;
     let blocked = "blocked: youtube";
-    for line in [&tablet, &computer] {
+    for client in [&tablet, &computer] {
         assert_eq!(
-            answers(line, names).await,
+            answers(client, names).await,
             [blocked, blocked, "198.51.100.7"],
             "a name beside it is none of its"
         );
@@ -221,8 +221,8 @@ async fn a_service_is_opened_by_a_grant_and_stays_with_its_safe_search() {
 #[tokio::test]
 async fn public_resolvers_are_a_category_for_everybody_at_home() {
     let world = home().await;
-    let tablet = world.line(TABLET);
-    let nobody = world.line("127.0.7.99");
+    let tablet = world.client(TABLET);
+    let unknown = world.client("127.0.7.99");
     let names = [
         "mozilla.cloudflare-dns.com",
         "cloudflare-dns.com",
@@ -233,9 +233,9 @@ async fn public_resolvers_are_a_category_for_everybody_at_home() {
         ["198.51.100.6", "198.51.100.5", "198.51.100.1"]
     );
     world.toggle("home", "doh", Block).await;
-    for line in [&tablet, &nobody] {
+    for client in [&tablet, &unknown] {
         assert_eq!(
-            answers(line, names).await,
+            answers(client, names).await,
             ["blocked: doh", "blocked: doh", "198.51.100.1"]
         );
     }
@@ -287,7 +287,7 @@ async fn an_operators_own_taxonomy_has_its_own_services() {
         .await;
     world.toggle("home", "portal", Block).await;
     assert_eq!(
-        answers(&world.line("127.0.7.9"), ["tube.example", "tiktok.com"]).await,
+        answers(&world.client("127.0.7.9"), ["tube.example", "tiktok.com"]).await,
         ["blocked: portal", "198.51.100.1"]
     );
     let shown = world.api.get("/v1/categories").await.ok().json;

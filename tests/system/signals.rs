@@ -12,7 +12,7 @@ const SAID_WITHIN: Duration = Duration::from_secs(20);
 
 async fn said(world: &World, what: &str) {
     eventually(&format!("the log has {what:?}"), SAID_WITHIN, async || {
-        world.daemon.complaints().contains(what)
+        world.daemon.stderr().contains(what)
     })
     .await;
 }
@@ -20,7 +20,7 @@ async fn said(world: &World, what: &str) {
 #[tokio::test]
 async fn no_signal_ends_the_node_that_is_not_meant_to() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     let named = [
         "HUP", "USR1", "USR2", "PIPE", "ALRM", "VTALRM", "PROF", "XFSZ", "WINCH", "URG", "CHLD",
         "CONT",
@@ -64,7 +64,7 @@ async fn a_hangup_says_what_a_restart_would_change_and_changes_nothing() {
     world.daemon.signal("HUP");
     said(&world, "cache_mbi").await;
     assert_eq!(
-        world.line("127.0.7.9").ask("a.example. A").await,
+        world.client("127.0.7.9").ask("a.example. A").await,
         "192.0.2.1"
     );
     fs::write(world.daemon.config(), config).unwrap();
@@ -108,7 +108,7 @@ async fn each_ending_signal_ends_the_node_in_order_and_without_an_error() {
                 }
             }
         });
-        let home = world.line("127.0.7.9");
+        let home = world.client("127.0.7.9");
         for _ in 0..20 {
             home.ask("bets.example. A").await;
         }
@@ -125,7 +125,7 @@ async fn each_ending_signal_ends_the_node_in_order_and_without_an_error() {
             written > 0 && refused.is_none_or(|status| status == 503),
             "SIG{signal}: {written} {refused:?}"
         );
-        let log = world.daemon.complaints();
+        let log = world.daemon.stderr();
         assert!(
             log.contains("ended in order")
                 && !log.contains("ERROR")
@@ -146,7 +146,7 @@ async fn a_second_signal_ends_a_node_at_once_that_is_about_to_end() {
     // test uses many clients.
     let mut held = Vec::new();
     for _ in 0..4 {
-        let mut stream = tokio::net::TcpStream::connect(world.daemon.doors().api())
+        let mut stream = tokio::net::TcpStream::connect(world.daemon.addresses().api())
             .await
             .unwrap();
         let begun = "PUT /v1/households/home HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{";
@@ -170,6 +170,6 @@ async fn a_second_signal_ends_a_node_at_once_that_is_about_to_end() {
         (status.code(), status.signal()),
         (Some(128 + 15), None),
         "{}",
-        world.daemon.complaints()
+        world.daemon.stderr()
     );
 }

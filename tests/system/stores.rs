@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::world::{Answer, Events, Hook, Switch::*, World, eventually, ox_protect};
+use crate::world::{Answer, Events, Switch::*, WebhookReceiver, World, eventually, ox_protect};
 
 /// The longest time until the node detects the state of its disk, which it checks every five
 /// seconds.
@@ -160,9 +160,9 @@ async fn a_full_disk_refuses_changes_until_there_is_room_and_no_longer() {
         metric().await == 0.0
     })
     .await;
-    events.heard("store_failing", &[]).await;
+    events.wait_for("store_failing", &[]).await;
     assert_eq!(
-        world.line("127.0.7.9").ask("bets.example. A").await,
+        world.client("127.0.7.9").ask("bets.example. A").await,
         "blocked: gambling"
     );
     disk.make_room();
@@ -173,14 +173,14 @@ async fn a_full_disk_refuses_changes_until_there_is_room_and_no_longer() {
         world.api.get("/readyz").await.status == 200
     })
     .await;
-    events.heard("store_writable", &[]).await;
+    events.wait_for("store_writable", &[]).await;
     eventually("the metric says so", NOTICED_WITHIN, async || {
         metric().await == 1.0
     })
     .await;
     world.toggle("home", "gambling", Allow).await;
     assert_eq!(
-        world.line("127.0.7.9").ask("bets.example. A").await,
+        world.client("127.0.7.9").ask("bets.example. A").await,
         "192.0.2.7"
     );
     assert!(world.daemon.terminate().await.success());
@@ -199,7 +199,7 @@ async fn a_store_that_is_removed_under_the_node_takes_no_change() {
         let refused = world.api.toggle("home", "gambling", Allow).await;
         assert_eq!((refused.status, refused.problem()), (503, "store_vanished"));
     }
-    events.heard("store_failing", &[]).await;
+    events.wait_for("store_failing", &[]).await;
     let not_ready = world.api.get("/readyz").await;
     assert!(
         not_ready.status == 503 && not_ready.text.contains("vanished"),
@@ -207,7 +207,7 @@ async fn a_store_that_is_removed_under_the_node_takes_no_change() {
         not_ready.text
     );
     assert_eq!(
-        world.line("127.0.7.9").ask("bets.example. A").await,
+        world.client("127.0.7.9").ask("bets.example. A").await,
         "blocked: gambling"
     );
     assert!(!store(&world).exists(), "nothing was made in its place");
@@ -291,7 +291,7 @@ async fn a_second_daemon_on_the_same_store_is_refused_and_commands_are_not() {
         );
     }
     assert_eq!(
-        world.line("127.0.7.9").ask("a.example. A").await,
+        world.client("127.0.7.9").ask("a.example. A").await,
         "192.0.2.1"
     );
 }
@@ -366,20 +366,17 @@ async fn what_a_node_keeps_is_its_owners_alone() {
     fs::set_permissions(store(&world), fs::Permissions::from_mode(0o644)).unwrap();
     world.daemon.restart().await;
     assert_eq!(mode(&store(&world)), 0o600);
-    assert!(world.daemon.complaints().contains("its mode is 600 now"));
+    assert!(world.daemon.stderr().contains("its mode is 600 now"));
     let is_root = fs::read_to_string("/proc/self/status")
         .unwrap()
         .lines()
         .any(|line| line.starts_with("Uid:\t0\t"));
-    assert_eq!(
-        world.daemon.complaints().contains("running as root"),
-        is_root
-    );
+    assert_eq!(world.daemon.stderr().contains("running as root"), is_root);
 }
 
 #[tokio::test]
 async fn rows_that_are_taken_from_the_audit_are_missed() {
-    let hook = Hook::new().await;
+    let hook = WebhookReceiver::new().await;
     let notices = format!(
         "[notices]\nwebhook = \"{}\"\nsecret = \"sixteen octets or more\"\n",
         hook.url()
@@ -462,7 +459,7 @@ async fn rows_that_are_taken_from_the_audit_are_missed() {
     })
     .await;
     assert!(
-        world.daemon.complaints().contains("audit_is_never_deleted"),
+        world.daemon.stderr().contains("audit_is_never_deleted"),
         "the trigger is told of"
     );
     // The intruder also controls the markers, but not the log.

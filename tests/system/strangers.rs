@@ -14,14 +14,14 @@ async fn a_client_of_no_household_is_refused_until_it_has_one() {
         .config("[dns]\nallow_from = [\"127.0.8.0/24\"]\n")
         .start()
         .await;
-    let stranger = world.line("127.0.9.9");
-    for line in [
+    let stranger = world.client("127.0.9.9");
+    for client in [
         stranger.clone(),
         stranger.over_tcp(),
         stranger.iterative(),
         stranger.with_mac("02:00:5e:00:53:01"),
     ] {
-        let reply = line.reply("site.example. A").await.unwrap();
+        let reply = client.reply("site.example. A").await.unwrap();
         let codes: Vec<u16> = reply
             .extended_errors()
             .iter()
@@ -33,14 +33,14 @@ async fn a_client_of_no_household_is_refused_until_it_has_one() {
     assert_eq!(stranger.ask("id.server. CH TXT").await, "REFUSED");
     assert!(world.api.metric("ox_protect_clients_refused_total").await >= 6.0);
     assert_eq!(
-        world.line("127.0.8.9").ask("site.example. A").await,
+        world.client("127.0.8.9").ask("site.example. A").await,
         "192.0.2.7",
         "a listed network"
     );
     assert_eq!(
-        world.line("127.0.7.9").ask("site.example. A").await,
+        world.client("127.0.7.9").ask("site.example. A").await,
         "192.0.2.7",
-        "a household's line"
+        "a household's client"
     );
     world.api.network("home", "127.0.9.0/24").await.ok();
     assert_eq!(
@@ -62,7 +62,7 @@ async fn a_notify_is_taken_from_the_primary_or_a_named_sender_alone() {
         .config("[dns]\nnotify_from = [\"127.0.5.0/24\"]\n[lists]\napi_allow_private = true\n")
         .start()
         .await;
-    let code = async |from: &str| world.line(from).send(NOTIFY).await.unwrap()[3] & 0x0f;
+    let code = async |from: &str| world.client(from).send(NOTIFY).await.unwrap()[3] & 0x0f;
     assert_eq!(code("127.0.0.1").await, REFUSED, "no such zone is followed");
     // No server answers there, which does not change who may send a NOTIFY for the zone.
     let definition = json!({
@@ -82,7 +82,7 @@ async fn a_notify_is_taken_from_the_primary_or_a_named_sender_alone() {
         ("127.0.6.9", REFUSED),
     ] {
         assert_eq!(code(sender).await, expected, "{sender}");
-        let over_tcp = world.line(sender).over_tcp().send(NOTIFY).await.unwrap();
+        let over_tcp = world.client(sender).over_tcp().send(NOTIFY).await.unwrap();
         assert_eq!(over_tcp[3] & 0x0f, expected, "{sender} over TCP");
     }
 }

@@ -20,7 +20,7 @@ async fn fifty_kills_in_the_middle_of_writes_lose_no_acknowledged_write() {
         // This many writes are acknowledged, however long that takes; then the kill comes at any
         // instant of the next one or two.
         let writes = chance.random_range(0..=6);
-        let patience = Duration::from_micros(chance.random_range(0..20_000));
+        let timeout = Duration::from_micros(chance.random_range(0..20_000));
         let api = world.api.clone();
         let written = Arc::new(std::sync::Mutex::new(Vec::new()));
         let log = Arc::clone(&written);
@@ -52,7 +52,7 @@ async fn fifty_kills_in_the_middle_of_writes_lose_no_acknowledged_write() {
             async || written.lock().unwrap().len() >= writes,
         )
         .await;
-        tokio::time::sleep(patience).await;
+        tokio::time::sleep(timeout).await;
         world.daemon.kill();
         next = writer.await.unwrap();
         acknowledged.append(&mut written.lock().unwrap());
@@ -68,7 +68,7 @@ async fn fifty_kills_in_the_middle_of_writes_lose_no_acknowledged_write() {
         if let Some(last) = acknowledged.last() {
             assert_eq!(
                 world
-                    .line("127.0.7.9")
+                    .client("127.0.7.9")
                     .ask(&format!("n{last}.names.example. A"))
                     .await,
                 "blocked: own list",
@@ -103,7 +103,7 @@ async fn a_restart_serves_the_same_rules_and_lists_and_prints_no_second_key() {
     world.daemon.restart().await;
     println!("restart to ready: {:?}", began.elapsed());
     assert_eq!(
-        world.line("127.0.7.9").ask("bets.example. A").await,
+        world.client("127.0.7.9").ask("bets.example. A").await,
         "blocked: gambling"
     );
     assert_eq!(
@@ -124,7 +124,7 @@ async fn a_restart_serves_the_same_rules_and_lists_and_prints_no_second_key() {
 #[tokio::test]
 async fn a_second_daemon_on_the_same_address_is_refused_and_steals_nothing() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
-    let address = world.daemon.doors().dns();
+    let address = world.daemon.addresses().dns();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("second.toml");
     std::fs::write(
@@ -139,7 +139,7 @@ async fn a_second_daemon_on_the_same_address_is_refused_and_steals_nothing() {
         "{complaint}"
     );
     assert_eq!(
-        world.line("127.0.7.9").ask("a.example. A").await,
+        world.client("127.0.7.9").ask("a.example. A").await,
         "192.0.2.1"
     );
 }

@@ -11,7 +11,7 @@ async fn a_toggle_takes_effect_on_the_next_query() {
         .listing("gambling", "bets.example")
         .start()
         .await;
-    let home = world.line("127.0.7.9");
+    let home = world.client("127.0.7.9");
     assert_eq!(home.ask("bets.example. A").await, "192.0.2.7");
     world.toggle("home", "gambling", Block).await;
     assert_eq!(home.ask("bets.example. A").await, "blocked: gambling");
@@ -26,7 +26,7 @@ async fn none_of_1000_toggles_is_followed_by_an_answer_under_the_old_rule() {
     world
         .device("home", "phone", ("address", "127.0.7.9"))
         .await;
-    let phone = world.line("127.0.7.9");
+    let phone = world.client("127.0.7.9");
     let mut took = Vec::new();
     for round in 0..1000 {
         let switch = if round % 2 == 0 { Block } else { Allow };
@@ -74,8 +74,8 @@ async fn a_device_and_its_household_inherit_from_the_top_down() {
     world
         .device("home", "iphone", ("address", "127.0.7.10"))
         .await;
-    let iphone = world.line("127.0.7.10");
-    let others = world.line("127.0.7.11");
+    let iphone = world.client("127.0.7.10");
+    let others = world.client("127.0.7.11");
     world
         .toggle_device("home", "iphone", "violence", Block)
         .await;
@@ -109,7 +109,7 @@ async fn an_explanation_says_what_a_query_then_gets() {
     world
         .device("home", "phone", ("address", "127.0.7.9"))
         .await;
-    let phone = world.line("127.0.7.9");
+    let phone = world.client("127.0.7.9");
     let mut chance = StdRng::seed_from_u64(seed());
     let names = [
         "bets.example",

@@ -17,8 +17,8 @@ use hickory_proto::{
 use serde_json::json;
 
 use crate::world::{
-    Authority, Behaviour, FORGED_NAME, Game, Internet, Lie, Line, Reply, Spoofer, World, ask_all,
-    eventually, line, seed,
+    Attack, Authority, Behaviour, Client, FORGED_NAME, Internet, Lie, Reply, Spoofer, World,
+    ask_all, client, eventually, seed,
 };
 
 /// How long a test waits for something that must not arrive.
@@ -41,8 +41,8 @@ fn internet() -> Internet {
 }
 
 /// A resolver's connection to one server.
-fn resolver(server: &Authority) -> Line {
-    line("127.0.0.53").to(server.address()).iterative()
+fn resolver(server: &Authority) -> Client {
+    client("127.0.0.53").to(server.address()).iterative()
 }
 
 /// Whether a response is a referral as a real server sends it.
@@ -65,7 +65,7 @@ async fn a_question_is_followed_from_the_root_by_referrals_and_glue() {
     let mut server = internet.root().address();
     let mut path = Vec::new();
     let answer = loop {
-        let reply = line("127.0.0.53")
+        let reply = client("127.0.0.53")
             .to(server)
             .iterative()
             .reply("www.bets.example. A")
@@ -131,7 +131,7 @@ async fn a_zone_says_what_is_not_there_and_how_long_that_holds() {
 }
 
 #[tokio::test]
-async fn a_parent_refers_even_those_who_ask_for_name_servers() {
+async fn a_parent_zone_refers_ns_queries_too() {
     let internet = internet();
     let top_level = resolver(&internet.server("a.nic.example."));
     let reply = top_level.reply("bets.example. NS").await.unwrap();
@@ -179,10 +179,10 @@ async fn a_zone_with_two_servers_is_answered_by_either() {
     );
     let servers = internet.servers_of("two.example.");
     assert_ne!(servers[0].address().ip(), servers[1].address().ip());
-    servers[0].becomes(Behaviour::Silent);
+    servers[0].set_behaviour(Behaviour::Silent);
     assert_eq!(
         resolver(&servers[0])
-            .with_patience(LONG_ENOUGH)
+            .with_timeout(LONG_ENOUGH)
             .ask("two.example. A")
             .await,
         "silence"
@@ -236,23 +236,23 @@ async fn queries_are_counted_by_name_and_type_and_server() {
         .await;
     assert_eq!(internet.asked("bets.example.", RecordType::A), 4);
     assert_eq!(internet.asked("bets.example.", RecordType::AAAA), 0);
-    assert_eq!((zone.tally().over_udp(), root.tally().over_tcp()), (3, 1));
-    assert!(root.tally().edns_options().contains(&65_001));
-    assert!(zone.tally().edns_options().is_empty());
-    internet.forget_questions();
-    assert_eq!(internet.tally().queries(), 0);
+    assert_eq!((zone.counts().over_udp(), root.counts().over_tcp()), (3, 1));
+    assert!(root.counts().edns_options().contains(&65_001));
+    assert!(zone.counts().edns_options().is_empty());
+    internet.reset_counts();
+    assert_eq!(internet.counts().queries(), 0);
 }
 
 #[tokio::test]
 async fn a_silent_server_takes_the_query_and_never_replies() {
     let internet = internet();
     let zone = internet.server("ns1.bets.example.");
-    zone.becomes(Behaviour::Silent);
-    let patient = resolver(&zone).with_patience(LONG_ENOUGH);
+    zone.set_behaviour(Behaviour::Silent);
+    let patient = resolver(&zone).with_timeout(LONG_ENOUGH);
     assert_eq!(patient.ask("bets.example. A").await, "silence");
     assert_eq!(patient.over_tcp().ask("bets.example. A").await, "silence");
     assert_eq!(internet.asked("bets.example.", RecordType::A), 2);
-    zone.becomes(Behaviour::Answers);
+    zone.set_behaviour(Behaviour::Answers);
     assert_eq!(resolver(&zone).ask("bets.example. A").await, "192.0.2.7");
 }
 
@@ -261,7 +261,7 @@ async fn a_slow_server_answers_queries_beside_each_other_after_its_delay() {
     const QUESTIONS: usize = 250;
     let internet = internet();
     let delay = Duration::from_millis(500);
-    internet.make("bets.example.", &Behaviour::Delays(delay));
+    internet.set_behaviour("bets.example.", &Behaviour::Delays(delay));
     let zone = resolver(&internet.server("ns1.bets.example."));
     let began = Instant::now();
     let asked = ask_all(
@@ -290,18 +290,18 @@ async fn loss_follows_its_seed_and_spares_tcp() {
     let zone = internet.server("ns1.bets.example.");
     let seed = seed();
     let asks = async || {
-        zone.becomes(Behaviour::Loses { share: 0.5, seed });
-        zone.forget_questions();
+        zone.set_behaviour(Behaviour::Loses { share: 0.5, seed });
+        zone.reset_counts();
         let mut asking = Vec::new();
         for number in 1..=24 {
-            let patient = resolver(&zone).with_patience(COMES_OR_NOT);
+            let patient = resolver(&zone).with_timeout(COMES_OR_NOT);
             asking.push(tokio::spawn(async move {
                 patient.reply("bets.example. A").await.is_some()
             }));
             // The next query is sent after this one has arrived or been dropped, so that the order
             // is the same in every run.
             eventually("the query arrives", COMES_OR_NOT, async || {
-                zone.tally().queries() == number
+                zone.counts().queries() == number
             })
             .await;
         }
@@ -314,7 +314,7 @@ async fn loss_follows_its_seed_and_spares_tcp() {
     let first = asks().await;
     assert!(first.contains(&true) && first.contains(&false), "{first:?}");
     assert_eq!(first, asks().await);
-    zone.becomes(Behaviour::Loses { share: 1.0, seed });
+    zone.set_behaviour(Behaviour::Loses { share: 1.0, seed });
     assert_eq!(
         resolver(&zone).over_tcp().ask("bets.example. A").await,
         "192.0.2.7"
@@ -331,14 +331,14 @@ async fn a_server_can_refuse_fail_be_lame_or_dislike_edns() {
         (Behaviour::Fails, "SERVFAIL"),
         (Behaviour::RejectsEdns, "FORMERR"),
     ] {
-        server.becomes(behaviour);
+        server.set_behaviour(behaviour);
         assert_eq!(zone.ask("bets.example. A").await, expected);
     }
     assert_eq!(
         zone.without_edns().ask("bets.example. A").await,
         "192.0.2.7"
     );
-    server.becomes(Behaviour::RefersUpwards);
+    server.set_behaviour(Behaviour::RefersUpwards);
     let upwards = zone.reply("bets.example. A").await.unwrap();
     assert!(is_referral(&upwards));
     assert_eq!(upwards.authority_lines(), [". NS a.root-servers.net."]);
@@ -348,7 +348,7 @@ async fn a_server_can_refuse_fail_be_lame_or_dislike_edns() {
 async fn a_truncated_answer_is_whole_over_tcp() {
     let internet = internet();
     let server = internet.server("ns1.bets.example.");
-    server.becomes(Behaviour::Truncates);
+    server.set_behaviour(Behaviour::Truncates);
     assert_eq!(resolver(&server).ask("bets.example. A").await, "truncated");
     assert_eq!(
         resolver(&server).over_tcp().ask("bets.example. A").await,
@@ -385,28 +385,28 @@ async fn a_liar_bends_ids_questions_sections_and_bytes() {
     let server = internet.server("ns1.bets.example.");
     let zone = resolver(&server);
 
-    server.becomes(Behaviour::Lies(Lie::WrongId));
-    let deaf = zone.with_patience(LONG_ENOUGH).ask("bets.example. A").await;
+    server.set_behaviour(Behaviour::Lies(Lie::WrongId));
+    let deaf = zone.with_timeout(LONG_ENOUGH).ask("bets.example. A").await;
     assert_eq!(deaf, "silence", "a reply under another id is none");
     let query = zone.query("bets.example. A").to_vec().unwrap();
     let forged = zone.send(&query).await.unwrap();
     assert_ne!(forged[..2], query[..2]);
 
-    server.becomes(Behaviour::LiesFirst(vec![Lie::WrongId]));
+    server.set_behaviour(Behaviour::LiesFirst(vec![Lie::WrongId]));
     assert_eq!(zone.ask("bets.example. A").await, "192.0.2.7");
 
-    server.becomes(Behaviour::Lies(Lie::WrongQuestion));
+    server.set_behaviour(Behaviour::Lies(Lie::WrongQuestion));
     let reply = zone.reply("bets.example. A").await.unwrap();
     assert_eq!(reply.message.queries[0].name.to_string(), FORGED_NAME);
 
-    server.becomes(Behaviour::Lies(Lie::ExtraAdditional(
+    server.set_behaviour(Behaviour::Lies(Lie::ExtraAdditional(
         "bank.example. 60 A 203.0.113.6".into(),
     )));
     let reply = zone.reply("bets.example. A").await.unwrap();
     assert_eq!(reply.additional_lines(), ["bank.example. A 203.0.113.6"]);
     assert_eq!(reply.to_string(), "192.0.2.7");
 
-    server.becomes(Behaviour::Lies(Lie::Garbage(vec![0xff; 5])));
+    server.set_behaviour(Behaviour::Lies(Lie::Garbage(vec![0xff; 5])));
     assert_eq!(zone.over_tcp().send(&query).await.unwrap(), [0xff; 5]);
 }
 
@@ -415,7 +415,7 @@ async fn one_root_server_can_stand_for_an_internet_in_which_every_name_exists() 
     let internet = Internet::new();
     internet
         .root()
-        .becomes(Behaviour::AnswersEverything(Ipv4Addr::new(192, 0, 2, 1)));
+        .set_behaviour(Behaviour::AnswersEverything(Ipv4Addr::new(192, 0, 2, 1)));
     let root = resolver(&internet.root());
     assert_eq!(root.ask("any.name.whatever. A").await, "192.0.2.1");
     assert_eq!(root.ask("any.name.whatever. NS").await, "NODATA");
@@ -433,7 +433,7 @@ async fn root_hints_name_every_root_server_with_its_address() {
     let hints = internet.root_hints();
     let words: Vec<Vec<&str>> = hints
         .lines()
-        .map(|line| line.split_whitespace().collect())
+        .map(|client| client.split_whitespace().collect())
         .collect();
     assert_eq!(words[2], [".", "3600000", "NS", "b.root-servers.net."]);
     assert_eq!(
@@ -470,11 +470,11 @@ async fn an_internet_that_ends_frees_its_addresses() {
 async fn three_packets_in_ten_lost_each_way_lose_half_of_the_exchanges() {
     let internet = internet();
     let server = internet.server("ns1.bets.example.");
-    server.becomes(Behaviour::LosesBothWays {
+    server.set_behaviour(Behaviour::LosesBothWays {
         share: 0.3,
         seed: 7,
     });
-    let patient = resolver(&server).with_patience(COMES_OR_NOT);
+    let patient = resolver(&server).with_timeout(COMES_OR_NOT);
     let asked = ask_all(
         &patient,
         (0..200).map(|_| "bets.example. A".to_owned()),
@@ -497,18 +497,18 @@ async fn a_server_can_truncate_and_then_hang_or_drip_over_tcp() {
         Behaviour::TruncatesAndHangs,
         Behaviour::Drips(Duration::from_millis(100)),
     ] {
-        server.becomes(behaviour);
+        server.set_behaviour(behaviour);
         assert_eq!(resolver(&server).ask("bets.example. A").await, "truncated");
         assert_eq!(
             resolver(&server)
                 .over_tcp()
-                .with_patience(LONG_ENOUGH)
+                .with_timeout(LONG_ENOUGH)
                 .ask("bets.example. A")
                 .await,
             "silence"
         );
     }
-    server.becomes(Behaviour::Drips(Duration::from_millis(1)));
+    server.set_behaviour(Behaviour::Drips(Duration::from_millis(1)));
     assert_eq!(
         resolver(&server).over_tcp().ask("bets.example. A").await,
         "192.0.2.7"
@@ -522,7 +522,7 @@ async fn lies_can_be_told_together_and_in_turn() {
     let zone = resolver(&server);
     let forged = Lie::ForgedAddress(Ipv4Addr::new(203, 0, 113, 66));
 
-    server.becomes(Behaviour::Lies(Lie::AllOf(vec![
+    server.set_behaviour(Behaviour::Lies(Lie::AllOf(vec![
         forged.clone(),
         Lie::WrongCase,
     ])));
@@ -532,7 +532,7 @@ async fn lies_can_be_told_together_and_in_turn() {
         ("203.0.113.66".into(), "BETS.eXAMPLE.".into())
     );
 
-    server.becomes(Behaviour::Lies(Lie::AllOf(vec![
+    server.set_behaviour(Behaviour::Lies(Lie::AllOf(vec![
         Lie::NoQuestion,
         Lie::Code(ResponseCode::FormErr),
     ])));
@@ -542,7 +542,7 @@ async fn lies_can_be_told_together_and_in_turn() {
         ("FORMERR".into(), 0)
     );
 
-    server.becomes(Behaviour::Lies(Lie::BrokenOpt));
+    server.set_behaviour(Behaviour::Lies(Lie::BrokenOpt));
     let broken = zone
         .send(&zone.query("bets.example. A").to_vec().unwrap())
         .await
@@ -552,16 +552,16 @@ async fn lies_can_be_told_together_and_in_turn() {
         (&[0, 1][..], &[0, 10, 0xff, 0xff][..])
     );
 
-    server.becomes(Behaviour::LiesFirst(vec![
+    server.set_behaviour(Behaviour::LiesFirst(vec![
         Lie::AllOf(vec![forged.clone(), Lie::IdPlus(1)]),
         Lie::IdPlus(2),
     ]));
     assert_eq!(zone.ask("bets.example. A").await, "192.0.2.7");
-    server.becomes(Behaviour::LiesFirst(vec![Lie::IdPlus(1), forged]));
+    server.set_behaviour(Behaviour::LiesFirst(vec![Lie::IdPlus(1), forged]));
     assert_eq!(
         zone.ask("bets.example. A").await,
         "203.0.113.66",
-        "a lie under the right id is an answer to whoever looks no further"
+        "a lie under the right id is an answer for a resolver that checks nothing else"
     );
 }
 
@@ -569,7 +569,7 @@ async fn lies_can_be_told_together_and_in_turn() {
 async fn a_spoofers_packets_come_first_and_each_has_something_wrong() {
     let internet = internet();
     let server = internet.server("ns1.bets.example.");
-    server.becomes(Behaviour::Spoofed(Spoofer {
+    server.set_behaviour(Behaviour::Spoofed(Spoofer {
         times: 5,
         address: Ipv4Addr::new(203, 0, 113, 66),
     }));
@@ -598,7 +598,7 @@ async fn an_attackers_server_leads_on_only_below_its_zone() {
     let zone = resolver(&server).over_tcp();
     let victim = "victim.example.";
 
-    server.becomes(Behaviour::Plays(Game::GluelessReferrals {
+    server.set_behaviour(Behaviour::Plays(Attack::GluelessReferrals {
         servers: 100,
         victim,
     }));
@@ -616,7 +616,7 @@ async fn an_attackers_server_leads_on_only_below_its_zone() {
         server.address().ip().to_string()
     );
 
-    server.becomes(Behaviour::Plays(Game::Aliases { length: 2 }));
+    server.set_behaviour(Behaviour::Plays(Attack::Aliases { length: 2 }));
     for (question, next) in [("u1", "1-u1"), ("1-u1", "2-u1")] {
         let alias = zone
             .reply(&format!("{question}.bad.example. A"))
@@ -632,14 +632,14 @@ async fn an_attackers_server_leads_on_only_below_its_zone() {
         server.address().ip().to_string()
     );
 
-    server.becomes(Behaviour::Plays(Game::EndlessReferrals));
+    server.set_behaviour(Behaviour::Plays(Attack::EndlessReferrals));
     let referral = zone.reply("ns.7-u1.bad.example. A").await.unwrap();
     assert_eq!(
         referral.authority_lines(),
         ["7-u1.bad.example. NS ns.8-u1.bad.example."]
     );
 
-    server.becomes(Behaviour::Plays(Game::EverDeeper));
+    server.set_behaviour(Behaviour::Plays(Attack::EverDeeper));
     for cut in [
         "u2.bad.example.",
         "b.u2.bad.example.",
@@ -653,7 +653,7 @@ async fn an_attackers_server_leads_on_only_below_its_zone() {
         );
     }
 
-    server.becomes(Behaviour::Plays(Game::BackToItself));
+    server.set_behaviour(Behaviour::Plays(Attack::BackToItself));
     assert_eq!(
         zone.reply("u3.bad.example. A")
             .await
@@ -662,7 +662,7 @@ async fn an_attackers_server_leads_on_only_below_its_zone() {
         ["bad.example. NS ns1.bad.example."]
     );
 
-    server.becomes(Behaviour::Plays(Game::AliasesAcrossReferrals {
+    server.set_behaviour(Behaviour::Plays(Attack::AliasesAcrossReferrals {
         servers: 2,
         victim,
     }));
@@ -716,10 +716,10 @@ async fn ports_ids_and_letters_of_queries_are_noted() {
     for _ in 0..20 {
         resolver(&zone).ask("BETS.example. A").await;
     }
-    let tally = zone.tally();
+    let tally = zone.counts();
     assert!(tally.ports().len() > 15 && tally.ids().len() > 15);
     assert!((tally.capitals() - 4.0 / 11.0).abs() < 1e-9);
-    assert_eq!(tally.asked_below(&"example.".parse().unwrap()), 20);
+    assert_eq!(tally.queries_below(&"example.".parse().unwrap()), 20);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use reqwest::{Client, Method, Response, header::HeaderMap};
 use serde_json::{Value, json};
 
-use super::doors::Doors;
+use super::addresses::ListenAddresses;
 
 /// The value of a switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Switch {
 #[derive(Clone)]
 pub struct Api {
     client: Client,
-    doors: Arc<Doors>,
+    doors: Arc<ListenAddresses>,
     key: String,
     headers: Vec<(String, String)>,
 }
@@ -41,7 +41,7 @@ pub struct Answer {
 }
 
 impl Api {
-    pub(super) fn new(doors: Arc<Doors>, key: &str) -> Self {
+    pub(super) fn new(doors: Arc<ListenAddresses>, key: &str) -> Self {
         // A proxy from the environment would send requests out of this machine.
         let client = Client::builder()
             .no_proxy()

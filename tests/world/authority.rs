@@ -7,7 +7,7 @@
 //! Answers come from hickory-server's `Catalog`. Referrals are made here, because hickory 0.26.3
 //! sets the AA bit in them, omits the glue, and puts the name servers into the answer section of a
 //! response to NS; a resolver tested against that would be tested against a wrong Internet. The
-//! sockets are in `listen.rs`.
+//! sockets are in `sockets.rs`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,10 +30,10 @@ use hickory_server::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
+    attack::Position,
     behaviour::{Behaviour, Lie},
-    game::Position,
+    query_counts::QueryCounts,
     spoofer::Packet,
-    tally::Tally,
     zone::{self, Records},
 };
 
@@ -49,7 +49,7 @@ pub struct Authority {
     address: SocketAddr,
     zones: Mutex<Arc<Zones>>,
     conduct: Mutex<Conduct>,
-    tally: Mutex<Tally>,
+    tally: Mutex<QueryCounts>,
 }
 
 /// The zones of a server; replaced as a whole when a zone changes.
@@ -93,7 +93,7 @@ impl Authority {
     }
 
     /// Changes the server's behaviour from the next query on.
-    pub fn becomes(&self, behaviour: Behaviour) {
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
         let mut conduct = lock(&self.conduct);
         if let Behaviour::Loses { seed, share } | Behaviour::LosesBothWays { seed, share } =
             &behaviour
@@ -105,7 +105,7 @@ impl Authority {
     }
 
     /// The counts of the queries so far.
-    pub fn tally(&self) -> Tally {
+    pub fn counts(&self) -> QueryCounts {
         lock(&self.tally).clone()
     }
 
@@ -115,8 +115,8 @@ impl Authority {
     }
 
     /// Resets the counts.
-    pub fn forget_questions(&self) {
-        *lock(&self.tally) = Tally::default();
+    pub fn reset_counts(&self) {
+        *lock(&self.tally) = QueryCounts::default();
     }
 
     pub(super) fn publish(&self, served: BTreeMap<LowerName, Records>) {

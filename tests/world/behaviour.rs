@@ -11,7 +11,7 @@ use hickory_proto::{
     rr::{Name, RData, rdata},
 };
 
-use super::{game::Game, spoofer::Spoofer, zone};
+use super::{attack::Attack, spoofer::Spoofer, zone};
 
 /// How a server treats its queries.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ pub enum Behaviour {
     /// Answers after an off-path attacker's packets. Over TCP only the answer.
     Spoofed(Spoofer),
     /// Answers from its zones; names below them attract the resolver into an attack.
-    Plays(Game),
+    Plays(Attack),
 }
 
 /// A forged response.

@@ -21,7 +21,10 @@ use std::{
 use tokio::{sync::mpsc, time::timeout};
 use toml::Table;
 
-use super::{doors::Doors, footprint::Footprint, patience::eventually, settings::dns_addresses};
+use super::{
+    addresses::ListenAddresses, resource_usage::ResourceUsage, settings::dns_addresses,
+    waiting::eventually,
+};
 
 /// Name of a copy of the program in a folder.
 const COPY: &str = "ox-protect";
@@ -39,7 +42,7 @@ pub struct Daemon {
     dns_addresses: usize,
     environment: Vec<(String, String)>,
     child: Mutex<Child>,
-    doors: Arc<Doors>,
+    doors: Arc<ListenAddresses>,
     key: Mutex<String>,
     said: Arc<Mutex<Vec<String>>>,
 }
@@ -125,12 +128,12 @@ impl Daemon {
     }
 
     /// Its current memory and CPU time.
-    pub fn footprint(&self) -> Footprint {
-        Footprint::of(self.id())
+    pub fn resource_usage(&self) -> ResourceUsage {
+        ResourceUsage::of(self.id())
     }
 
     /// The addresses it listens on.
-    pub fn doors(&self) -> &Arc<Doors> {
+    pub fn addresses(&self) -> &Arc<ListenAddresses> {
         &self.doors
     }
 
@@ -145,12 +148,12 @@ impl Daemon {
     }
 
     /// The lines of standard output of all starts.
-    pub fn said(&self) -> Vec<String> {
+    pub fn stdout(&self) -> Vec<String> {
         lock(&self.said).clone()
     }
 
     /// Standard error of all starts.
-    pub fn complaints(&self) -> String {
+    pub fn stderr(&self) -> String {
         fs::read_to_string(self.folder.join("stderr.log")).unwrap_or_default()
     }
 
@@ -206,7 +209,7 @@ impl Drop for Daemon {
             eprintln!(
                 "--- the daemon said\n{}\n--- and complained\n{}",
                 self.said().join("\n"),
-                self.complaints()
+                self.stderr()
             );
         }
     }
@@ -278,7 +281,7 @@ fn spawn(
     thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             lock(&said).push(line.clone());
-            let _nobody_waits_after_the_start = sender.send(line);
+            let _receiver_is_gone_after_the_start = sender.send(line);
         }
     });
     (child, lines)

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::{api::Api, patience::eventually};
+use super::{api::Api, waiting::eventually};
 
 /// The longest wait for an event.
 const HEARD_WITHIN: Duration = Duration::from_secs(60);
@@ -52,24 +52,24 @@ impl Events {
     }
 
     /// Waits until an event of this kind with these fields has arrived.
-    pub async fn heard(&self, kind: &str, fields: &[(&str, &str)]) {
+    pub async fn wait_for(&self, kind: &str, fields: &[(&str, &str)]) {
         let is_it = |event: &Value| {
             event["kind"] == kind && fields.iter().all(|(field, value)| event[*field] == *value)
         };
         let what = format!("an event {kind} {fields:?}");
         eventually(&what, HEARD_WITHIN, async || {
-            self.so_far().iter().any(is_it)
+            self.received().iter().any(is_it)
         })
         .await;
     }
 
     /// Whether the daemon has ended the stream.
-    pub fn is_over(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.task.is_finished()
     }
 
     /// All events so far.
-    pub fn so_far(&self) -> Vec<Value> {
+    pub fn received(&self) -> Vec<Value> {
         self.heard
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -28,8 +28,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::{
     authority::Authority,
     behaviour::Behaviour,
-    listen::Sockets,
-    tally::Tally,
+    query_counts::QueryCounts,
+    sockets::Sockets,
     zone::{Below, Records, Zone},
 };
 
@@ -198,17 +198,17 @@ impl Internet {
     }
 
     /// Sets the behaviour of every server of a zone.
-    pub fn make(&self, apex: &str, behaviour: &Behaviour) {
+    pub fn set_behaviour(&self, apex: &str, behaviour: &Behaviour) {
         for server in self.servers_of(apex) {
-            server.becomes(behaviour.clone());
+            server.set_behaviour(behaviour.clone());
         }
     }
 
     /// The counts of all servers together.
-    pub fn tally(&self) -> Tally {
-        let mut sum = Tally::default();
+    pub fn counts(&self) -> QueryCounts {
+        let mut sum = QueryCounts::default();
         for server in self.plan().authorities.values() {
-            sum.add(&server.tally());
+            sum.add(&server.counts());
         }
         sum
     }
@@ -224,13 +224,13 @@ impl Internet {
 
     /// How often this question reached any server.
     pub fn asked(&self, question: &str, kind: RecordType) -> u64 {
-        self.tally().asked(&LowerName::from(&name(question)), kind)
+        self.counts().asked(&LowerName::from(&name(question)), kind)
     }
 
     /// Resets the counts of every server.
-    pub fn forget_questions(&self) {
+    pub fn reset_counts(&self) {
         for server in self.plan().authorities.values() {
-            server.forget_questions();
+            server.reset_counts();
         }
     }
 

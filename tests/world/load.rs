@@ -11,7 +11,7 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use super::line::Line;
+use super::client::Client;
 
 /// Pause between two queries of one client: a few hundred a second leave CPU time for the test
 /// itself.
@@ -34,8 +34,8 @@ pub struct Watched {
 
 impl Load {
     /// Starts to query `(NAME TYPE, answer)` in a loop.
-    pub fn on(line: &Line, expected: Vec<(String, String)>) -> Self {
-        let line = line.clone();
+    pub fn on(client: &Client, expected: Vec<(String, String)>) -> Self {
+        let client = client.clone();
         let is_over = Arc::new(AtomicBool::new(false));
         let shall_end = Arc::clone(&is_over);
         let task = tokio::spawn(async move {
@@ -46,7 +46,7 @@ impl Load {
                     break;
                 }
                 pace.tick().await;
-                let answer = line.ask(question).await;
+                let answer = client.ask(question).await;
                 watched.asked += 1;
                 if answer != *expected {
                     watched

@@ -11,9 +11,9 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
+    client::{Client, client},
     internet::Internet,
-    line::{Line, line},
-    patience::eventually,
+    waiting::eventually,
 };
 
 /// Debian's path, which is not in an ordinary user's PATH.
@@ -70,20 +70,20 @@ impl Unbound {
             address,
             _folder: folder,
         };
-        let impatient = unbound
-            .line("127.0.7.9")
-            .with_patience(Duration::from_millis(300));
+        let short_wait = unbound
+            .client("127.0.7.9")
+            .with_timeout(Duration::from_millis(300));
         // Queries itself only, so that its cache is empty when it is ready.
         eventually("Unbound answers", Duration::from_secs(20), async || {
-            impatient.ask("localhost. A").await == "127.0.0.1"
+            short_wait.ask("localhost. A").await == "127.0.0.1"
         })
         .await;
         unbound
     }
 
     /// A client at this address that queries it.
-    pub fn line(&self, from: &str) -> Line {
-        line(from).to(self.address)
+    pub fn client(&self, from: &str) -> Client {
+        client(from).to(self.address)
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use hdrhistogram::Histogram;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::listener::udp::{Batch, UdpPath};
+use resolver::listener::udp::{UdpBatch, UdpPath};
 
 use crate::mix::Mix;
 
@@ -164,8 +164,8 @@ pub fn blast(server: SocketAddr, mix: &Mix, load: Load) -> anyhow::Result<Outcom
     let mut doors = (0..SOCKETS)
         .map(|_| Door::new(room))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let mut inbox = Batch::new(64);
-    let mut outbox = Batch::new(BATCH);
+    let mut inbox = UdpBatch::new(64);
+    let mut outbox = UdpBatch::new(BATCH);
     let mut chance = StdRng::seed_from_u64(7);
     let mut outcome = Outcome {
         replies: 0,
@@ -257,7 +257,7 @@ fn send(
     mix: &Mix,
     load: Load,
     doors: &mut [Door],
-    outbox: &mut Batch,
+    outbox: &mut UdpBatch,
     chance: &mut StdRng,
     (now, already, allowed, room): (Duration, u64, u64, usize),
 ) -> anyhow::Result<u64> {
@@ -311,7 +311,7 @@ pub fn echo(address: SocketAddr) -> anyhow::Result<()> {
         .context("sizing the socket")?;
     let _without_privilege =
         resolver::listener::udp::force_receive_buffer(&socket, SOCKET_BUFFER_OCTETS);
-    let mut batch = Batch::new(64);
+    let mut batch = UdpBatch::new(64);
     loop {
         let Ok(count) = batch.receive(&socket, true) else {
             continue;

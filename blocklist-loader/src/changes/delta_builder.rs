@@ -17,13 +17,13 @@ use policy::{
     name::{Name, NameRef, name_of_key},
 };
 
-use super::{DeltaError, answers::Answers};
+use super::{answers::Answers, proposal::DeltaError};
 use crate::{
     feed::{Feed, Format},
-    fetch::RowChange,
     gate::NameGuard,
     parse::{category_feed, rpz},
     review::{NameChange, shown},
+    row_change::RowChange,
     rows::{EntryRule, ParsedEntry, Rows},
     source,
     spool::{self, RowKey},
@@ -59,12 +59,12 @@ pub(super) struct DeltaParts {
     entries: i64,
     paths: i64,
     /// The names that become blocked or unblocked.
-    pub(super) told: Vec<NameChange>,
+    pub(super) blocked: Vec<NameChange>,
 }
 
 impl RowCounts {
     /// The feed's report after the change.
-    pub(super) fn applied_to(&self, report: &FeedReport, finished: &DeltaParts) -> FeedReport {
+    pub(super) fn applied_to(&self, report: &FeedReport, parts: &DeltaParts) -> FeedReport {
         let by = |had: u64, came: u64, went: u64| (had + came).saturating_sub(went);
         let registry_suffixes = by(
             report.registry_suffixes,
@@ -73,8 +73,8 @@ impl RowCounts {
         );
         if !self.counts_rows {
             return FeedReport {
-                entries: report.entries.saturating_add_signed(finished.entries),
-                paths: report.paths.saturating_add_signed(finished.paths),
+                entries: report.entries.saturating_add_signed(parts.entries),
+                paths: report.paths.saturating_add_signed(parts.paths),
                 registry_suffixes,
                 ..report.clone()
             };
@@ -175,11 +175,11 @@ impl<'l> DeltaBuilder<'l> {
                 });
             }
             if *added {
-                let heard = read_row(feed, &mut |said| self.add(&said), |rows| {
+                let counted = read_row(feed, &mut |said| self.add(&said), |rows| {
                     reader.read(row, rows)
                 })?;
-                read.bad += heard.bad;
-                read.came.registry_suffixes += heard.registry_suffixes;
+                read.bad += counted.bad;
+                read.came.registry_suffixes += counted.registry_suffixes;
             }
         }
         Ok(read)
@@ -204,7 +204,7 @@ impl<'l> DeltaBuilder<'l> {
             .iter()
             .map(|change| (change.row.as_slice(), change.added))
             .collect();
-        let mut taken_away = BTreeSet::new();
+        let mut removed = BTreeSet::new();
         let mut is_about_addresses = false;
         for row in last
             .iter()
@@ -213,7 +213,7 @@ impl<'l> DeltaBuilder<'l> {
         {
             is_about_addresses |= rpz::is_about_addresses(row);
             let mut remove = |said: ParsedEntry<'_>| {
-                taken_away.insert(said.key());
+                removed.insert(said.key());
                 self.remove(&said)
             };
             count(
@@ -222,11 +222,11 @@ impl<'l> DeltaBuilder<'l> {
             );
         }
         for row in last.iter().filter(|(_, added)| **added).map(|(row, _)| row) {
-            let heard = read_row(feed, &mut |said| self.add(&said), |rows| {
+            let counted = read_row(feed, &mut |said| self.add(&said), |rows| {
                 reader.read(row, rows)
             })?;
-            read.bad += heard.bad;
-            count(&mut read.came, &heard);
+            read.bad += counted.bad;
+            count(&mut read.came, &counted);
         }
         // A prefix that ends between two labels is several keys, which other prefixes may share.
         // The remaining rows add these keys again.
@@ -235,7 +235,7 @@ impl<'l> DeltaBuilder<'l> {
             spool::for_each_row(content, RowKey::WholeRow, &mut |row| {
                 if failed.is_ok() && rpz::is_about_addresses(row) {
                     let mut add = |said: ParsedEntry<'_>| {
-                        if taken_away.contains(&said.key()) {
+                        if removed.contains(&said.key()) {
                             self.add(&said)
                         } else {
                             Ok(())
@@ -388,20 +388,20 @@ impl<'l> DeltaBuilder<'l> {
     /// counts.
     pub(super) fn finish(&self, now: jiff::Timestamp) -> DeltaParts {
         let arrivals = self.lists.header().arrivals.clone();
-        let mut finished = DeltaParts {
+        let mut parts = DeltaParts {
             changes: Vec::new(),
             arrivals,
             names: 0,
             entries: 0,
             paths: 0,
-            told: Vec::new(),
+            blocked: Vec::new(),
         };
         let mut new = None;
         for (key, after) in &self.touched {
             let all = self.lists.marks(key);
             let (mut before, mut marks): (Vec<ListEntry>, Vec<ListEntry>) =
                 all.iter().partition(|mark| mark.feed == self.place);
-            let arrivals = &mut finished.arrivals;
+            let arrivals = &mut parts.arrivals;
             let dated =
                 after
                     .iter()
@@ -426,31 +426,31 @@ impl<'l> DeltaBuilder<'l> {
                     !is_exception(mark) && mark.action != EntryAction::RedirectToProxy
                 }) {
                     *(if mark.action == EntryAction::Path {
-                        &mut finished.paths
+                        &mut parts.paths
                     } else {
-                        &mut finished.entries
+                        &mut parts.entries
                     }) += by;
                 }
             }
             let had = self.listed(&before);
             let has = self.listed(&after);
-            let told = had
+            let changed = had
                 .difference(&has)
                 .map(|said| (false, said))
                 .chain(has.difference(&had).map(|said| (true, said)));
-            finished
-                .told
-                .extend(told.map(|(blocked, (category, is_path))| NameChange {
+            parts
+                .blocked
+                .extend(changed.map(|(blocked, (category, is_path))| NameChange {
                     blocked,
                     category: category.clone(),
                     name: shown(key, *is_path),
                 }));
             marks.extend(after);
             marks.sort_unstable();
-            finished.names += i64::from(!marks.is_empty()) - i64::from(!all.is_empty());
-            finished.changes.push((key.as_slice().into(), marks));
+            parts.names += i64::from(!marks.is_empty()) - i64::from(!all.is_empty());
+            parts.changes.push((key.as_slice().into(), marks));
         }
-        finished
+        parts
     }
 
     /// The categories that marks block, each with whether only a path is blocked. A reviewer needs
@@ -484,26 +484,26 @@ impl<'l> DeltaBuilder<'l> {
 fn read_row(
     feed: &Feed,
     take: &mut dyn FnMut(ParsedEntry<'_>) -> Result<(), ArtefactError>,
-    speak: impl FnOnce(&mut Rows<'_>),
+    parse: impl FnOnce(&mut Rows<'_>),
 ) -> Result<FeedReport, ArtefactError> {
-    let mut heard = Rows::new(!feed.force_public_suffixes, take);
-    heard.enter("changes", Some(NO_CATEGORY));
-    heard.next_line();
-    speak(&mut heard);
-    match heard.failure() {
+    let mut collector = Rows::new(!feed.force_public_suffixes, take);
+    collector.enter("changes", Some(NO_CATEGORY));
+    collector.next_line();
+    parse(&mut collector);
+    match collector.failure() {
         Some(error) => Err(error),
-        None => Ok(heard.report),
+        None => Ok(collector.report),
     }
 }
 
-fn count(total: &mut FeedReport, heard: &FeedReport) {
-    total.lines += heard.lines;
-    total.entries += heard.entries;
-    total.addresses += heard.addresses;
-    total.unsupported += heard.unsupported;
-    total.bad += heard.bad;
-    total.public_suffixes += heard.public_suffixes;
-    total.registry_suffixes += heard.registry_suffixes;
+fn count(total: &mut FeedReport, counted: &FeedReport) {
+    total.lines += counted.lines;
+    total.entries += counted.entries;
+    total.addresses += counted.addresses;
+    total.unsupported += counted.unsupported;
+    total.bad += counted.bad;
+    total.public_suffixes += counted.public_suffixes;
+    total.registry_suffixes += counted.registry_suffixes;
 }
 
 /// The number of entries of a key that would have covered a registry's suffix and were narrowed to

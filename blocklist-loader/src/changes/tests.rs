@@ -15,7 +15,8 @@ use super::*;
 use crate::{
     feed::{Format, Matching},
     generations,
-    parse::category_feed::Row,
+    parse::category_row::Row,
+    row_change::RowChange,
     testing::{World, changes, said},
 };
 
@@ -82,7 +83,7 @@ const DATA: [&str; 7] = [
 enum Data {
     Nothing,
     Cname(usize),
-    Records(BTreeSet<usize>),
+    LocalData(BTreeSet<usize>),
 }
 
 #[derive(Debug, Clone)]
@@ -108,7 +109,7 @@ fn zone() -> impl Strategy<Value = Vec<(usize, Data)>> {
     let data = prop_oneof![
         2 => Just(Data::Nothing),
         4 => (0..TARGETS.len()).prop_map(Data::Cname),
-        2 => prop::collection::btree_set(0..DATA.len(), 1..4).prop_map(Data::Records),
+        2 => prop::collection::btree_set(0..DATA.len(), 1..4).prop_map(Data::LocalData),
     ];
     prop::collection::vec((0..OWNERS.len(), data), 0..8)
 }
@@ -127,7 +128,7 @@ impl Published {
             match data {
                 Data::Nothing => Vec::new(),
                 Data::Cname(target) => vec![format!("{owner}\tCNAME\t{}", TARGETS[*target])],
-                Data::Records(all) => all
+                Data::LocalData(all) => all
                     .iter()
                     .map(|data| format!("{owner}\t{}", DATA[*data]))
                     .collect(),
@@ -270,7 +271,7 @@ proptest! {
             world.publish_changes(feed, version, &rows);
             // A version that a gate refuses is as good a change as any other here.
             let proposal = match world.propose(&lists, feed, version, &rows) {
-                Err(DeltaError::Stopped(_, proposal)) => *proposal,
+                Err(DeltaError::Refused(_, proposal)) => *proposal,
                 other => other.unwrap(),
             };
             lists = world.apply(&lists, proposal.delta);

@@ -1,5 +1,12 @@
 //! Tests of feed definitions: an unusable one is refused with the accepted values.
 
+use std::path::Path;
+
+use policy::{
+    category::Taxonomy,
+    lists::entry::{Scope, Tier},
+};
+
 use super::*;
 
 const GOOD: &str = "name = \"gambling\"\nsource = \"lists/gambling.txt\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"gambling\"\n";

@@ -1,146 +1,12 @@
 //! The keys of a definition that say how a feed is fetched (scheme, credentials, keys), and their
 //! validation.
 
-use std::{fmt, path::Path};
-
-use serde::{Deserialize, Serialize};
-
-use super::{Feed, FeedFault, Format, is_remote};
-
-/// Prefix of a secret that names an environment variable.
-const ENVIRONMENT: &str = "env:";
-/// Prefix of a secret that names a file.
-const FILE: &str = "file:";
-
-/// How several entries of one feed that cover one name combine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Matching {
-    /// Their categories add up.
-    #[default]
-    Additive,
-    /// Only the entry nearest to the name counts.
-    MostSpecific,
-}
-
-/// A secret: its text, `env:NAME` or `file:PATH`. It is never displayed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text as the configuration has it.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret itself. It is read anew for each use, so that a changed secret needs no restart.
-    ///
-    /// # Errors
-    /// The environment variable or the file is missing, or has no usable content.
-    pub(crate) fn reveal(&self) -> Result<String, String> {
-        let words = if let Some(name) = self.0.strip_prefix(ENVIRONMENT) {
-            std::env::var(name).map_err(|_| format!("the environment has no variable {name}"))?
-        } else if let Some(path) = self.0.strip_prefix(FILE) {
-            std::fs::read_to_string(path)
-                .map_err(|error| format!("reading {path}: {error}"))?
-                .trim_end()
-                .to_owned()
-        } else {
-            self.0.clone()
-        };
-        let is_plain =
-            !words.is_empty() && !words.contains(|character: char| character.is_control());
-        is_plain
-            .then_some(words)
-            .ok_or_else(|| "the secret is empty or has more than one line".to_owned())
-    }
-
-    /// The secret, where the definition contains it literally.
-    pub(super) fn literal(&self) -> Option<&str> {
-        (!is_reference(&self.0)).then_some(&*self.0)
-    }
-
-    pub(crate) fn rooted(self, base: &Path) -> Self {
-        match self.0.strip_prefix(FILE) {
-            Some(path) => Self(format!("{FILE}{}", base.join(path).display())),
-            None => self,
-        }
-    }
-}
-
-/// Whether a text refers to an environment variable or a file.
-pub(super) fn is_reference(text: &str) -> bool {
-    text.starts_with(ENVIRONMENT) || text.starts_with(FILE)
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-/// A key that signs transfers (RFC 8945).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tsig {
-    /// The key's name, which the primary must use too.
-    pub name: String,
-    #[serde(default)]
-    pub algorithm: TsigAlgorithm,
-    /// The key in Base64.
-    pub secret: Secret,
-}
-
-/// The supported algorithms of RFC 8945. HMAC-SHA-224 is missing because the cryptography library
-/// does not have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TsigAlgorithm {
-    HmacSha1,
-    #[default]
-    HmacSha256,
-    HmacSha384,
-    HmacSha512,
-}
-
-impl TsigAlgorithm {
-    /// The name in the configuration and in DNS.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::HmacSha1 => "hmac-sha1",
-            Self::HmacSha256 => "hmac-sha256",
-            Self::HmacSha384 => "hmac-sha384",
-            Self::HmacSha512 => "hmac-sha512",
-        }
-    }
-}
-
-impl Tsig {
-    fn fault(&self) -> Result<(), FeedFault> {
-        let is_base64 = |text: &str| {
-            let digits = text.trim_end_matches('=');
-            let is_digit = |octet: u8| octet.is_ascii_alphanumeric() || b"+/".contains(&octet);
-            text.len().is_multiple_of(4)
-                && text.len() - digits.len() <= 2
-                && !digits.is_empty()
-                && digits.bytes().all(is_digit)
-        };
-        if policy::name::Name::parse(&self.name).is_err() {
-            return Err(FeedFault::Tsig(
-                "name is no domain name; it must be the one that the primary knows the key by",
-            ));
-        }
-        if self.secret.literal().is_some_and(|words| !is_base64(words)) {
-            return Err(FeedFault::Tsig(
-                "secret is not in Base64; it may also be \"env:NAME\" or \"file:PATH\"",
-            ));
-        }
-        Ok(())
-    }
-}
+use super::{
+    definition::{Feed, is_remote},
+    error::FeedFault,
+    format::Format,
+    tsig::Tsig,
+};
 
 impl Feed {
     /// Checks the keys that say how the feed is fetched.
@@ -189,7 +55,10 @@ impl Feed {
         {
             return Err(FeedFault::MinisignKey);
         }
-        self.tsig.as_ref().map_or(Ok(()), Tsig::fault)
+        self.tsig
+            .as_ref()
+            .map_or(Ok(()), Tsig::check)
+            .map_err(FeedFault::Tsig)
     }
 
     /// Refuses keys that have no effect: the operator may rely on them.

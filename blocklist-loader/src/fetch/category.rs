@@ -16,21 +16,23 @@ use std::{
 };
 
 use reqwest::Url;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use tokio::time::Instant;
 
 use super::{
-    FetchError, Fetched, Gate, RowChange,
+    category_state::{State, names_of},
     client::{self, Client, HttpAnswer, Validators},
-    disk,
-    http::unpack_failed,
-    manifest::{Codes, FeedManifest, Files, PublishedFile, Route},
+    error::{FetchError, disk, unpack_failed},
+    fetched::Fetched,
+    manifest::{Codes, FeedManifest, PublishedFile, Route},
 };
 use crate::{
-    feed::{Feed, open_within},
-    parse::category_feed::Row,
-    source::hexadecimal,
+    confined::open_within,
+    digest::{HashingWriter, hexadecimal, sha256},
+    feed::Feed,
+    gate::Gate,
+    parse::category_row::Row,
+    row_change::RowChange,
     spool::{self, RowKey, SnapshotWriter, Spool},
     unpack::{self, Unpacked},
 };
@@ -46,23 +48,6 @@ const DELTA_OCTETS_MAX: u64 = 256 << 20;
 const DOCUMENT_OCTETS_MAX: u64 = 16 << 20;
 /// The longest row, in octets.
 const ROW_OCTETS_MAX: u64 = 64 << 10;
-
-/// The state that is stored with the content.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct State {
-    source: String,
-    /// Identity of the feed, where its producer states one.
-    id: Option<String>,
-    sequence: u64,
-    /// The files that the last manifest named.
-    #[serde(default)]
-    files: Files,
-    /// SHA-256 of the manifest, and its validators.
-    manifest: String,
-    validators: Validators,
-    codes: Codes,
-    codes_sha256: String,
-}
 
 /// Where a feed is published.
 enum FeedLocation {
@@ -84,34 +69,11 @@ pub struct CategoryFeed {
 }
 
 /// The files of a version, verified and unpacked.
+#[derive(Default)]
 struct Download {
     snapshot: Option<(SnapshotWriter, u64)>,
     /// The changes of each delta, and the version that it leads to.
     deltas: Vec<(Vec<RowChange>, u64)>,
-}
-
-/// The code map of a feed as it was fetched last.
-pub(crate) fn codes(content: &Path) -> Codes {
-    spool::read_state::<State>(content)
-        .map(|state| state.codes)
-        .unwrap_or_default()
-}
-
-/// The part of a code map that decides what rows mean; titles are only for people.
-pub(crate) fn codenames(content: &Path) -> String {
-    names_of(&codes(content))
-}
-
-fn names_of(codes: &Codes) -> String {
-    let named = codes
-        .codes
-        .iter()
-        .filter_map(|code| Some(format!("{}={}", code.code, code.codename.as_ref()?)));
-    format!(
-        "{} {}",
-        codes.use_codename,
-        named.collect::<Vec<_>>().join(" ")
-    )
 }
 
 impl CategoryFeed {
@@ -168,18 +130,16 @@ impl CategoryFeed {
         let looked = tokio::time::timeout(self.timeout, self.look(known.as_ref()))
             .await
             .map_err(late)??;
-        let Some((arrived, state, codes_asked)) = looked else {
+        let Some((download, state)) = looked else {
             return Ok(Fetched::Unchanged);
         };
-        if codes_asked {
-            self.codes_asked = Some(Instant::now());
-        }
+        self.codes_asked = Some(Instant::now());
         let spool = self.spool.clone();
         let renamed = known
             .as_ref()
             .is_some_and(|known| names_of(&known.codes) != names_of(&state.codes));
         let fetched = tokio::task::spawn_blocking(move || {
-            put(&spool, arrived, state, known.as_ref(), renamed)
+            put(&spool, download, state, known.as_ref(), renamed)
         });
         fetched
             .await
@@ -188,10 +148,7 @@ impl CategoryFeed {
     }
 
     /// All new files and the new state; `None` where nothing is new.
-    async fn look(
-        &self,
-        known: Option<&State>,
-    ) -> Result<Option<(Download, State, bool)>, FetchError> {
+    async fn look(&self, known: Option<&State>) -> Result<Option<(Download, State)>, FetchError> {
         let validators = known
             .map(|known| known.validators.clone())
             .unwrap_or_default();
@@ -199,23 +156,16 @@ impl CategoryFeed {
         let is_codes_time = self
             .codes_asked
             .is_none_or(|asked| asked.elapsed() >= CODES_INTERVAL);
-        let nothing = || Download {
-            snapshot: None,
-            deltas: Vec::new(),
-        };
         let (json, validators) = match (document, known) {
             (Some((json, validators)), _) => (json, validators),
             (None, Some(known)) if is_codes_time => {
                 let (codes, codes_sha256) = self.codes(None, Some(known)).await?;
-                return Ok(Some((
-                    nothing(),
-                    State {
-                        codes,
-                        codes_sha256,
-                        ..known.clone()
-                    },
-                    true,
-                )));
+                let state = State {
+                    codes,
+                    codes_sha256,
+                    ..known.clone()
+                };
+                return Ok(Some((Download::default(), state)));
             }
             (None, _) => return Ok(None),
         };
@@ -244,27 +194,37 @@ impl CategoryFeed {
             .filter(|known| !is_reset(&manifest, known))
             .map(|known| known.sequence);
         if let (Some(known), true) = (known, have.is_some() && have == manifest.newest()) {
-            return Ok(Some((nothing(), state(known.sequence), true)));
+            return Ok(Some((Download::default(), state(known.sequence))));
         }
+        let (download, last) = self.update(&manifest, have).await?;
+        Ok(Some((download, state(last))))
+    }
+
+    /// Downloads the files that lead from a version to the newest one; also returns the version
+    /// that was reached.
+    async fn update(
+        &self,
+        manifest: &FeedManifest,
+        have: Option<u64>,
+    ) -> Result<(Download, u64), FetchError> {
         let route_from = |have| {
-            let no_way = |reason| {
+            let no_route = |reason| {
                 FetchError::new(Gate::Sequence, format!("{}: {reason}", self.manifest_name))
             };
-            manifest.route(have).map_err(no_way)
+            manifest.route(have).map_err(no_route)
         };
         let route = route_from(have)?;
-        let (arrived, last) = match self.arrive(&route).await {
+        match self.download_route(&route).await {
             // The deltas are too large to be held in memory.
             Err(error) if error.gate == Gate::Size && route.snapshot.is_none() => {
-                self.arrive(&route_from(None)?).await?
+                self.download_route(&route_from(None)?).await
             }
-            arrived => arrived?,
-        };
-        Ok(Some((arrived, state(last), true)))
+            downloaded => downloaded,
+        }
     }
 
     /// Downloads and unpacks all files of a route.
-    async fn arrive(&self, route: &Route<'_>) -> Result<(Download, u64), FetchError> {
+    async fn download_route(&self, route: &Route<'_>) -> Result<(Download, u64), FetchError> {
         let mut files = Vec::new();
         let mut last = None;
         for published in route
@@ -304,10 +264,10 @@ impl CategoryFeed {
             }
             Ok(Download { snapshot, deltas })
         });
-        let arrived: Result<Download, FetchError> = unpacked
+        let download: Result<Download, FetchError> = unpacked
             .await
             .map_err(|error| disk(io::Error::other(error)))?;
-        Ok((arrived?, last))
+        Ok((download?, last))
     }
 
     /// Downloads one file, still compressed, into an unnamed file.
@@ -317,11 +277,7 @@ impl CategoryFeed {
             .unwrap_or(self.octets_max)
             .min(self.octets_max);
         let file = tempfile::tempfile_in(&self.folder).map_err(disk)?;
-        let hashing = Hashing {
-            file,
-            hash: Sha256::new(),
-            octets: 0,
-        };
+        let hashing = HashingWriter::new(file);
         let written = match &self.place {
             FeedLocation::Http(client) => match client
                 .get(&join(client, &published.file)?, &Validators::default())
@@ -348,8 +304,8 @@ impl CategoryFeed {
                     .map_err(|error| disk(io::Error::other(error)))??
             }
         };
-        let Hashing {
-            mut file,
+        let HashingWriter {
+            inner: mut file,
             hash,
             octets,
         } = written;
@@ -424,18 +380,14 @@ impl CategoryFeed {
                 ))),
             },
             FeedLocation::Folder(folder, within) => {
-                let hashing = Hashing {
-                    file: Vec::new(),
-                    hash: Sha256::new(),
-                    octets: 0,
-                };
+                let hashing = HashingWriter::new(Vec::new());
                 let copied = copy(
                     &folder.join(name),
                     within.as_deref(),
                     DOCUMENT_OCTETS_MAX,
                     hashing,
                 )?;
-                Ok(Some((copied.file, Validators::default())))
+                Ok(Some((copied.inner, Validators::default())))
             }
         }
     }
@@ -453,12 +405,12 @@ fn is_reset(manifest: &FeedManifest, known: &State) -> bool {
 /// Commits everything to the spool, version by version.
 fn put(
     spool: &Spool,
-    arrived: Download,
+    download: Download,
     state: State,
     known: Option<&State>,
     renamed: bool,
 ) -> io::Result<Fetched> {
-    let Download { snapshot, deltas } = arrived;
+    let Download { snapshot, deltas } = download;
     let version = state.sequence.to_string();
     let is_new = snapshot.is_some() || !deltas.is_empty();
     let had_snapshot = snapshot.is_some();
@@ -500,16 +452,12 @@ fn join(client: &Client, file: &str) -> Result<Url, FetchError> {
     })
 }
 
-fn sha256(octets: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(octets))
-}
-
 fn copy<W: Write>(
     path: &Path,
     within: Option<&Path>,
     octets_max: u64,
-    mut to: Hashing<W>,
-) -> Result<Hashing<W>, FetchError> {
+    mut to: HashingWriter<W>,
+) -> Result<HashingWriter<W>, FetchError> {
     let failed = |error| {
         FetchError::because(
             Gate::Transport,
@@ -526,26 +474,6 @@ fn copy<W: Write>(
         ));
     }
     Ok(to)
-}
-
-/// Writes and digests.
-struct Hashing<W> {
-    file: W,
-    hash: Sha256,
-    octets: u64,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let length = self.file.write(octets)?;
-        self.hash.update(&octets[..length]);
-        self.octets += length as u64;
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }
 
 /// Why reading rows stopped.

@@ -25,10 +25,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{
-    FetchError, Gate,
     address::{NotPublic, PublicOnly, is_public},
+    error::FetchError,
 };
-use crate::feed::{Feed, Secret};
+use crate::{
+    feed::{Feed, Secret},
+    gate::Gate,
+};
 
 /// The most redirects; browsers follow twenty, lists need up to two.
 const REDIRECTS_MAX: usize = 5;
@@ -322,26 +325,7 @@ pub(crate) async fn store<W: Write + Send + 'static>(
             writer,
         )
     });
-    let mut octets = 0;
-    let received = loop {
-        match response.chunk().await {
-            Ok(Some(piece)) => {
-                octets += piece.len() as u64;
-                if octets > octets_max {
-                    break Err(too_large());
-                }
-                // The writer reports its own error.
-                if sender.send(Some(piece)).await.is_err() {
-                    break Ok(());
-                }
-            }
-            Ok(None) => {
-                let _ = sender.send(None).await;
-                break Ok(());
-            }
-            Err(error) => break Err(failed(&url, error)),
-        }
-    };
+    let received = send_pieces(&mut response, octets_max, &sender, &too_large).await;
     drop(sender);
     let written = writing
         .await
@@ -361,6 +345,35 @@ pub(crate) async fn store<W: Write + Send + 'static>(
             FetchError::because(Gate::Disk, "writing what was fetched", error)
         }
     })
+}
+
+/// Sends a body to its writer in pieces, and marks its end.
+async fn send_pieces(
+    response: &mut Response,
+    octets_max: u64,
+    sender: &mpsc::Sender<Option<Bytes>>,
+    too_large: impl Fn() -> FetchError,
+) -> Result<(), FetchError> {
+    let mut octets = 0;
+    loop {
+        match response.chunk().await {
+            Ok(Some(piece)) => {
+                octets += piece.len() as u64;
+                if octets > octets_max {
+                    return Err(too_large());
+                }
+                // The writer reports its own error.
+                if sender.send(Some(piece)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Ok(None) => {
+                let _ = sender.send(None).await;
+                return Ok(());
+            }
+            Err(error) => return Err(failed(response.url(), error)),
+        }
+    }
 }
 
 /// The content coding of a response (RFC 9110 section 8.4). Checksums cover the decoded content.

@@ -9,19 +9,18 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FetchError, Fetched, Gate,
     client::{self, Client, HttpAnswer, Validators, plain},
-    disk,
+    error::{FetchError, disk, unpack_failed},
+    fetched::{Fetched, VERSION_DIGITS},
 };
 use crate::{
     feed::Feed,
+    gate::Gate,
     source::published_name,
     spool::{self, RowKey, SnapshotWriter, Spool},
     unpack::{self, UnpackError, Unpacked},
 };
 
-/// Digits of the digest that name a version.
-const VERSION_DIGITS: usize = 16;
 /// Suffix of a signature's URL.
 const SIGNATURE: &str = ".minisig";
 
@@ -256,16 +255,6 @@ fn check_packing(mut file: File, name: &str, octets_max: u64) -> Result<(), Fetc
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(unpack_failed(name, UnpackError::Damaged("tar", error))),
         Err(error) => Err(unpack_failed(name, error)),
-    }
-}
-
-pub(super) fn unpack_failed(name: &str, error: UnpackError) -> FetchError {
-    match error {
-        UnpackError::Io(source) => disk(source),
-        UnpackError::TooLarge(_) => FetchError::new(Gate::Size, format!("{name}: {error}")),
-        UnpackError::Damaged(..) | UnpackError::Nothing(_) => {
-            FetchError::new(Gate::Compression, format!("{name}: {error}"))
-        }
     }
 }
 

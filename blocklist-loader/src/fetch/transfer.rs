@@ -48,8 +48,12 @@ use self::{
     answer::{Event, ResponseEnd, SoaTimers, TransferResponse, first_soa},
     wire::{PrimaryConnection, TransferLimits, TransferQuery},
 };
-use super::{FetchError, Fetched, Gate, RowChange};
-use crate::spool::{RowKey, SnapshotWriter, Spool, content_of, for_each_row};
+use super::{error::FetchError, fetched::Fetched};
+use crate::{
+    gate::Gate,
+    row_change::RowChange,
+    spool::{RowKey, SnapshotWriter, Spool, content_of, for_each_row},
+};
 
 /// Retry interval before the first successful transfer.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
@@ -209,7 +213,7 @@ impl Transfer {
                 Some(Ordering::Equal) => return self.confirm(theirs),
                 Some(Ordering::Greater) => {}
                 _ => {
-                    return Err(fetch_error(
+                    return Err(FetchError::new(
                         Gate::Sequence,
                         format!(
                             "it has serial {}, which is older than the local {have}",
@@ -231,7 +235,8 @@ impl Transfer {
             }
         }
         let fetched = self.transfer(primary, TransferQuery::Axfr, bounds).await?;
-        fetched.ok_or_else(|| fetch_error(Gate::Sequence, "the response to AXFR has only one SOA"))
+        fetched
+            .ok_or_else(|| FetchError::new(Gate::Sequence, "the response to AXFR has only one SOA"))
     }
 
     async fn soa(&self, primary: &str, bounds: TransferLimits) -> Result<SoaTimers, FetchError> {
@@ -355,7 +360,7 @@ impl Transfer {
         if before.is_some_and(|before| {
             Serial::from(timers.serial).partial_cmp(&before.into()) != Some(Ordering::Greater)
         }) {
-            return Err(fetch_error(
+            return Err(FetchError::new(
                 Gate::Sequence,
                 format!(
                     "the transfer has serial {}, which is not newer than the local one",
@@ -450,7 +455,7 @@ impl TransferBuffer<'_> {
         };
         let left = self.octets.checked_sub(row.len() as u64);
         self.octets = left.ok_or_else(|| {
-            fetch_error(
+            FetchError::new(
                 Gate::Size,
                 "the rows of the transfer are larger than size_max_mib",
             )
@@ -460,7 +465,7 @@ impl TransferBuffer<'_> {
             None => {
                 self.changes_octets += row.len() as u64;
                 if self.changes_octets > CHANGES_OCTETS_MAX {
-                    return Err(fetch_error(
+                    return Err(FetchError::new(
                         Gate::Size,
                         "the changes are too large to be applied row by row",
                     ));
@@ -483,10 +488,6 @@ async fn run_blocking<T: Send + 'static>(
     spawn_blocking(work).await.map_err(|error| {
         FetchError::because(Gate::Disk, "the work on the spool ended early", error)
     })?
-}
-
-fn fetch_error(gate: Gate, detail: impl Into<String>) -> FetchError {
-    FetchError::new(gate, detail)
 }
 
 fn disk(step: &'static str) -> impl Fn(io::Error) -> FetchError {

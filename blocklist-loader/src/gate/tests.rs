@@ -3,15 +3,23 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use policy::lists::{artefact::FeedSummary, blocklist::Blocklist, entry::Scope};
+use policy::{
+    lists::{
+        artefact::FeedSummary,
+        blocklist::Blocklist,
+        entry::{Scope, Tier},
+    },
+    name::Name,
+};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     changes::{DeltaError, Proposal},
     feed::{Feed, Format},
-    fetch::RowChange,
     review, rollback,
+    row_change::RowChange,
+    rows::{EntryRule, ParsedEntry},
     testing::{World, changes, said},
 };
 
@@ -141,7 +149,7 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
         let mut fixture = BuildFixture::new(kind, first, define);
         let rows = fixture.rows(differs);
         let before = said(&fixture.live);
-        let Err(DeltaError::Stopped(stop, proposal)) = fixture.propose(&rows) else {
+        let Err(DeltaError::Refused(stop, proposal)) = fixture.propose(&rows) else {
             panic!("{gate}: the rows passed")
         };
         assert_eq!(
@@ -348,14 +356,14 @@ fn only_a_new_entry_at_a_registrys_suffix_is_stopped() {
 #[test]
 fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
     stops(
-        Gate::CustomNames,
+        Gate::OwnNames,
         &owned(&["a.example"]),
         &owned(&["+own.example"]),
         |_| (),
     );
     // Names of certificate revocation checks need no configuration.
     stops(
-        Gate::CustomNames,
+        Gate::OwnNames,
         &owned(&["a.example"]),
         &owned(&["+o.lencr.org", "+lencr.org"]),
         |_| (),
@@ -571,7 +579,7 @@ proptest! {
         let told = |sign: char| move |(name, slug): &(String, &str)| format!("{sign}{slug} {name}");
         let mut expected: Vec<String> = had.difference(&has).map(told('-')).chain(has.difference(&had).map(told('+'))).collect();
         expected.sort();
-        let Err(DeltaError::Stopped(_, proposal)) = fixture.propose(&rows) else { panic!("the tripwire was not seen") };
+        let Err(DeltaError::Refused(_, proposal)) = fixture.propose(&rows) else { panic!("the tripwire was not seen") };
         review::keep_changes(fixture.directory(), &fixture.world.plan.feeds[0], "of rows", &proposal.changes).unwrap();
         prop_assert_eq!(fixture.kept(), Some(("of rows".to_owned(), expected.clone())));
         prop_assert_eq!(fixture.world.unchanged(&fixture.live).len(), 1);

@@ -12,11 +12,9 @@
 //! An exception with unsupported conditions is counted as unsupported, and its name is excepted as
 //! a whole: no rule of the feed blocks what its author excepted.
 
-use std::collections::HashSet;
-
 use policy::lists::entry::{Polarity, Scope};
 
-use super::before_comment;
+use super::text::before_comment;
 use crate::rows::{EntryRule, Rows};
 
 /// The modifier that disables a rule.
@@ -44,71 +42,33 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
         return;
     }
     let rule = before_comment(row);
-    let Rule {
-        polarity,
-        pattern,
-        modifiers,
-    } = Rule::parse(rule);
+    let parsed = Rule::parse(rule);
     // `bad_filter` has collected the disabled rules before.
-    if modifiers.contains(&BAD_FILTER) || rows.is_disabled(|| Rule::parse(rule).identity()) {
+    if parsed.modifiers.contains(&BAD_FILTER) || rows.is_disabled(|| Rule::parse(rule).identity()) {
         return;
     }
-    let (scope, rest) = match (pattern.strip_prefix(b"||"), pattern.strip_prefix(b"|")) {
+    let (scope, rest) = match (
+        parsed.pattern.strip_prefix(b"||"),
+        parsed.pattern.strip_prefix(b"|"),
+    ) {
         (Some(rest), _) => (Scope::Subtree, rest),
         (None, Some(rest)) => (Scope::Exact, rest),
         (None, None) => {
-            return unsupported(
-                row,
-                (polarity, Scope::Subtree, pattern),
-                &modifiers,
-                rows,
-                "begins with neither || nor |",
-            );
+            let reason = "begins with neither || nor |";
+            return unsupported(row, &parsed, (Scope::Subtree, parsed.pattern), rows, reason);
         }
     };
-    let important = modifiers == [IMPORTANT];
-    if !important && !modifiers.is_empty() {
-        return unsupported(
-            row,
-            (polarity, scope, rest),
-            &modifiers,
-            rows,
-            "a modifier other than $important",
-        );
+    match parsed.name(rest) {
+        Ok(name) => {
+            let rule = EntryRule {
+                polarity: parsed.polarity,
+                important: parsed.modifiers == [IMPORTANT],
+                ..EntryRule::deny(scope)
+            };
+            rows.entry(row, name, rule);
+        }
+        Err(reason) => unsupported(row, &parsed, (scope, rest), rows, reason),
     }
-    // In a blocking rule, `^|` may mean the root page alone.
-    let name = rest.strip_suffix(b"^").or_else(|| {
-        rest.strip_suffix(b"^|")
-            .filter(|_| polarity == Polarity::Allow)
-    });
-    let Some(name) = name else {
-        return unsupported(
-            row,
-            (polarity, scope, rest),
-            &modifiers,
-            rows,
-            "does not end in ^",
-        );
-    };
-    // Octets beyond ASCII may form an internationalised name; the name parser decides.
-    if !name.iter().copied().all(is_of_a_name) {
-        return unsupported(
-            row,
-            (polarity, scope, rest),
-            &modifiers,
-            rows,
-            "a pattern, not a name",
-        );
-    }
-    rows.entry(
-        row,
-        name,
-        EntryRule {
-            polarity,
-            important,
-            ..EntryRule::deny(scope)
-        },
-    );
 }
 
 /// The rule that a `$badfilter` row disables, by its identity.
@@ -126,8 +86,6 @@ pub(crate) fn bad_filter(row: &[u8]) -> Option<Box<[u8]>> {
     rule.modifiers.retain(|modifier| *modifier != BAD_FILTER);
     (rule.modifiers.len() < all).then(|| rule.identity())
 }
-
-pub(crate) type BadFilters = HashSet<Box<[u8]>>;
 
 /// The parts of a rule.
 struct Rule<'r> {
@@ -159,6 +117,27 @@ impl<'r> Rule<'r> {
         }
     }
 
+    /// The name that the rule covers, from the pattern behind `||` or `|`. The error is the reason
+    /// why the rule is unsupported.
+    fn name(&self, pattern: &'r [u8]) -> Result<&'r [u8], &'static str> {
+        if !self.modifiers.is_empty() && self.modifiers != [IMPORTANT] {
+            return Err("a modifier other than $important");
+        }
+        // In a blocking rule, `^|` may mean the root page alone.
+        let name = pattern.strip_suffix(b"^").or_else(|| {
+            pattern
+                .strip_suffix(b"^|")
+                .filter(|_| self.polarity == Polarity::Allow)
+        });
+        let name = name.ok_or("does not end in ^")?;
+        // Octets beyond ASCII may form an internationalised name; the name parser decides.
+        if name.iter().copied().all(is_of_a_name) {
+            Ok(name)
+        } else {
+            Err("a pattern, not a name")
+        }
+    }
+
     /// A key that is equal for equal rules, whatever the letter case and the order of modifiers.
     fn identity(mut self) -> Box<[u8]> {
         self.modifiers.sort_unstable();
@@ -182,25 +161,21 @@ impl<'r> Rule<'r> {
 /// Counts an unsupported rule; excepts the name of an exception.
 fn unsupported(
     row: &[u8],
-    (polarity, scope, rest): (Polarity, Scope, &[u8]),
-    modifiers: &[&[u8]],
+    rule: &Rule<'_>,
+    (scope, rest): (Scope, &[u8]),
     rows: &mut Rows<'_>,
     reason: &str,
 ) {
+    let modifiers = &rule.modifiers;
     let is_of_pages =
         !modifiers.is_empty() && modifiers.iter().all(|modifier| OF_PAGES.contains(modifier));
-    match leading_name(rest).filter(|_| polarity == Polarity::Allow && !is_of_pages) {
+    match leading_name(rest).filter(|_| rule.polarity == Polarity::Allow && !is_of_pages) {
         Some(name) => {
-            let important = modifiers.contains(&IMPORTANT);
-            rows.unsupported_exception(
-                row,
-                name,
-                EntryRule {
-                    important,
-                    ..EntryRule::allow(scope)
-                },
-                reason,
-            );
+            let rule = EntryRule {
+                important: modifiers.contains(&IMPORTANT),
+                ..EntryRule::allow(scope)
+            };
+            rows.unsupported_exception(row, name, rule, reason);
         }
         None => rows.unsupported(row, reason),
     }

@@ -5,7 +5,7 @@
 
 use policy::lists::entry::{Polarity, Scope};
 
-use super::{before_comment, is_own_machine};
+use super::text::{before_comment, is_own_machine};
 use crate::rows::{EntryRule, Rows};
 
 /// Targets of `address` that block. Empty means NXDOMAIN, `#` both unspecified addresses.

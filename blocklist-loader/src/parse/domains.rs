@@ -7,7 +7,7 @@
 
 use policy::lists::entry::Scope;
 
-use super::{is_own_machine, names_of};
+use super::text::{is_own_machine, names_of};
 use crate::rows::{EntryRule, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {

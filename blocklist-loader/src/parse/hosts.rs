@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use policy::lists::entry::Scope;
 
-use super::{is_own_machine, names_of, starts_comment_row, words};
+use super::text::{is_own_machine, names_of, starts_comment_row, words};
 use crate::rows::{EntryRule, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {

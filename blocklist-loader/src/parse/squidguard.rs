@@ -4,7 +4,7 @@
 
 use policy::lists::entry::Scope;
 
-use super::names_of;
+use super::text::names_of;
 use crate::rows::{EntryRule, Rows};
 
 pub(super) fn domains_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {

@@ -4,7 +4,7 @@
 
 use policy::lists::entry::Scope;
 
-use super::{before_comment, is_own_machine};
+use super::text::{before_comment, is_own_machine};
 use crate::rows::{EntryRule, Rows};
 
 /// The types that keep a client from the Internet's answer.

@@ -3,7 +3,7 @@
 
 use policy::lists::entry::Scope;
 
-use super::names_of;
+use super::text::names_of;
 use crate::rows::{EntryRule, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {

@@ -19,18 +19,18 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use policy::lists::artefact::hexadecimal;
 use sha2::{Digest, Sha256};
 
 use super::{
-    ShareError, blocking, disk,
+    chain::{ChainFile, shortest},
+    error::{ShareError, ShareSettingsFault, blocking, disk},
     keys::Verifier,
-    local::{self, DigestCache, SeenManifest, feed},
+    local::{self, DigestCache, SeenManifest, hash_reader},
     manifest::{Manifest, ManifestEntry, StoredObject},
-    settings::{ShareSettings, ShareSettingsFault},
+    settings::ShareSettings,
     store::{LiveManifest, Store, failed, seconds_for, within},
 };
-use crate::generations::{ArtefactKind, file_of};
+use crate::digest::hexadecimal;
 
 /// Between the final name of a file and the beginning of its digest, while it is fetched.
 const FETCHING: &str = ".fetching-";
@@ -249,8 +249,8 @@ impl Follower {
         manifest: &Manifest,
         generation: u64,
     ) -> Result<ReadyGeneration, ShareError> {
-        let way = self.way(manifest, generation).await?;
-        let missing: Vec<ChainFile> = way
+        let chain = self.chain(manifest, generation).await?;
+        let missing: Vec<ChainFile> = chain
             .iter()
             .filter(|needed| !needed.is_here)
             .cloned()
@@ -273,7 +273,7 @@ impl Follower {
         }
         drop(fetched);
         let fetched = missing.len();
-        let files = way.iter().map(|needed| needed.path.clone()).collect();
+        let files = chain.iter().map(|needed| needed.path.clone()).collect();
         if fetched > 0 {
             let directory = self.directory.clone();
             blocking(move || sweep(&directory)).await;
@@ -292,7 +292,7 @@ impl Follower {
 
     /// The files of a generation, the full artefact first, by the chain with the least octets to
     /// fetch.
-    async fn way(
+    async fn chain(
         &self,
         manifest: &Manifest,
         generation: u64,
@@ -305,8 +305,8 @@ impl Follower {
         }
         let directory = self.directory.clone();
         let digests = self.digests.clone();
-        let way = blocking(move || shortest(&entries, &directory, &digests)).await?;
-        way.ok_or(ShareError::Unreachable(generation))
+        let chain = blocking(move || shortest(&entries, &directory, &digests)).await?;
+        chain.ok_or(ShareError::Unreachable(generation))
     }
 
     /// Fetches one object into a temporary file, resuming an earlier attempt; returns its path.
@@ -366,110 +366,6 @@ pub fn random_fraction() -> f64 {
     (RandomState::new().build_hasher().finish() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A file of a generation's chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ChainFile {
-    generation: u64,
-    kind: ArtefactKind,
-    object: StoredObject,
-    path: PathBuf,
-    is_here: bool,
-}
-
-/// Of the chains from a generation (the first entry) back to a full artefact, the one with the
-/// least octets to fetch. A local file counts only if it is the published one.
-fn shortest(
-    entries: &[ManifestEntry],
-    directory: &Path,
-    digests: &DigestCache,
-) -> Result<Option<Vec<ChainFile>>, ShareError> {
-    let mut deltas: Vec<ChainFile> = Vec::new();
-    let mut deltas_octets = 0;
-    let mut best: Option<(u64, Vec<ChainFile>)> = None;
-    for entry in entries {
-        let delta = needed(entry, ArtefactKind::Delta, directory, digests, false)?;
-        let is_delta_here = delta.as_ref().is_some_and(|delta| delta.is_here);
-        if let Some(full) = needed(entry, ArtefactKind::Full, directory, digests, is_delta_here)? {
-            let is_here = full.is_here;
-            let octets = deltas_octets + if full.is_here { 0 } else { full.object.octets };
-            if best.as_ref().is_none_or(|(least, _)| octets < *least) {
-                best = Some((
-                    octets,
-                    std::iter::once(full)
-                        .chain(deltas.iter().rev().cloned())
-                        .collect(),
-                ));
-            }
-            // No older full artefact can need less.
-            if is_here {
-                break;
-            }
-        }
-        let Some(delta) = delta else {
-            break;
-        };
-        deltas_octets += if delta.is_here {
-            0
-        } else {
-            delta.object.octets
-        };
-        deltas.push(delta);
-    }
-    Ok(best.map(|(_, way)| way))
-}
-
-/// One file of a generation, if it exists locally or in the store. `is_known`: its delta is local
-/// and is the published one; then a local full artefact can only be a fold of it.
-fn needed(
-    entry: &ManifestEntry,
-    kind: ArtefactKind,
-    directory: &Path,
-    digests: &DigestCache,
-    is_known: bool,
-) -> Result<Option<ChainFile>, ShareError> {
-    let path = file_of(directory, entry.generation, kind);
-    let there = entry.object(kind);
-    let here = match there.is_some() || is_known {
-        true => digests.of(&path)?,
-        false => None,
-    };
-    let generation = entry.generation;
-    Ok(match (there, here) {
-        (Some(there), Some(here)) if here.object == *there => Some(ChainFile {
-            generation,
-            kind,
-            object: here.object,
-            path,
-            is_here: true,
-        }),
-        (_, Some(here)) if is_known => Some(ChainFile {
-            generation,
-            kind,
-            object: here.object,
-            path,
-            is_here: true,
-        }),
-        (Some(there), Some(here)) => {
-            let ours = here.object.sha256;
-            let theirs = there.sha256.clone();
-            return Err(ShareError::Clash {
-                generation,
-                directory: directory.to_owned(),
-                ours,
-                theirs,
-            });
-        }
-        (Some(there), None) => Some(ChainFile {
-            generation,
-            kind,
-            object: there.clone(),
-            path,
-            is_here: false,
-        }),
-        (None, _) => None,
-    })
-}
-
 /// Opens a partly fetched object at its end; the hash covers its content.
 fn resume(aside: &Path, most: u64) -> io::Result<(File, Sha256, u64)> {
     let mut file = File::options()
@@ -482,7 +378,7 @@ fn resume(aside: &Path, most: u64) -> io::Result<(File, Sha256, u64)> {
         file.set_len(0)?;
     }
     let mut hash = Sha256::new();
-    let have = feed(&mut hash, &mut file, u64::MAX)?;
+    let have = hash_reader(&mut hash, &mut file, u64::MAX)?;
     file.seek(SeekFrom::End(0))?;
     Ok((file, hash, have))
 }
@@ -584,50 +480,5 @@ mod tests {
                 1
         });
         assert!(tenths.iter().all(|&nodes| nodes < 40), "{tenths:?}");
-    }
-
-    #[test]
-    fn the_way_is_that_with_the_least_to_fetch() {
-        let folder = tempfile::tempdir().unwrap();
-        let object = |octets| {
-            Some(StoredObject {
-                sha256: format!("{octets:064}"),
-                octets,
-            })
-        };
-        let entry = |generation: u64, full, delta| {
-            let parent = Some(generation - 1).filter(|_| delta > 0);
-            let object = |octets| object(octets).filter(|_| octets > 0);
-            ManifestEntry {
-                full: object(full),
-                delta: object(delta),
-                parent,
-                ..ManifestEntry::new(generation, Timestamp::UNIX_EPOCH)
-            }
-        };
-        let way = |entries: &[ManifestEntry]| {
-            let way = shortest(entries, folder.path(), &DigestCache::default()).unwrap();
-            way.map(|way| {
-                way.iter()
-                    .map(|needed| (needed.generation, needed.kind))
-                    .collect::<Vec<_>>()
-            })
-        };
-        let full = ArtefactKind::Full;
-        let delta = ArtefactKind::Delta;
-        assert_eq!(
-            way(&[entry(3, 0, 5), entry(2, 0, 5), entry(1, 100, 0)]),
-            Some(vec![(1, full), (2, delta), (3, delta)])
-        );
-        assert_eq!(
-            way(&[entry(3, 0, 5), entry(2, 90, 5), entry(1, 100, 0)]),
-            Some(vec![(2, full), (3, delta)])
-        );
-        assert_eq!(
-            way(&[entry(3, 0, 5), entry(2, 120, 5), entry(1, 100, 0)]),
-            Some(vec![(1, full), (2, delta), (3, delta)])
-        );
-        assert_eq!(way(&[entry(3, 0, 5), entry(2, 0, 5)]), None);
-        assert_eq!(way(&[]), None);
     }
 }

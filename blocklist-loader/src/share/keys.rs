@@ -10,7 +10,7 @@ use std::{
 
 use minisign::{KeyPair, PublicKey, PublicKeyBox, SecretKey, SecretKeyBox, SignatureBox};
 
-use super::{ShareError, disk};
+use super::error::{ShareError, disk};
 
 const SECRET_FILE: &str = "lists.key";
 const PUBLIC_FILE: &str = "lists.pub";

@@ -9,11 +9,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use policy::lists::artefact::hexadecimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ShareError, disk, manifest::StoredObject};
+use super::{
+    error::{ShareError, disk},
+    manifest::StoredObject,
+};
+use crate::digest::hexadecimal;
 
 const MEMORY: &str = "share.json";
 const LOCK: &str = "share.lock";
@@ -142,7 +145,7 @@ impl DigestCache {
 
 fn digest(file: &mut File, octets: u64) -> io::Result<FileDigest> {
     let mut hash = Sha256::new();
-    let body = feed(&mut hash, file, octets.saturating_sub(HASH_OCTETS))?;
+    let body = hash_reader(&mut hash, file, octets.saturating_sub(HASH_OCTETS))?;
     let of_body = hash.clone().finalize();
     let mut end = Vec::new();
     file.read_to_end(&mut end)?;
@@ -158,7 +161,11 @@ fn digest(file: &mut File, octets: u64) -> io::Result<FileDigest> {
 }
 
 /// Hashes at most `octets` octets of a reader; returns how many there were.
-pub(super) fn feed(hash: &mut Sha256, reader: &mut impl Read, octets: u64) -> io::Result<u64> {
+pub(super) fn hash_reader(
+    hash: &mut Sha256,
+    reader: &mut impl Read,
+    octets: u64,
+) -> io::Result<u64> {
     let mut reader = reader.take(octets);
     let mut buffer = vec![0; BUFFER_OCTETS];
     let mut sum = 0;

@@ -14,15 +14,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use policy::lists::artefact::hexadecimal;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{
-    ShareError,
+    error::ShareError,
     keys::{Signer, Verifier},
 };
-use crate::generations::ArtefactKind;
+use crate::{digest::sha256, generations::ArtefactKind};
 
 /// Distinguishes manifests from other documents that the same key signs.
 const FORMAT: &str = "ox-protect-lists";
@@ -149,12 +147,12 @@ impl Manifest {
     /// The chain from a generation back to the nearest full artefact: the generation first, the
     /// full artefact last. `None` where the chain is incomplete.
     pub(super) fn chain_to(&self, generation: u64) -> Option<Vec<&ManifestEntry>> {
-        let mut way = vec![self.entry(generation)?];
-        while let Some(last) = way.last().filter(|entry| entry.full.is_none()) {
+        let mut chain = vec![self.entry(generation)?];
+        while let Some(last) = chain.last().filter(|entry| entry.full.is_none()) {
             // Parents are older, so the loop ends.
-            way.push(self.entry(last.parent?)?);
+            chain.push(self.entry(last.parent?)?);
         }
-        Some(way)
+        Some(chain)
     }
 
     /// As it lies in the store, and the digest of what is signed.
@@ -169,7 +167,7 @@ impl Manifest {
         if sealed.len() as u64 > OCTETS_MAX {
             return Err(ShareError::TooMany(self.generations.len()));
         }
-        Ok((sealed, hexadecimal(&Sha256::digest(&json))))
+        Ok((sealed, sha256(&json)))
     }
 
     /// Verifies and parses a manifest; also returns the digest of the signed document.
@@ -193,7 +191,7 @@ impl Manifest {
         let manifest: Self =
             serde_json::from_slice(json).map_err(|error| ShareError::Format(error.to_string()))?;
         manifest.check()?;
-        Ok((manifest, hexadecimal(&Sha256::digest(json))))
+        Ok((manifest, sha256(json)))
     }
 
     /// Checks consistency: even a signed document may be wrong, and it determines file names.
@@ -333,7 +331,7 @@ mod tests {
         for at in 0..sealed.len() {
             let mut forged = sealed.clone();
             forged[at] ^= 1;
-            // The untrusted comment is what its name says; nobody reads it.
+            // The untrusted comment is not covered by the signature and not used.
             if let Ok((opened, _)) = Manifest::open(&forged, &signer.verifier) {
                 assert_eq!(opened, manifest(), "octet {at}");
             }
@@ -399,15 +397,18 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_a_generation_ends_at_the_nearest_full_one() {
-        let way = |generation| {
-            manifest()
-                .chain_to(generation)
-                .map(|way| way.iter().map(|entry| entry.generation).collect::<Vec<_>>())
+    fn the_chain_of_a_generation_ends_at_the_nearest_full_one() {
+        let chain = |generation| {
+            manifest().chain_to(generation).map(|chain| {
+                chain
+                    .iter()
+                    .map(|entry| entry.generation)
+                    .collect::<Vec<_>>()
+            })
         };
-        assert_eq!(way(3), Some(vec![3, 2, 1]));
-        assert_eq!(way(4), Some(vec![4]));
-        assert_eq!(way(9), None);
+        assert_eq!(chain(3), Some(vec![3, 2, 1]));
+        assert_eq!(chain(4), Some(vec![4]));
+        assert_eq!(chain(9), None);
         let mut broken = manifest();
         broken.generations.remove(0);
         assert!(broken.chain_to(3).is_none());

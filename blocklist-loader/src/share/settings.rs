@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    causes,
+    error::{ShareSettingsFault, causes},
     keys::{Signer, Verifier},
 };
 use crate::feed::Secret;
@@ -76,43 +76,6 @@ fn three() -> usize {
 const DELAY_S_MAX: u64 = 30 * 24 * 3600;
 const POLL_S_MAX: u64 = 3600;
 const KEEP_MAX: usize = 1000;
-
-/// What can be wrong with the table.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ShareSettingsFault {
-    /// A URL that is neither a folder nor S3.
-    #[error("url {0:?} is neither a folder (a path, or file:///path) nor s3://bucket/prefix")]
-    Url(String),
-    /// A key for S3 beside a folder.
-    #[error("{0} is for s3://, but url is a folder")]
-    NotS3(&'static str),
-    /// A publisher without a secret key.
-    #[error(
-        "secret_key is missing: role \"publish\" signs; `ox-protect lists keygen` makes a pair"
-    )]
-    SecretKeyMissing,
-    /// A follower without a public key.
-    #[error("public_key is missing: role \"follow\" trusts nothing that is not signed")]
-    PublicKeyMissing,
-    /// A key of the other role.
-    #[error("{0} has no meaning for role \"{1}\"")]
-    OtherRole(&'static str, &'static str),
-    /// A number out of its range.
-    #[error("{0} must be {1} to {2}")]
-    Bounds(&'static str, u64, u64),
-    /// An incomplete pair of credentials.
-    #[error("access_key_id and secret_access_key belong together; one is missing")]
-    HalfCredentials,
-    /// A malformed service URL.
-    #[error("endpoint {0:?} must be https://host[:port], or http:// with allow_http = true")]
-    Endpoint(String),
-    /// A key that cannot be used.
-    #[error("{0}")]
-    Key(String),
-    /// A secret that cannot be read.
-    #[error("{0}: {1}")]
-    Secret(&'static str, String),
-}
 
 /// The location of the store.
 #[derive(Debug, PartialEq, Eq)]

@@ -20,9 +20,9 @@ use object_store::{
 };
 
 use super::{
-    ShareError, blocking, disk,
+    error::{ShareError, ShareSettingsFault, blocking, disk},
     manifest::{OCTETS_MAX, StoredObject},
-    settings::{ShareSettings, ShareSettingsFault, StoreLocation},
+    settings::{ShareSettings, StoreLocation},
 };
 use crate::generations::ArtefactKind;
 

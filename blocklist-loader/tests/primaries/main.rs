@@ -2,10 +2,10 @@
 //! each step the spooled rows equal those that another client gets from the primary.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
-mod patience;
 mod proxy;
 #[allow(dead_code, reason = "the program's own tests use the rest")]
 mod server;
+mod waiting;
 mod zone;
 
 use std::time::{Duration, Instant};
@@ -23,9 +23,9 @@ use policy::{
 use tempfile::TempDir;
 
 use self::{
-    patience::PATIENCE,
     proxy::Proxy,
     server::{ADDRESS, ALGORITHM, KEY, Kind, Primary, SECRET},
+    waiting::TIMEOUT,
     zone::{Row, ZONE, Zone, rule},
 };
 
@@ -107,7 +107,7 @@ fn settings(port: u16) -> TransferSettings {
 fn source(port: u16) -> TransferSettings {
     TransferSettings::new(&format!("rpz://{ADDRESS}:{port}/{ZONE}"))
         .unwrap()
-        .bounded(64 << 20, PATIENCE)
+        .bounded(64 << 20, TIMEOUT)
 }
 
 fn replaced(fetched: Fetched) -> String {
@@ -201,7 +201,7 @@ fn a_notify_says_what_is_new_and_the_next_fetch_brings_it(kind: Kind) {
     primary.change(&[rule(0)], &[rule(100_000)]);
     primary.notify();
     loop {
-        let (transport, notify) = primary.notified.told.recv_timeout(PATIENCE).unwrap();
+        let (transport, notify) = primary.notified.told.recv_timeout(TIMEOUT).unwrap();
         println!(
             "{kind:?}: NOTIFY over {transport}, serial {:?}",
             notify.serial
@@ -330,7 +330,7 @@ fn a_wrong_key_brings_nothing(kind: Kind) {
 fn a_transfer_beyond_its_bounds_changes_nothing(kind: Kind) {
     let primary = Primary::start(kind, Zone::of(ROWS, 7));
     for (octets, timeout, gate) in [
-        (20_000, PATIENCE, Gate::Size),
+        (20_000, TIMEOUT, Gate::Size),
         (64 << 20, Duration::ZERO, Gate::Time),
     ] {
         let mut ours =
@@ -342,10 +342,10 @@ fn a_transfer_beyond_its_bounds_changes_nothing(kind: Kind) {
 
 fn another_primary_is_asked_where_the_first_is_silent_or_behind(kind: Kind) {
     let mut primary = Primary::start(kind, Zone::of(100, 7));
-    let nobody = format!("rpz://{ADDRESS}:1/{ZONE}");
+    let unreachable = format!("rpz://{ADDRESS}:1/{ZONE}");
     let also = format!("{ADDRESS}:{}", primary.port);
     let both = || {
-        TransferSettings::new(&nobody)
+        TransferSettings::new(&unreachable)
             .unwrap()
             .primaries([also.as_str()])
             .unwrap()

@@ -17,7 +17,7 @@ use blocklist_loader::fetch::notify::{Notify, answer_notify, read_notify};
 use tempfile::TempDir;
 
 use super::{
-    patience::eventually,
+    waiting::eventually,
     zone::{Row, ZONE, Zone, parts},
 };
 

@@ -16,11 +16,11 @@ use blocklist_loader::{
     Secret,
     share::{PublishRequest, ShareError, ShareRole, ShareSettings, generate_keys},
 };
-use node::{Builder, Node, after};
+use node::{ArtefactBuilder, Node, after};
 use place::{Moto, Proxy, TestStore};
 
 /// The time limit of waits.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs a test with a folder and with a bucket.
 macro_rules! in_both_stores {
@@ -45,12 +45,12 @@ in_both_stores! {
     a_withdrawn_generation_is_left_and_canaries_take_a_new_one_first => withdraws;
     of_two_publishers_neither_overwrites_the_other => races;
     what_was_tampered_with_changes_nothing_and_says_which_gate_stopped_it => resists;
-    what_nobody_needs_is_deleted_after_a_while => sweeps;
+    unneeded_objects_are_deleted_after_a_while => sweeps;
     a_change_is_live_on_all_other_nodes => converges;
 }
 
 async fn follows(place: TestStore) {
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     let mut early = Node::follow(&place, &builder, 0);
     assert!(matches!(
         early.poll(after(0)).await,
@@ -97,7 +97,7 @@ async fn follows(place: TestStore) {
 fn is_for_any_thread(_: &impl Send) {}
 
 async fn withdraws(place: TestStore) {
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     builder.full(0..50).publish(after(0)).await;
     let mut canary = Node::follow(&place, &builder, 0);
     let mut other = Node::follow(&place, &builder, 600);
@@ -169,7 +169,7 @@ async fn withdraws(place: TestStore) {
 }
 
 async fn races(place: TestStore) {
-    let mut one = Builder::new(&place);
+    let mut one = ArtefactBuilder::new(&place);
     one.full(0..20).publish(after(0)).await;
     let mut other = one.twin(&place);
     let mut node = Node::follow(&place, &one, 0);
@@ -222,7 +222,7 @@ async fn races(place: TestStore) {
 }
 
 async fn resists(place: TestStore) {
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     builder.full(0..50).publish(after(0)).await;
     let mut node = Node::follow(&place, &builder, 0);
     node.poll(after(0)).await.unwrap();
@@ -238,7 +238,7 @@ async fn resists(place: TestStore) {
     assert_eq!(node.gate(after(2)).await, "sequence");
     // Another key signs; an octet changes; the content is truncated.
     let stranger = TestStore::folder();
-    let mut forger = Builder::new(&stranger);
+    let mut forger = ArtefactBuilder::new(&stranger);
     forger.full(0..9).publish(after(3)).await;
     let mut altered = genuine.clone();
     *altered.iter_mut().rfind(|octet| **octet == b'2').unwrap() = b'3';
@@ -314,7 +314,7 @@ async fn resists(place: TestStore) {
 async fn sweeps(place: TestStore) {
     // By the clock of the store, which all publishers share.
     let later = |hours: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     for round in 0..5 {
         builder.full(round..round + 9).publish(later(0)).await;
         builder
@@ -332,13 +332,13 @@ async fn sweeps(place: TestStore) {
 }
 
 async fn converges(place: TestStore) {
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     builder.full(0..1000).publish(jiff::Timestamp::now()).await;
     let nodes: Vec<_> = (0..8)
         .map(|_| Node::follow(&place, &builder, 0).run())
         .collect();
     for node in &nodes {
-        node.has(1, PATIENCE).await;
+        node.has(1, TIMEOUT).await;
     }
     let mut slowest = Duration::ZERO;
     for round in 0..3 {
@@ -346,7 +346,7 @@ async fn converges(place: TestStore) {
         let began = Instant::now();
         builder.publish(jiff::Timestamp::now()).await;
         for node in &nodes {
-            node.has(builder.generation(), PATIENCE).await;
+            node.has(builder.generation(), TIMEOUT).await;
         }
         slowest = slowest.max(began.elapsed());
     }
@@ -362,13 +362,13 @@ async fn a_store_that_was_away_is_followed_again() {
     let proxy = Proxy::start(moto.port()).await;
     let near = moto.bucket("lists", "").await;
     let far = near.through(&proxy);
-    let mut builder = Builder::new(&near);
+    let mut builder = ArtefactBuilder::new(&near);
     builder.full(0..1000).publish(jiff::Timestamp::now()).await;
     let nodes: Vec<_> = (0..8)
         .map(|_| Node::follow(&far, &builder, 0).run())
         .collect();
     for node in &nodes {
-        node.has(1, PATIENCE).await;
+        node.has(1, TIMEOUT).await;
     }
     proxy.set_open(false);
     builder
@@ -376,13 +376,13 @@ async fn a_store_that_was_away_is_followed_again() {
         .publish(jiff::Timestamp::now())
         .await;
     for node in &nodes {
-        node.failed(2, PATIENCE).await;
+        node.failed(2, TIMEOUT).await;
         assert_eq!(node.generation(), 1);
     }
     proxy.set_open(true);
     let began = Instant::now();
     for node in &nodes {
-        node.has(2, PATIENCE).await;
+        node.has(2, TIMEOUT).await;
     }
     println!(
         "8 nodes had a delta {:?} after the store came back",
@@ -395,7 +395,7 @@ async fn wrong_credentials_are_refused_by_the_service_and_never_shown() {
     let moto = Moto::start().await;
     let place = moto.bucket("lists", "").await;
     let place = moto.guarded(place).await;
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     builder.full(0..20).publish(after(0)).await;
     let mut node = Node::follow(&place, &builder, 0);
     assert_eq!(node.poll(after(0)).await.unwrap(), Some(1));

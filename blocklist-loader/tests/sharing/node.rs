@@ -74,7 +74,7 @@ const MARK: ListEntry = ListEntry {
 };
 
 /// A node that builds and publishes.
-pub struct Builder {
+pub struct ArtefactBuilder {
     folder: TempDir,
     pub keys: KeyFiles,
     publisher: Publisher,
@@ -86,7 +86,7 @@ pub struct Builder {
     _keys: Arc<TempDir>,
 }
 
-impl Builder {
+impl ArtefactBuilder {
     pub fn new(place: &TestStore) -> Self {
         let home = Arc::new(tempfile::tempdir().unwrap());
         let keys = generate_keys(home.path()).unwrap();
@@ -246,7 +246,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn follow(place: &TestStore, builder: &Builder, delay_s: u64) -> Self {
+    pub fn follow(place: &TestStore, builder: &ArtefactBuilder, delay_s: u64) -> Self {
         Self::with(&settings(place, builder, delay_s))
     }
 
@@ -265,12 +265,17 @@ impl Node {
         }
     }
 
-    pub fn settings(&self, place: &TestStore, builder: &Builder, delay_s: u64) -> ShareSettings {
+    pub fn settings(
+        &self,
+        place: &TestStore,
+        builder: &ArtefactBuilder,
+        delay_s: u64,
+    ) -> ShareSettings {
         settings(place, builder, delay_s)
     }
 
     /// The same node after a restart.
-    pub fn restarted(self, place: &TestStore, builder: &Builder) -> Self {
+    pub fn restarted(self, place: &TestStore, builder: &ArtefactBuilder) -> Self {
         let Self {
             folder,
             follower,
@@ -369,7 +374,7 @@ impl Node {
     }
 }
 
-fn settings(place: &TestStore, builder: &Builder, delay_s: u64) -> ShareSettings {
+fn settings(place: &TestStore, builder: &ArtefactBuilder, delay_s: u64) -> ShareSettings {
     ShareSettings {
         public_key: Some(builder.keys.public_key.clone()),
         delay_s,

@@ -135,7 +135,7 @@ impl TestStore {
                 .count(),
             Self::Bucket { port, bucket, .. } => {
                 let url = format!("http://127.0.0.1:{port}/{bucket}?list-type=2");
-                let reply = somebody(reqwest::Client::new().get(url), "s3")
+                let reply = with_signature(reqwest::Client::new().get(url), "s3")
                     .send()
                     .await
                     .unwrap()
@@ -163,7 +163,7 @@ impl TestStore {
             format!("{prefix}/{name}")
         };
         let url = format!("http://127.0.0.1:{port}/{bucket}/{key}");
-        somebody(reqwest::Client::new().request(method, url), "s3")
+        with_signature(reqwest::Client::new().request(method, url), "s3")
             .body(body)
             .send()
             .await
@@ -171,7 +171,7 @@ impl TestStore {
     }
 }
 
-fn somebody(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
+fn with_signature(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
     request.header(
         "Authorization",
         UNCHECKED_SIGNATURE.replace("SERVICE", service),
@@ -222,7 +222,7 @@ impl Moto {
     pub async fn bucket(&self, bucket: &str, prefix: &str) -> TestStore {
         let url = format!("http://127.0.0.1:{}/{bucket}", self.port);
         assert!(
-            somebody(reqwest::Client::new().put(url), "s3")
+            with_signature(reqwest::Client::new().put(url), "s3")
                 .send()
                 .await
                 .unwrap()
@@ -249,7 +249,7 @@ impl Moto {
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect();
             let request = reqwest::Client::new().post(format!("http://127.0.0.1:{}/", self.port));
-            let request = somebody(request, "iam")
+            let request = with_signature(request, "iam")
                 .header("Content-Type", "application/x-www-form-urlencoded");
             let reply = request
                 .body(format!("Version=2010-05-08&{}", body.join("&")))
@@ -259,16 +259,16 @@ impl Moto {
             assert!(reply.status().is_success());
             reply.text().await.unwrap()
         };
-        iam(&[("Action", "CreateUser"), ("UserName", "lists")]).await;
+        iam(&[("EntryAction", "CreateUser"), ("UserName", "lists")]).await;
         let all = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
         iam(&[
-            ("Action", "PutUserPolicy"),
+            ("EntryAction", "PutUserPolicy"),
             ("UserName", "lists"),
             ("PolicyName", "all"),
             ("PolicyDocument", all),
         ])
         .await;
-        let key = iam(&[("Action", "CreateAccessKey"), ("UserName", "lists")]).await;
+        let key = iam(&[("EntryAction", "CreateAccessKey"), ("UserName", "lists")]).await;
         let field = |name: &str| {
             key.split(&format!("<{name}>"))
                 .nth(1)

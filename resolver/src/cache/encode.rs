@@ -6,7 +6,7 @@ use std::time::Duration;
 use hickory_proto::op::{Message, MessageType, OpCode, Query as ProtoQuery};
 
 use crate::{
-    cache::Entry,
+    cache::AnswerEntry,
     upstream::{Answer, Question, RecursionError},
 };
 
@@ -14,7 +14,7 @@ pub(crate) fn encode(
     question: &Question,
     mut answer: Answer,
     now: Duration,
-) -> Result<Entry, RecursionError> {
+) -> Result<AnswerEntry, RecursionError> {
     let ttl_s = shortest_ttl(&mut answer);
     let mut message = Message::new(0, MessageType::Response, OpCode::Query);
     message.metadata.response_code = answer.rcode;
@@ -26,12 +26,13 @@ pub(crate) fn encode(
     message.add_authorities(answer.authorities);
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| RecursionError {
         name: question.name.clone(),
-        record_type: question.record_type,
+        rtype: question.rtype,
         code: None,
         source,
     };
     let wire = message.to_vec().map_err(|error| failed(error.into()))?;
-    Entry::new(wire, ttl_s, now).ok_or_else(|| failed("the encoded answer cannot be parsed".into()))
+    AnswerEntry::new(wire, ttl_s, now)
+        .ok_or_else(|| failed("the encoded answer cannot be parsed".into()))
 }
 
 /// The lowest TTL of all records, in seconds. A TTL with the most significant bit set counts as 0

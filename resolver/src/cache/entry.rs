@@ -12,7 +12,7 @@ use policy::{
 };
 
 use crate::{
-    cache::{classified::ClassificationMemo, key::KeyRef},
+    cache::{classified::ClassificationMemo, key::QuestionKeyRef},
     message::{
         targets,
         types::Rcode,
@@ -33,7 +33,7 @@ const LISTED_ADDRESS_OCTETS: usize = size_of::<(Name, Classification)>() + 80;
 const PREFETCH_TTL_MIN_S: u32 = 10;
 
 /// The cached answer to one question.
-pub struct Entry {
+pub struct AnswerEntry {
     /// The message (header, question in lower case, sections without OPT record), then the offset
     /// of each record's TTL in it, two octets each in native byte order. A placeholder has header
     /// and question only.
@@ -50,7 +50,7 @@ pub struct Entry {
     pub(super) is_prefetch_claimed: AtomicBool,
 }
 
-impl Entry {
+impl AnswerEntry {
     /// An entry of a wire answer without OPT record. Chain and addresses are read from the message,
     /// so that the policy judges all that is sent.
     ///
@@ -79,7 +79,7 @@ impl Entry {
     /// An entry without an answer, for a question that is not resolved. It remembers the name's
     /// classification: a name that is blocked for each client that asks is never resolved.
     #[must_use]
-    pub fn placeholder(key: &KeyRef<'_>) -> Self {
+    pub fn placeholder(key: &QuestionKeyRef<'_>) -> Self {
         let octets = [&[0; HEADER_OCTETS], key.name.wire(), &key.tail].concat();
         Self {
             message_octets: u16::try_from(octets.len()).expect("a question is short"),
@@ -124,7 +124,7 @@ impl Entry {
 
     /// Whether the entry answers the question of this key.
     #[inline]
-    pub(super) fn answers(&self, key: &KeyRef<'_>) -> bool {
+    pub(super) fn answers(&self, key: &QuestionKeyRef<'_>) -> bool {
         let question = self.octets.get(HEADER_OCTETS..).unwrap_or_default();
         let name = key.name.wire();
         question.starts_with(name) && question[name.len()..].starts_with(&key.tail)

@@ -18,16 +18,16 @@ const TAIL_OCTETS: usize = 4;
 
 /// The question that an answer is cached under.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key(Box<[u8]>);
+pub struct QuestionKey(Box<[u8]>);
 
 /// A key that borrows the name from a query, so that a lookup allocates nothing.
 #[derive(Clone, Copy)]
-pub struct KeyRef<'a> {
+pub struct QuestionKeyRef<'a> {
     pub(super) name: NameRef<'a>,
     pub(super) tail: [u8; TAIL_OCTETS],
 }
 
-impl<'a> KeyRef<'a> {
+impl<'a> QuestionKeyRef<'a> {
     /// The key of a query.
     #[must_use]
     pub fn of(query: &'a Query<'_>) -> Self {
@@ -45,20 +45,20 @@ impl<'a> KeyRef<'a> {
 
     /// The key of the same type and class for another name.
     #[must_use]
-    pub fn with_name<'b>(&self, name: NameRef<'b>) -> KeyRef<'b> {
-        KeyRef {
+    pub fn with_name<'b>(&self, name: NameRef<'b>) -> QuestionKeyRef<'b> {
+        QuestionKeyRef {
             name,
             tail: self.tail,
         }
     }
 
     #[must_use]
-    pub fn to_owned(self) -> Key {
-        Key([self.name.wire(), &self.tail].concat().into())
+    pub fn to_owned(self) -> QuestionKey {
+        QuestionKey([self.name.wire(), &self.tail].concat().into())
     }
 }
 
-impl Key {
+impl QuestionKey {
     /// Length in octets.
     #[must_use]
     pub fn octets(&self) -> usize {
@@ -71,14 +71,14 @@ impl Key {
 }
 
 // A key and its borrowed form must have the same hash: the name, then the tail.
-impl Hash for KeyRef<'_> {
+impl Hash for QuestionKeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(self.name.wire());
         state.write(&self.tail);
     }
 }
 
-impl Hash for Key {
+impl Hash for QuestionKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let (name, tail) = self.parts();
         state.write(name);
@@ -86,8 +86,8 @@ impl Hash for Key {
     }
 }
 
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
+impl Equivalent<QuestionKey> for QuestionKeyRef<'_> {
+    fn equivalent(&self, key: &QuestionKey) -> bool {
         let (name, tail) = key.parts();
         name == self.name.wire() && tail == self.tail
     }

@@ -16,7 +16,7 @@ use policy::{
 };
 
 use crate::{
-    cache::{entry::Entry, key::KeyRef, shared::AnswerCache},
+    cache::{entry::AnswerEntry, key::QuestionKeyRef, shared::AnswerCache},
     message::wire::HEADER_OCTETS,
 };
 
@@ -35,7 +35,7 @@ pub struct LocalCache {
 
 struct LocalSlot {
     hash: u64,
-    entry: Arc<Entry>,
+    entry: Arc<AnswerEntry>,
     hits: u8,
 }
 
@@ -58,7 +58,11 @@ impl LocalCache {
     }
 
     /// The entry of a question, from here or from the shared cache. It may be stale.
-    pub fn find(&mut self, shared: &AnswerCache, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
+    pub fn find(
+        &mut self,
+        shared: &AnswerCache,
+        key: &QuestionKeyRef<'_>,
+    ) -> Option<Arc<AnswerEntry>> {
         if self.slots.is_empty() {
             return shared.find(key);
         }
@@ -89,9 +93,9 @@ impl LocalCache {
     pub fn find_newer(
         &mut self,
         shared: &AnswerCache,
-        key: &KeyRef<'_>,
-        known: &Arc<Entry>,
-    ) -> Option<Arc<Entry>> {
+        key: &QuestionKeyRef<'_>,
+        known: &Arc<AnswerEntry>,
+    ) -> Option<Arc<AnswerEntry>> {
         let newer = shared
             .find(key)
             .filter(|newer| !Arc::ptr_eq(newer, known))?;
@@ -109,7 +113,7 @@ impl LocalCache {
 
     /// Loads into the processor's cache what [`Self::find`] and an answer will read for the first
     /// [`TOUCHED_MAX`] of these packets, so that the memory accesses overlap (see
-    /// `policy::identity::directory::DirectoryReader::touch`). Decides nothing: a packet that is no query
+    /// `policy::identity::directory::Reader::touch`). Decides nothing: a packet that is no query
     /// loads something unneeded.
     #[must_use]
     pub fn load_memory<'p>(&self, packets: impl Iterator<Item = &'p [u8]>) -> u64 {

@@ -20,8 +20,8 @@ mod local;
 mod shared;
 
 pub use self::{
-    entry::Entry,
-    key::{Key, KeyRef},
+    entry::AnswerEntry,
+    key::{QuestionKey, QuestionKeyRef},
     local::LocalCache,
     shared::AnswerCache,
 };

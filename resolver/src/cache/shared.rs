@@ -5,8 +5,8 @@ use std::sync::Arc;
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::cache::{
-    entry::Entry,
-    key::{Key, KeyRef},
+    entry::AnswerEntry,
+    key::{QuestionKey, QuestionKeyRef},
 };
 
 /// Typical weight of an entry, in octets; sizes the cache's tables.
@@ -15,14 +15,14 @@ const TYPICAL_OCTETS: u64 = 320;
 #[derive(Clone)]
 pub(super) struct ByOctets;
 
-impl Weighter<Key, Arc<Entry>> for ByOctets {
-    fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
+impl Weighter<QuestionKey, Arc<AnswerEntry>> for ByOctets {
+    fn weight(&self, key: &QuestionKey, entry: &Arc<AnswerEntry>) -> u64 {
         key.octets() as u64 + entry.weight()
     }
 }
 
 /// The answer cache: a hard budget in octets, and eviction that resists scans (S3-FIFO).
-pub struct AnswerCache(pub(super) Cache<Key, Arc<Entry>, ByOctets>);
+pub struct AnswerCache(pub(super) Cache<QuestionKey, Arc<AnswerEntry>, ByOctets>);
 
 impl AnswerCache {
     /// A cache of at most `budget` octets.
@@ -36,18 +36,18 @@ impl AnswerCache {
 
     /// The entry of a question. It may be stale.
     #[must_use]
-    pub fn find(&self, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
+    pub fn find(&self, key: &QuestionKeyRef<'_>) -> Option<Arc<AnswerEntry>> {
         self.0.get(key)
     }
 
     /// The same by an owned key.
     #[must_use]
-    pub fn find_owned(&self, key: &Key) -> Option<Arc<Entry>> {
+    pub fn find_owned(&self, key: &QuestionKey) -> Option<Arc<AnswerEntry>> {
         self.0.get(key)
     }
 
     /// Stores an entry. One that is heavier than a shard's part of the budget is not stored.
-    pub fn insert(&self, key: Key, entry: Arc<Entry>) {
+    pub fn insert(&self, key: QuestionKey, entry: Arc<AnswerEntry>) {
         self.0.insert(key, entry);
     }
 

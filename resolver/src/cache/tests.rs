@@ -8,17 +8,17 @@ use quick_cache::Weighter as _;
 use super::{entry::ttl_offsets, shared::ByOctets, *};
 use crate::message::types::{Class, Rtype};
 
-fn key(name: &Name) -> KeyRef<'_> {
-    KeyRef::new(name.borrow(), Rtype::A, Class::IN)
+fn key(name: &Name) -> QuestionKeyRef<'_> {
+    QuestionKeyRef::new(name.borrow(), Rtype::A, Class::IN)
 }
 
 /// An answer of about `octets`, without records: its size is its header's and question's, padded
 /// behind for the weigher.
-fn entry(octets: usize) -> Arc<Entry> {
-    Arc::new(Entry {
+fn entry(octets: usize) -> Arc<AnswerEntry> {
+    Arc::new(AnswerEntry {
         octets: vec![0; octets].into(),
         ttl_s: 60,
-        ..Entry::empty()
+        ..AnswerEntry::empty()
     })
 }
 
@@ -37,8 +37,8 @@ fn a_borrowed_key_finds_what_its_owned_form_keeps() {
             Some(octets)
         );
         for other in [
-            KeyRef::new(name.borrow(), Rtype::AAAA, Class::IN),
-            KeyRef::new(name.borrow(), Rtype::A, Class::CH),
+            QuestionKeyRef::new(name.borrow(), Rtype::AAAA, Class::IN),
+            QuestionKeyRef::new(name.borrow(), Rtype::A, Class::CH),
         ] {
             assert!(
                 cache.find(&other).is_none(),
@@ -59,14 +59,14 @@ fn a_local_cache_shows_what_the_shared_one_holds_and_newer_entries() {
         assert!(local.find(&cache, &key(name)).is_none());
         cache.insert(
             key(name).to_owned(),
-            Arc::new(Entry::placeholder(&key(name))),
+            Arc::new(AnswerEntry::placeholder(&key(name))),
         );
     }
     for _ in 0..3 {
         for name in &names {
             let found = local.find(&cache, &key(name)).unwrap();
             assert!(found.answers(&key(name)), "never another name's entry");
-            let other = KeyRef::new(name.borrow(), Rtype::A, Class::CH);
+            let other = QuestionKeyRef::new(name.borrow(), Rtype::A, Class::CH);
             assert!(
                 local.find(&cache, &other).is_none(),
                 "the class is part of the key"
@@ -82,9 +82,9 @@ fn a_local_cache_shows_what_the_shared_one_holds_and_newer_entries() {
     assert!(Arc::ptr_eq(&cache.find(&popular).unwrap(), &shown));
     let name = &names[7];
     let known = local.find(&cache, &key(&names[7])).unwrap();
-    let newer = Arc::new(Entry {
+    let newer = Arc::new(AnswerEntry {
         ttl_s: 60,
-        ..Entry::placeholder(&key(name))
+        ..AnswerEntry::placeholder(&key(name))
     });
     cache.insert(key(name).to_owned(), Arc::clone(&newer));
     assert!(Arc::ptr_eq(
@@ -179,8 +179,8 @@ fn address(last: u8) -> [u8; 4] {
     [192, 0, 2, last]
 }
 
-fn answered(records: &[(u16, u32, &[u8])], ttl_s: u32, at_s: u64) -> Entry {
-    Entry::new(message(0, records), ttl_s, Duration::from_secs(at_s)).unwrap()
+fn answered(records: &[(u16, u32, &[u8])], ttl_s: u32, at_s: u64) -> AnswerEntry {
+    AnswerEntry::new(message(0, records), ttl_s, Duration::from_secs(at_s)).unwrap()
 }
 
 fn ttls(wire: &[u8]) -> Vec<u32> {
@@ -264,7 +264,7 @@ fn an_answer_is_fresh_until_its_ttl_and_stale_until_its_bound() {
         );
     }
     assert!(entry.is_cacheable());
-    let placeholder = Entry::placeholder(&key(&Name::parse("a.test").unwrap()));
+    let placeholder = AnswerEntry::placeholder(&key(&Name::parse("a.test").unwrap()));
     for now in [Duration::ZERO, Duration::from_secs(1)] {
         assert!(
             !placeholder.is_fresh(now)
@@ -314,27 +314,27 @@ fn a_prefetch_is_claimed_once_and_in_the_last_tenth_of_the_ttl() {
 #[test]
 fn a_message_that_does_not_parse_is_no_entry() {
     let whole = message(0, &[(1, 60, &address(1)), (16, 60, b"\x04text")]);
-    assert!(Entry::new(whole.clone(), 60, Duration::ZERO).is_some());
+    assert!(AnswerEntry::new(whole.clone(), 60, Duration::ZERO).is_some());
     for end in 0..whole.len() {
         assert!(
-            Entry::new(whole[..end].to_vec(), 60, Duration::ZERO).is_none(),
+            AnswerEntry::new(whole[..end].to_vec(), 60, Duration::ZERO).is_none(),
             "{end}"
         );
     }
     assert!(
-        Entry::new([&whole[..], &[0]].concat(), 60, Duration::ZERO).is_none(),
+        AnswerEntry::new([&whole[..], &[0]].concat(), 60, Duration::ZERO).is_none(),
         "an octet behind the message"
     );
     for (place, count) in [(5, 0), (5, 2), (7, 1), (7, 3), (9, 1), (11, 1)] {
         let mut wrong = whole.clone();
         wrong[place] = count;
         assert!(
-            Entry::new(wrong, 60, Duration::ZERO).is_none(),
+            AnswerEntry::new(wrong, 60, Duration::ZERO).is_none(),
             "count {count} at {place}"
         );
     }
     assert!(
-        Entry::new(vec![0; 70_000], 60, Duration::ZERO).is_none(),
+        AnswerEntry::new(vec![0; 70_000], 60, Duration::ZERO).is_none(),
         "longer than any message"
     );
     let mut moved = whole.clone();
@@ -348,7 +348,7 @@ fn a_message_that_does_not_parse_is_no_entry() {
 fn a_name_exists_unless_its_own_denial_says_otherwise() {
     let alias: (u16, u32, &[u8]) = (5, 60, b"\x01b\x04test\0");
     let has_name = |rcode, records: &[_]| {
-        Entry::new(message(rcode, records), 60, Duration::ZERO)
+        AnswerEntry::new(message(rcode, records), 60, Duration::ZERO)
             .unwrap()
             .has_name()
     };
@@ -397,7 +397,7 @@ fn the_chain_of_an_entry_is_read_from_its_message() {
 fn chains_and_many_addresses_weigh_and_a_few_addresses_do_not() {
     let name = Name::parse("a.test").unwrap();
     let owned = key(&name).to_owned();
-    let weigh = |entry: Entry| ByOctets.weight(&owned, &Arc::new(entry));
+    let weigh = |entry: AnswerEntry| ByOctets.weight(&owned, &Arc::new(entry));
     assert_eq!(owned.octets(), name.borrow().wire().len() + 4);
     let of_addresses = |count: u8| {
         let addresses: Vec<[u8; 4]> = (0..count).map(address).collect();
@@ -448,7 +448,7 @@ fn one_of_64_local_hits_reaches_the_shared_cache() {
     let name = Name::parse("a.test").unwrap();
     cache.insert(
         key(&name).to_owned(),
-        Arc::new(Entry::placeholder(&key(&name))),
+        Arc::new(AnswerEntry::placeholder(&key(&name))),
     );
     local.find(&cache, &key(&name));
     cache.0.remove(&key(&name));
@@ -466,9 +466,9 @@ fn a_local_cache_replaces_only_the_named_entry() {
     let mut local = LocalCache::new();
     let name = Name::parse("a.test").unwrap();
     let [first, second, third] = [(); 3].map(|()| {
-        Arc::new(Entry {
+        Arc::new(AnswerEntry {
             ttl_s: 60,
-            ..Entry::placeholder(&key(&name))
+            ..AnswerEntry::placeholder(&key(&name))
         })
     });
     cache.insert(key(&name).to_owned(), Arc::clone(&first));
@@ -496,7 +496,11 @@ fn a_local_cache_replaces_only_the_named_entry() {
 #[test]
 fn an_entry_answers_its_name_type_and_class_and_no_other() {
     let name = |text: &str| Name::parse(text).unwrap();
-    let entry = Entry::placeholder(&KeyRef::new(name("a.test").borrow(), Rtype::A, Class::IN));
+    let entry = AnswerEntry::placeholder(&QuestionKeyRef::new(
+        name("a.test").borrow(),
+        Rtype::A,
+        Class::IN,
+    ));
     assert_eq!(entry.message()[12..], b"\x01a\x04test\0\0\x01\0\x01"[..]);
     for (other, rtype, class, expected) in [
         ("a.test", 1, 1, true),
@@ -510,16 +514,20 @@ fn an_entry_answers_its_name_type_and_class_and_no_other() {
     ] {
         let other = name(other);
         assert_eq!(
-            entry.answers(&KeyRef::new(other.borrow(), rtype.into(), class.into())),
+            entry.answers(&QuestionKeyRef::new(
+                other.borrow(),
+                rtype.into(),
+                class.into()
+            )),
             expected,
             "{other} {rtype} {class}"
         );
     }
     let elsewhere = name("elsewhere.test");
     let of_a = name("a.test");
-    let moved = KeyRef::new(elsewhere.borrow(), Rtype::AAAA, Class::IN);
+    let moved = QuestionKeyRef::new(elsewhere.borrow(), Rtype::AAAA, Class::IN);
     assert_eq!(
-        KeyRef::new(of_a.borrow(), Rtype::AAAA, Class::IN)
+        QuestionKeyRef::new(of_a.borrow(), Rtype::AAAA, Class::IN)
             .with_name(elsewhere.borrow())
             .to_owned(),
         moved.to_owned()
@@ -540,9 +548,9 @@ fn a_local_cache_loads_the_entries_of_a_batch() {
     };
     for (name, first) in [("a.test", 0x13), ("b.test", 0x22)] {
         let name = Name::parse(name).unwrap();
-        let entry = Entry {
+        let entry = AnswerEntry {
             octets: vec![first; 40].into(),
-            ..Entry::empty()
+            ..AnswerEntry::empty()
         };
         cache.insert(key(&name).to_owned(), Arc::new(entry));
         // The local cache stores what the shared one returns, whatever question it holds.

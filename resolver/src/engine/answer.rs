@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use policy::{decide::EffectivePolicy, identity::directory::IdentitySource, name::WireName};
+use policy::{
+    decide::EffectivePolicy,
+    identity::directory::{Identity, IdentitySource},
+    name::WireName,
+};
 
 use crate::{
-    cache::{Entry, KeyRef},
+    cache::{AnswerEntry, QuestionKeyRef},
     engine::{
         core::{BatchSnapshot, Engine},
         miss::Miss,
@@ -49,11 +53,7 @@ impl Engine {
         state: &mut WorkerState,
         buffer: &mut Vec<u8>,
     ) -> Step {
-        let WorkerState {
-            metrics,
-            local_cache,
-            prefetches,
-        } = state;
+        let metrics = &mut state.metrics;
         metrics.received(client.transport);
         let mut name_buffer = WireName::default();
         let query = match Query::parse(packet, &mut name_buffer) {
@@ -72,11 +72,30 @@ impl Engine {
         if self.answer_meta(&mut reply, &client) {
             return Step::Reply;
         }
+        self.answer_query(batch, reply, identity, &client, state)
+    }
+
+    /// Answers the query of a client that may ask, from the caches.
+    #[inline]
+    fn answer_query(
+        &self,
+        batch: &BatchSnapshot<'_>,
+        reply: Reply<'_>,
+        identity: Identity,
+        client: &Client,
+        state: &mut WorkerState,
+    ) -> Step {
+        let WorkerState {
+            metrics,
+            local_cache,
+            prefetches,
+        } = state;
+        let query = reply.query;
         metrics.identified(&identity);
-        let key = KeyRef::of(&query);
+        let key = QuestionKeyRef::of(query);
         let found = local_cache.find(&self.cache, &key);
         let is_known = found.is_some();
-        let mut entry = found.unwrap_or_else(|| Arc::new(Entry::placeholder(&key)));
+        let mut entry = found.unwrap_or_else(|| Arc::new(AnswerEntry::placeholder(&key)));
         let mut walk = Walk {
             asker: &identity.policy,
             lists: &batch.lists,
@@ -98,7 +117,7 @@ impl Engine {
                         && self.config.prefetch
                         && !verdict.is_block()
                     {
-                        prefetches.extend(self.prefetch_of(&query, &key));
+                        prefetches.extend(self.prefetch_of(query, &key));
                     }
                 } else {
                     // Blocked without an answer: the placeholder remembers the classification.
@@ -120,7 +139,7 @@ impl Engine {
                     self.cache.insert(key.to_owned(), entry);
                 }
                 let Walk { reply, .. } = walk;
-                self.defer(reply, identity.policy, &client, batch, lacking, metrics)
+                self.defer(reply, identity.policy, client, batch, lacking, metrics)
             }
         }
     }
@@ -205,11 +224,11 @@ impl Engine {
     }
 
     /// A prefetch, if there is a permit for one more resolution.
-    fn prefetch_of(&self, query: &Query<'_>, key: &KeyRef<'_>) -> Option<Prefetch> {
+    fn prefetch_of(&self, query: &Query<'_>, key: &QuestionKeyRef<'_>) -> Option<Prefetch> {
         let permit = Arc::clone(&self.resolutions).try_acquire_owned().ok()?;
         let question = Question {
-            renews: true,
-            ..Question::new(query.name().to_owned(), query.resolved_type().into())
+            prefetch: true,
+            ..Question::new(query.name().to_owned(), query.resolved_type())
         };
         Some(Prefetch {
             key: (*key).to_owned(),

@@ -7,7 +7,7 @@ use policy::{category::Taxonomy, identity::directory::Directory, lists::current:
 
 use crate::{
     listener::notify::OnNotify,
-    message::{blocked::BlockedAnswers, ede::Contact},
+    message::{blocked::BlockedAnswers, ede::BlockContact},
     time::Clock,
     upstream::Recursion,
 };
@@ -20,7 +20,7 @@ pub struct EngineConfig {
     /// Names the categories in the reason of a block.
     pub taxonomy: Arc<Taxonomy>,
     /// The operator's contact in the reason of a block.
-    pub contact: Contact,
+    pub contact: BlockContact,
     /// Answers questions that are not in the cache.
     pub recursion: Arc<dyn Recursion>,
     /// Networks that may query, beside those of households and trusted peers that are listed by one

@@ -16,7 +16,7 @@ use policy::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    cache::{AnswerCache, Entry, Key},
+    cache::{AnswerCache, AnswerEntry, QuestionKey},
     engine::{
         config::EngineConfig,
         worker_state::{RuntimeStates, WorkerState},
@@ -33,7 +33,7 @@ pub struct Engine {
     pub(crate) config: EngineConfig,
     pub(crate) access: Access,
     pub(crate) cache: AnswerCache,
-    pub(crate) flights: SingleFlight<Key, Result<Arc<Entry>, Option<EdeCode>>>,
+    pub(crate) flights: SingleFlight<QuestionKey, Result<Arc<AnswerEntry>, Option<EdeCode>>>,
     /// Permits for resolutions.
     pub(crate) resolutions: Arc<Semaphore>,
     /// Permits for resolutions of one client.

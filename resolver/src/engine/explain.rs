@@ -11,7 +11,7 @@ use policy::{
 };
 
 use crate::{
-    cache::{Entry, KeyRef},
+    cache::{AnswerEntry, QuestionKeyRef},
     engine::{
         core::Engine,
         walk::{CachedAnswer, Decision, Ended, Unavailable, Walk},
@@ -44,11 +44,11 @@ impl Engine {
         };
         let lists = lists.unwrap_or_else(|| self.config.lists.current());
         let mut buffer = Vec::new();
-        let key = KeyRef::of(&query);
+        let key = QuestionKeyRef::of(&query);
         let known = self
             .cache
             .find(&key)
-            .unwrap_or_else(|| Arc::new(Entry::placeholder(&key)));
+            .unwrap_or_else(|| Arc::new(AnswerEntry::placeholder(&key)));
         let mut entry = self.classified_by(known, &lists);
         let mut walk = Walk {
             asker: &asker,

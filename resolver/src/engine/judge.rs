@@ -8,7 +8,7 @@ use policy::{
     name::{Name, NameRef},
 };
 
-use crate::cache::{Entry, classified::Classified};
+use crate::cache::{AnswerEntry, classified::Classified};
 
 /// Who asks, and for what.
 #[derive(Clone, Copy)]
@@ -24,9 +24,9 @@ pub(crate) struct Judging<'j> {
 }
 
 impl Judging<'_> {
-    /// The verdict, and the hop that decided: 0 is the queried name, then those of [`Entry::hops`].
+    /// The verdict, and the hop that decided: 0 is the queried name, then those of [`AnswerEntry::hops`].
     #[inline]
-    pub(crate) fn verdict(self, entry: &Entry, lists: &Blocklist) -> (Verdict, usize) {
+    pub(crate) fn verdict(self, entry: &AnswerEntry, lists: &Blocklist) -> (Verdict, usize) {
         if entry.classification.is_unlisted(lists.stamp()) {
             // No list contains any of the names. Custom names of the household may.
             let chain = if self.with_answer { entry.chain() } else { &[] };
@@ -45,14 +45,14 @@ impl Judging<'_> {
     /// Searches the lists, and remembers the classification.
     #[cold]
     #[inline(never)]
-    fn classify(self, entry: &Entry, lists: &Blocklist, has_older: bool) -> (Verdict, usize) {
+    fn classify(self, entry: &AnswerEntry, lists: &Blocklist, has_older: bool) -> (Verdict, usize) {
         let classified = Classified::look_up(self.name, entry.chain(), entry.message(), lists);
         let verdict = self.verdict_by(entry, &classified);
         entry.classification.store(classified, has_older);
         verdict
     }
 
-    fn verdict_by(self, entry: &Entry, classified: &Classified) -> (Verdict, usize) {
+    fn verdict_by(self, entry: &AnswerEntry, classified: &Classified) -> (Verdict, usize) {
         let judged = self.review(entry, classified);
         let wants_tcp = judged.0.action == Action::TcpOnly && judged.0.is_block();
         if wants_tcp && self.over_tcp {
@@ -65,11 +65,11 @@ impl Judging<'_> {
     /// The verdict of the entries that do not want TCP.
     #[cold]
     #[inline(never)]
-    fn verdict_over_tcp(self, entry: &Entry, classified: &Classified) -> (Verdict, usize) {
+    fn verdict_over_tcp(self, entry: &AnswerEntry, classified: &Classified) -> (Verdict, usize) {
         self.review(entry, &classified.over_tcp())
     }
 
-    fn review(self, entry: &Entry, classified: &Classified) -> (Verdict, usize) {
+    fn review(self, entry: &AnswerEntry, classified: &Classified) -> (Verdict, usize) {
         let (chain, addresses) = if self.with_answer {
             (entry.chain(), &*classified.addresses)
         } else {
@@ -100,11 +100,11 @@ mod tests {
     use super::*;
 
     /// The answer `a.test. 60 IN A 192.0.2.1`.
-    fn entry() -> Entry {
+    fn entry() -> AnswerEntry {
         let mut message = vec![0, 0, 0x80, 0, 0, 1, 0, 1, 0, 0, 0, 0];
         message.extend(b"\x01a\x04test\0\0\x01\0\x01");
         message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
-        Entry::new(message, 60, Duration::ZERO).unwrap()
+        AnswerEntry::new(message, 60, Duration::ZERO).unwrap()
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
         let lists = Arc::new(Blocklist::empty(&Taxonomy::shipped()));
         let asker = Directory::new(OperatorDefaults::default()).unknown_line();
         let name = Name::parse("a.test").unwrap();
-        let verdict = |entry: &Entry, lists: &Blocklist| {
+        let verdict = |entry: &AnswerEntry, lists: &Blocklist| {
             let judging = Judging {
                 asker: &asker,
                 name: name.borrow(),

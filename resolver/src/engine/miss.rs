@@ -6,7 +6,7 @@ use policy::{decide::EffectivePolicy, lists::blocklist::Blocklist, name::WireNam
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use crate::{
-    cache::{Entry, Key, encode::encode},
+    cache::{AnswerEntry, QuestionKey, encode::encode},
     engine::{
         core::Engine,
         walk::{CachedAnswer, Decision, Ended, Freshness, Lacking, Need, Unavailable, Walk},
@@ -68,7 +68,7 @@ impl Miss {
 pub(crate) struct Completed {
     pub(crate) ended: Ended,
     /// The entry that was judged, if the answer was lacking and could be obtained.
-    pub(crate) entry: Option<Arc<Entry>>,
+    pub(crate) entry: Option<Arc<AnswerEntry>>,
     /// Whether any part of the reply is stale.
     pub(crate) is_stale: bool,
 }
@@ -185,7 +185,11 @@ impl Engine {
 
     /// The entry, or a copy of it if these lists are not the live ones: the cached entry must
     /// remember the classification of live lists only.
-    pub(crate) fn classified_by(&self, entry: Arc<Entry>, lists: &Blocklist) -> Arc<Entry> {
+    pub(crate) fn classified_by(
+        &self,
+        entry: Arc<AnswerEntry>,
+        lists: &Blocklist,
+    ) -> Arc<AnswerEntry> {
         let is_live = lists.stamp() == self.config.lists.load().stamp();
         if is_live {
             entry
@@ -198,10 +202,10 @@ impl Engine {
     /// one fails or takes longer than the client timeout.
     async fn obtain_in_time(
         self: &Arc<Self>,
-        key: Key,
+        key: QuestionKey,
         question: Question,
         permit: &Arc<OwnedSemaphorePermit>,
-    ) -> Result<(Arc<Entry>, Freshness), Option<EdeCode>> {
+    ) -> Result<(Arc<AnswerEntry>, Freshness), Option<EdeCode>> {
         let settings = self.config.stale;
         let now = self.now();
         let Some(stale) = self
@@ -244,11 +248,15 @@ impl Engine {
     ///
     /// # Errors
     /// The info-code of the Extended DNS Error, if there is one.
-    async fn obtain(&self, key: Key, question: Question) -> Result<Arc<Entry>, Option<EdeCode>> {
+    async fn obtain(
+        &self,
+        key: QuestionKey,
+        question: Question,
+    ) -> Result<Arc<AnswerEntry>, Option<EdeCode>> {
         let fresh = self
             .cache
             .find_owned(&key)
-            .filter(|entry| !question.renews && entry.is_fresh(self.now()));
+            .filter(|entry| !question.prefetch && entry.is_fresh(self.now()));
         if let Some(entry) = fresh {
             return Ok(entry);
         }
@@ -280,7 +288,7 @@ impl Engine {
         answer.unwrap_or_else(|elapsed| {
             Err(RecursionError {
                 name: question.name.clone(),
-                record_type: question.record_type,
+                rtype: question.rtype,
                 code: Some(EdeCode::NO_REACHABLE_AUTHORITY.to_u16()),
                 source: elapsed.into(),
             })

@@ -8,7 +8,7 @@ use policy::{
 };
 
 use crate::{
-    cache::KeyRef,
+    cache::QuestionKeyRef,
     engine::{
         alias::{self, Alias},
         core::Engine,
@@ -100,7 +100,7 @@ impl Engine {
         alias: Alias,
     ) -> Result<Decision, Lacking> {
         let now = self.now();
-        let key = KeyRef::of(walk.reply.query).with_name(alias.target.borrow());
+        let key = QuestionKeyRef::of(walk.reply.query).with_name(alias.target.borrow());
         let Some(entry) = self.cache.find(&key).filter(|entry| entry.is_fresh(now)) else {
             return Err(Lacking {
                 need: Need::Target(alias),

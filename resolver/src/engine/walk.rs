@@ -19,7 +19,7 @@ use policy::{
 };
 
 use crate::{
-    cache::{Entry, KeyRef},
+    cache::{AnswerEntry, QuestionKeyRef},
     engine::{alias::Alias, core::Engine, judge::Judging},
     message::{
         ede::Reason,
@@ -51,7 +51,7 @@ pub(crate) enum Freshness {
 /// A cached entry, and how it may be used.
 #[derive(Clone, Copy)]
 pub(crate) struct CachedAnswer<'e> {
-    pub(crate) entry: &'e Entry,
+    pub(crate) entry: &'e AnswerEntry,
     pub(crate) freshness: Freshness,
     /// Time since the start.
     pub(crate) now: Duration,
@@ -60,7 +60,7 @@ pub(crate) struct CachedAnswer<'e> {
 impl<'e> CachedAnswer<'e> {
     /// An entry as found in the cache.
     #[inline]
-    pub(crate) fn new(entry: &'e Entry, now: Duration) -> Self {
+    pub(crate) fn new(entry: &'e AnswerEntry, now: Duration) -> Self {
         let freshness = if entry.is_fresh(now) {
             Freshness::Fresh
         } else {
@@ -109,18 +109,18 @@ pub(crate) enum Need {
 
 impl Need {
     /// The cache key of what is needed.
-    pub(crate) fn key<'k>(&'k self, query: &'k Query<'_>) -> KeyRef<'k> {
+    pub(crate) fn key<'k>(&'k self, query: &'k Query<'_>) -> QuestionKeyRef<'k> {
         match self {
-            Self::Answer => KeyRef::of(query),
-            Self::Target(alias) => KeyRef::of(query).with_name(alias.target.borrow()),
+            Self::Answer => QuestionKeyRef::of(query),
+            Self::Target(alias) => QuestionKeyRef::of(query).with_name(alias.target.borrow()),
         }
     }
 
     /// The question to resolve.
     pub(crate) fn question(&self, query: &Query<'_>) -> Question {
         match self {
-            Self::Answer => Question::new(query.name().to_owned(), query.resolved_type().into()),
-            Self::Target(alias) => Question::new(alias.target.clone(), query.rtype.into()),
+            Self::Answer => Question::new(query.name().to_owned(), query.resolved_type()),
+            Self::Target(alias) => Question::new(alias.target.clone(), query.rtype),
         }
     }
 }
@@ -255,7 +255,7 @@ impl Engine {
 /// Writes a stale answer, with a short TTL and the reason (RFC 8767 section 4).
 #[cold]
 #[inline(never)]
-fn write_stale(reply: &mut Reply<'_>, entry: &Entry) {
+fn write_stale(reply: &mut Reply<'_>, entry: &AnswerEntry) {
     let rcode = if entry.rcode_low() == Rcode::NxDomain as u8 {
         Rcode::NxDomain
     } else {

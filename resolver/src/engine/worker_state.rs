@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    cache::{Key, LocalCache},
+    cache::{LocalCache, QuestionKey},
     telemetry::metrics::{QueryMetrics, WorkerMetrics},
     upstream::Question,
 };
@@ -42,7 +42,7 @@ impl WorkerState {
 
 /// An answer near the end of its TTL, to be resolved again.
 pub struct Prefetch {
-    pub(crate) key: Key,
+    pub(crate) key: QuestionKey,
     pub(crate) question: Question,
     pub(crate) _permit: OwnedSemaphorePermit,
 }

@@ -215,7 +215,7 @@ pub struct Sent {
 }
 
 /// Datagrams that are received and answered together. The thread that uses a batch creates it.
-pub struct Batch {
+pub struct UdpBatch {
     slots: Box<[DatagramSlot]>,
     controls: Box<[Control]>,
     vectors: Vec<libc::iovec>,
@@ -225,7 +225,7 @@ pub struct Batch {
     offered: usize,
 }
 
-impl Batch {
+impl UdpBatch {
     /// A batch of up to `size` datagrams, at least one.
     #[must_use]
     pub fn new(size: usize) -> Self {
@@ -317,6 +317,18 @@ impl Batch {
         let taken = usize::try_from(taken)
             .map_err(|_| io::Error::last_os_error())?
             .min(offered);
+        self.read_headers(taken);
+        self.offered = if taken == offered {
+            (2 * offered).min(self.slots.len())
+        } else {
+            (2 * taken).max(BATCH_MIN).min(self.slots.len())
+        };
+        Ok(taken)
+    }
+
+    /// Takes lengths and addresses of the first `taken` datagrams from what the kernel wrote.
+    #[inline]
+    fn read_headers(&mut self, taken: usize) {
         for ((slot, header), control) in self
             .slots
             .iter_mut()
@@ -333,12 +345,6 @@ impl Batch {
                 read_controls(&control.0[..control_octets], &mut slot.path);
             }
         }
-        self.offered = if taken == offered {
-            (2 * offered).min(self.slots.len())
-        } else {
-            (2 * taken).max(BATCH_MIN).min(self.slots.len())
-        };
-        Ok(taken)
     }
 
     /// Sends the non-empty replies of the first `count` slots. Never waits: a reply that the kernel

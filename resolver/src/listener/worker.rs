@@ -20,7 +20,7 @@ use crate::{
     engine::{BatchSnapshot, Engine, Miss, Prefetch, Step, WorkerState},
     listener::{
         client::Client,
-        udp::{self, Batch, Sent, UdpPath},
+        udp::{self, Sent, UdpBatch, UdpPath},
     },
     message::types::Transport,
     telemetry::counters::Count,
@@ -70,7 +70,7 @@ pub enum DeferredWork {
 /// A socket and its batch.
 pub struct UdpIo {
     socket: Arc<UdpSocket>,
-    batch: Batch,
+    batch: UdpBatch,
 }
 
 impl UdpIo {
@@ -79,7 +79,7 @@ impl UdpIo {
     pub fn new(socket: UdpSocket, size: usize) -> Self {
         Self {
             socket: Arc::new(socket),
-            batch: Batch::new(size),
+            batch: UdpBatch::new(size),
         }
     }
 }

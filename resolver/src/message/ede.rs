@@ -36,7 +36,7 @@ const OPERATOR_POLICY: &str = "6";
 
 /// The operator's contact for questions about a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contact {
+pub struct BlockContact {
     pub uris: Vec<String>,
     /// The name of the operator; may be empty.
     pub organization: String,
@@ -44,7 +44,7 @@ pub struct Contact {
     pub language: String,
 }
 
-impl Default for Contact {
+impl Default for BlockContact {
     fn default() -> Self {
         Self {
             uris: Vec::new(),
@@ -67,7 +67,7 @@ pub struct EdeWords {
 impl EdeWords {
     /// Prepares the texts for these categories.
     #[must_use]
-    pub fn new(taxonomy: Arc<Taxonomy>, contact: &Contact) -> Self {
+    pub fn new(taxonomy: Arc<Taxonomy>, contact: &BlockContact) -> Self {
         let sub_error = |slug: &str| {
             SUB_ERRORS
                 .iter()

@@ -16,10 +16,14 @@ impl Rtype {
     pub const RESERVED: Self = Self(0);
     /// IPv4 address, RFC 1035.
     pub const A: Self = Self(1);
+    /// Name server of a zone, RFC 1035.
+    pub const NS: Self = Self(2);
     /// Alias, RFC 1035.
     pub const CNAME: Self = Self(5);
     /// Start of a zone of authority, RFC 1035.
     pub const SOA: Self = Self(6);
+    /// Name of an address, RFC 1035.
+    pub const PTR: Self = Self(12);
     /// Host information, RFC 1035; the answer to ANY, RFC 8482.
     pub const HINFO: Self = Self(13);
     /// Text, RFC 1035.
@@ -32,6 +36,12 @@ impl Rtype {
     pub const OPT: Self = Self(41);
     /// Delegation signer, RFC 4034.
     pub const DS: Self = Self(43);
+    /// Signature of an RRset, RFC 4034.
+    pub const RRSIG: Self = Self(46);
+    /// Proof that names or types do not exist, RFC 4034.
+    pub const NSEC: Self = Self(47);
+    /// The same with hashed names, RFC 5155.
+    pub const NSEC3: Self = Self(50);
     /// Service binding, RFC 9460.
     pub const SVCB: Self = Self(64);
     /// Service binding for HTTPS, RFC 9460.

@@ -1,74 +1,69 @@
-//! What the recursor does not have of itself: a clock, chance, and the network. They are its
-//! arguments, so that a dialogue runs in a test in milliseconds and can be replayed from a seed.
+//! What the recursor gets from outside: a clock, random numbers, and the network. They are arguments,
+//! so that a test runs a whole dialogue in milliseconds and repeats it from a seed.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
+use super::wire::ExpectedReply;
 
-use super::wire::Expected;
-
-/// What came of asking once.
+/// The outcome of one query on the network.
 #[derive(Debug)]
-pub enum Reception {
-    /// The reply to this very query.
+pub enum TransportOutcome {
+    /// The reply to this query.
     Reply(Vec<u8>),
-    /// Something came from the server's address that is nearly the reply: another id, or other
-    /// letter case. Either a fault or somebody who guesses; what comes by datagram is not to be
+    /// A datagram from the server's address that is not the reply, because its id or the letter case
+    /// of its name differs. The server is broken or an attacker spoofs replies, so no datagram can be
     /// trusted now.
-    NearMiss {
-        /// Whether only the letter case is other.
-        is_case: bool,
+    Mismatch {
+        /// Whether the letter case is the only difference.
+        is_case_only: bool,
     },
-    /// Nothing, for as long as was waited.
-    Silent,
-    /// The network says that there is no way, or this machine has no socket left.
-    Unreachable(std::io::Error),
+    /// No reply within the timeout.
+    Timeout,
+    /// The network has no route, or the host has no socket left.
+    Unreachable(io::Error),
 }
 
-/// A clock, chance, and a network.
-#[async_trait]
-pub trait Surroundings: Send + Sync + 'static {
-    /// Time since some instant in the past.
+/// A clock, random numbers, and a network.
+pub trait Environment: Send + Sync + 'static {
+    /// Time since a fixed instant in the past.
     fn now(&self) -> Duration;
 
-    /// A number that nobody can foresee.
+    /// An unpredictable number.
     fn random(&self) -> u64;
 
-    /// Waits.
-    async fn sleep(&self, duration: Duration);
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
 
-    /// Sends a datagram from a port that nobody can foresee and waits for what was expected. Noise
-    /// is skipped.
-    async fn udp(
+    /// Sends a datagram from an unpredictable port and waits for the expected reply. Unrelated
+    /// datagrams are skipped.
+    fn udp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception;
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> impl Future<Output = TransportOutcome> + Send;
 
-    /// Asks over TCP.
-    async fn tcp(
+    /// Queries over TCP. The timeout includes the connection's set-up.
+    fn tcp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception;
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> impl Future<Output = TransportOutcome> + Send;
 
-    /// Asks over TLS (RFC 7858) a server that must prove to have this name.
-    async fn tls(
+    /// Queries over TLS (RFC 7858). The server's certificate must prove `tls_name`.
+    fn tls(
         &self,
         server: SocketAddr,
-        name: &str,
+        tls_name: &str,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception;
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> impl Future<Output = TransportOutcome> + Send;
 }
 
-#[async_trait]
-impl<S: Surroundings> Surroundings for Arc<S> {
+impl<E: Environment> Environment for Arc<E> {
     fn now(&self) -> Duration {
         self.as_ref().now()
     }
@@ -77,40 +72,39 @@ impl<S: Surroundings> Surroundings for Arc<S> {
         self.as_ref().random()
     }
 
-    async fn sleep(&self, duration: Duration) {
-        self.as_ref().sleep(duration).await;
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
+        self.as_ref().sleep(duration)
     }
 
-    async fn udp(
+    fn udp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        self.as_ref().udp(server, query, expected, patience).await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> impl Future<Output = TransportOutcome> + Send {
+        self.as_ref().udp(server, query, expected, timeout)
     }
 
-    async fn tcp(
+    fn tcp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        self.as_ref().tcp(server, query, expected, patience).await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> impl Future<Output = TransportOutcome> + Send {
+        self.as_ref().tcp(server, query, expected, timeout)
     }
 
-    async fn tls(
+    fn tls(
         &self,
         server: SocketAddr,
-        name: &str,
+        tls_name: &str,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> impl Future<Output = TransportOutcome> + Send {
         self.as_ref()
-            .tls(server, name, query, expected, patience)
-            .await
+            .tls(server, tls_name, query, expected, timeout)
     }
 }

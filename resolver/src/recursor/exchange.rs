@@ -1,749 +1,601 @@
-//! One server, asked once as well as we can, and again more plainly where it seems not to
-//! understand that.
+//! The exchange with one server for one try: a query, and the same query again in another way where
+//! the server did not support this one (see `attempt.rs`).
 //!
-//! ```text
-//! what comes back                          what is left out next, one at a time
-//! unreadable, or records cut off           EDNS; then over TCP; then there without EDNS
-//! FORMERR, NOTIMP, BADVERS                 options (where the reply has an OPT), EDNS, mixed letters; then over TCP
-//! SERVFAIL, REFUSED, other codes           options, mixed letters, EDNS
-//! a lame referral                          mixed letters
-//! NXDOMAIN, no data                        mixed letters, to compare
-//! silence                                  later tries of `ask.rs`: options and mixed letters, then EDNS
-//! another id, letter case or cookie        nothing: over TCP, where nobody else can answer
-//! ```
-//!
-//! What helped is remembered for the server, letter case for server and zone (`servers.rs`). What a
-//! server has proved to understand is not left out, a cookie that it gave least of all: so a
-//! stranger who forges one error cannot talk us out of our defences, and a server that denies
-//! honestly is asked twice only until it found its first name in mixed letters.
+//! What helped is remembered for the server (`cache/server.rs`), mixed case for server and zone
+//! (`cache/infra.rs`). What a server supports is not left out, its cookie least of all: so a spoofed
+//! error cannot disable the defences against spoofing, and a server that denies a name correctly is
+//! queried twice only until it has found its first name in mixed case.
 
 use std::{io::ErrorKind, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use hickory_proto::op::{Message, ResponseCode};
 use policy::name::NameRef;
 
-use crate::{
-    message::reader::{self, Extent, Reading},
-    recursor::{
-        budget::{Quest, describe},
-        delegations::Cut,
-        environment::{Reception, Surroundings},
-        infra::{DOUBTED_FOR, Server, UNABLE_FOR},
-        scrub::{Asked, Fault, Finding, Role, Sifted, sift},
-    },
+use crate::message::{
+    reader::{self, Extent, Reading},
+    types::Rtype,
 };
 
 use super::{
-    Failure, Recursor,
-    wire::{CLIENT_COOKIE_OCTETS, Edns, Expected, Outgoing, cookie_of},
+    attempt::{Attempt, Feature, Features, InitialDowngrade, Proof, Transport},
+    cache::{delegations::Delegation, server::ServerState},
+    environment::{Environment, TransportOutcome},
+    failure::ResolutionFailure,
+    problem::{Problem, is_not_understood, problem_of},
+    query_context::{QueryContext, describe},
+    response::{Response, ResponseKind, ServerRole},
+    rrset::Credibility,
+    scrub::{ScrubContext, classify},
+    server_memory::ServerMemory,
+    state::Recursor,
+    wire::{CLIENT_COOKIE_OCTETS, DnssecBits, ExpectedReply, OutgoingQuery, cookie_of},
 };
 
-/// Exchanges with one server for one try: as it comes, three ways that leave something out, and TCP
-/// with and without EDNS.
-const EXCHANGES_MAX: usize = 6;
-/// How long one exchange over TCP may take, connecting included.
-const STREAM_MAX: Duration = Duration::from_secs(3);
-/// A denial is compared only where three times what it took is left, and the second answer is
-/// waited for as long and a little.
-const COMPARED_TIMES: u32 = 3;
-const COMPARED_LEAST: Duration = Duration::from_millis(200);
-/// A cookie with the server's part, which has 8 to 32 octets: RFC 7873 section 4.
+/// Queries to one server in one exchange. A count: the first, three downgrades, and TCP with and
+/// without EDNS.
+const QUERIES_PER_EXCHANGE_MAX: usize = 6;
+/// The timeout of one query over TCP or TLS, connecting included.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(3);
+/// A denial is compared with the response in lower case only where at least this many times the
+/// round-trip time is left. The second response is waited for as many times, and the extra.
+const COMPARISON_RTTS: u32 = 3;
+const COMPARISON_EXTRA: Duration = Duration::from_millis(200);
+/// Octets of a client cookie with a server cookie of 8 to 32 octets, RFC 7873 section 4.
 const COOKIE_OCTETS: RangeInclusive<usize> = 16..=40;
-/// BADVERS, RFC 6891 section 9, as the record library does not call it: it has the number from
-/// BADSIG, which shares it.
-const CODE_BADVERS: u16 = 16;
-/// The flag of a truncated message, in the third octet of the header.
+/// TC, in the third octet of the header.
 const FLAG_TC: u8 = 0x02;
-/// What the system says where there is no way to a server at all, such as to IPv6 on a machine
-/// without it.
-const WITHOUT_WAY: [ErrorKind; 4] = [
+/// Errors of the system that mean that a server has no route, such as all IPv6 servers on a host
+/// without IPv6.
+const NO_ROUTE: [ErrorKind; 4] = [
     ErrorKind::NetworkUnreachable,
     ErrorKind::HostUnreachable,
     ErrorKind::AddrNotAvailable,
     ErrorKind::Unsupported,
 ];
 
-/// Why one server did not help.
-pub(super) enum Trouble {
-    Silent,
+/// Why an exchange has no response.
+pub(super) enum ExchangeError {
+    Timeout,
     Unreachable,
+    /// No reply could be read.
     Unreadable,
+    /// Too many queries to the server are in flight.
     Busy,
-    Spent(Failure),
-}
-
-/// What is left out from the start because earlier tries of the same question met silence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Plainness {
-    /// Nothing.
-    Full,
-    /// Mixed letters and EDNS options.
-    Small,
-    /// EDNS as well.
-    Bare,
+    /// The client query has used up its budget or its time.
+    Exhausted(ResolutionFailure),
 }
 
 /// One try at one server.
-pub(super) struct Ask<'a> {
-    pub cut: &'a Cut,
+pub(super) struct ServerQuery<'a> {
+    pub delegation: &'a Delegation,
     pub address: SocketAddr,
-    pub server: Arc<Server>,
+    pub server: Arc<ServerState>,
     pub name: NameRef<'a>,
-    pub record_type: u16,
-    /// Whether it is for the address of another zone's server.
+    pub rtype: Rtype,
+    /// Whether the query is for the address of another zone's name server.
     pub is_for_server: bool,
-    pub plainness: Plainness,
-    /// How long a datagram's answer counts.
-    pub wait: Duration,
+    pub downgrade: InitialDowngrade,
+    /// How long a datagram is waited for.
+    pub timeout: Duration,
 }
 
-/// The way in which a server is asked.
-#[derive(Debug, Clone, Copy)]
-struct Manner {
-    mixes: bool,
-    options: bool,
-    edns: bool,
-    over_tcp: bool,
-}
-
-/// What can be left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Feature {
-    Options,
-    Letters,
-    Edns,
-}
-
-/// Why a plainer query may help.
-#[derive(Clone, Copy)]
-enum Cause {
-    Unreadable,
-    NotUnderstood { is_formerr: bool, has_opt: bool },
-    Refuses { has_opt: bool, has_cookie: bool },
-    Lame,
-}
-
-impl<S: Surroundings> Recursor<S> {
-    /// Asks one server, and again in another way where it cannot answer in this one.
-    pub(super) async fn exchange(&self, quest: &Quest, ask: Ask<'_>) -> Result<Sifted, Trouble> {
-        let Some(_visit) = ask.server.enter(self.settings.queries_per_server_max) else {
-            self.counts.limited("server");
-            return Err(Trouble::Busy);
+impl<E: Environment> Recursor<E> {
+    /// Queries one server, several times where that is needed.
+    pub(super) async fn exchange(
+        &self,
+        context: &QueryContext,
+        query: ServerQuery<'_>,
+    ) -> Result<Response, ExchangeError> {
+        let Some(_in_flight) = query
+            .server
+            .begin_query(self.settings.queries_per_server_max)
+        else {
+            self.counters.count_limited("server");
+            return Err(ExchangeError::Busy);
         };
-        let mut dialogue = Dialogue::begin(self, quest, &ask);
-        for _ in 0..EXCHANGES_MAX {
-            match dialogue.turn().await {
+        let mut exchange = Exchange::begin(self, context, &query);
+        for _ in 0..QUERIES_PER_EXCHANGE_MAX {
+            match exchange.query().await {
                 Ok(None) => {}
-                Ok(Some(sifted)) => return dialogue.conclude(Ok(sifted)),
-                Err(trouble) => return dialogue.conclude(Err(trouble)),
+                Ok(Some(response)) => return exchange.conclude(Ok(response)),
+                Err(error) => return exchange.conclude(Err(error)),
             }
         }
-        dialogue.conclude(Err(Trouble::Unreadable))
+        exchange.conclude(Err(ExchangeError::Unreadable))
+    }
+
+    /// The DNSSEC bits of upstream queries: neither, because the recursor does not validate.
+    fn dnssec_bits(&self) -> DnssecBits {
+        DnssecBits::default()
     }
 }
 
-/// Exchanges with one server for one try.
-struct Dialogue<'a, S> {
-    recursor: &'a Recursor<S>,
-    quest: &'a Quest,
-    ask: &'a Ask<'a>,
-    asked: Asked<'a>,
-    client_cookie: [u8; CLIENT_COOKIE_OCTETS],
-    manner: Manner,
-    /// With EDNS at first.
-    began_with_edns: bool,
-    /// What the last plainer query left out.
-    left_out: Option<Feature>,
-    /// What was left out because of silence, which may have been a loss.
-    doubted: Vec<Feature>,
-    /// What counts if nothing better comes.
-    fallback: Option<Sifted>,
-    /// Whether that is a denial, and the query under way is the same in small letters.
-    is_comparing: bool,
-    has_cookie_trouble: bool,
-    has_other_case: bool,
-    may_be_plainer: Option<bool>,
-    wait: Duration,
+/// A response that the exchange falls back to when the queries after it bring nothing better.
+enum EarlierResponse {
+    None,
+    /// Its additional section was cut off.
+    Incomplete(Response),
+    /// It denies the name. The query in flight is the same in lower case, to compare.
+    Denial(Response),
 }
 
-impl<'a, S: Surroundings> Dialogue<'a, S> {
-    fn begin(recursor: &'a Recursor<S>, quest: &'a Quest, ask: &'a Ask<'a>) -> Self {
-        let (
-            settings,
-            now,
-            Ask {
-                cut,
-                address,
-                server,
-                ..
-            },
-        ) = (&recursor.settings, recursor.surroundings.now(), ask);
-        let habits = recursor.servers.habits(*address, &cut.zone);
-        let mut manner = Manner {
-            mixes: settings.case_randomisation
-                && server.keeps_case(now)
-                && !habits.wants_small(now),
-            options: settings.cookies && server.takes_options(now),
-            edns: server.takes_edns(now),
-            over_tcp: cut.tls.is_some(),
+/// One exchange.
+struct Exchange<'a, E> {
+    recursor: &'a Recursor<E>,
+    context: &'a QueryContext,
+    query: &'a ServerQuery<'a>,
+    scrub: ScrubContext<'a>,
+    memory: ServerMemory<'a>,
+    client_cookie: [u8; CLIENT_COOKIE_OCTETS],
+    attempt: Attempt,
+    earlier: EarlierResponse,
+    /// Whether the rate limits allow a downgraded query after an error. None before the first error.
+    may_downgrade: Option<bool>,
+    timeout: Duration,
+}
+
+/// A reply that could be read.
+struct Reply {
+    reading: Reading,
+    expected: ExpectedReply,
+    rtt: Duration,
+    now: Duration,
+}
+
+impl<'a, E: Environment> Exchange<'a, E> {
+    fn begin(
+        recursor: &'a Recursor<E>,
+        context: &'a QueryContext,
+        query: &'a ServerQuery<'a>,
+    ) -> Self {
+        let now = recursor.environment.now();
+        let delegation = query.delegation;
+        let server = &query.server;
+        let memory = ServerMemory {
+            infra: &recursor.infra,
+            address: query.address,
+            server: &query.server,
+            zone: &delegation.zone,
         };
-        let mut doubted = Vec::new();
-        if ask.plainness != Plainness::Full && cut.tls.is_none() {
-            let may_doubt = [
-                (Feature::Letters, manner.mixes && !habits.finds_mixed(now)),
-                (
-                    Feature::Options,
-                    manner.options && !server.has_taken_options(now),
-                ),
-                (
-                    Feature::Edns,
-                    ask.plainness == Plainness::Bare && manner.edns && !server.has_taken_edns(now),
-                ),
-            ];
-            doubted.extend(
-                may_doubt
-                    .into_iter()
-                    .filter(|(_, may)| *may)
-                    .map(|(feature, _)| feature),
-            );
-            doubted
-                .iter()
-                .for_each(|feature| manner.leave_out(*feature));
-        }
-        let wants_apex =
-            cut.is_hint || !cut.is_fixed && recursor.cuts.apex(&cut.zone, now).is_none();
-        let asked = Asked {
-            zone: cut.zone.borrow(),
-            name: ask.name,
-            record_type: ask.record_type,
-            role: cut.role,
-            hardens_glue: settings.hardens_glue,
+        let settings = &recursor.settings;
+        let features = Features {
+            options: settings.cookies && server.may_support_options(now),
+            mixed_case: settings.case_randomisation
+                && server.may_repeat_case(now)
+                && !memory.quirks().needs_lower_case(now),
+            edns: server.may_support_edns(now),
+        };
+        let attempt = Attempt::first(
+            delegation.tls().is_some(),
+            features,
+            query.downgrade,
+            memory.supported(now),
+        );
+        let wants_apex = delegation.is_hints()
+            || !delegation.is_configured()
+                && recursor.delegations.apex(&delegation.zone, now).is_none();
+        let scrub = ScrubContext {
+            zone: delegation.zone.borrow(),
+            name: query.name,
+            rtype: query.rtype,
+            role: delegation.role(),
+            harden_glue: settings.harden_glue,
             wants_apex,
+            security: delegation.security(),
         };
         Self {
             recursor,
-            quest,
-            ask,
-            asked,
-            client_cookie: recursor.client_cookie(*address),
-            manner,
-            began_with_edns: manner.edns,
-            left_out: None,
-            doubted,
-            fallback: None,
-            is_comparing: false,
-            has_cookie_trouble: false,
-            has_other_case: false,
-            may_be_plainer: None,
-            wait: ask.wait,
+            context,
+            query,
+            scrub,
+            memory,
+            client_cookie: recursor.client_cookie(query.address),
+            attempt,
+            earlier: EarlierResponse::None,
+            may_downgrade: None,
+            timeout: query.timeout,
         }
     }
 
-    /// What counts in the end: an earlier answer, where the last query brought nothing better.
-    fn conclude(self, result: Result<Sifted, Trouble>) -> Result<Sifted, Trouble> {
-        match (result, self.fallback) {
+    /// The result: the earlier response, where the last query brought nothing better.
+    fn conclude(self, result: Result<Response, ExchangeError>) -> Result<Response, ExchangeError> {
+        match (result, self.earlier) {
             (
                 Err(_)
-                | Ok(Sifted {
-                    finding: Finding::Bad(_),
+                | Ok(Response {
+                    kind: ResponseKind::Unusable(_),
                     ..
                 }),
-                Some(fallback),
-            ) => Ok(fallback),
+                EarlierResponse::Incomplete(earlier) | EarlierResponse::Denial(earlier),
+            ) => Ok(earlier),
             (result, _) => result,
         }
     }
 
-    /// One query, and what comes back: none where the next query is to be sent.
-    async fn turn(&mut self) -> Result<Option<Sifted>, Trouble> {
-        self.quest
-            .pay_query(self.ask.is_for_server)
-            .map_err(Trouble::Spent)?;
-        let began = self.recursor.surroundings.now();
-        let left = self.quest.time_left(began).map_err(Trouble::Spent)?;
-        let server_cookie = if self.manner.options {
-            self.ask.server.cookie()
+    /// Sends one query and handles its reply. None where the next attempt must follow.
+    async fn query(&mut self) -> Result<Option<Response>, ExchangeError> {
+        self.context
+            .charge_query(self.query.is_for_server)
+            .map_err(ExchangeError::Exhausted)?;
+        let began = self.recursor.environment.now();
+        let left = self
+            .context
+            .time_left(began)
+            .map_err(ExchangeError::Exhausted)?;
+        let server_cookie = if self.attempt.features.options {
+            self.query.server.cookie()
         } else {
             Vec::new()
         };
-        let cookie = if self.manner.options {
-            [&self.client_cookie[..], &server_cookie].concat()
+        let (packet, expected) = self.encode(&server_cookie);
+        let outcome = self.send(&packet, &expected, left).await;
+        let now = self.recursor.environment.now();
+        let Some(mut wire) = self.receive(outcome, now)? else {
+            return Ok(None);
+        };
+        self.context
+            .charge_octets(wire.len())
+            .map_err(ExchangeError::Exhausted)?;
+        let rtt = now.saturating_sub(began);
+        self.query.server.replied(rtt);
+        if !self.attempt.is_udp() && expected.differs_in_case_only(&wire) {
+            self.query.server.set_folds_case(now);
+        }
+        expected.restore_case(&mut wire, self.query.name);
+        let reading = reader::read(&wire).filter(|reading| reading.extent != Extent::Short);
+        self.trace_reply(reading.as_ref(), rtt, now);
+        if self.lacks_cookie(reading.as_ref(), &server_cookie) {
+            return self.retry(Problem::MissingCookie);
+        }
+        match reading {
+            None if wire[2] & FLAG_TC != 0 && self.attempt.is_udp() => {
+                self.retry(Problem::Truncated)
+            }
+            None => {
+                if self.downgrade(Problem::Malformed, &expected) {
+                    Ok(None)
+                } else {
+                    Err(ExchangeError::Unreadable)
+                }
+            }
+            Some(reading) => self.handle(Reply {
+                reading,
+                expected,
+                rtt,
+                now,
+            }),
+        }
+    }
+
+    fn encode(&self, server_cookie: &[u8]) -> (Vec<u8>, ExpectedReply) {
+        let features = self.attempt.features;
+        let environment = &self.recursor.environment;
+        let cookie = if features.options {
+            [&self.client_cookie[..], server_cookie].concat()
         } else {
             Vec::new()
         };
-        let edns = Edns { cookie };
-        let outgoing = Outgoing {
-            id: self.recursor.surroundings.random() as u16,
-            name: self.ask.name,
-            record_type: self.ask.record_type,
-            recursion_desired: self.ask.cut.role == Role::Forwarder,
-            case: if self.manner.mixes {
-                self.recursor.surroundings.random()
+        let outgoing = OutgoingQuery {
+            id: environment.random() as u16,
+            name: self.query.name,
+            rtype: self.query.rtype,
+            recursion_desired: self.scrub.role == ServerRole::Forwarder,
+            case: if features.mixed_case {
+                environment.random()
             } else {
                 0
             },
-            edns: self.manner.edns.then_some(&edns),
+            cookie: features.edns.then_some(&cookie[..]),
+            dnssec: self.recursor.dnssec_bits(),
         };
-        let (packet, expected) = outgoing.encode();
-        let reception = self.send(&packet, &expected, left).await;
-        let now = self.recursor.surroundings.now();
-        let Some(mut wire) = self.receive(reception, now)? else {
-            return Ok(None);
-        };
-        self.quest.pay_octets(wire.len()).map_err(Trouble::Spent)?;
-        let took = now.saturating_sub(began);
-        self.ask.server.replied(took);
-        if self.manner.over_tcp && expected.is_same_but_for_case(&wire) {
-            self.ask.server.keeps_no_case(now);
-        }
-        expected.restore_case(&mut wire, self.ask.name);
-        let reading = reader::read(&wire).filter(|reading| reading.extent != Extent::Short);
-        self.tell(reading.as_ref(), took, now);
-        if self.lacks_cookie(
-            reading.as_ref().map(|reading| &reading.message),
-            &server_cookie,
-        ) {
-            return Ok(None);
-        }
-        let is_truncated = wire[2] & FLAG_TC != 0;
-        match reading {
-            None if is_truncated && !self.manner.over_tcp => {
-                self.manner.over_tcp = true;
-                Ok(None)
+        outgoing.encode()
+    }
+
+    async fn send(
+        &self,
+        packet: &[u8],
+        expected: &ExpectedReply,
+        left: Duration,
+    ) -> TransportOutcome {
+        let environment = &self.recursor.environment;
+        let counters = &self.recursor.counters;
+        let address = self.query.address;
+        let timeout = STREAM_TIMEOUT.min(left);
+        // Queries on streams are rare, and boxed so that they take no room in each exchange.
+        match (self.attempt.transport, self.query.delegation.tls()) {
+            (Transport::Tls, Some(name)) => {
+                counters.tls.increment(1);
+                Box::pin(environment.tls(address, name, packet, expected, timeout)).await
             }
-            None => self
-                .plainer(Cause::Unreadable, &expected)
-                .then_some(None)
-                .ok_or(Trouble::Unreadable),
-            Some(reading) => self.judge(reading, &expected, took, now),
+            (Transport::Tcp { .. }, _) => {
+                counters.tcp.increment(1);
+                Box::pin(environment.tcp(address, packet, expected, timeout)).await
+            }
+            (Transport::Udp | Transport::Tls, _) => {
+                counters.udp.increment(1);
+                environment
+                    .udp(address, packet, expected, self.timeout.min(left))
+                    .await
+            }
         }
     }
 
-    async fn send(&self, packet: &[u8], expected: &Expected, left: Duration) -> Reception {
-        let recursor = self.recursor;
-        let address = self.ask.address;
-        if let Some(tls_name) = &self.ask.cut.tls {
-            recursor.counts.tls.increment(1);
-            recursor
-                .surroundings
-                .tls(address, tls_name, packet, expected, STREAM_MAX.min(left))
-                .await
-        } else if self.manner.over_tcp {
-            recursor.counts.tcp.increment(1);
-            recursor
-                .surroundings
-                .tcp(address, packet, expected, STREAM_MAX.min(left))
-                .await
-        } else {
-            recursor.counts.udp.increment(1);
-            recursor
-                .surroundings
-                .udp(address, packet, expected, self.wait.min(left))
-                .await
-        }
-    }
-
-    /// The octets of a reply; none where another query is to be sent for want of one.
-    fn receive(&mut self, reception: Reception, now: Duration) -> Result<Option<Vec<u8>>, Trouble> {
-        match reception {
-            Reception::Reply(wire) => Ok(Some(wire)),
-            // Id and port were right, only the letters were not, and TCP leads nowhere: once more
-            // in small letters.
-            Reception::Silent | Reception::Unreachable(_)
-                if self.manner.over_tcp
-                    && self.ask.cut.tls.is_none()
-                    && std::mem::take(&mut self.has_other_case) =>
+    /// The octets of a reply. None where the next attempt must follow.
+    fn receive(
+        &mut self,
+        outcome: TransportOutcome,
+        now: Duration,
+    ) -> Result<Option<Vec<u8>>, ExchangeError> {
+        match outcome {
+            TransportOutcome::Reply(wire) => Ok(Some(wire)),
+            TransportOutcome::Mismatch { is_case_only } => {
+                self.recursor.counters.mismatches.increment(1);
+                self.trace(now, "reply does not match, repeated over TCP");
+                self.retry(Problem::Mismatch { is_case_only })
+            }
+            TransportOutcome::Timeout | TransportOutcome::Unreachable(_)
+                if let Some(next) = self.attempt.next(Problem::NoReply, Proof::default()) =>
             {
-                (self.manner.over_tcp, self.manner.mixes) = (false, false);
-                self.doubted.push(Feature::Letters);
+                self.attempt = next;
                 Ok(None)
             }
-            Reception::Silent => Err(Trouble::Silent),
-            Reception::Unreachable(error) => {
-                if !self.manner.over_tcp && WITHOUT_WAY.contains(&error.kind()) {
-                    self.ask.server.was_unreachable(now);
+            TransportOutcome::Timeout => Err(ExchangeError::Timeout),
+            TransportOutcome::Unreachable(error) => {
+                if self.attempt.is_udp() && NO_ROUTE.contains(&error.kind()) {
+                    self.query.server.set_unreachable(now);
                 }
-                self.quest
-                    .note(now, || format!("{}: {error}", self.subject()));
-                Err(Trouble::Unreachable)
-            }
-            Reception::NearMiss { is_case } => {
-                self.has_other_case = is_case;
-                self.recursor.counts.near_misses.increment(1);
-                self.quest.note(now, || {
-                    format!("{}: nearly a reply, so over TCP", self.subject())
-                });
-                self.manner.over_tcp = true;
-                Ok(None)
+                self.context
+                    .trace(now, || format!("{}: {error}", self.subject()));
+                Err(ExchangeError::Unreachable)
             }
         }
     }
 
-    /// Notes what came, for people.
-    fn tell(&self, reading: Option<&Reading>, took: Duration, now: Duration) {
-        self.quest.note(now, || {
-            let way = match (&self.ask.cut.tls, self.manner.over_tcp) {
-                (Some(_), _) => "TLS",
-                (None, true) => "TCP",
-                (None, false) => "UDP",
-            };
-            let took = took.as_secs_f64() * 1e3;
-            let Some(Reading { message, .. }) = reading else {
-                return format!("{}: unreadable over {way} in {took:.1} ms", self.subject());
-            };
-            let counts =
-                [&message.answers, &message.authorities, &message.additionals].map(Vec::len);
-            format!(
-                "{} -> {} {counts:?} over {way} in {took:.1} ms",
-                self.subject(),
-                message.metadata.response_code
-            )
-        });
+    /// Goes on to the next attempt, without counting it as a downgrade.
+    fn retry<T>(&mut self, problem: Problem) -> Result<Option<T>, ExchangeError> {
+        self.attempt = self
+            .attempt
+            .next(problem, Proof::default())
+            .ok_or(ExchangeError::Unreadable)?;
+        Ok(None)
     }
 
-    /// Whether a reply by datagram lacks the cookie that its server gave us: somebody else may have
-    /// sent it, so TCP is next. Takes the cookie otherwise.
-    fn lacks_cookie(&mut self, message: Option<&Message>, server_cookie: &[u8]) -> bool {
+    /// Whether a datagram lacks the cookie that its server has given, so that it may be spoofed.
+    /// Otherwise takes the cookie of the reply.
+    fn lacks_cookie(&self, reading: Option<&Reading>, server_cookie: &[u8]) -> bool {
+        let message = reading.map(|reading| &reading.message);
         let cookie = message
             .and_then(|message| message.edns.as_ref())
             .and_then(cookie_of);
-        let is_forged = match cookie {
+        let may_be_spoofed = match cookie {
             Some(cookie) => !cookie.starts_with(&self.client_cookie),
-            None => self.manner.edns && !server_cookie.is_empty(),
+            None => self.attempt.features.edns && !server_cookie.is_empty(),
         };
-        if is_forged && !self.manner.over_tcp {
-            self.recursor.counts.near_misses.increment(1);
-            self.manner.over_tcp = true;
+        if may_be_spoofed && self.attempt.is_udp() {
+            self.recursor.counters.mismatches.increment(1);
             return true;
         }
         let code = message.map(|message| message.metadata.response_code);
         match cookie {
-            Some(cookie) if !is_forged && COOKIE_OCTETS.contains(&cookie.len()) => {
-                self.ask.server.gave_cookie(&cookie[CLIENT_COOKIE_OCTETS..]);
+            Some(cookie) if !may_be_spoofed && COOKIE_OCTETS.contains(&cookie.len()) => {
+                self.query
+                    .server
+                    .set_cookie(&cookie[CLIENT_COOKIE_OCTETS..]);
             }
-            // It says so where nobody else can: it has no cookies any more.
-            None if is_forged
+            // Over TCP, where replies cannot be spoofed: the server has no cookies any more.
+            None if may_be_spoofed
                 && matches!(code, Some(ResponseCode::NoError | ResponseCode::NXDomain)) =>
             {
-                self.ask.server.gave_cookie(&[])
+                self.query.server.set_cookie(&[]);
             }
             _ => {}
         }
         false
     }
 
-    /// Judges a reply that could be read.
-    fn judge(
-        &mut self,
-        reading: Reading,
-        expected: &Expected,
-        took: Duration,
-        now: Duration,
-    ) -> Result<Option<Sifted>, Trouble> {
-        let Reading {
-            message,
-            extent,
-            broken_answers,
-        } = reading;
+    /// Handles a reply that could be read.
+    fn handle(&mut self, reply: Reply) -> Result<Option<Response>, ExchangeError> {
+        let message = &reply.reading.message;
         let code = message.metadata.response_code;
-        let has_opt = message.edns.is_some();
-        let has_cookie = message.edns.as_ref().and_then(cookie_of).is_some();
-        if code == ResponseCode::BADCOOKIE && self.manner.options && !self.manner.over_tcp {
-            self.manner.over_tcp = std::mem::replace(&mut self.has_cookie_trouble, true);
-            return Ok(None);
+        if code == ResponseCode::BADCOOKIE && self.attempt.features.options && self.attempt.is_udp()
+        {
+            return self.retry(Problem::BadCookie);
         }
-        let is_complaint = matches!(code, ResponseCode::FormErr | ResponseCode::NotImp)
-            || u16::from(code) == CODE_BADVERS;
-        if message.metadata.truncation && !is_complaint {
-            return if std::mem::replace(&mut self.manner.over_tcp, true) {
-                Err(Trouble::Unreadable)
-            } else {
+        if message.metadata.truncation && !is_not_understood(code) {
+            return self.retry(Problem::Truncated);
+        }
+        let response = classify(message, self.scrub);
+        if let Some(problem) = problem_of(&reply.reading, &response.kind) {
+            let may_retry = matches!(self.earlier, EarlierResponse::None);
+            return if may_retry && self.downgrade(problem, &reply.expected) {
                 Ok(None)
-            };
-        }
-        let sifted = sift(&message, self.asked);
-        let cause = match &sifted.finding {
-            Finding::Bad(Fault::Code(_)) if is_complaint => Some(Cause::NotUnderstood {
-                is_formerr: code == ResponseCode::FormErr,
-                has_opt,
-            }),
-            Finding::Bad(Fault::Code(_)) => Some(Cause::Refuses {
-                has_opt,
-                has_cookie,
-            }),
-            Finding::Bad(Fault::Lame) => Some(Cause::Lame),
-            // What was asked for may be among the records that make no sense.
-            Finding::NoData(..) if broken_answers > 0 => Some(Cause::Unreadable),
-            _ => None,
-        };
-        if let Some(cause) = cause {
-            if self.fallback.is_none() && self.plainer(cause, expected) {
-                return Ok(None);
-            }
-            let is_unreadable = matches!(cause, Cause::Unreadable);
-            return if is_unreadable {
-                Err(Trouble::Unreadable)
+            } else if problem == Problem::Malformed {
+                Err(ExchangeError::Unreadable)
             } else {
-                Ok(Some(sifted))
+                Ok(Some(response))
             };
         }
-        // Good as it is where no EDNS is left to blame.
-        if extent == Extent::WithoutAdditionals
-            && self.manner.edns
-            && self.plainer(Cause::Unreadable, expected)
+        // Where the query had no EDNS to leave out, the response serves as it is.
+        if reply.reading.extent == Extent::WithoutAdditionals
+            && self.attempt.features.edns
+            && self.downgrade(Problem::Malformed, &reply.expected)
         {
-            self.fallback.get_or_insert(sifted);
+            if matches!(self.earlier, EarlierResponse::None) {
+                self.earlier = EarlierResponse::Incomplete(response);
+            }
             return Ok(None);
         }
-        if matches!(sifted.finding, Finding::NxDomain(..) | Finding::NoData(..)) {
-            return Ok(self.weigh_denial(sifted, expected, took, now));
-        }
-        if self.is_comparing {
-            self.left_out = Some(Feature::Letters);
-        }
-        self.learn(now);
-        if matches!(
-            sifted.finding,
-            Finding::Answer(_) | Finding::Alias(..) | Finding::Referral(_)
-        ) && self.has_capitals_below(expected)
-        {
-            self.ask.server.found_mixed(now);
-            if !self.habits().finds_mixed(now + UNABLE_FOR / 2) {
-                self.recursor
-                    .servers
-                    .learn(self.ask.address, &self.ask.cut.zone, |habits| {
-                        habits.find_mixed(now)
-                    });
+        Ok(match response.kind {
+            ResponseKind::NxDomain { .. } | ResponseKind::NoData { .. } => {
+                self.handle_denial(response, &reply)
             }
-        }
-        Ok(Some(sifted))
+            _ => {
+                self.handle_positive(&response.kind, &reply);
+                Some(response)
+            }
+        })
     }
 
-    /// A denial: the answer, or one to be compared with what is answered in small letters.
-    fn weigh_denial(
-        &mut self,
-        sifted: Sifted,
-        expected: &Expected,
-        took: Duration,
-        now: Duration,
-    ) -> Option<Sifted> {
-        if self.is_comparing
-            && let Some(first) = self.fallback.take()
-        {
-            if std::mem::discriminant(&first.finding) != std::mem::discriminant(&sifted.finding) {
-                self.left_out = Some(Feature::Letters);
+    /// Remembers what an answer, an alias or a referral shows of the server.
+    fn handle_positive(&mut self, kind: &ResponseKind, reply: &Reply) {
+        if matches!(self.earlier, EarlierResponse::Denial(_)) {
+            self.attempt.left_out = Some(Feature::MixedCase);
+        }
+        self.memory
+            .remember(self.attempt, self.may_downgrade, reply.now);
+        let shows_mixed_case = matches!(
+            kind,
+            ResponseKind::Answer | ResponseKind::Alias { .. } | ResponseKind::Referral(_)
+        ) && self.has_capitals_below_zone(&reply.expected);
+        if shows_mixed_case {
+            self.memory.remember_mixed_case(reply.now);
+        }
+    }
+
+    /// A denial: the response, or None where it must be compared with the response in lower case.
+    fn handle_denial(&mut self, response: Response, reply: &Reply) -> Option<Response> {
+        let now = reply.now;
+        match std::mem::replace(&mut self.earlier, EarlierResponse::None) {
+            EarlierResponse::Denial(first) => {
+                let is_same =
+                    std::mem::discriminant(&first.kind) == std::mem::discriminant(&response.kind);
+                if !is_same {
+                    self.attempt.left_out = Some(Feature::MixedCase);
+                }
+                self.memory.remember(self.attempt, self.may_downgrade, now);
+                let prefers_second = self.attempt.left_out == Some(Feature::MixedCase)
+                    || first.credibility == Credibility::NonAuthoritative;
+                return Some(if prefers_second { response } else { first });
             }
-            self.learn(now);
-            return Some(
-                if self.left_out == Some(Feature::Letters) || !first.is_sound {
-                    sifted
-                } else {
-                    first
-                },
-            );
+            earlier => self.earlier = earlier,
         }
-        self.learn(now);
-        let habits = self.habits();
-        let is_suspicious = self.has_capitals_below(expected)
-            && !habits.finds_mixed(now)
-            && !habits.wants_small(now);
-        // A server that finds names in mixed letters elsewhere, and says that this one exists, has
-        // nothing of this type.
-        let is_plausible =
-            matches!(sifted.finding, Finding::NoData(..)) && self.ask.server.finds_mixed(now);
-        let has_time = self
-            .quest
-            .time_left(now)
-            .is_ok_and(|left| took * COMPARED_TIMES <= left);
-        if !is_suspicious || is_plausible || !has_time {
-            return Some(sifted);
+        self.memory.remember(self.attempt, self.may_downgrade, now);
+        if !self.must_compare(&response.kind, reply) {
+            return Some(response);
         }
-        if !self
-            .recursor
-            .servers
-            .learn(self.ask.address, &self.ask.cut.zone, |habits| {
-                habits.may_compare(now)
-            })
-        {
-            return Some(sifted);
+        self.earlier = EarlierResponse::Denial(response);
+        if let Some(next) = self.attempt.next(Problem::Denied, Proof::default()) {
+            self.note_downgrade(next);
+            self.attempt = next;
         }
-        (self.fallback, self.is_comparing) = (Some(sifted), true);
-        self.leave_out(Feature::Letters);
-        self.left_out = None;
-        self.wait = self.wait.min(took * COMPARED_TIMES + COMPARED_LEAST);
+        self.timeout = self
+            .timeout
+            .min(reply.rtt * COMPARISON_RTTS + COMPARISON_EXTRA);
         None
     }
 
-    /// Whether the name was shown with capitals in what the server must look up inside its zone.
-    fn has_capitals_below(&self, expected: &Expected) -> bool {
-        let below = self
-            .ask
-            .name
-            .label_count()
-            .saturating_sub(self.ask.cut.zone.borrow().label_count());
-        self.manner.mixes && expected.has_capitals(below)
+    /// Whether a denial may be due to the mixed case of the query, and time and the rate limit allow
+    /// a comparison.
+    fn must_compare(&self, kind: &ResponseKind, reply: &Reply) -> bool {
+        let now = reply.now;
+        let quirks = self.memory.quirks();
+        let is_suspicious = self.has_capitals_below_zone(&reply.expected)
+            && !quirks.supports_mixed_case(now)
+            && !quirks.needs_lower_case(now);
+        // NODATA of a server that supports mixed case in another zone: the name exists, and has
+        // nothing of this type.
+        let is_plausible = matches!(kind, ResponseKind::NoData { .. })
+            && self.query.server.supports_mixed_case(now);
+        let has_time = self
+            .context
+            .time_left(now)
+            .is_ok_and(|left| reply.rtt * COMPARISON_RTTS <= left);
+        is_suspicious
+            && !is_plausible
+            && has_time
+            && self.memory.update(|quirks| quirks.try_compare(now))
     }
 
-    /// Leaves out one thing more, or goes over TCP. False where nothing is left to try.
-    fn plainer(&mut self, cause: Cause, expected: &Expected) -> bool {
-        let manner = self.manner;
-        let now = self.recursor.surroundings.now();
-        let server = &self.ask.server;
-        let habits = self.habits();
-        let letters = manner.mixes && expected.has_capitals(usize::MAX) && !habits.finds_mixed(now);
-        let options = manner.edns && manner.options;
-        let edns = manner.edns;
-        // Nobody else can answer over TCP, so what is said there outweighs what was proved before.
-        let is_certain = manner.over_tcp && self.ask.cut.tls.is_none();
-        let options_unproved = options && (is_certain || !server.has_taken_options(now));
-        let edns_unproved = edns && (is_certain || !server.has_taken_edns(now));
-        let ways = match cause {
-            Cause::Unreadable => [
-                (Feature::Edns, edns),
-                (Feature::Edns, false),
-                (Feature::Edns, false),
-            ],
-            Cause::NotUnderstood { has_opt: true, .. } => [
-                (Feature::Options, options_unproved),
-                (Feature::Edns, edns),
-                (Feature::Letters, letters),
-            ],
-            Cause::NotUnderstood { .. } => [
-                (Feature::Edns, edns),
-                (Feature::Letters, letters),
-                (Feature::Edns, false),
-            ],
-            Cause::Refuses {
-                has_opt,
-                has_cookie,
-            } => [
-                (Feature::Options, options_unproved && !has_cookie),
-                (Feature::Letters, letters),
-                (Feature::Edns, edns_unproved && !has_opt),
-            ],
-            Cause::Lame => [
-                (Feature::Letters, letters),
-                (Feature::Edns, false),
-                (Feature::Edns, false),
-            ],
+    /// Whether the query has capitals in the labels that the server looks up within its zone.
+    fn has_capitals_below_zone(&self, expected: &ExpectedReply) -> bool {
+        let below = self
+            .query
+            .name
+            .label_count()
+            .saturating_sub(self.scrub.zone.label_count());
+        self.attempt.features.mixed_case && expected.has_capitals(below)
+    }
+
+    /// Leaves out one more feature, or goes over TCP. False where nothing is left to try, or the
+    /// rate limits do not allow it.
+    fn downgrade(&mut self, problem: Problem, expected: &ExpectedReply) -> bool {
+        let now = self.recursor.environment.now();
+        let server = &self.query.server;
+        let quirks = self.memory.quirks();
+        let proof = Proof {
+            supported: self.memory.supported(now),
+            has_capitals: expected.has_capitals(usize::MAX),
         };
-        let way = ways
-            .into_iter()
-            .find(|(_, may)| *may)
-            .map(|(feature, _)| feature);
-        // An error that is meant is what most servers have to say: only now and then is it asked
-        // about again.
-        if matches!(cause, Cause::Refuses { .. } | Cause::Lame) {
-            let may = way.is_some()
-                && *self.may_be_plainer.get_or_insert_with(|| {
-                    !habits.is_plainer_in_vain(now) && server.may_be_asked_plainer(now)
+        let next = self.attempt.next(problem, proof);
+        if problem.is_usually_final() {
+            let may = next.is_some()
+                && *self.may_downgrade.get_or_insert_with(|| {
+                    !quirks.is_downgrade_futile(now) && server.try_downgrade(now)
                 });
             if !may {
-                if self.left_out.is_some() {
-                    self.recursor
-                        .servers
-                        .learn(self.ask.address, &self.ask.cut.zone, |habits| {
-                            habits.plainer_was_in_vain(now)
-                        });
+                if self.attempt.left_out.is_some() {
+                    self.memory
+                        .update(|quirks| quirks.set_downgrade_futile(now));
                 }
                 return false;
             }
         }
-        match (way, cause) {
-            (Some(feature), _) => self.leave_out(feature),
-            // Nonsense under the right id may be somebody's who wants the wait to end (TuDoor), and
-            // so may a complaint about a query in which nothing is left that a server could not
-            // read.
-            (
-                None,
-                Cause::Unreadable
-                | Cause::NotUnderstood {
-                    is_formerr: true, ..
-                },
-            ) if !manner.over_tcp => {
-                (self.manner.over_tcp, self.manner.edns, self.left_out) =
-                    (true, self.began_with_edns, None);
-                self.quest
-                    .note(now, || format!("{}: asked again over TCP", self.subject()));
-            }
-            (None, _) => return false,
-        }
+        let Some(next) = next else {
+            return false;
+        };
+        self.note_downgrade(next);
+        self.attempt = next;
         true
     }
 
-    fn leave_out(&mut self, feature: Feature) {
-        self.manner.leave_out(feature);
-        self.left_out = Some(feature);
-        self.recursor.counts.plainer(feature);
-        self.quest.note(self.recursor.surroundings.now(), || {
-            format!(
-                "{}: asked again without {}",
-                self.subject(),
-                feature.label()
-            )
+    /// Counts and traces what the next attempt leaves out.
+    fn note_downgrade(&self, next: Attempt) {
+        let now = self.recursor.environment.now();
+        let sent = self.attempt.features;
+        match sent.iter().find(|feature| !next.features.has(*feature)) {
+            Some(feature) => {
+                self.recursor.counters.count_downgrade(feature);
+                self.context.trace(now, || {
+                    format!("{}: repeated without {}", self.subject(), feature.label())
+                });
+            }
+            None => self.trace(now, "repeated over TCP"),
+        }
+    }
+
+    fn trace_reply(&self, reading: Option<&Reading>, rtt: Duration, now: Duration) {
+        self.context.trace(now, || {
+            let transport = match self.attempt.transport {
+                Transport::Tls => "TLS",
+                Transport::Tcp { .. } => "TCP",
+                Transport::Udp => "UDP",
+            };
+            let subject = self.subject();
+            let rtt_ms = rtt.as_secs_f64() * 1e3;
+            let Some(Reading { message, .. }) = reading else {
+                return format!("{subject}: unreadable over {transport} in {rtt_ms:.1} ms");
+            };
+            let counts = section_counts(message);
+            let code = message.metadata.response_code;
+            format!("{subject} -> {code} {counts:?} over {transport} in {rtt_ms:.1} ms")
         });
     }
 
-    /// Remembers what a useful reply says of its server.
-    fn learn(&self, now: Duration) {
-        let server = &self.ask.server;
-        if self.manner.edns {
-            server.took(self.manner.options, now);
-        }
-        if self.left_out.is_some() && self.may_be_plainer == Some(true) {
-            server.plainer_helped();
-        }
-        let lessons = self.left_out.map(|feature| (feature, UNABLE_FOR));
-        for (feature, lasts) in lessons
-            .into_iter()
-            .chain(self.doubted.iter().map(|feature| (*feature, DOUBTED_FOR)))
-        {
-            match feature {
-                Feature::Options => server.takes_no_options(now, lasts),
-                Feature::Edns => server.takes_no_edns(now, lasts),
-                Feature::Letters => {
-                    self.recursor
-                        .servers
-                        .learn(self.ask.address, &self.ask.cut.zone, |habits| {
-                            habits.want_small(now, lasts)
-                        });
-                }
-            }
-        }
-    }
-
-    fn habits(&self) -> super::infra::Habits {
-        self.recursor
-            .servers
-            .habits(self.ask.address, &self.ask.cut.zone)
+    fn trace(&self, now: Duration, what: &str) {
+        self.context
+            .trace(now, || format!("{}: {what}", self.subject()));
     }
 
     fn subject(&self) -> String {
         describe(
-            self.ask.address,
-            self.asked.zone,
-            self.ask.name,
-            self.ask.record_type,
+            self.query.address,
+            self.scrub.zone,
+            self.query.name,
+            self.query.rtype,
         )
     }
 }
 
-impl Manner {
-    fn leave_out(&mut self, feature: Feature) {
-        match feature {
-            Feature::Options => self.options = false,
-            Feature::Letters => self.mixes = false,
-            Feature::Edns => self.edns = false,
-        }
-    }
-}
-
-impl Feature {
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Options => "options",
-            Self::Letters => "mixed letters",
-            Self::Edns => "EDNS",
-        }
-    }
+fn section_counts(message: &Message) -> [usize; 3] {
+    [&message.answers, &message.authorities, &message.additionals].map(Vec::len)
 }

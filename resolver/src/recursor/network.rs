@@ -1,73 +1,66 @@
-//! The real surroundings: sockets of the runtime, the system's clock and its random numbers.
+//! The environment of the running program: sockets, the system's clock and its random numbers.
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 
-use async_trait::async_trait;
 use rand::Rng as _;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
-    time::{Instant, sleep, timeout},
+    time::{Instant, error::Elapsed},
 };
 use tokio_rustls::{
     TlsConnector,
-    client::TlsStream,
     rustls::{
         ClientConfig, RootCertStore,
         pki_types::{CertificateDer, ServerName, pem::PemObject},
     },
 };
 
-use super::wire::{Expected, Likeness};
-use crate::recursor::environment::{Reception, Surroundings};
+use super::{
+    environment::{Environment, TransportOutcome},
+    stream::{IdleConnections, exchange},
+    wire::{ExpectedReply, ReplyMatch},
+};
 
-/// Source ports are drawn from here on: below are those of services (RFC 5452 section 9.2).
+/// The lowest source port: those below belong to services (RFC 5452 section 9.2).
 const FIRST_PORT: u16 = 1_024;
-/// How often another port is drawn when one is taken, before the system's choice is taken.
+/// Random ports that are tried before the system chooses one. A count.
 const PORT_DRAWS: usize = 8;
-/// The largest datagram that can be a reply to us: we advertise 1,232 octets, and servers without
-/// EDNS send 512. Octets.
+/// The largest datagram that can be a reply, in octets: queries advertise 1,232 octets, and servers
+/// without EDNS send 512.
 const DATAGRAM_OCTETS_MAX: usize = 4_096;
 
-/// How long a connection over TLS may be left open, and how many to one server. Servers close
-/// theirs after ten seconds or more.
-const IDLE_MAX: Duration = Duration::from_secs(8);
-const IDLE_CONNECTIONS_MAX: usize = 32;
-
 thread_local! {
-    /// Where this thread reads a datagram before it knows whether it is one to keep.
+    /// Where a thread receives a datagram before it knows whether it is the reply.
     static DATAGRAM: RefCell<Box<[u8]>> = RefCell::new(vec![0; DATAGRAM_OCTETS_MAX].into());
 }
 
-/// The Internet, or whatever network this machine is in.
-pub struct Internet {
+/// The network, the clock and the random numbers of this host.
+pub struct SystemEnvironment {
     started: Instant,
     tls: TlsConnector,
-    idle: Idle,
+    idle: IdleConnections,
 }
 
-/// Why certificates cannot be checked.
+/// Why certificates cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificatesError {
-    /// The file cannot be read, or holds no certificate.
     #[error("{0} holds no certificates that can be read")]
     File(PathBuf),
 }
 
-impl Internet {
-    /// The clock starts now. Servers asked over TLS must be vouched for by a certificate in this
-    /// PEM file; without one, by those that the system trusts.
+impl SystemEnvironment {
+    /// Starts the clock. `authorities` is a PEM file with the certificate authorities that servers
+    /// are verified by over TLS; without one, those that the system trusts are used.
     ///
     /// # Errors
-    /// [`CertificatesError`].
+    /// [`CertificatesError`] when the file holds no certificate.
     pub fn new(authorities: Option<&Path>) -> Result<Self, CertificatesError> {
         let certificates = match authorities {
             Some(file) => CertificateDer::pem_file_iter(file)
@@ -76,8 +69,8 @@ impl Internet {
             None => rustls_native_certs::load_native_certs().certs,
         };
         let mut roots = RootCertStore::empty();
-        let (taken, _) = roots.add_parsable_certificates(certificates);
-        if let Some(file) = authorities.filter(|_| taken == 0) {
+        let (added, _) = roots.add_parsable_certificates(certificates);
+        if let Some(file) = authorities.filter(|_| added == 0) {
             return Err(CertificatesError::File(file.to_owned()));
         }
         let config = ClientConfig::builder()
@@ -86,24 +79,28 @@ impl Internet {
         Ok(Self {
             started: Instant::now(),
             tls: TlsConnector::from(Arc::new(config)),
-            idle: Idle::default(),
+            idle: IdleConnections::default(),
         })
     }
 
-    /// A socket on a port drawn by chance, connected: the system then drops what comes from
-    /// elsewhere, and tells of unreachable servers.
+    /// A connected socket on a random port. The system drops datagrams from other addresses, and
+    /// reports unreachable servers.
     async fn socket(&self, server: SocketAddr) -> io::Result<UdpSocket> {
         let local = |port| match server {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
         };
-        let mut chance = self.random();
+        let mut drawn = self.random();
         for _ in 0..PORT_DRAWS {
-            let port = FIRST_PORT + (chance % u64::from(u16::MAX - FIRST_PORT)) as u16;
+            let port = FIRST_PORT + (drawn % u64::from(u16::MAX - FIRST_PORT)) as u16;
             match UdpSocket::bind(local(port)).await {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => chance = self.random(),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    chance = self.random()
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+                    ) =>
+                {
+                    drawn = self.random();
                 }
                 Err(error) => return Err(error),
                 Ok(socket) => return socket.connect(server).await.map(|()| socket),
@@ -114,8 +111,7 @@ impl Internet {
     }
 }
 
-#[async_trait]
-impl Surroundings for Internet {
+impl Environment for SystemEnvironment {
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -125,151 +121,97 @@ impl Surroundings for Internet {
         rand::rng().random()
     }
 
-    async fn sleep(&self, duration: Duration) {
-        sleep(duration).await;
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
+        tokio::time::sleep(duration)
     }
 
     async fn udp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        let exchange = async {
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        let attempt = async {
             let socket = self.socket(server).await?;
             socket.send(query).await?;
             loop {
                 socket.readable().await?;
-                let received: io::Result<Option<Reception>> = DATAGRAM.with_borrow_mut(|room| {
-                    let octets = socket.try_recv(room)?;
-                    Ok(match expected.compare(&room[..octets]) {
-                        Likeness::Noise => None,
-                        Likeness::Near => Some(Reception::NearMiss {
-                            is_case: expected.is_same_but_for_case(&room[..octets]),
-                        }),
-                        Likeness::Right => Some(Reception::Reply(room[..octets].to_vec())),
-                    })
-                });
+                let received: io::Result<Option<TransportOutcome>> =
+                    DATAGRAM.with_borrow_mut(|buffer| {
+                        let octets = socket.try_recv(buffer)?;
+                        Ok(outcome_of(&buffer[..octets], expected))
+                    });
                 match received {
-                    Ok(Some(reception)) => return Ok(reception),
+                    Ok(Some(outcome)) => return Ok(outcome),
                     Ok(None) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),
                 }
             }
         };
-        settle(timeout(patience, exchange).await)
+        settle(tokio::time::timeout(timeout, attempt).await)
     }
 
     async fn tcp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        let exchange = async {
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        let attempt = async {
             let mut stream = TcpStream::connect(server).await?;
             stream.set_nodelay(true)?;
-            converse(&mut stream, query, expected).await
+            exchange(&mut stream, query, expected).await
         };
-        settle(timeout(patience, exchange).await)
+        settle(tokio::time::timeout(timeout, attempt).await)
     }
 
     async fn tls(
         &self,
         server: SocketAddr,
-        name: &str,
+        tls_name: &str,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        let door = (server, name.to_owned());
-        let exchange = async {
-            // A connection that was left open may be closed by now; then a new one is made.
-            if let Some(mut stream) = self.idle.take(&door, self.now())
-                && let Ok(reply) = converse(&mut stream, query, expected).await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        let key = (server, tls_name.to_owned());
+        let attempt = async {
+            // The server may have closed an idle connection; then a new one is made.
+            if let Some(mut stream) = self.idle.take(&key, self.now())
+                && let Ok(reply) = exchange(&mut stream, query, expected).await
             {
-                self.idle.leave(&door, stream, self.now());
+                self.idle.put(&key, stream, self.now());
                 return Ok(reply);
             }
-            let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+            let name = ServerName::try_from(tls_name.to_owned()).map_err(io::Error::other)?;
             let stream = TcpStream::connect(server).await?;
             stream.set_nodelay(true)?;
             let mut stream = self.tls.connect(name, stream).await?;
-            let reply = converse(&mut stream, query, expected).await?;
-            self.idle.leave(&door, stream, self.now());
+            let reply = exchange(&mut stream, query, expected).await?;
+            self.idle.put(&key, stream, self.now());
             Ok(reply)
         };
-        settle(timeout(patience, exchange).await)
+        settle(tokio::time::timeout(timeout, attempt).await)
     }
 }
 
-/// One query and its reply on a stream.
-async fn converse(
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    query: &[u8],
-    expected: &Expected,
-) -> io::Result<Reception> {
-    let length = u16::try_from(query.len()).expect("a query is short");
-    stream
-        .write_all(&[&length.to_be_bytes(), query].concat())
-        .await?;
-    stream.flush().await?;
-    let length = u64::from(stream.read_u16().await?);
-    // Read as it comes: a length alone must not cost memory.
-    let mut reply = Vec::new();
-    stream.take(length).read_to_end(&mut reply).await?;
-    if (reply.len() as u64) < length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    // One query, one reply: there is nobody else on this connection whose reply it could be.
-    let is_right =
-        expected.compare(&reply) == Likeness::Right || expected.is_same_but_for_case(&reply);
-    if is_right {
-        Ok(Reception::Reply(reply))
-    } else {
-        Err(io::ErrorKind::InvalidData.into())
+/// What a datagram means. None for an unrelated one.
+fn outcome_of(datagram: &[u8], expected: &ExpectedReply) -> Option<TransportOutcome> {
+    match expected.compare(datagram) {
+        ReplyMatch::Unrelated => None,
+        ReplyMatch::Mismatch => Some(TransportOutcome::Mismatch {
+            is_case_only: expected.differs_in_case_only(datagram),
+        }),
+        ReplyMatch::Match => Some(TransportOutcome::Reply(datagram.to_vec())),
     }
 }
 
-/// Connections over TLS that nobody uses at the moment, RFC 7858 section 3.4.
-#[derive(Default)]
-struct Idle(Mutex<IdleByServer>);
-
-/// Connections by address and by the name that was proved there, each with the time since when
-/// nobody uses it.
-type IdleByServer = HashMap<(SocketAddr, String), Vec<(TlsStream<TcpStream>, Duration)>>;
-
-impl Idle {
-    /// The one that was used last.
-    fn take(&self, door: &(SocketAddr, String), now: Duration) -> Option<TlsStream<TcpStream>> {
-        let mut idle = self.lock();
-        let left = idle.get_mut(door)?;
-        left.retain(|(_, since)| now < *since + IDLE_MAX);
-        left.pop().map(|(stream, _)| stream)
-    }
-
-    fn leave(&self, door: &(SocketAddr, String), stream: TlsStream<TcpStream>, now: Duration) {
-        let mut idle = self.lock();
-        let left = idle.entry(door.clone()).or_default();
-        if left.len() < IDLE_CONNECTIONS_MAX {
-            left.push((stream, now));
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, IdleByServer> {
-        self.0
-            .lock()
-            .expect("nothing panics while it holds the lock")
-    }
-}
-
-fn settle(result: Result<io::Result<Reception>, tokio::time::error::Elapsed>) -> Reception {
+fn settle(result: Result<io::Result<TransportOutcome>, Elapsed>) -> TransportOutcome {
     match result {
-        Ok(Ok(reception)) => reception,
-        Ok(Err(error)) => Reception::Unreachable(error),
-        Err(_) => Reception::Silent,
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => TransportOutcome::Unreachable(error),
+        Err(_) => TransportOutcome::Timeout,
     }
 }

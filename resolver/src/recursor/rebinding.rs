@@ -1,25 +1,20 @@
-//! DNS rebinding: which records lead a client from a public name into a private network
-//! (`recursion.private_addresses`). This file judges one record by its data alone; the caller knows
+//! Protection against DNS rebinding: records that lead a client from a public name into a private
+//! network (`recursion.private_addresses`). This file checks the data of one record; the caller knows
 //! the names that may lead there (`recursion.private_domains`).
 //!
-//! A record of HTTPS or SVCB with a private hint is dropped as a whole, not rewritten: a hint that
-//! is taken out leaves a dangling `mandatory` key (RFC 9460 section 8) and a record that no
-//! signature covers.
+//! An HTTPS or SVCB record with a private hint is dropped as a whole. A record without the hint may
+//! have a dangling `mandatory` key (RFC 9460 section 8), and no signature covers it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use hickory_proto::rr::{RData, Record, RecordType};
 use ipnet::IpNet;
+use policy::lists::index_key::unmapped;
 
-use crate::message::targets::hints;
+use crate::message::{embedded::embedded_ipv4, targets::hints};
 
-/// The well-known prefix of NAT64, 64:ff9b::/96 (RFC 6052 section 2.1), and the address of 6to4,
-/// 2002::/16 (RFC 3056 section 2).
-const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
-const SIX_TO_FOUR: u16 = 0x2002;
-
-/// Whether an address in a record's data is in one of these networks: of A and AAAA the address
-/// itself, of HTTPS and SVCB each hint.
+/// Whether a record leads into one of these networks: by the address of an A or AAAA record, or by a
+/// hint of an HTTPS or SVCB record.
 pub(super) fn leads_into(record: &Record, networks: &[IpNet]) -> bool {
     match &record.data {
         RData::A(_) | RData::AAAA(_) => record
@@ -31,8 +26,7 @@ pub(super) fn leads_into(record: &Record, networks: &[IpNet]) -> bool {
             rdata,
         } => {
             let mut is_private = false;
-            // The hints before parameters that cannot be read count: a careless client may use
-            // them.
+            // Hints before parameters that cannot be read count, because lenient clients use them.
             let _ = hints(&rdata.anything, &mut |address| {
                 is_private |= is_in(address, networks)
             });
@@ -42,33 +36,20 @@ pub(super) fn leads_into(record: &Record, networks: &[IpNet]) -> bool {
     }
 }
 
-/// Whether an address, or the IPv4 address that it stands for, is in one of these networks.
+/// Whether an address, or the IPv4 address embedded in it, is in one of these networks.
 fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
-    let embedded = match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => embedded(address).map(IpAddr::V4),
-    };
-    [Some(address), embedded]
+    [Some(address), embedded_ipv4(address)]
         .into_iter()
         .flatten()
-        .any(|address| networks.iter().any(|network| network.contains(&address)))
+        .any(|address| networks.iter().any(|network| contains(network, address)))
 }
 
-/// The IPv4 address to which a packet for this IPv6 address goes in the end.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let groups = address.segments();
-    let of = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
-    match groups {
-        // ::ffff:192.0.2.1 (RFC 4291 section 2.5.5.2), and the older ::192.0.2.1.
-        [0, 0, 0, 0, 0, 0xffff | 0, high, low]
-            if address != Ipv6Addr::LOCALHOST && address != Ipv6Addr::UNSPECIFIED =>
-        {
-            of(high, low)
-        }
-        [front @ .., high, low] if front == NAT64 => of(high, low),
-        [SIX_TO_FOUR, high, low, ..] => of(high, low),
-        _ => None,
-    }
+/// Whether a network contains an address. A part of ::ffff:0:0/96 counts as the IPv4 network in it;
+/// the whole of it stands for the notation, not for all of IPv4.
+fn contains(network: &IpNet, address: IpAddr) -> bool {
+    const NOTATION_BITS: u8 = 96;
+    network.contains(&address)
+        || network.prefix_len() > NOTATION_BITS && unmapped(*network).contains(&address)
 }
 
 #[cfg(test)]
@@ -96,15 +77,15 @@ mod tests {
         }
     }
 
-    fn service(record_type: RecordType, octets: &[u8]) -> RData {
+    fn service(rtype: RecordType, octets: &[u8]) -> RData {
         RData::Unknown {
-            code: record_type,
+            code: rtype,
             rdata: rdata::NULL::with(octets.to_vec()),
         }
     }
 
     #[test]
-    fn an_address_is_private_in_each_form_that_leads_there() {
+    fn an_address_is_private_in_each_form_that_embeds_it() {
         for text in [
             "10.1.2.3",
             "192.168.0.1",
@@ -135,23 +116,37 @@ mod tests {
     }
 
     #[test]
+    fn a_network_counts_in_the_notation_of_ipv6_as_well() {
+        let leads = |text: &str, network: &str| {
+            let record = Record::from_rdata(Name::root(), 60, address(text));
+            leads_into(&record, &[network.parse().unwrap()])
+        };
+        for text in ["192.168.0.1", "::ffff:192.168.0.1", "64:ff9b::192.168.0.1"] {
+            assert!(leads(text, "::ffff:192.168.0.0/112"), "{text}");
+        }
+        assert!(!leads("192.169.0.1", "::ffff:192.168.0.0/112"));
+        // The whole of it is how Unbound's documentation forbids the notation.
+        assert!(leads("::ffff:192.0.2.1", "::ffff:0:0/96"));
+        assert!(!leads("192.0.2.1", "::ffff:0:0/96"));
+    }
+
+    #[test]
     fn a_service_record_is_private_where_one_hint_is() {
         let public = b"\0\x04\0\x04\xc0\0\x02\x01";
         let private = b"\0\x04\0\x08\xc0\0\x02\x01\x0a\x01\x02\x03";
         let private_v6 = b"\0\x06\0\x10\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01";
-        for record_type in [RecordType::HTTPS, RecordType::SVCB] {
-            let with =
-                |parameters: &[u8]| service(record_type, &[b"\0\x01\0", parameters].concat());
+        for rtype in [RecordType::HTTPS, RecordType::SVCB] {
+            let with = |parameters: &[u8]| service(rtype, &[b"\0\x01\0", parameters].concat());
             check(with(b""), false);
             check(with(b"\0\x01\0\x03\x02h2"), false);
             check(with(public), false);
             check(with(private), true);
             check(with(private_v6), true);
             check(with(&[&public[..], private_v6].concat()), true);
-            // The list of parameters breaks off behind the hint.
+            // The parameters are cut off behind the hint.
             check(with(&[&private[..], b"\0\x07\0\x09"].concat()), true);
         }
-        // The same octets under a type whose data nobody understands are data.
+        // The same octets have no meaning under another type.
         check(
             service(
                 RecordType::Unknown(65_281),

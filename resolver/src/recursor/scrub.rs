@@ -1,266 +1,250 @@
-//! What a reply says, and what of it may be believed. Everything that was not asked for, or is not
-//! the server's to say, is left out here; nothing after this file sees it.
-
-use std::net::IpAddr;
+//! Scrubs and classifies a response: what it says, and which of its RRsets may be believed. All data
+//! that were not queried, or are out of the server's bailiwick, are left out here.
 
 use hickory_proto::{
     op::{Message, ResponseCode},
-    rr::{DNSClass, Name as ProtoName, RData, Record, RecordType, rdata},
+    rr::{DNSClass, RData, Record, RecordType},
 };
 use policy::name::{Name, NameRef};
 
-use crate::upstream::{canonical, proto_name};
+use crate::{
+    message::types::Rtype,
+    upstream::{ALIASES_MAX, canonical},
+};
 
-use super::rrsets::RrSet;
+use super::{
+    dname::{DnameError, synthesise_cname},
+    response::{
+        DelegationSigner, Denial, NameServer, Referral, Response, ResponseFault, ResponseKind,
+        ServerRole,
+    },
+    rrset::{Credibility, RrSet, SecurityStatus},
+    sections::{RECORDS_MAX, denying_zone, is_named, proofs, rrset, singleton},
+};
 
-/// Aliases from the name asked for to its records, in one reply or in several. A count, as in BIND
-/// up to 9.18.28; Unbound follows 11.
-pub const ALIASES_MAX: usize = 16;
-/// Servers that are taken from one referral: the root and the large registries have 13. A count, as
-/// in BIND and PowerDNS.
-const SERVERS_MAX: usize = 13;
-/// Addresses that are taken for one server from one referral. A count.
+/// Name servers that are taken from one referral: the root and the large registries have 13. A
+/// count, as in BIND and PowerDNS.
+const REFERRAL_SERVERS_MAX: usize = 13;
+/// Addresses that are taken for one name server from one referral. A count.
 const GLUE_MAX: usize = 6;
-/// Records of one set; more is no answer but a load (CacheFlush). A count, as in PowerDNS.
-const RECORDS_MAX: usize = 256;
 
-/// Who was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// A server of the zone, which says only what it has authority for.
-    Authority,
-    /// A resolver that was asked to resolve.
-    Forwarder,
-}
-
-/// What was asked, and of whom.
+/// The query that a response belongs to, and what the server may say.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// The zone whose server was asked: it may speak of this and of what is below it.
+pub struct ScrubContext<'a> {
+    /// The zone of the server: its bailiwick is this zone and what is below it.
     pub zone: NameRef<'a>,
-    /// The name.
     pub name: NameRef<'a>,
-    /// The type.
-    pub record_type: u16,
-    /// Who was asked.
-    pub role: Role,
-    /// Believe addresses of servers only from the zone they are in.
-    pub hardens_glue: bool,
-    /// Note what the zone says of its own servers.
+    pub rtype: Rtype,
+    pub role: ServerRole,
+    /// Whether glue outside of the zone is ignored.
+    pub harden_glue: bool,
+    /// Whether the NS RRset at the zone's apex is wanted.
     pub wants_apex: bool,
+    /// The security status of the zone, which its RRsets take over.
+    pub security: SecurityStatus,
 }
 
-/// A server of a zone, and the addresses that came with its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NameServer {
-    /// Its name.
-    pub name: Name,
-    /// Glue that the referring zone may vouch for.
-    pub glue: Vec<IpAddr>,
-}
-
-/// Another zone's servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Referral {
-    /// The zone.
-    pub zone: Name,
-    /// Who serves it.
-    pub servers: Vec<NameServer>,
-    /// How long this holds, in seconds.
-    pub ttl_s: u32,
-}
-
-/// What a reply says.
-#[derive(Debug, Clone)]
-pub enum Finding {
-    /// The records asked for, the last of these sets; aliases that lead to them stand in front.
-    Answer(Vec<RrSet>),
-    /// Aliases that lead to a name of which this reply says nothing.
-    Alias(Vec<RrSet>, Name),
-    /// The name at the end of the aliases does not exist.
-    NxDomain(Vec<RrSet>, Name, Option<Record>),
-    /// The name at the end of the aliases has no records of this type.
-    NoData(Vec<RrSet>, Name, Option<Record>),
-    /// The last of these sets is a DNAME that leads to too long a name, RFC 6672 section 2.2;
-    /// aliases that lead to it stand in front.
-    TooLong(Vec<RrSet>),
-    /// Ask there.
-    Referral(Referral),
-    /// Nothing that helps.
-    Bad(Fault),
-}
-
-/// Why a reply does not help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// An error code.
-    Code(ResponseCode),
-    /// The server has no authority here: it refers upwards, or sideways, or says nothing.
-    Lame,
-    /// The code denies a name of which the answer section has a record.
-    Inconsistent,
-    /// More records than any honest set has.
-    TooMuch,
-}
-
-/// A reply, sifted.
-#[derive(Debug, Clone)]
-pub struct Sifted {
-    /// What it says.
-    pub finding: Finding,
-    /// Whether this is as good as it gets: said with authority, and not merely empty. The rest is
-    /// used only when no other server says anything better.
-    pub is_sound: bool,
-    /// The servers of the zone by the zone's own word.
-    pub apex: Option<Referral>,
-}
-
-/// Sifts a reply.
+/// Scrubs and classifies a response.
 #[must_use]
-pub fn sift(message: &Message, asked: Asked<'_>) -> Sifted {
+pub fn classify(message: &Message, context: ScrubContext<'_>) -> Response {
     let metadata = &message.metadata;
-    let apex = (asked.wants_apex && metadata.authoritative)
-        .then(|| name_servers(message, asked, asked.zone))
+    let apex = (context.wants_apex && metadata.authoritative)
+        .then(|| name_servers(message, context, context.zone))
         .flatten();
-    let finding = find(message, asked);
-    let is_sound = match (asked.role, &finding) {
-        (Role::Forwarder, _)
-        | (_, Finding::Referral(_) | Finding::TooLong(_) | Finding::Bad(_)) => true,
-        // Nothing at all: some servers say so of names that others know.
-        (_, Finding::NoData(chain, _, None))
-            if chain.is_empty() && message.authorities.is_empty() =>
-        {
-            false
-        }
-        // Some servers forget the flag; a resolver that answers from its cache says that it is one.
-        _ => metadata.authoritative || !metadata.recursion_available,
+    let mut answer = Vec::new();
+    let kind = match follow_answer(message, context, &mut answer) {
+        Followed::Kind(kind) => kind,
+        Followed::NothingAt(name) => kind_without_answer(message, context, &answer, name),
     };
-    Sifted {
-        finding,
-        is_sound,
+    for set in &mut answer {
+        set.security = context.security;
+    }
+    let denial = denial(message, context, &kind);
+    let credibility = credibility(message, context.role, &kind, &answer, &denial);
+    Response {
+        kind,
+        answer,
+        denial,
+        credibility,
         apex,
     }
 }
 
-fn find(message: &Message, asked: Asked<'_>) -> Finding {
+fn credibility(
+    message: &Message,
+    role: ServerRole,
+    kind: &ResponseKind,
+    answer: &[RrSet],
+    denial: &Denial,
+) -> Credibility {
+    let metadata = &message.metadata;
+    let is_authoritative = match (role, kind) {
+        (ServerRole::Forwarder, _)
+        | (_, ResponseKind::Referral(_) | ResponseKind::DnameTooLong | ResponseKind::Unusable(_)) => {
+            true
+        }
+        // An empty response: some servers send it for names that other servers of the zone know.
+        (_, ResponseKind::NoData { .. })
+            if answer.is_empty() && denial.soa.is_none() && message.authorities.is_empty() =>
+        {
+            false
+        }
+        // Some authoritative servers forget AA. A resolver that answers from its cache sets RA.
+        _ => metadata.authoritative || !metadata.recursion_available,
+    };
+    if is_authoritative {
+        Credibility::Authoritative
+    } else {
+        Credibility::NonAuthoritative
+    }
+}
+
+/// The result of following the aliases of an answer section.
+enum Followed {
+    Kind(ResponseKind),
+    /// The answer section has nothing that belongs to this name, at the end of the aliases.
+    NothingAt(Name),
+}
+
+/// Follows the aliases from the queried name through the answer section. Adds the RRsets on the way
+/// to `answer`.
+fn follow_answer(
+    message: &Message,
+    context: ScrubContext<'_>,
+    answer: &mut Vec<RrSet>,
+) -> Followed {
+    use Followed::{Kind, NothingAt};
     let code = message.metadata.response_code;
     if !matches!(
         code,
         ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::YXDomain
     ) {
-        return Finding::Bad(Fault::Code(code));
+        return Kind(ResponseKind::Unusable(ResponseFault::Code(code)));
     }
-    let mut chain = Vec::new();
-    let mut at = asked.name.to_owned();
+    let mut at = context.name.to_owned();
     for _ in 0..=ALIASES_MAX {
-        if !at.borrow().is_within(asked.zone) {
+        if !at.borrow().is_within(context.zone) {
             break;
         }
-        let target = if let Some(dname) = dname_above(message, asked, at.borrow()) {
-            let followed = follow_dname(&dname, at.borrow());
-            chain.push(dname);
-            match followed {
-                Ok((alias, target)) => {
-                    chain.push(alias);
-                    // The alias that the DNAME makes is what was asked for.
-                    if asked.record_type == u16::from(RecordType::CNAME) {
-                        return Finding::Answer(chain);
+        at = if let Some(dname) = dname_above(message, context, at.borrow()) {
+            let synthesised = synthesise_cname(&dname, at.borrow());
+            answer.push(dname);
+            match synthesised {
+                Ok((cname, target)) => {
+                    answer.push(cname);
+                    if context.rtype == Rtype::CNAME {
+                        return Kind(ResponseKind::Answer);
                     }
                     target
                 }
-                Err(Unfollowed::TooLong) => return Finding::TooLong(chain),
-                Err(Unfollowed::Unreadable) => return Finding::Bad(Fault::Lame),
+                Err(DnameError::TooLong) => return Kind(ResponseKind::DnameTooLong),
+                Err(DnameError::Unreadable) => {
+                    return Kind(ResponseKind::Unusable(ResponseFault::Lame));
+                }
             }
-        } else if let Some(set) = set_of(&message.answers, at.borrow(), asked.record_type) {
-            if code != ResponseCode::NoError {
-                return Finding::Bad(Fault::Inconsistent);
-            }
-            if set.records.len() > RECORDS_MAX {
-                return Finding::Bad(Fault::TooMuch);
-            }
-            chain.push(set);
-            return Finding::Answer(chain);
-        } else if let Some((alias, target)) = alias_of(message, at.borrow()) {
-            chain.push(alias);
+        } else if let Some(set) = rrset(&message.answers, at.borrow(), context.rtype) {
+            return Kind(accept_answer(code, set, answer));
+        } else if let Some((alias, target)) = alias_at(message, at.borrow()) {
+            answer.push(alias);
             target
         } else {
             break;
         };
-        at = target;
-        // An authority vouches for the name that it was asked for, not for where that leads (RFC
-        // 2181 section 5.4.1).
-        if asked.role == Role::Authority {
-            return Finding::Alias(chain, at);
+        // An authoritative server is believed for the queried name only, not for the target of its
+        // alias (RFC 2181 section 5.4.1).
+        if context.role == ServerRole::Authority {
+            return Kind(ResponseKind::Alias { target: at });
         }
     }
-    let is_ours = at.borrow().is_within(asked.zone);
+    NothingAt(at)
+}
+
+/// Checks the RRset that was queried.
+fn accept_answer(code: ResponseCode, set: RrSet, answer: &mut Vec<RrSet>) -> ResponseKind {
+    if code != ResponseCode::NoError {
+        return ResponseKind::Unusable(ResponseFault::Inconsistent);
+    }
+    if set.records.len() > RECORDS_MAX {
+        return ResponseKind::Unusable(ResponseFault::TooMuch);
+    }
+    answer.push(set);
+    ResponseKind::Answer
+}
+
+/// The kind of a response whose answer section ends at `name`, without records of the queried type.
+fn kind_without_answer(
+    message: &Message,
+    context: ScrubContext<'_>,
+    answer: &[RrSet],
+    name: Name,
+) -> ResponseKind {
+    let code = message.metadata.response_code;
+    let is_in_bailiwick = name.borrow().is_within(context.zone);
     let exists = message
         .answers
         .iter()
-        .any(|record| record.dns_class == DNSClass::IN && is_named(record, at.borrow()));
-    let soa = message
-        .authorities
-        .iter()
-        .find(|record| is_soa_of(record, at.borrow(), asked));
-    match (code, soa) {
-        _ if !is_ours => Finding::Alias(chain, at),
-        (ResponseCode::NXDomain | ResponseCode::YXDomain, _) if exists => {
-            Finding::Bad(Fault::Inconsistent)
+        .any(|record| record.dns_class == DNSClass::IN && is_named(record, name.borrow()));
+    let has_soa = denying_zone(&message.authorities, name.borrow(), context.zone).is_some();
+    match code {
+        _ if !is_in_bailiwick => ResponseKind::Alias { target: name },
+        ResponseCode::NXDomain | ResponseCode::YXDomain if exists => {
+            ResponseKind::Unusable(ResponseFault::Inconsistent)
         }
-        (ResponseCode::NXDomain, soa) => Finding::NxDomain(chain, at, soa.cloned()),
-        (ResponseCode::NoError, Some(soa)) => Finding::NoData(chain, at, Some(soa.clone())),
-        _ if !chain.is_empty() => Finding::Alias(chain, at),
-        (ResponseCode::NoError, None) => without_records(message, asked, at),
-        _ => Finding::Bad(Fault::Code(code)),
+        ResponseCode::NXDomain => ResponseKind::NxDomain { name },
+        ResponseCode::NoError if has_soa => ResponseKind::NoData { name },
+        _ if !answer.is_empty() => ResponseKind::Alias { target: name },
+        ResponseCode::NoError => kind_without_soa(message, context, name),
+        _ => ResponseKind::Unusable(ResponseFault::Code(code)),
     }
 }
 
-/// A reply without answer and without SOA: a referral, an empty answer of an authority, or nothing.
-fn without_records(message: &Message, asked: Asked<'_>, at: Name) -> Finding {
-    let is_cut = |record: &&Record| {
-        let owner = canonical(&record.name);
-        let is_below = owner.borrow() != asked.zone && owner.borrow().is_within(asked.zone);
-        record.record_type() == RecordType::NS && is_below && at.borrow().is_within(owner.borrow())
+/// The kind of a response without answer and SOA: a referral, NODATA without SOA, or lame.
+fn kind_without_soa(message: &Message, context: ScrubContext<'_>, name: Name) -> ResponseKind {
+    let is_below = |owner: &Name| {
+        owner.borrow() != context.zone
+            && owner.borrow().is_within(context.zone)
+            && name.borrow().is_within(owner.borrow())
     };
-    let has_servers = message
+    let mut name_server_records = message
         .authorities
         .iter()
-        .any(|record| record.record_type() == RecordType::NS);
-    let cut = message
-        .authorities
-        .iter()
-        .find(is_cut)
-        .map(|record| canonical(&record.name));
-    match (asked.role, cut) {
-        (Role::Authority, Some(zone)) => match name_servers(message, asked, zone.borrow()) {
-            Some(referral) => Finding::Referral(referral),
-            None => Finding::Bad(Fault::Lame),
-        },
-        (Role::Authority, None)
-            if message.metadata.authoritative
-                && (!has_servers || refers_to(message, asked.zone)) =>
-        {
-            Finding::NoData(Vec::new(), at, None)
+        .filter(|record| record.record_type() == RecordType::NS)
+        .peekable();
+    let has_servers = name_server_records.peek().is_some();
+    let delegated = name_server_records
+        .map(|record| canonical(&record.name))
+        .find(is_below);
+    match (context.role, delegated) {
+        (ServerRole::Authority, Some(zone)) => {
+            match name_servers(message, context, zone.borrow()) {
+                Some(referral) => ResponseKind::Referral(referral),
+                None => ResponseKind::Unusable(ResponseFault::Lame),
+            }
         }
-        // Records of the name that were not asked for: it exists.
-        (Role::Authority, None)
+        (ServerRole::Authority, None)
+            if message.metadata.authoritative
+                && (!has_servers || refers_to(message, context.zone)) =>
+        {
+            ResponseKind::NoData { name }
+        }
+        // Records of the name of another type: the name exists.
+        (ServerRole::Authority, None)
             if !has_servers
                 && message
                     .answers
                     .iter()
-                    .any(|record| is_named(record, asked.name)) =>
+                    .any(|record| is_named(record, context.name)) =>
         {
-            Finding::NoData(Vec::new(), at, None)
+            ResponseKind::NoData { name }
         }
-        // Not one record, and not even the flag: some servers mean by that that they have the name
-        // and not the type.
-        (Role::Authority, None) if is_empty(message) => Finding::NoData(Vec::new(), at, None),
-        (Role::Forwarder, None) if !has_servers => Finding::NoData(Vec::new(), at, None),
-        _ => Finding::Bad(Fault::Lame),
+        // No record and no AA: some servers say so that they have the name and not the type.
+        (ServerRole::Authority, None) if is_empty(message) => ResponseKind::NoData { name },
+        (ServerRole::Forwarder, None) if !has_servers => ResponseKind::NoData { name },
+        _ => ResponseKind::Unusable(ResponseFault::Lame),
     }
 }
 
-/// Whether the servers named in the authority section are those of this zone.
+/// Whether all NS records of the authority section are those of this zone.
 fn refers_to(message: &Message, zone: NameRef<'_>) -> bool {
     message
         .authorities
@@ -268,160 +252,100 @@ fn refers_to(message: &Message, zone: NameRef<'_>) -> bool {
         .all(|record| record.record_type() != RecordType::NS || is_named(record, zone))
 }
 
-/// Whether no section has a record, OPT not counted.
+/// Whether neither the answer nor the authority section has a record. Records of the additional
+/// section answer nothing.
 fn is_empty(message: &Message) -> bool {
-    message.answers.is_empty() && message.authorities.is_empty() && message.additionals.is_empty()
+    message.answers.is_empty() && message.authorities.is_empty()
 }
 
-/// The DNAME above a name, in the zone of the server that says it.
-fn dname_above(message: &Message, asked: Asked<'_>, at: NameRef<'_>) -> Option<RrSet> {
-    let mut above = at
-        .ancestors()
+/// The closest DNAME above a name, within the zone.
+fn dname_above(message: &Message, context: ScrubContext<'_>, at: NameRef<'_>) -> Option<RrSet> {
+    at.ancestors()
         .skip(1)
-        .filter(|owner| owner.is_within(asked.zone));
-    above.find_map(|owner| set_of(&message.answers, owner, RecordType::DNAME.into()).map(alone))
+        .filter(|owner| owner.is_within(context.zone))
+        .find_map(|owner| singleton(&message.answers, owner, Rtype::DNAME))
 }
 
-/// The CNAME at a name, and where that leads.
-fn alias_of(message: &Message, at: NameRef<'_>) -> Option<(RrSet, Name)> {
-    let set = set_of(&message.answers, at, RecordType::CNAME.into()).map(alone)?;
+/// The CNAME of a name, and its target.
+fn alias_at(message: &Message, at: NameRef<'_>) -> Option<(RrSet, Name)> {
+    let set = singleton(&message.answers, at, Rtype::CNAME)?;
     let target = set.alias_target()?;
     Some((set, target))
 }
 
-/// A name has one alias; of several, which nothing allows, the first is taken.
-fn alone(mut set: RrSet) -> RrSet {
-    set.records.truncate(1);
-    set
-}
-
-/// Why a DNAME cannot be followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfollowed {
-    /// The name it leads to is too long, RFC 6672 section 2.2.
-    TooLong,
-    /// It is no DNAME.
-    Unreadable,
-}
-
-/// The CNAME that a DNAME makes of a name below it, RFC 6672 section 3.1.
-///
-/// # Errors
-/// [`Unfollowed`].
-pub fn follow_dname(set: &RrSet, at: NameRef<'_>) -> Result<(RrSet, Name), Unfollowed> {
-    let record = set.records.first().ok_or(Unfollowed::Unreadable)?;
-    let RData::Unknown { rdata, .. } = &record.data else {
-        return Err(Unfollowed::Unreadable);
-    };
-    let wire = rdata.anything.to_ascii_lowercase();
-    let target = NameRef::from_wire(&wire).map_err(|_| Unfollowed::Unreadable)?;
-    let target = at
-        .moved(set.owner.borrow(), target)
-        .map_err(|_| Unfollowed::TooLong)?;
-    let alias = Record::from_rdata(
-        proto_name(at),
-        record.ttl,
-        RData::CNAME(rdata::CNAME(proto_name(target.borrow()))),
-    );
-    Ok((
-        RrSet {
-            owner: at.to_owned(),
-            record_type: RecordType::CNAME.into(),
-            records: vec![alias],
-        },
-        target,
-    ))
-}
-
-fn is_soa_of(record: &Record, name: NameRef<'_>, asked: Asked<'_>) -> bool {
-    if record.record_type() != RecordType::SOA || record.dns_class != DNSClass::IN {
-        return false;
+/// The SOA and the proofs of the authority section, as far as they belong to a response of this
+/// kind.
+fn denial(message: &Message, context: ScrubContext<'_>, kind: &ResponseKind) -> Denial {
+    if matches!(kind, ResponseKind::Unusable(_) | ResponseKind::Referral(_)) {
+        return Denial::default();
     }
-    let owner = canonical(&record.name);
-    name.is_within(owner.borrow()) && owner.borrow().is_within(asked.zone)
+    let soa = match kind {
+        ResponseKind::NxDomain { name } | ResponseKind::NoData { name } => {
+            denying_zone(&message.authorities, name.borrow(), context.zone)
+        }
+        _ => None,
+    };
+    let section = &message.authorities;
+    Denial {
+        soa: soa.and_then(|zone| singleton(section, zone.borrow(), Rtype::SOA)),
+        proofs: proofs(section, context.zone),
+    }
 }
 
-/// The servers that the authority section names for a zone, with the glue that may be believed.
-fn name_servers(message: &Message, asked: Asked<'_>, zone: NameRef<'_>) -> Option<Referral> {
+/// The NS RRset of a zone, from the authority or the answer section, with its glue.
+fn name_servers(
+    message: &Message,
+    context: ScrubContext<'_>,
+    zone: NameRef<'_>,
+) -> Option<Referral> {
     let sections = [&message.authorities, &message.answers];
     let set = sections
         .into_iter()
-        .find_map(|section| set_of(section, zone, RecordType::NS.into()))?;
-    referral(&set, zone, asked, &message.additionals)
-}
-
-/// The servers that a set of NS records names. Glue is believed only for names in the zone of who
-/// says it.
-fn referral(
-    set: &RrSet,
-    zone: NameRef<'_>,
-    asked: Asked<'_>,
-    additionals: &[Record],
-) -> Option<Referral> {
-    let server = |record: &Record| {
-        let RData::NS(name) = &record.data else {
-            return None;
-        };
-        let name = canonical(&name.0);
-        let is_believed = !asked.hardens_glue || name.borrow().is_within(asked.zone);
-        let glue = additionals
-            .iter()
-            .filter(|record| is_believed && is_named(record, name.borrow()));
-        let glue = glue
-            .filter_map(|record| record.data.ip_addr())
-            .take(GLUE_MAX)
-            .collect();
-        Some(NameServer { name, glue })
-    };
+        .find_map(|section| rrset(section, zone, Rtype::NS))?;
     let servers: Vec<NameServer> = set
         .records
         .iter()
-        .filter_map(server)
-        .take(SERVERS_MAX)
+        .filter_map(|record| name_server(record, context, &message.additionals))
+        .take(REFERRAL_SERVERS_MAX)
         .collect();
     (!servers.is_empty()).then(|| Referral {
         zone: zone.to_owned(),
         servers,
         ttl_s: set.ttl_s(),
+        ds: delegation_signer(message, context, zone),
     })
 }
 
-/// The records of a name and type, without repetitions.
-fn set_of(section: &[Record], owner: NameRef<'_>, record_type: u16) -> Option<RrSet> {
-    let mut records: Vec<Record> = Vec::new();
-    for record in section {
-        let is_it = u16::from(record.record_type()) == record_type
-            && record.dns_class == DNSClass::IN
-            && is_named(record, owner);
-        if is_it && !records.iter().any(|known| known.data == record.data) {
-            records.push(record.clone());
-            // One more than anybody takes, which is enough to see that they are too many.
-            if records.len() > RECORDS_MAX {
-                break;
-            }
-        }
-    }
-    (!records.is_empty()).then(|| RrSet {
-        owner: owner.to_owned(),
-        record_type,
-        records,
-    })
+/// The name server of an NS record, with the glue that the sending zone may vouch for: addresses of
+/// names in its bailiwick.
+fn name_server(
+    record: &Record,
+    context: ScrubContext<'_>,
+    additionals: &[Record],
+) -> Option<NameServer> {
+    let RData::NS(name) = &record.data else {
+        return None;
+    };
+    let name = canonical(&name.0);
+    let is_believed = !context.harden_glue || name.borrow().is_within(context.zone);
+    let glue = additionals
+        .iter()
+        .filter(|record| is_believed && is_named(record, name.borrow()))
+        .filter_map(|record| record.data.ip_addr())
+        .take(GLUE_MAX)
+        .collect();
+    Some(NameServer { name, glue })
 }
 
-/// Whether a record's owner is this name, whatever its letter case.
-fn is_named(record: &Record, name: NameRef<'_>) -> bool {
-    is_same(&record.name, name)
-}
-
-fn is_same(proto: &ProtoName, name: NameRef<'_>) -> bool {
-    let mut theirs = proto.iter();
-    let mut ours = name.labels();
-    loop {
-        match (theirs.next(), ours.next()) {
-            (None, None) => return true,
-            (Some(theirs), Some(ours)) if theirs.eq_ignore_ascii_case(ours) => {}
-            _ => return false,
-        }
+/// What the authority section of a referral says about the zone's DS RRset.
+fn delegation_signer(
+    message: &Message,
+    context: ScrubContext<'_>,
+    zone: NameRef<'_>,
+) -> DelegationSigner {
+    DelegationSigner {
+        set: rrset(&message.authorities, zone, Rtype::DS),
+        proofs: proofs(&message.authorities, context.zone),
     }
 }
 

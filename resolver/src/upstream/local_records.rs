@@ -1,5 +1,5 @@
-//! Records that this node answers itself: a starter's names, a router's own, whatever has no
-//! authority anywhere.
+//! Local records: this node answers them itself, because no authoritative server has them. Examples
+//! are names of a test setup and the name of the home router.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,29 +12,26 @@ use hickory_proto::{
 
 use policy::name::Name as PolicyName;
 
-use crate::{
-    recursor::scrub::ALIASES_MAX,
-    upstream::{Answer, Question, Recursion, RecursionError, canonical},
-};
+use crate::upstream::{ALIASES_MAX, Answer, Question, Recursion, RecursionError, canonical};
 
-/// Not records in zone-file form.
+/// The text is not in master-file form.
 #[derive(Debug, thiserror::Error)]
 #[error("the local records cannot be read")]
 pub struct LocalRecordsError(#[source] ParseError);
 
-/// Records that this node answers itself, for names that have no authority anywhere. Other types of
-/// such a name are empty; names that are not here go on to recursion.
+/// Local records by name. Other types of such a name are NODATA; other names are resolved by the next
+/// source.
 pub struct LocalRecords {
     records: HashMap<PolicyName, Vec<Record>>,
-    rest: Arc<dyn Recursion>,
+    next: Arc<dyn Recursion>,
 }
 
 impl LocalRecords {
-    /// Reads records in zone-file form, in front of somebody who answers the rest.
+    /// Reads records in master-file form. `next` resolves all other names.
     ///
     /// # Errors
-    /// The parser's complaint.
-    pub fn new(text: &str, rest: Arc<dyn Recursion>) -> Result<Self, LocalRecordsError> {
+    /// [`LocalRecordsError`] when the text cannot be parsed.
+    pub fn new(text: &str, next: Arc<dyn Recursion>) -> Result<Self, LocalRecordsError> {
         let (_, sets) = Parser::new(text, None, Some(Name::root()))
             .parse()
             .map_err(LocalRecordsError)?;
@@ -45,7 +42,7 @@ impl LocalRecords {
                 .or_default()
                 .push(record.clone());
         }
-        Ok(Self { records, rest })
+        Ok(Self { records, next })
     }
 }
 
@@ -55,11 +52,11 @@ impl Recursion for LocalRecords {
         let mut question = question.clone();
         let mut aliases: Vec<Record> = Vec::new();
         loop {
-            let here = self
+            let local = self
                 .records
                 .get(&question.name)
                 .map_or(&[][..], Vec::as_slice);
-            let alias = here.iter().find_map(|record| {
+            let alias = local.iter().find_map(|record| {
                 if let RData::CNAME(target) = &record.data {
                     Some((record, target))
                 } else {
@@ -75,9 +72,9 @@ impl Recursion for LocalRecords {
                     question.name = canonical(&target.0);
                     continue;
                 }
-                _ if here.is_empty() => self.rest.resolve(&question).await?,
+                _ if local.is_empty() => self.next.resolve(&question).await?,
                 _ => {
-                    let of_this_type = here
+                    let of_this_type = local
                         .iter()
                         .filter(|record| record.record_type() == question.proto_type());
                     Answer {
@@ -105,13 +102,13 @@ mod tests {
         }
     }
 
-    async fn check(name: &str, record_type: u16, expected: &str) {
+    async fn check(name: &str, rtype: RecordType, expected: &str) {
         let zone = "a.example. 60 IN A 192.0.2.1\nb.example. 60 IN CNAME a.example.\nc.example. 60 IN CNAME c.example.\nd.example. 60 IN CNAME else.test.\n";
         let records = LocalRecords::new(zone, Arc::new(Nowhere)).unwrap();
         let answer = records
             .resolve(&Question::new(
                 PolicyName::parse(name).unwrap(),
-                record_type,
+                rtype.into(),
             ))
             .await
             .unwrap();
@@ -128,27 +125,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn local_records_answer_their_own_names_and_nothing_else() {
-        check("A.example", 1, "NoError A").await;
-        check("a.example", 28, "NoError").await;
-        check("b.example", 1, "NoError CNAME A").await;
-        check("b.example", 5, "NoError CNAME").await;
-        check("x.a.example", 1, "NXDomain").await;
-        check("d.example", 1, "NXDomain CNAME").await;
+    async fn local_records_answer_their_own_names_only() {
+        check("A.example", RecordType::A, "NoError A").await;
+        check("a.example", RecordType::AAAA, "NoError").await;
+        check("b.example", RecordType::A, "NoError CNAME A").await;
+        check("b.example", RecordType::CNAME, "NoError CNAME").await;
+        check("x.a.example", RecordType::A, "NXDomain").await;
+        check("d.example", RecordType::A, "NXDomain CNAME").await;
     }
 
     #[tokio::test]
-    async fn a_local_alias_to_itself_ends() {
+    async fn a_local_alias_to_itself_is_followed_sixteen_times() {
         check(
             "c.example",
-            1,
+            RecordType::A,
             &format!("NoError{}", " CNAME".repeat(ALIASES_MAX)),
         )
         .await;
     }
 
     #[test]
-    fn what_is_no_zone_file_is_refused() {
+    fn text_that_is_no_master_file_is_refused() {
         assert!(LocalRecords::new("a.example. 60 IN A not-an-address", Arc::new(Nowhere)).is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! Where answers come from: local records, a forwarder for a zone, or recursion from the root.
+//! Sources of answers: local records, special names, forwarders, or recursion from the root.
 //!
-//! Everything behind [`Recursion`] is replaceable. It is asked on misses only and knows no
-//! household, no list and no verdict; ids of devices never leave the house, because a question here
-//! is a name and a type.
+//! Everything behind [`Recursion`] can be replaced. The engine uses it on cache misses only. A
+//! question is a name and a type: no source knows a household, a list or a verdict, and device ids
+//! never leave the node.
 
 pub mod local_records;
 pub mod special_names;
@@ -14,54 +14,57 @@ use hickory_proto::{
 };
 use policy::name::{Name as PolicyName, NameRef};
 
-/// What is asked.
+use crate::message::types::Rtype;
+
+/// Aliases that are followed from a name to its records, in one response or in several. A count, as
+/// in BIND up to 9.18.28; Unbound follows 11.
+pub const ALIASES_MAX: usize = 16;
+
+/// A question of class IN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// The name.
     pub name: PolicyName,
-    /// The type.
-    pub record_type: u16,
-    /// Whether what is known already, but will not hold for long, is to be asked again.
-    pub renews: bool,
+    pub rtype: Rtype,
+    /// Whether data near the end of their TTL are queried again.
+    pub prefetch: bool,
 }
 
 impl Question {
-    /// A question about a name.
+    /// A question that is no prefetch.
     #[must_use]
-    pub fn new(name: PolicyName, record_type: u16) -> Self {
+    pub fn new(name: PolicyName, rtype: Rtype) -> Self {
         Self {
             name,
-            record_type,
-            renews: false,
+            rtype,
+            prefetch: false,
         }
     }
 
-    /// The same name in the record library's words.
+    /// The name in the record library's type.
     #[must_use]
     pub fn proto_name(&self) -> Name {
         proto_name(self.name.borrow())
     }
 
-    /// The same type in the record library's words.
+    /// The record type in the record library's type.
     #[must_use]
     pub fn proto_type(&self) -> RecordType {
-        RecordType::from(self.record_type)
+        RecordType::from(self.rtype.to_u16())
     }
 }
 
-/// What the Internet said.
+/// The answer to a question.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The code.
     pub rcode: ResponseCode,
-    /// The answer section, the chain in front.
+    /// The answer section: aliases, then the records of the queried type.
     pub answers: Vec<Record>,
     /// The authority section: the SOA of a negative answer.
     pub authorities: Vec<Record>,
 }
 
 impl Answer {
-    /// No records, this code.
+    /// An answer without records.
     #[must_use]
     pub fn empty(rcode: ResponseCode) -> Self {
         Self {
@@ -72,14 +75,20 @@ impl Answer {
     }
 }
 
-/// A name in the record library's words.
+impl From<RecordType> for Rtype {
+    fn from(rtype: RecordType) -> Self {
+        Self::new(rtype.into())
+    }
+}
+
+/// Converts a name to the record library's type.
 pub(crate) fn proto_name(name: NameRef<'_>) -> Name {
     let mut proto = Name::from_labels(name.labels()).expect("a canonical name is a name");
     proto.set_fqdn(true);
     proto
 }
 
-/// The house's form of a record library's name.
+/// Converts a name of the record library to the canonical form: lower case, wire format.
 pub(crate) fn canonical(name: &Name) -> PolicyName {
     let mut wire = Vec::with_capacity(name.len() + 1);
     for label in name.iter() {
@@ -92,26 +101,25 @@ pub(crate) fn canonical(name: &Name) -> PolicyName {
         .to_owned()
 }
 
-/// Why there is no answer.
+/// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
-#[error("resolving {name} {record_type}")]
+#[error("resolving {name} {rtype}")]
 pub struct RecursionError {
-    /// The name.
     pub name: PolicyName,
-    /// The type.
-    pub record_type: u16,
-    /// The info-code of the Extended DNS Error that tells the client, RFC 8914; none where there is
-    /// nothing to tell.
+    pub rtype: Rtype,
+    /// The info-code of the Extended DNS Error for the client, RFC 8914. None without one.
     pub code: Option<u16>,
-    /// What is wrong.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// Somebody who can answer a question that is not in the cache.
+/// A source of answers to questions that the answer cache cannot answer.
 #[async_trait]
 pub trait Recursion: Send + Sync {
-    /// Finds the answer. A negative answer is an answer; an error is answered SERVFAIL and not
-    /// kept.
+    /// Resolves a question. NXDOMAIN and NODATA are answers; the engine answers SERVFAIL to an error
+    /// and does not cache it.
+    ///
+    /// # Errors
+    /// [`RecursionError`] when no source has an answer.
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError>;
 }

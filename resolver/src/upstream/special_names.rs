@@ -1,9 +1,10 @@
-//! Names that no authority of the Internet has: `localhost` and the like, and the reverse names of
-//! private networks. They are answered here, so that nobody outside is told of them.
+//! Special-use names, which no authoritative server of the Internet has: `localhost` and others, and
+//! the reverse names of private networks. This node answers them itself, so that queries for them do
+//! not leave it.
 //!
 //! RFC 6761 (`localhost`, `invalid`), RFC 6303 and RFC 7793 (reverse names), RFC 7686 (`onion`),
-//! RFC 8375 (`home.arpa`), RFC 9462 (`resolver.arpa`). `test` is left to the root, which denies it:
-//! closed worlds live there. `local` (RFC 6762) likewise.
+//! RFC 8375 (`home.arpa`), RFC 9462 (`resolver.arpa`). `test` and `local` (RFC 6762) are
+//! resolved from the root, which denies them, because closed networks use them.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -16,7 +17,7 @@ use policy::name::{Name, NameRef};
 
 use crate::upstream::{Answer, Question, Recursion, RecursionError, proto_name};
 
-/// Zones that are empty: the name itself exists, nothing is below it.
+/// Empty zones: the apex exists, and no name below it.
 const EMPTY: &[&str] = &[
     "invalid",
     "onion",
@@ -41,24 +42,24 @@ const EMPTY: &[&str] = &[
 /// The reverse name of `::1`.
 const LOOPBACK_V6: &str =
     "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa";
-/// How long any of this holds, in seconds.
+/// The TTL of all answers, in seconds.
 const TTL_S: u32 = 10_800;
 
-/// Answers special names, in front of somebody who answers the rest.
+/// Answers special-use names; the next source resolves all others.
 pub struct SpecialNames {
     empty: HashSet<Name>,
     localhost: Name,
     loopback_v4: Name,
     loopback_v6: Name,
     last_labels: [Name; 3],
-    rest: Arc<dyn Recursion>,
+    next: Arc<dyn Recursion>,
 }
 
 impl SpecialNames {
-    /// Stands in front of `rest`; leaves zones alone that are in `except` or have one of these in
-    /// them or above them.
+    /// `next` resolves all other names. Zones that contain a zone of `except`, or that one of them
+    /// contains, are not special; the root in `except` does not count.
     #[must_use]
-    pub fn new(rest: Arc<dyn Recursion>, except: &[Name]) -> Self {
+    pub fn new(next: Arc<dyn Recursion>, except: &[Name]) -> Self {
         let name = |text: &str| Name::parse(text).expect("the constants are names");
         // 172.16.0.0/12 and 100.64.0.0/10 are many reverse zones each.
         let private = (16..32).map(|octet| format!("{octet}.172.in-addr.arpa"));
@@ -81,14 +82,14 @@ impl SpecialNames {
             loopback_v4: name("127.in-addr.arpa"),
             loopback_v6: name(LOOPBACK_V6),
             last_labels: ["arpa", "invalid", "onion"].map(name),
-            rest,
+            next,
         }
     }
 
-    /// The answer to a special name; none to all others.
-    fn answer(&self, name: NameRef<'_>, record_type: RecordType) -> Option<Answer> {
+    /// The answer to a special-use name. None for all others.
+    fn answer(&self, name: NameRef<'_>, rtype: RecordType) -> Option<Answer> {
         if name.last_labels(1) == self.localhost.borrow() {
-            let data = match record_type {
+            let data = match rtype {
                 RecordType::A => Some(RData::A(rdata::A::new(127, 0, 0, 1))),
                 RecordType::AAAA => Some(RData::AAAA(rdata::AAAA::new(0, 0, 0, 0, 0, 0, 0, 1))),
                 _ => None,
@@ -100,7 +101,7 @@ impl SpecialNames {
                 ResponseCode::NoError,
             ));
         }
-        // Nearly all names are let through by their last label.
+        // The last label shows that nearly all names are not special.
         if !self
             .last_labels
             .iter()
@@ -115,8 +116,8 @@ impl SpecialNames {
             if name.is_within(zone.borrow()) {
                 let is_host = name.to_string() == host;
                 let target = proto_name(self.localhost.borrow());
-                let data = (is_host && record_type == RecordType::PTR)
-                    .then_some(RData::PTR(rdata::PTR(target)));
+                let data =
+                    (is_host && rtype == RecordType::PTR).then_some(RData::PTR(rdata::PTR(target)));
                 let exists = is_host || name == zone.borrow();
                 return Some(answer(
                     name,
@@ -149,11 +150,11 @@ fn answer(name: NameRef<'_>, data: Option<RData>, zone: NameRef<'_>, code: Respo
             ..Answer::empty(code)
         },
         None => {
-            // RFC 6303 section 3: the zone is its own server, and nobody's mailbox.
-            let nobody = ProtoName::from_ascii("nobody.invalid.").expect("the constant is a name");
+            // RFC 6303 section 3: the zone is its own server, and has no mailbox.
+            let mailbox = ProtoName::from_ascii("nobody.invalid.").expect("the constant is a name");
             let soa = rdata::SOA::new(
                 proto_name(zone),
-                nobody,
+                mailbox,
                 1,
                 604_800,
                 86_400,
@@ -173,7 +174,7 @@ impl Recursion for SpecialNames {
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
         match self.answer(question.name.borrow(), question.proto_type()) {
             Some(answer) => Ok(answer),
-            None => self.rest.resolve(question).await,
+            None => self.next.resolve(question).await,
         }
     }
 }
@@ -182,25 +183,22 @@ impl Recursion for SpecialNames {
 mod tests {
     use super::*;
 
-    struct Elsewhere;
+    struct Next;
 
     #[async_trait]
-    impl Recursion for Elsewhere {
+    impl Recursion for Next {
         async fn resolve(&self, _: &Question) -> Result<Answer, RecursionError> {
             Ok(Answer::empty(ResponseCode::Refused))
         }
     }
 
-    async fn check(name: &str, record_type: RecordType, expected: &str) {
+    async fn check(name: &str, rtype: RecordType, expected: &str) {
         let special = SpecialNames::new(
-            Arc::new(Elsewhere),
+            Arc::new(Next),
             &[Name::parse("corp.home.arpa").unwrap(), Name::root()],
         );
         let answer = special
-            .resolve(&Question::new(
-                Name::parse(name).unwrap(),
-                record_type.into(),
-            ))
+            .resolve(&Question::new(Name::parse(name).unwrap(), rtype.into()))
             .await
             .unwrap();
         let data: Vec<String> = answer
@@ -212,12 +210,12 @@ mod tests {
         assert_eq!(
             format!("{:?} {} {has_soa}", answer.rcode, data.join(" ")),
             expected,
-            "{name} {record_type}"
+            "{name} {rtype}"
         );
     }
 
     #[tokio::test]
-    async fn special_names_are_answered_here_and_all_others_elsewhere() {
+    async fn special_names_are_answered_and_all_others_passed_on() {
         check("localhost", RecordType::A, "NoError 127.0.0.1 false").await;
         check("my.localhost", RecordType::AAAA, "NoError ::1 false").await;
         check("localhost", RecordType::MX, "NoError  true").await;
@@ -239,7 +237,7 @@ mod tests {
         check("1.32.172.in-addr.arpa", RecordType::PTR, "Refused  false").await;
         check("invalid", RecordType::A, "NoError  true").await;
         check("x.onion", RecordType::A, "NXDomain  true").await;
-        // Somebody has configured a zone in there.
+        // The operator has configured a zone within `home.arpa`.
         check("nas.home.arpa", RecordType::A, "Refused  false").await;
         check("www.example", RecordType::A, "Refused  false").await;
     }

@@ -73,6 +73,33 @@ async fn an_address_under_an_order_is_found_however_many_stand_before_it() {
 }
 
 #[tokio::test]
+async fn an_order_on_an_address_holds_for_ipv6_addresses_that_embed_it() {
+    for (record, question) in [
+        ("AAAA ::ffff:192.0.2.1", "w.own. AAAA"),
+        ("AAAA 64:ff9b::192.0.2.1", "w.own. AAAA"),
+        ("AAAA 2002:c000:201::1", "w.own. AAAA"),
+        ("HTTPS 1 . ipv6hint=::ffff:192.0.2.1", "w.own. HTTPS"),
+    ] {
+        for network in ["192.0.2.1/32", "::ffff:192.0.2.1/128"] {
+            let lists = Lists::default().network("court", Mandatory, network, Nodata);
+            let world = World::new(&format!("w.own. 60 IN {record}\n"), lists);
+            assert_eq!(
+                over_tcp(&world, OPEN, question).await,
+                "nothing (16)",
+                "{record}"
+            );
+        }
+        let lists = Lists::default().network("court", Mandatory, "192.0.2.2/32", Nodata);
+        let world = World::new(&format!("w.own. 60 IN {record}\n"), lists);
+        assert_ne!(
+            over_tcp(&world, OPEN, question).await,
+            "nothing (16)",
+            "{record}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_address_of_the_security_lists_is_found_behind_many_that_are_listed() {
     for count in [17, 40] {
         let lists = listed_apart(count - 1).network(

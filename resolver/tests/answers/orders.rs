@@ -12,7 +12,7 @@ use policy::lists::{
 };
 use resolver::message::{
     blocked::{BlockedAnswer, BlockedAnswers},
-    ede::Contact,
+    ede::BlockContact,
     reply::read_extended_error,
     types::Transport,
 };
@@ -47,10 +47,10 @@ async fn told(world: &World, question: &str, payload: u16) -> (usize, bool, Stri
 #[tokio::test]
 async fn a_reason_in_json_is_shortened_rather_than_the_reply_truncated() {
     let long = format!("{}.bets.example.", ["x".repeat(55).as_str(); 4].join("."));
-    let contact = || Contact {
+    let contact = || BlockContact {
         uris: vec![format!("mailto:{}@isp.example", "h".repeat(140))],
         organization: "O".repeat(100),
-        ..Contact::default()
+        ..BlockContact::default()
     };
     let lists = || {
         Lists::default()
@@ -86,7 +86,7 @@ async fn a_reason_in_json_is_shortened_rather_than_the_reply_truncated() {
         INTERNET,
         lists(),
         Setup {
-            contact: Contact {
+            contact: BlockContact {
                 uris: vec![format!("mailto:{}", "h".repeat(240))],
                 ..contact()
             },

@@ -49,7 +49,7 @@ use resolver::{
     engine::{Engine, EngineConfig, ServeStale, Step},
     listener::{client::Client, notify::OnNotify},
     message::{
-        blocked::BlockedAnswers, ede::Contact, reply::read_extended_error, types::Transport,
+        blocked::BlockedAnswers, ede::BlockContact, reply::read_extended_error, types::Transport,
     },
     time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
@@ -104,7 +104,7 @@ fn proto(name: &str) -> ProtoName {
 fn failed(question: &Question) -> RecursionError {
     RecursionError {
         name: question.name.clone(),
-        record_type: question.record_type,
+        rtype: question.rtype,
         code: Some(22),
         source: "nobody answers".into(),
     }
@@ -277,7 +277,7 @@ pub struct World {
 /// What a node is set up with, beside its lists.
 pub struct Setup {
     pub blocked: BlockedAnswers,
-    pub contact: Contact,
+    pub contact: BlockContact,
     pub proxy: &'static [&'static str],
     /// What the family allows.
     pub allowed: &'static [&'static str],
@@ -301,7 +301,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             blocked: BlockedAnswers::default(),
-            contact: Contact::default(),
+            contact: BlockContact::default(),
             proxy: &[],
             allowed: &[],
             sample_every: 0,

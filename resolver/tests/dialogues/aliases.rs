@@ -1,10 +1,14 @@
-//! Names that lead to other names: how far, and that a DNAME is never lost on the way.
+//! CNAME and DNAME: how many aliases are followed, and that a DNAME is never lost.
 
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use policy::name::Name;
-use resolver::recursor::{Failure, FixedZone, scrub::Role};
+use resolver::{
+    message::types::Rtype,
+    recursor::{ConfiguredZone, ResolutionFailure, ServerRole},
+    upstream::Question,
+};
 use tokio::time::sleep;
 
 use super::script::*;
@@ -12,7 +16,7 @@ use super::script::*;
 const DNAME: &str = "an d.example.com. 300 DNAME e.example.com.";
 const MADE: &str = "an w.d.example.com. 300 CNAME w.e.example.com.";
 
-/// A zone with a DNAME; its servers say it with or without the CNAME that it makes.
+/// A zone with a DNAME. Its servers send it with or without the synthesised CNAME.
 fn with_dname(seed: u64, with_cname: bool) -> Script {
     let script = usual(seed);
     let both = if with_cname {
@@ -54,7 +58,7 @@ const LED: [&str; 3] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn a_dname_goes_with_the_alias_it_makes_each_time() {
+async fn a_dname_precedes_its_synthesised_cname_each_time() {
     for (seed, with_cname) in [(1, true), (2, false)] {
         let (recursor, script) = recursor(with_dname(seed, with_cname));
         for round in 0..2 {
@@ -70,7 +74,7 @@ async fn a_dname_goes_with_the_alias_it_makes_each_time() {
                 [&LED[..], &["w.e.example.com. AAAA 2001:db8::1"]].concat(),
                 "round {round}"
             );
-            // The alias itself, and something that is known of it already.
+            // The alias itself, which is cached already.
             assert_eq!(
                 lines(&recursor, "w.d.example.com", RecordType::CNAME).await,
                 LED,
@@ -85,7 +89,7 @@ async fn a_dname_goes_with_the_alias_it_makes_each_time() {
             assert_eq!(
                 lines(&recursor, "d.example.com", RecordType::DNAME).await,
                 LED[..2],
-                "the DNAME alone is no alias of its own name"
+                "a DNAME does not redirect its own name"
             );
             sleep(Duration::from_secs(1)).await;
             assert_eq!(script.asked().is_empty(), round > 0, "round {round}");
@@ -94,7 +98,7 @@ async fn a_dname_goes_with_the_alias_it_makes_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_alias_below_a_dname_is_answered_from_what_is_known_of_the_dname() {
+async fn an_alias_below_a_cached_dname_is_synthesised() {
     let (recursor, script) = recursor(with_dname(3, true));
     assert_eq!(
         lines(&recursor, "w.d.example.com", RecordType::CNAME).await,
@@ -113,9 +117,9 @@ async fn an_alias_below_a_dname_is_answered_from_what_is_known_of_the_dname() {
     assert_eq!(script.asked(), [""; 0]);
     sleep(Duration::from_secs(100)).await;
     let traced = recursor
-        .trace(&resolver::upstream::Question::new(
+        .trace(&Question::new(
             Name::parse("x.d.example.com").unwrap(),
-            5,
+            Rtype::CNAME,
         ))
         .await;
     let ttls: Vec<u32> = traced
@@ -125,11 +129,11 @@ async fn an_alias_below_a_dname_is_answered_from_what_is_known_of_the_dname() {
         .iter()
         .map(|record| record.ttl)
         .collect();
-    assert_eq!(ttls, [200, 200], "the alias lives as long as the DNAME");
+    assert_eq!(ttls, [200, 200], "the alias has the TTL of the DNAME");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dname_that_leads_to_too_long_a_name_is_said_with_the_code() {
+async fn a_dname_that_makes_too_long_a_name_is_yxdomain() {
     let labels = |letter: &str, length, count| vec![letter.repeat(length); count].join(".");
     let name = format!("{}.d.yx", labels("m", 40, 2));
     let dname = format!("an d.yx. 300 DNAME {}.e.yx.", labels("l", 60, 3));
@@ -161,7 +165,7 @@ async fn a_dname_that_leads_to_too_long_a_name_is_said_with_the_code() {
     }
 }
 
-/// So many aliases, one leading to the next, in one zone.
+/// A chain of aliases in one zone.
 fn chain(count: usize) -> String {
     let aliases = (0..count).map(|number| {
         format!(
@@ -196,19 +200,19 @@ async fn sixteen_aliases_are_followed_and_no_more() {
             } else {
                 assert_eq!(
                     said,
-                    format!("{:?}", Failure::TooManyAliases),
+                    format!("{:?}", ResolutionFailure::TooManyAliases),
                     "round {round}"
                 );
             }
         }
-        // Somebody else's question that begins further on is not the worse for it.
+        // The failure does not affect a query that begins further down the chain.
         let said = ask(&recursor, "c1.example.com", RecordType::A).await;
         assert!(said.ends_with(" 192.0.2.1"), "{said}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resolver_that_is_forwarded_to_may_say_sixteen_aliases_at_once() {
+async fn a_forwarder_may_send_sixteen_aliases_in_one_response() {
     for (count, is_followed) in [(16, true), (17, false)] {
         let script = Script::new(5);
         let records: String = chain(count)
@@ -219,25 +223,26 @@ async fn a_resolver_that_is_forwarded_to_may_say_sixteen_aliases_at_once() {
             FIRST,
             says(&[("c0.example.com. A", &format!("NOERROR ra\n{records}"))]),
         );
-        let forward = FixedZone {
+        let forward = ConfiguredZone {
             zone: Name::root(),
             to: vec![format!("{FIRST}:53").parse().unwrap()],
-            role: Role::Forwarder,
+            role: ServerRole::Forwarder,
             tls: None,
-            is_first_only: false,
+            then_recurse: false,
         };
-        let (recursor, script) = recursor_with(script, |settings| settings.fixed = vec![forward]);
+        let (recursor, script) =
+            recursor_with(script, |settings| settings.configured_zones = vec![forward]);
         let said = ask(&recursor, "c0.example.com", RecordType::A).await;
         let right = if is_followed {
             " 192.0.2.1".to_owned()
         } else {
-            format!("{:?}", Failure::TooManyAliases)
+            format!("{:?}", ResolutionFailure::TooManyAliases)
         };
         assert!(said.ends_with(&right), "{said}");
         assert_eq!(
             script.asked(),
             [format!("{FIRST} c0.example.com. A")],
-            "its word is taken whole, and it sees the whole name"
+            "its answer is believed, and it gets the full name"
         );
     }
 }

@@ -1,17 +1,17 @@
-//! What a denial says, and what it does not: it holds for the name that was asked for, and a reply
-//! that contradicts itself is none.
+//! Negative responses: they cover the queried name only, and a response that contradicts itself is no
+//! denial.
 
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
-use resolver::recursor::Failure;
+use resolver::recursor::ResolutionFailure;
 use tokio::time::sleep;
 
 use super::script::*;
 
 const SOA: &str = "300 SOA ns.test. host.test. 1 2 3 4 300";
 
-/// An Internet whose one top-level domain a server has that speaks by these lines.
+/// An Internet with one top-level domain, whose server responds with these lines.
 fn with_tld(tld: &str, seed: u64, lines: &[(&str, &str)]) -> Script {
     let script = Script::new(seed);
     script.serve(
@@ -22,7 +22,7 @@ fn with_tld(tld: &str, seed: u64, lines: &[(&str, &str)]) -> Script {
     script
 }
 
-/// A server that denies what only has names below it, as some do.
+/// A server that denies empty non-terminals, as some do.
 fn denies_what_is_empty(seed: u64) -> Script {
     let denial = format!("NXDOMAIN aa\nns e05. {SOA}");
     with_tld(
@@ -44,7 +44,7 @@ fn denies_what_is_empty(seed: u64) -> Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denial_says_nothing_of_names_below() {
+async fn a_denial_does_not_cover_names_below() {
     for (seed, first) in [
         "tpyo.a7e4.e05",
         "a7e4.e05",
@@ -71,7 +71,7 @@ async fn a_denial_says_nothing_of_names_below() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dns_blocklist_that_denies_its_branches_is_read() {
+async fn a_dns_blocklist_that_denies_its_branches_works() {
     let denial = format!("NXDOMAIN aa\nns bl.d17. {SOA}");
     let listed = "NOERROR aa\nan 2.0.0.127.bl.d17. 300 TXT listed";
     let (recursor, _) = recursor(with_tld(
@@ -94,7 +94,7 @@ async fn a_dns_blocklist_that_denies_its_branches_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denial_of_a_shown_name_is_no_denial_of_that_name() {
+async fn a_denial_of_a_minimised_name_does_not_cover_that_name() {
     let (recursor, _) = recursor(denies_what_is_empty(2));
     assert_eq!(
         ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await,
@@ -107,7 +107,7 @@ async fn a_denial_of_a_shown_name_is_no_denial_of_that_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denied_name_is_not_asked_for_again_in_any_type() {
+async fn a_denied_name_is_not_queried_again_in_any_type() {
     let (recursor, script) = recursor(denies_what_is_empty(3));
     assert_eq!(
         ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await,
@@ -123,7 +123,7 @@ async fn a_denied_name_is_not_asked_for_again_in_any_type() {
         ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await,
         "NXDomain"
     );
-    assert!(!script.asked().is_empty(), "a denial has an end");
+    assert!(!script.asked().is_empty(), "negative entries expire");
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,7 +146,7 @@ async fn random_names_below_a_denied_one_cost_one_query_each() {
     }
 }
 
-/// A server that says nothing where it has a name and not the type: no flag, no record.
+/// A server that sends NODATA without AA and without a record.
 fn says_nothing(seed: u64) -> Script {
     with_tld(
         "c01.",
@@ -173,7 +173,7 @@ async fn an_empty_reply_without_authority_is_nodata_for_seconds() {
         script.asked();
         sleep(Duration::from_secs(4)).await;
         assert_eq!(ask(&recursor, "www.c01", kind).await, "NoError");
-        assert_eq!(script.asked(), [""; 0], "it is remembered");
+        assert_eq!(script.asked(), [""; 0], "it is cached");
         sleep(Duration::from_secs(2)).await;
         assert_eq!(ask(&recursor, "www.c01", kind).await, "NoError");
         assert_eq!(script.asked().len(), 1, "not for long");
@@ -189,7 +189,7 @@ async fn an_empty_reply_without_authority_is_nodata_for_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_with_records_is_preferred_to_one_without() {
+async fn a_server_with_records_is_preferred_to_an_empty_response() {
     for seed in 0..8 {
         for nothing in ["NOERROR", "NOERROR aa", "NOERROR ra"] {
             let script = usual(seed);
@@ -205,14 +205,14 @@ async fn a_server_with_records_is_preferred_to_one_without() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_that_contradicts_itself_is_no_answer() {
+async fn a_response_that_contradicts_itself_is_no_answer() {
     for code in ["NXDOMAIN", "YXDOMAIN"] {
         for record in ["w.bad. 300 A 192.0.2.1", "w.bad. 300 TXT other"] {
             let reply = format!("{code} aa\nan {record}\nns bad. {SOA}");
             let (first, _) = recursor(with_tld("bad.", 5, &[("w.bad. A", &reply)]));
             assert_eq!(
                 ask(&first, "w.bad", RecordType::A).await,
-                format!("{:?}", Failure::Useless),
+                format!("{:?}", ResolutionFailure::Useless),
                 "{reply}"
             );
         }
@@ -220,7 +220,7 @@ async fn a_reply_that_contradicts_itself_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_contradiction_the_next_server_is_asked() {
+async fn after_a_contradiction_the_next_server_is_queried() {
     for seed in 0..8 {
         for code in ["NXDOMAIN", "YXDOMAIN"] {
             let script = usual(seed);
@@ -238,7 +238,7 @@ async fn after_a_contradiction_the_next_server_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_code_beside_an_alias_is_about_where_it_leads() {
+async fn the_code_beside_an_alias_belongs_to_its_target() {
     let script = usual(6);
     let alias = "an way.example.com. 300 CNAME www.other.com.";
     for server in [FIRST, SECOND] {

@@ -1,12 +1,13 @@
-//! Servers that the zone above has exchanged or taken away: they are gone when its word ends,
-//! whatever they say of themselves and however often clients ask.
+//! Ghost domains: servers that the parent zone has replaced or removed. They are gone when the
+//! parent's TTL ends, whatever their own records say and however often clients query them.
 
 use std::{sync::Arc, time::Duration};
 
 use hickory_proto::{op::Message, rr::RecordType};
 use policy::name::Name;
 use resolver::{
-    recursor::{Recursor, environment::Surroundings as _},
+    message::types::Rtype,
+    recursor::{Environment as _, Recursor},
     upstream::Question,
 };
 use tokio::time::sleep;
@@ -15,11 +16,11 @@ use super::script::*;
 
 const OLD: &str = "10.9.1.1";
 const NEW: &str = "10.9.1.2";
-/// What the old server's zone says, and the new one's.
+/// The addresses that the old and the new server give to all names.
 const BEFORE: &str = "192.0.2.1";
 const AFTER: &str = "192.0.2.2";
 
-/// The top-level domain `own`, with these delegations.
+/// The top-level domain `own` with these delegations.
 fn own(seed: u64, delegations: &str) -> Script {
     let script = Script::new(seed);
     script.serve(ROOT, authority(&[(".", ". 3600 NS a.root.\na.root. 3600 A 10.0.0.1\nown. 3600 NS t.own.\nt.own. 3600 A 10.0.0.2\n")]));
@@ -36,8 +37,8 @@ fn delegate(script: &Script, delegations: &str) {
 
 type Hosts = &'static [(&'static str, &'static str)];
 
-/// A server of a zone that gives every name the same address for a second, and says in each reply
-/// for two hours who serves the zone.
+/// A server of a zone. It gives all names the same address with a TTL of one second, and sends the
+/// zone's NS RRset with a TTL of two hours in each response.
 fn insists(
     zone: &'static str,
     servers: Hosts,
@@ -59,7 +60,7 @@ fn insists(
     }
 }
 
-/// Asks for names that were never asked for, and says which addresses came back.
+/// Queries new names and returns the addresses that came back.
 async fn fresh(recursor: &Recursor<Arc<Script>>, script: &Script, zone: &str) -> String {
     let mut all = Vec::new();
     for number in 0..4 {
@@ -86,15 +87,15 @@ async fn a_server_whose_address_the_parent_changed_is_gone() {
             format!("NoError {OLD}")
         );
         delegate(&script, MOVED_AFTER);
-        // Clients ask all the time, for the server's address as well, and some of it is renewed.
+        // Clients query all the time, also the server's address, with prefetches.
         for _ in 0..6 {
             sleep(Duration::from_secs(1)).await;
             fresh(&recursor, &script, "moved.own").await;
-            let renewed = Question {
-                renews: true,
-                ..Question::new(Name::parse("n.moved.own").unwrap(), 1)
+            let prefetch = Question {
+                prefetch: true,
+                ..Question::new(Name::parse("n.moved.own").unwrap(), Rtype::A)
             };
-            recursor.trace(&renewed).await.result.unwrap();
+            recursor.trace(&prefetch).await.result.unwrap();
         }
         script.asked();
         for second in 0..20 {
@@ -107,13 +108,13 @@ async fn a_server_whose_address_the_parent_changed_is_gone() {
         }
         assert!(
             !script.asked().iter().any(|line| line.starts_with(OLD)),
-            "the old server is not asked any more"
+            "the old server is not queried any more"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn servers_that_the_parent_exchanged_are_gone() {
+async fn servers_that_the_parent_replaced_are_gone() {
     for (seed, host) in ["m.sold.own.", "n.sold.own."].into_iter().enumerate() {
         let script = own(
             seed as u64,
@@ -146,13 +147,13 @@ async fn servers_that_the_parent_exchanged_are_gone() {
         }
         assert!(
             !script.asked().iter().any(|line| line.starts_with(OLD)),
-            "the old server is not asked any more"
+            "the old server is not queried any more"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_zone_says_of_its_servers_adds_some_until_the_parents_word_ends() {
+async fn apex_ns_records_add_servers_until_the_delegation_expires() {
     let script = own(
         2,
         "more.own. 30 NS n.more.own.\nn.more.own. 30 A 10.9.1.1\n",
@@ -179,17 +180,17 @@ async fn what_a_zone_says_of_its_servers_adds_some_until_the_parents_word_ends()
     assert_eq!(
         fresh(&recursor, &script, "more.own").await,
         BEFORE,
-        "by the server that the zone itself has named"
+        "by the server of the apex NS RRset"
     );
     sleep(Duration::from_secs(31)).await;
     assert!(
         !fresh(&recursor, &script, "more.own").await.contains(BEFORE),
-        "which the parent never did"
+        "which the parent does not have"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_without_glue_is_believed_as_long_as_the_delegation() {
+async fn the_address_of_a_glueless_server_expires_with_the_delegation() {
     let glueless = "moved.own. 5 NS m.moved.own.\n";
     let script = own(3, &format!("{MOVED_BEFORE}{glueless}"));
     let old: Hosts = &[("n.moved.own.", OLD), ("m.moved.own.", OLD)];
@@ -224,9 +225,9 @@ async fn a_server_without_glue_is_believed_as_long_as_the_delegation() {
     }
 }
 
-/// A zone two steps down, whose server has its name in the zone between.
+/// A zone two steps down whose server has its name in the zone between.
 #[tokio::test(start_paused = true)]
-async fn what_an_exchanged_server_said_of_servers_further_down_goes_with_it() {
+async fn what_a_replaced_server_delegated_further_down_goes_with_it() {
     let script = own(4, MOVED_BEFORE);
     let between = |host: &'static str, own: &'static str| {
         let zone = format!(
@@ -326,9 +327,9 @@ async fn two_zones_that_serve_each_other_do_not_keep_each_other_alive() {
     assert_eq!(kept_alive(20).await, [AFTER]);
 }
 
-/// The registry has an old address of a server that another zone has, and that zone knows better.
+/// The registry has stale glue of a server whose own zone has the right address.
 #[tokio::test(start_paused = true)]
-async fn glue_that_leads_nowhere_gives_way_to_what_the_servers_own_zone_says() {
+async fn stale_glue_gives_way_to_the_address_in_the_servers_own_zone() {
     const STALE: &str = "10.9.9.9";
     let other = "else.own. 600 NS t.else.own.\nt.else.own. 600 A 10.9.1.1\n";
     let script = own(
@@ -354,12 +355,12 @@ async fn glue_that_leads_nowhere_gives_way_to_what_the_servers_own_zone_says() {
     assert_eq!(fresh(&recursor, &script, "guest.own").await, AFTER);
     assert!(
         script.asked().iter().all(|line| line.starts_with(NEW)),
-        "who does not serve the zone is asked last"
+        "lame servers are queried last"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_learnt_below_a_zone_late_ends_with_that_zone() {
+async fn a_delegation_learned_late_expires_with_the_zone_above() {
     let script = own(
         7,
         "taken.own. 10 NS n.taken.own.\nn.taken.own. 10 A 10.9.1.1\n",

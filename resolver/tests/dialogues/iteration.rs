@@ -1,25 +1,26 @@
-//! From zone to zone: where the next one is asked for, what is tried when a zone fails, and what is
-//! not asked for again.
+//! From zone to zone: where a delegation is queried, what is tried when a zone fails, and what is not
+//! queried again.
 
 use std::{sync::Arc, time::Duration};
 
 use hickory_proto::rr::RecordType;
 use policy::name::Name;
 use resolver::{
-    recursor::{Failure, FixedZone, Recursor, rrsets::TtlBounds, scrub::Role},
+    message::types::Rtype,
+    recursor::{ConfiguredZone, Recursor, ResolutionFailure, ServerRole, TtlBounds},
     upstream::Question,
 };
 use tokio::time::sleep;
 
 use super::script::*;
 
-/// What a server was asked that is asked again more plainly, such as one that refuses.
+/// Queries without repetitions: a server that refuses gets downgraded queries.
 fn distinct(mut asked: Vec<String>) -> Vec<String> {
     asked.dedup();
     asked
 }
 
-/// What was asked at an address.
+/// The queries to one address.
 fn at(asked: &[String], address: &str) -> Vec<String> {
     let mine = asked
         .iter()
@@ -28,25 +29,25 @@ fn at(asked: &[String], address: &str) -> Vec<String> {
 }
 
 fn unreachable() -> String {
-    format!("{:?}", Failure::Unreachable)
+    format!("{:?}", ResolutionFailure::Unreachable)
 }
 
-fn fixed(zone: &str, to: &str, role: Role, is_first_only: bool) -> FixedZone {
+fn configured(zone: &str, to: &str, role: ServerRole, then_recurse: bool) -> ConfiguredZone {
     let zone = if zone == "." {
         Name::root()
     } else {
         Name::parse(zone).unwrap()
     };
-    FixedZone {
+    ConfiguredZone {
         zone,
         to: vec![format!("{to}:53").parse().unwrap()],
         role,
         tls: None,
-        is_first_only,
+        then_recurse,
     }
 }
 
-/// TTLs of the answer and of the SOA, in seconds.
+/// The TTLs of the answer and of the SOA, in seconds.
 async fn ttls(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordType) -> Vec<u32> {
     let answer = recursor
         .trace(&Question::new(Name::parse(name).unwrap(), kind.into()))
@@ -62,7 +63,7 @@ async fn ttls(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordType) ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_root_is_asked_who_serves_it_once_a_ttl() {
+async fn the_root_is_primed_once_a_ttl() {
     let (recursor, script) = in_small_letters(usual(1));
     for name in ["www.example.com", "a.net", "a.org"] {
         ask(&recursor, name, RecordType::A).await;
@@ -77,7 +78,7 @@ async fn the_root_is_asked_who_serves_it_once_a_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_root_does_not_say_who_serves_it_the_hints_do() {
+async fn the_hints_serve_where_the_root_cannot_be_primed() {
     for said in ["NOERROR aa\nan . 3600 NS a.root.", "SERVFAIL"] {
         let script = usual(2);
         let honest = authority(&[(".", ROOT_ZONE)]);
@@ -96,7 +97,7 @@ async fn where_the_root_does_not_say_who_serves_it_the_hints_do() {
             "{said}"
         );
     }
-    let (recursor, script) = recursor_with(usual(2), |settings| settings.primes = false);
+    let (recursor, script) = recursor_with(usual(2), |settings| settings.prime = false);
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
         "NoError 192.0.2.1"
@@ -104,12 +105,12 @@ async fn where_the_root_does_not_say_who_serves_it_the_hints_do() {
     assert_eq!(
         at(&script.asked(), ROOT),
         ["com. A"],
-        "nor is it asked where that is not wanted"
+        "without priming where that is off"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_zone_is_delegated_with_is_asked_for_above_it() {
+async fn a_ds_rrset_is_queried_at_the_parent() {
     let (recursor, script) = recursor(usual(3));
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
@@ -121,12 +122,12 @@ async fn what_a_zone_is_delegated_with_is_asked_for_above_it() {
     ask(&recursor, "www.example.com", RecordType::DS).await;
     assert!(
         !script.asked().iter().any(|line| line.starts_with(TLD)),
-        "of a name in a zone that zone is asked"
+        "the DS of a name in a zone is queried in that zone"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn known_aliases_serve_every_type() {
+async fn cached_aliases_serve_every_type() {
     let (recursor, script) = recursor(usual(4));
     assert_eq!(
         ask(&recursor, "far.example.com", RecordType::A).await,
@@ -150,7 +151,7 @@ async fn known_aliases_serve_every_type() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_is_said_with_the_time_that_is_left_of_it() {
+async fn cached_data_have_their_remaining_ttl() {
     let (recursor, script) = recursor(usual(5));
     assert_eq!(
         ttls(&recursor, "www.example.com", RecordType::A).await,
@@ -181,11 +182,11 @@ async fn what_is_known_is_said_with_the_time_that_is_left_of_it() {
         ttls(&recursor, "far.example.com", RecordType::A).await,
         [4, 4]
     );
-    assert_eq!(script.asked(), [""; 0], "what is old is good until its end");
+    assert_eq!(script.asked(), [""; 0], "entries serve until they expire");
 }
 
 #[tokio::test(start_paused = true)]
-async fn ttls_are_within_the_bounds_when_a_client_sees_them() {
+async fn a_client_gets_ttls_within_the_bounds() {
     let bounded = |settings: &mut resolver::recursor::Settings| {
         settings.ttl = TtlBounds {
             min_s: 20,
@@ -217,16 +218,16 @@ async fn ttls_are_within_the_bounds_when_a_client_sees_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_a_client_asked_for_is_renewed() {
+async fn only_the_clients_own_query_is_prefetched() {
     let (recursor, script) = recursor(usual(7));
     ask(&recursor, "far.example.com", RecordType::A).await;
     sleep(Duration::from_secs(56)).await;
     script.asked();
-    let renewed = Question {
-        renews: true,
-        ..Question::new(Name::parse("far.example.com").unwrap(), 1)
+    let prefetch = Question {
+        prefetch: true,
+        ..Question::new(Name::parse("far.example.com").unwrap(), Rtype::A)
     };
-    recursor.trace(&renewed).await.result.unwrap();
+    recursor.trace(&prefetch).await.result.unwrap();
     let asked: Vec<String> = script
         .asked()
         .iter()
@@ -235,12 +236,12 @@ async fn only_what_a_client_asked_for_is_renewed() {
     assert_eq!(
         asked,
         ["far.example.com. A", "www.other.com. A"],
-        "the aliases and what they lead to, and no zone on the way"
+        "the aliases and their targets, and no delegation"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_fails_on_part_of_a_name_is_asked_for_the_whole_name() {
+async fn a_server_that_fails_on_a_minimised_name_gets_the_full_name() {
     let script = usual(8);
     for server in [FIRST, SECOND] {
         script.serve(
@@ -276,7 +277,7 @@ async fn a_server_that_fails_on_part_of_a_name_is_asked_for_the_whole_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_too_busy_now_is_asked_again_at_once() {
+async fn a_busy_server_is_queried_again_at_once() {
     let script = usual(9);
     script.serve(
         TLD,
@@ -297,7 +298,10 @@ async fn who_is_too_busy_now_is_asked_again_at_once() {
     );
     assert_eq!(
         (first.as_str(), second),
-        ("NoError 192.0.2.1", format!("{:?}", Failure::Busy))
+        (
+            "NoError 192.0.2.1",
+            format!("{:?}", ResolutionFailure::Busy)
+        )
     );
     assert_eq!(
         ask(&recursor, "short.example.com", RecordType::A).await,
@@ -310,9 +314,9 @@ async fn who_is_too_busy_now_is_asked_again_at_once() {
     );
 }
 
-/// `example.com` moves to another address while its delegation is remembered.
+/// `example.com` moves to another address while its delegation is cached.
 #[tokio::test(start_paused = true)]
-async fn a_delegation_that_has_moved_is_asked_for_at_the_parent_once() {
+async fn a_delegation_that_has_moved_is_queried_at_the_parent_once() {
     const MOVED: &str = "10.0.0.13";
     let moved = "example.com. 60 NS ns3.example.com.\nns3.example.com. 60 A 10.0.0.13\n";
     let script = usual(10);
@@ -336,12 +340,12 @@ async fn a_delegation_that_has_moved_is_asked_for_at_the_parent_once() {
     );
     let asked = script.asked();
     assert_eq!(at(&asked, TLD).len(), 1, "{asked:?}");
-    // Where that does not help either, it is not tried for each name, but again after a while.
+    // Where that does not help, the parent is not queried for each name, but again after a while.
     script.serve(MOVED, says(&[]));
     for (name, times) in [("a", 1), ("b", 0), ("c", 0)] {
         assert_eq!(
             ask(&recursor, &format!("{name}.example.com"), RecordType::A).await,
-            format!("{:?}", Failure::Useless)
+            format!("{:?}", ResolutionFailure::Useless)
         );
         assert_eq!(at(&script.asked(), TLD).len(), times, "{name}");
     }
@@ -351,7 +355,7 @@ async fn a_delegation_that_has_moved_is_asked_for_at_the_parent_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_zone_that_fails_and_is_delegated_no_more_is_forgotten() {
+async fn a_zone_that_fails_and_is_not_delegated_any_more_is_removed() {
     let (recursor, script) = recursor(usual(10));
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
@@ -378,7 +382,7 @@ async fn a_zone_that_fails_and_is_delegated_no_more_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delegation_that_was_just_learnt_is_not_asked_for_again() {
+async fn a_delegation_that_was_just_learned_is_not_queried_again() {
     let script = usual(11);
     for server in [FIRST, SECOND] {
         script.serve(server, says(&[]));
@@ -386,7 +390,7 @@ async fn a_delegation_that_was_just_learnt_is_not_asked_for_again() {
     let (recursor, script) = recursor(script);
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
-        format!("{:?}", Failure::Useless)
+        format!("{:?}", ResolutionFailure::Useless)
     );
     let asked = script.asked();
     assert_eq!(
@@ -397,27 +401,32 @@ async fn a_delegation_that_was_just_learnt_is_not_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_root_that_refuses_is_an_end() {
+async fn a_root_that_refuses_is_final() {
     let (recursor, script) = recursor(usual(12));
     ask(&recursor, "www.example.com", RecordType::A).await;
     script.serve(ROOT, says(&[]));
     script.asked();
     assert_eq!(
         ask(&recursor, "a.net", RecordType::A).await,
-        format!("{:?}", Failure::Useless)
+        format!("{:?}", ResolutionFailure::Useless)
     );
     let asked = script.asked();
     assert_eq!(
         at(&asked, ROOT),
         ["net. A", "a.net. A"],
-        "who serves it is known: {asked:?}"
+        "it is primed: {asked:?}"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stub_zone_that_fails_is_asked_for_nowhere_else() {
+async fn a_stub_zone_that_fails_is_queried_nowhere_else() {
     let (recursor, script) = recursor_with(usual(13), |settings| {
-        settings.fixed = vec![fixed("example.com", "10.0.0.99", Role::Authority, false)];
+        settings.configured_zones = vec![configured(
+            "example.com",
+            "10.0.0.99",
+            ServerRole::Authority,
+            false,
+        )];
     });
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
@@ -431,16 +440,16 @@ async fn a_stub_zone_that_fails_is_asked_for_nowhere_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forwarder_sees_the_whole_name_and_a_stub_zone_no_more_than_it_must() {
+async fn a_forwarder_gets_the_full_name_and_a_stub_zone_a_minimised_one() {
     let zone = format!("{EXAMPLE}a.b.c.example.com. 60 A 192.0.2.7\n");
     for (role, first) in [
-        (Role::Forwarder, "a.b.c.example.com. A"),
-        (Role::Authority, "c.example.com. A"),
+        (ServerRole::Forwarder, "a.b.c.example.com. A"),
+        (ServerRole::Authority, "c.example.com. A"),
     ] {
         let script = usual(14);
         script.serve(FIRST, authority(&[("example.com.", &zone)]));
         let (recursor, script) = recursor_with(script, |settings| {
-            settings.fixed = vec![fixed("example.com", FIRST, role, false)]
+            settings.configured_zones = vec![configured("example.com", FIRST, role, false)]
         });
         assert_eq!(
             ask(&recursor, "a.b.c.example.com", RecordType::A).await,
@@ -448,21 +457,24 @@ async fn a_forwarder_sees_the_whole_name_and_a_stub_zone_no_more_than_it_must() 
         );
         assert_eq!(script.asked()[0], format!("{FIRST} {first}"));
     }
-    let (recursor, script) = recursor_with(usual(14), |settings| settings.minimises = false);
+    let (recursor, script) =
+        recursor_with(usual(14), |settings| settings.qname_minimisation = false);
     ask(&recursor, "www.example.com", RecordType::A).await;
     assert!(
         script.asked()[1..]
             .iter()
             .all(|line| line.ends_with(" www.example.com. A")),
-        "nor a zone where that is not wanted"
+        "without minimisation where that is off"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_a_forwarder_that_is_tried_first_fails_others_take_over() {
+async fn where_a_forward_first_zone_fails_recursion_takes_over() {
     const DEAD: &str = "10.0.0.99";
-    let dead = || fixed("example.com", DEAD, Role::Forwarder, true);
-    let (first, script) = recursor_with(usual(15), |settings| settings.fixed = vec![dead()]);
+    let dead = || configured("example.com", DEAD, ServerRole::Forwarder, true);
+    let (first, script) = recursor_with(usual(15), |settings| {
+        settings.configured_zones = vec![dead()]
+    });
     script.serve(DEAD, says(&[]));
     assert_eq!(
         ask(&first, "www.example.com", RecordType::A).await,
@@ -473,15 +485,15 @@ async fn where_a_forwarder_that_is_tried_first_fails_others_take_over() {
     assert_eq!(
         at(&asked, TLD),
         ["example.com. A"],
-        "recursion shows no more of the name than it must"
+        "recursion minimises the name"
     );
-    // All fail: each is tried once.
+    // All servers fail: each is tried once.
     for server in [FIRST, SECOND] {
         script.serve(server, says(&[]));
     }
     assert_eq!(
         ask(&first, "short.example.com", RecordType::A).await,
-        format!("{:?}", Failure::Useless)
+        format!("{:?}", ResolutionFailure::Useless)
     );
     let asked = script.asked();
     assert_eq!(
@@ -489,9 +501,10 @@ async fn where_a_forwarder_that_is_tried_first_fails_others_take_over() {
         ["short.example.com. A"],
         "{asked:?}"
     );
-    // Another forwarder behind it sees the whole name as well.
+    // A second forwarder behind it gets the full name as well.
     let (second, script) = recursor_with(usual(15), |settings| {
-        settings.fixed = vec![dead(), fixed(".", FIRST, Role::Forwarder, false)]
+        settings.configured_zones =
+            vec![dead(), configured(".", FIRST, ServerRole::Forwarder, false)]
     });
     script.serve(DEAD, says(&[]));
     assert_eq!(
@@ -504,7 +517,7 @@ async fn where_a_forwarder_that_is_tried_first_fails_others_take_over() {
     );
 }
 
-/// Zones one in another, so many, each on a server of its own.
+/// Nested zones, each with a server of its own.
 fn nested(seed: u64, depth: usize) -> (Script, String) {
     let script = Script::new(seed);
     let zone_at = |depth: usize| format!("{}.", vec!["z"; depth].join("."));
@@ -530,10 +543,10 @@ fn nested(seed: u64, depth: usize) -> (Script, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_referrals_are_followed_and_no_more() {
+async fn twenty_four_referrals_are_followed_and_no_more() {
     for (depth, expected) in [
         (24, "NoError 192.0.2.1".to_owned()),
-        (25, format!("{:?}", Failure::TooMuchWork)),
+        (25, format!("{:?}", ResolutionFailure::TooMuchWork)),
     ] {
         let (script, name) = nested(16, depth);
         let (recursor, _) = recursor(script);
@@ -590,12 +603,12 @@ async fn a_name_of_the_internet_does_not_lead_into_a_private_network() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forwarders_alias_into_a_private_network_leads_nowhere() {
+async fn a_forwarders_alias_into_a_private_network_has_no_address() {
     let script = Script::new(17);
     let answer = "NOERROR ra\nan far.test. 60 CNAME home.test.\nan home.test. 60 A 192.168.0.1";
     script.serve(FIRST, says(&[("far.test. A", answer)]));
     let (recursor, _) = recursor_with(script, |settings| {
-        settings.fixed = vec![fixed(".", FIRST, Role::Forwarder, false)];
+        settings.configured_zones = vec![configured(".", FIRST, ServerRole::Forwarder, false)];
         settings.private_addresses = vec!["192.168.0.0/16".parse().unwrap()];
     });
     assert_eq!(
@@ -605,9 +618,9 @@ async fn a_forwarders_alias_into_a_private_network_leads_nowhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn foreign_glue_is_not_asked_unless_that_is_wanted() {
+async fn glue_out_of_bailiwick_is_not_used_with_harden_glue() {
     const FOREIGN: &str = "10.6.6.6";
-    for (hardens_glue, is_asked) in [(true, false), (false, true)] {
+    for (harden_glue, is_asked) in [(true, false), (false, true)] {
         let script = usual(18);
         let referral =
             format!("NOERROR\nns evil.com. 60 NS ns.bank.net.\nar ns.bank.net. 60 A {FOREIGN}");
@@ -620,7 +633,7 @@ async fn foreign_glue_is_not_asked_unless_that_is_wanted() {
             )]),
         );
         let (recursor, script) =
-            recursor_with(script, |settings| settings.hardens_glue = hardens_glue);
+            recursor_with(script, |settings| settings.harden_glue = harden_glue);
         let said = ask(&recursor, "www.evil.com", RecordType::A).await;
         assert_eq!(said == "NoError 192.0.2.66", is_asked, "{said}");
         assert_eq!(
@@ -630,8 +643,8 @@ async fn foreign_glue_is_not_asked_unless_that_is_wanted() {
     }
 }
 
-/// A zone whose server has its name elsewhere, so that its address must be looked up: what is said
-/// of that name.
+/// A zone whose server has its name in another zone, so that its address must be looked up. `lines`
+/// are the responses for that name.
 fn served_from_elsewhere(seed: u64, lines: &[(&str, &str)]) -> Script {
     let script = usual(seed);
     let mut all = vec![(
@@ -655,7 +668,7 @@ fn served_from_elsewhere(seed: u64, lines: &[(&str, &str)]) -> Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_elsewhere_is_looked_up_in_each_family_that_is_used() {
+async fn a_glueless_server_is_looked_up_in_each_family_that_is_used() {
     let v4 = (
         "ns.example.com. A",
         "NOERROR aa\nan ns.example.com. 60 A 10.0.0.4",
@@ -681,7 +694,7 @@ async fn a_server_elsewhere_is_looked_up_in_each_family_that_is_used() {
         "NXDOMAIN aa\nns example.com. 60 SOA n. h. 1 2 3 4 60",
     );
     let found = "NoError 192.0.2.1".to_owned();
-    let no_servers = format!("{:?}", Failure::NoServers);
+    let no_servers = format!("{:?}", ResolutionFailure::NoServers);
     type Case<'c> = (
         &'c str,
         &'c [(&'c str, &'c str)],
@@ -691,7 +704,7 @@ async fn a_server_elsewhere_is_looked_up_in_each_family_that_is_used() {
     );
     let cases: [Case<'_>; 5] = [
         (
-            "IPv4 first, and IPv6 not where that is enough",
+            "IPv4 first, and no IPv6 where that is enough",
             &[v4, v6],
             true,
             &found,
@@ -705,21 +718,21 @@ async fn a_server_elsewhere_is_looked_up_in_each_family_that_is_used() {
             &["ns.example.com. A", "ns.example.com. AAAA"],
         ),
         (
-            "not IPv6 where that is not used",
+            "no IPv6 where that is off",
             &[no_v4, v6],
             false,
             &no_servers,
             &["ns.example.com. A"],
         ),
         (
-            "a name that does not exist has no family",
+            "no second family for a name that does not exist",
             &[none],
             true,
             &no_servers,
             &["ns.example.com. A"],
         ),
         (
-            "an alias is followed all the same",
+            "an alias is followed",
             &[alias, host],
             true,
             &found,

@@ -1,7 +1,7 @@
-//! Whole dialogues between the recursor and the servers of an Internet that exists in memory, under
-//! a clock that jumps. A run takes milliseconds and is the same each time its seed is.
+//! Whole dialogues between the recursor and the name servers of an Internet in memory, under a paused
+//! clock. A run takes milliseconds, and one seed gives one dialogue.
 
-#![allow(clippy::unwrap_used)] // A script that does not hold is a failed test.
+#![allow(clippy::unwrap_used)] // A script that is wrong is a failed test.
 
 mod aliases;
 mod denials;
@@ -19,7 +19,8 @@ use hickory_proto::{
 };
 use policy::name::Name;
 use resolver::{
-    recursor::{Failure, environment::Surroundings as _},
+    message::types::Rtype,
+    recursor::{Environment as _, ResolutionFailure},
     upstream::Question,
 };
 use tokio::time::sleep;
@@ -46,7 +47,7 @@ async fn a_name_is_found_from_the_root_down_and_each_zone_sees_only_its_part() {
         ask(&recursor, "www.example.com", RecordType::A).await,
         "NoError 192.0.2.1"
     );
-    assert_eq!(script.asked(), [""; 0], "it is known by now");
+    assert_eq!(script.asked(), [""; 0], "the answer is cached");
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::MX).await,
         "NoError"
@@ -55,11 +56,7 @@ async fn a_name_is_found_from_the_root_down_and_each_zone_sees_only_its_part() {
         ask(&recursor, "none.example.com", RecordType::A).await,
         "NXDomain"
     );
-    assert_eq!(
-        script.asked().len(),
-        2,
-        "where the zone is served is known, too"
-    );
+    assert_eq!(script.asked().len(), 2, "the delegation is cached, too");
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +80,7 @@ async fn aliases_are_followed_within_bounds() {
     );
     assert_eq!(
         ask(&recursor, "loop.example.com", RecordType::A).await,
-        format!("{:?}", Failure::Circular)
+        format!("{:?}", ResolutionFailure::Circular)
     );
     let dname = ask(&recursor, "www.moved.example.com", RecordType::A).await;
     assert!(dname.ends_with("www.other.com. 192.0.2.2"), "{dname}");
@@ -139,7 +136,7 @@ async fn one_good_server_is_enough() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_cannot_do_something_is_asked_in_another_way() {
+async fn a_server_that_lacks_a_feature_is_queried_without_it() {
     let honest = || authority(&[("example.com.", EXAMPLE)]);
     let hates_edns: Server = {
         let honest = honest();
@@ -240,7 +237,7 @@ async fn a_server_that_cannot_do_something_is_asked_in_another_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_believed_that_is_not_the_servers_to_say() {
+async fn nothing_out_of_bailiwick_is_believed() {
     let script = usual(4);
     let honest = authority(&[("example.com.", EXAMPLE)]);
     script.serve(SECOND, |_, _| Play::Silence);
@@ -276,7 +273,7 @@ async fn nothing_is_believed_that_is_not_the_servers_to_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_was_taken_away_is_gone_when_its_delegation_ends() {
+async fn a_removed_name_is_gone_when_its_delegation_expires() {
     let (recursor, script) = recursor(usual(5));
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
@@ -285,7 +282,7 @@ async fn a_name_that_was_taken_away_is_gone_when_its_delegation_ends() {
     script.serve(TLD, authority(&[("com.", "a.gtld.com. 3600 A 10.0.0.2\n")]));
     for second in (5..60).step_by(5) {
         sleep(Duration::from_secs(5)).await;
-        // Each answer of the child repeats its NS records with their full TTL.
+        // Each response of the child repeats its NS records with their full TTL.
         let host = format!("host{second}.example.com");
         assert_eq!(
             ask(&recursor, &host, RecordType::A).await,
@@ -301,12 +298,12 @@ async fn a_name_that_was_taken_away_is_gone_when_its_delegation_ends() {
     );
     assert!(
         script.asked().iter().all(|line| line.starts_with(TLD)),
-        "the old servers are not asked any more"
+        "the old servers are not queried any more"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_zone_that_was_taken_away_delegated_goes_with_it() {
+async fn the_delegations_of_a_removed_zone_go_with_it() {
     const DEEPER: &str = "10.0.0.5";
     let script = usual(15);
     let deeper =
@@ -338,13 +335,13 @@ async fn what_a_zone_that_was_taken_away_delegated_goes_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_zone_further_down_cannot_deny_what_is_beside_it() {
+async fn a_zone_further_down_cannot_deny_names_beside_it() {
     const EVIL: &str = "10.0.0.6";
     let script = usual(16);
     let evil = "evil.b.example.com. 3600 NS ns.evil.b.example.com.\nns.evil.b.example.com. 3600 A 10.0.0.6\ngood.b.example.com. 60 A 192.0.2.8\n";
     for server in [FIRST, SECOND] {
         let honest = authority(&[("example.com.", &format!("{EXAMPLE}{evil}"))]);
-        // As many servers do: a name that only has names below it is denied.
+        // Many servers deny empty non-terminals.
         script.serve(server, move |query, tcp| match honest(query, tcp) {
             Play::Reply(mut reply)
                 if query.queries[0].name.to_lowercase().to_ascii() == "b.example.com." =>
@@ -368,7 +365,7 @@ async fn a_zone_further_down_cannot_deny_what_is_beside_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_folds_letter_case_and_has_no_tcp_is_used_all_the_same() {
+async fn a_server_that_folds_letter_case_and_has_no_tcp_is_used() {
     let script = usual(17);
     for server in [FIRST, SECOND] {
         let honest = authority(&[("example.com.", EXAMPLE)]);
@@ -388,7 +385,7 @@ async fn a_server_that_folds_letter_case_and_has_no_tcp_is_used_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_on_the_way_are_not_asked_about_again() {
+async fn names_on_the_way_are_not_queried_again() {
     let script = usual(18);
     for server in [FIRST, SECOND] {
         script.serve(
@@ -409,12 +406,12 @@ async fn names_on_the_way_are_not_asked_about_again() {
     assert_eq!(
         script.asked().len(),
         1,
-        "that the names between are no zones is known"
+        "NODATA of the names between is cached"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_remembered_for_seconds_and_then_tried_again() {
+async fn a_failure_is_cached_for_seconds_and_then_tried_again() {
     let script = usual(7);
     script.serve(FIRST, |_, _| Play::Silence);
     script.serve(SECOND, |_, _| Play::Silence);
@@ -422,7 +419,7 @@ async fn a_failure_is_remembered_for_seconds_and_then_tried_again() {
     let began = script.now();
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
-        format!("{:?}", Failure::Unreachable)
+        format!("{:?}", ResolutionFailure::Unreachable)
     );
     assert!(
         script.now() - began < Duration::from_secs(10),
@@ -432,7 +429,7 @@ async fn a_failure_is_remembered_for_seconds_and_then_tried_again() {
     script.asked();
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
-        format!("{:?}", Failure::Unreachable)
+        format!("{:?}", ResolutionFailure::Unreachable)
     );
     assert_eq!(script.asked(), [""; 0]);
     for server in [FIRST, SECOND] {
@@ -446,7 +443,7 @@ async fn a_failure_is_remembered_for_seconds_and_then_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_old_is_asked_again_before_its_end_where_that_is_wanted() {
+async fn a_prefetch_queries_again_before_the_ttl_ends() {
     let (recursor, script) = recursor(usual(8));
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
@@ -454,15 +451,15 @@ async fn what_is_old_is_asked_again_before_its_end_where_that_is_wanted() {
     );
     sleep(Duration::from_secs(56)).await;
     script.asked();
-    let renewed = Question {
-        renews: true,
-        ..Question::new(Name::parse("www.example.com").unwrap(), 1)
+    let prefetch = Question {
+        prefetch: true,
+        ..Question::new(Name::parse("www.example.com").unwrap(), Rtype::A)
     };
-    let answer = recursor.trace(&renewed).await.result.unwrap();
+    let answer = recursor.trace(&prefetch).await.result.unwrap();
     assert_eq!((answer.answers[0].ttl, script.asked().len()), (60, 1));
 }
 
-/// A root and `com` with a zone that refers to many servers of a victim without their addresses.
+/// `com` delegates a zone to many names in a victim's zone, without addresses (NXNSAttack).
 #[tokio::test(start_paused = true)]
 async fn a_referral_to_a_hundred_names_of_a_victim_does_it_no_harm() {
     let script = usual(9);
@@ -485,7 +482,7 @@ async fn a_referral_to_a_hundred_names_of_a_victim_does_it_no_harm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn servers_that_are_found_only_through_each_other_end_soon() {
+async fn servers_that_are_found_only_through_each_other_fail_soon() {
     let script = usual(10);
     script.serve(
         TLD,
@@ -508,7 +505,7 @@ async fn servers_that_are_found_only_through_each_other_end_soon() {
     assert!(asked <= 25, "{asked} queries");
 }
 
-/// Zones of their own for many names, behind one lossy network.
+/// Many zones, each with a server of its own, behind a lossy network.
 fn lossy(seed: u64, zones: usize) -> Script {
     let mut script = Script::new(seed);
     script.loss = 0.3;
@@ -587,7 +584,7 @@ async fn the_same_seed_is_the_same_dialogue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_of_another_class_are_none() {
+async fn records_of_another_class_are_ignored() {
     let script = usual(14);
     script.serve(FIRST, |query, _| {
         let mut reply = reply_to(query, ResponseCode::NoError);

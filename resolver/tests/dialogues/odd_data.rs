@@ -1,5 +1,4 @@
-//! Records that nobody here understands, records that make no sense, and records that lead into a
-//! private network.
+//! Records of unknown types, malformed records, and records that lead into a private network.
 
 use hickory_proto::{
     op::{Message, ResponseCode},
@@ -7,11 +6,11 @@ use hickory_proto::{
     serialize::binary::BinEncodable as _,
 };
 use policy::name::Name;
-use resolver::{recursor::rrsets::TtlBounds, upstream::Question};
+use resolver::{message::types::Rtype, recursor::TtlBounds, upstream::Question};
 
 use super::script::*;
 
-/// Answers the question with these data, each of the type that is asked for, whatever they are.
+/// A response with these data, each a record of the queried type.
 fn with_data(query: &Message, data: &[&[u8]]) -> Play {
     let kind = query.queries[0].query_type;
     let records: Vec<(RecordType, &[u8])> = data.iter().map(|data| (kind, *data)).collect();
@@ -34,7 +33,7 @@ fn with_records(query: &Message, records: &[(RecordType, &[u8])]) -> Play {
     Play::Octets(octets)
 }
 
-/// Both servers of `example.com` say this of every name below it.
+/// An Internet where both servers of `example.com` respond so to all queries.
 fn saying(play: impl Fn(&Message) -> Play + Clone + Send + Sync + 'static) -> Script {
     let script = usual(21);
     for server in [FIRST, SECOND] {
@@ -60,7 +59,7 @@ async fn records(script: Script, name: &str, kind: RecordType) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn data_that_is_not_understood_passes_octet_for_octet() {
+async fn data_of_unknown_form_pass_octet_for_octet() {
     let alpn_twice = b"\0\x01\0\0\x01\0\x03\x02h2\0\x01\0\x03\x02h3";
     let odd: [(u16, &[u8]); 16] = [
         (65_281, b""),
@@ -99,7 +98,7 @@ async fn data_that_is_not_understood_passes_octet_for_octet() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn compressed_names_are_written_out_where_they_may_be_compressed() {
+async fn names_that_may_be_compressed_are_decompressed() {
     // `odd.example.com` stands at octet 12 of the message, `example.com` at 16.
     let cases: [(u16, &[u8], &[u8]); 6] = [
         (
@@ -137,7 +136,7 @@ async fn compressed_names_are_written_out_where_they_may_be_compressed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_makes_no_sense_is_left_out_alone() {
+async fn a_malformed_record_is_left_out_alone() {
     let cases: [(u16, &[u8], &[u8]); 6] = [
         (1, b"\xc0\0\x02", b"\xc0\0\x02\x01"),
         (1, b"", b"\xc0\0\x02\x01"),
@@ -166,13 +165,13 @@ async fn a_record_that_makes_no_sense_is_left_out_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_that_all_make_no_sense_are_no_denial() {
+async fn a_response_of_malformed_records_is_no_denial() {
     let (recursor, _) = recursor(saying(|query| with_data(query, &[b"\xc0\0\x02"])));
     assert_eq!(
         ask(&recursor, "odd.example.com", RecordType::A).await,
         "Useless"
     );
-    // Another server has them whole.
+    // The other server has well-formed ones.
     let script = saying(|query| with_data(query, &[b"\xc0\0\x02"]));
     script.serve(SECOND, |query, _| with_data(query, &[b"\xc0\0\x02\x01"]));
     assert_eq!(
@@ -181,7 +180,7 @@ async fn records_that_all_make_no_sense_are_no_denial() {
     );
 }
 
-/// What is found with private addresses kept out.
+/// What is found under `private_addresses` and `private_domains`.
 async fn guarded(
     play: impl Fn(&Message) -> Play + Clone + Send + Sync + 'static,
     name: &str,
@@ -300,12 +299,12 @@ async fn a_service_record_with_a_private_hint_is_left_out() {
             kind,
         )
         .await;
-        assert_ne!(at_home, "NoError", "{kind}: at home it may");
+        assert_ne!(at_home, "NoError", "{kind}: a private domain may");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn bounds_on_ttls_hold_for_records_and_denials() {
+async fn ttl_bounds_hold_for_records_and_denials() {
     let script = usual(22);
     let text = "week.example.com. 604800 A 192.0.2.1\nlonger.example.com. 2000000 A 192.0.2.1\nnow.example.com. 0 A 192.0.2.1\n";
     for server in [FIRST, SECOND] {
@@ -325,7 +324,7 @@ async fn bounds_on_ttls_hold_for_records_and_denials() {
         ("none.example.com", 90),
     ] {
         let answer = recursor
-            .trace(&Question::new(Name::parse(name).unwrap(), 1))
+            .trace(&Question::new(Name::parse(name).unwrap(), Rtype::A))
             .await
             .result
             .unwrap();

@@ -1,5 +1,4 @@
-//! Servers that understand less than they should: small letters only, no EDNS options, no EDNS, or
-//! nothing within a second.
+//! Servers with restrictions: lower case only, no EDNS options, no EDNS, or no reply within a second.
 
 use std::{
     sync::{Arc, Mutex},
@@ -11,12 +10,12 @@ use hickory_proto::{
     rr::{Name as ProtoName, RecordType, rdata::opt::EdnsOption},
 };
 use policy::name::Name;
-use resolver::upstream::Question;
+use resolver::{message::types::Rtype, upstream::Question};
 use tokio::time::sleep;
 
 use super::script::*;
 
-/// What a query was like.
+/// The features of a query.
 #[derive(Debug, Clone, Copy)]
 struct Shown {
     capitals: bool,
@@ -44,8 +43,8 @@ impl Shown {
     }
 }
 
-/// One server for `example.com`, which has long names, and `other.com`. `play` bends what it would
-/// say.
+/// One server for `example.com`, which has long names, and `other.com`. `play` alters its correct
+/// responses.
 fn world(
     seed: u64,
     play: impl Fn(Shown, &Message, Message) -> Play + Send + Sync + 'static,
@@ -86,7 +85,7 @@ fn say(message: Message) -> Play {
     Play::Reply(Box::new(message))
 }
 
-/// The truth without its records, under a code.
+/// The correct response without its records, with another code.
 fn denial(truth: &Message, code: ResponseCode) -> Message {
     let mut reply = truth.clone();
     (reply.answers, reply.authorities, reply.additionals) = Default::default();
@@ -94,7 +93,7 @@ fn denial(truth: &Message, code: ResponseCode) -> Message {
     reply
 }
 
-/// The truth's denial, with a SOA.
+/// A denial with SOA.
 fn with_soa(mut reply: Message) -> Message {
     let apex = ProtoName::from_ascii("example.com.").unwrap();
     reply.authorities = parse("example.com.", "").remove(&apex).unwrap();
@@ -118,7 +117,7 @@ const TWO: [(&str, &str); 2] = [
     ("marvellous.example.com", "NoError 192.0.2.2"),
 ];
 
-/// Asks for two names; the second one must cost one query of this kind.
+/// Queries two names. The second one must cost one query with these features.
 async fn found_and_remembered(
     what: &str,
     world: (Script, Arc<Mutex<Vec<Shown>>>),
@@ -146,7 +145,7 @@ async fn found_and_remembered(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_knows_small_letters_only_is_asked_in_them() {
+async fn a_server_that_needs_lower_case_is_queried_in_lower_case() {
     type Wrong = (&'static str, fn(&Message) -> Play);
     let wrong: [Wrong; 10] = [
         ("denies the name", |truth| {
@@ -187,11 +186,11 @@ async fn a_server_that_knows_small_letters_only_is_asked_in_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn small_letters_are_forgotten_after_an_hour() {
-    let is_mended = Arc::new(Mutex::new(false));
-    let mended = Arc::clone(&is_mended);
+async fn mixed_case_is_tried_again_after_an_hour() {
+    let is_fixed = Arc::new(Mutex::new(false));
+    let fixed = Arc::clone(&is_fixed);
     let (script, seen) = world(1, move |shown, _, truth| {
-        say(if shown.capitals && !*mended.lock().unwrap() {
+        say(if shown.capitals && !*fixed.lock().unwrap() {
             with_soa(denial(&truth, ResponseCode::NXDomain))
         } else {
             truth
@@ -199,7 +198,7 @@ async fn small_letters_are_forgotten_after_an_hour() {
     });
     let (recursor, _) = recursor(script);
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
-    *is_mended.lock().unwrap() = true;
+    *is_fixed.lock().unwrap() = true;
     sleep(Duration::from_secs(3_590)).await;
     assert_eq!(ask(&recursor, TWO[1].0, RecordType::A).await, TWO[1].1);
     sleep(Duration::from_secs(61)).await;
@@ -207,12 +206,12 @@ async fn small_letters_are_forgotten_after_an_hour() {
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
     assert!(
         taken(&seen).iter().all(|shown| shown.capitals),
-        "it is worth a try"
+        "it is tried again"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_honest_server_is_asked_once_for_each_name_that_does_not_exist() {
+async fn a_correct_server_gets_one_query_for_each_name_that_does_not_exist() {
     let (script, seen) = world(2, |_, _, truth| say(truth));
     let (recursor, _) = recursor(script);
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
@@ -233,12 +232,12 @@ async fn an_honest_server_is_asked_once_for_each_name_that_does_not_exist() {
     assert_eq!(asked.len(), 51);
     assert!(
         asked.iter().all(|shown| shown.capitals && shown.options),
-        "nothing is left out either"
+        "no feature is left out"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_names_that_do_not_exist_is_compared_a_few_times_only() {
+async fn a_flood_of_names_that_do_not_exist_costs_few_comparisons() {
     let (script, seen) = world(3, |_, _, truth| say(truth));
     let (recursor, script) = recursor(script);
     let began = script.started.elapsed();
@@ -262,7 +261,7 @@ async fn a_flood_of_names_that_do_not_exist_is_compared_a_few_times_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_zone_teaches_nothing_of_another_one_at_the_same_server() {
+async fn the_quirks_of_one_zone_do_not_affect_another_at_the_same_server() {
     let (script, seen) = world(4, |shown, query, truth| {
         let is_other = query.queries[0]
             .name
@@ -277,7 +276,7 @@ async fn one_zone_teaches_nothing_of_another_one_at_the_same_server() {
     });
     let (recursor, _) = recursor(script);
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
-    // That SOA is of another zone, so the denial is without one.
+    // The SOA is out of bailiwick, so the denial counts as one without SOA.
     assert_eq!(
         ask(&recursor, "wonderful.other.com", RecordType::A).await,
         "NoError 192.0.2.4"
@@ -288,7 +287,7 @@ async fn one_zone_teaches_nothing_of_another_one_at_the_same_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_comparison_that_is_lost_costs_no_answer() {
+async fn a_comparison_without_reply_costs_no_answer() {
     let (script, _) = world(5, |shown, _, truth| {
         if shown.capitals {
             say(truth)
@@ -305,39 +304,39 @@ async fn a_comparison_that_is_lost_costs_no_answer() {
     assert!(script.started.elapsed() - began < Duration::from_secs(1));
 }
 
-/// Octets of a message, bent.
-fn bent(message: &Message, bend: impl Fn(&mut Vec<u8>)) -> Play {
+/// A message whose octets are altered.
+fn altered(message: &Message, alter: impl Fn(&mut Vec<u8>)) -> Play {
     let mut octets = message.to_vec().unwrap();
-    bend(&mut octets);
+    alter(&mut octets);
     Play::Octets(octets)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_that_is_cut_off_is_asked_for_without_edns() {
+async fn a_reply_that_is_cut_off_is_queried_again_without_edns() {
     type Cut = (&'static str, fn(&Message) -> Play);
     let cuts: [Cut; 7] = [
         ("counts a record that is not there", |truth| {
-            bent(&without_opt(truth.clone()), |octets| octets[11] = 1)
+            altered(&without_opt(truth.clone()), |octets| octets[11] = 1)
         }),
         ("counts too many additional records", |truth| {
-            bent(truth, |octets| octets[11] = 3)
+            altered(truth, |octets| octets[11] = 3)
         }),
         ("counts too many answers", |truth| {
-            bent(&without_opt(truth.clone()), |octets| octets[7] = 9)
+            altered(&without_opt(truth.clone()), |octets| octets[7] = 9)
         }),
         ("counts authorities that are not there", |truth| {
-            bent(&without_opt(truth.clone()), |octets| octets[9] = 1)
+            altered(&without_opt(truth.clone()), |octets| octets[9] = 1)
         }),
         ("ends within the answer", |truth| {
-            bent(&without_opt(truth.clone()), |octets| {
+            altered(&without_opt(truth.clone()), |octets| {
                 octets.truncate(octets.len() - 2)
             })
         }),
         ("ends within the OPT", |truth| {
-            bent(truth, |octets| octets.truncate(octets.len() - 3))
+            altered(truth, |octets| octets.truncate(octets.len() - 3))
         }),
         ("has an OPT that reaches past its end", |truth| {
-            bent(truth, |octets| *octets.last_mut().unwrap() = 200)
+            altered(truth, |octets| *octets.last_mut().unwrap() = 200)
         }),
     ];
     for (what, cut) in cuts {
@@ -350,35 +349,35 @@ async fn a_reply_that_is_cut_off_is_asked_for_without_edns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn octets_behind_a_message_and_odd_opt_records_do_not_matter() {
+async fn trailing_octets_and_odd_opt_records_are_accepted() {
     const OPT: [u8; 11] = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0];
     type Odd = (&'static str, fn(&Message) -> Play);
     let odd: [Odd; 5] = [
         ("octets behind the message", |truth| {
-            bent(truth, |octets| octets.extend(b"garbage"))
+            altered(truth, |octets| octets.extend(b"garbage"))
         }),
         ("two OPT records", |truth| {
-            bent(truth, |octets| {
+            altered(truth, |octets| {
                 octets.extend(OPT);
                 octets[11] += 1;
             })
         }),
         ("an option that is longer than its list", |truth| {
-            bent(&without_opt(truth.clone()), |octets| {
+            altered(&without_opt(truth.clone()), |octets| {
                 octets.extend(&OPT[..10]);
                 octets.extend([4, 0, 10, 0, 9]);
                 octets[11] += 1;
             })
         }),
         ("half an option", |truth| {
-            bent(&without_opt(truth.clone()), |octets| {
+            altered(&without_opt(truth.clone()), |octets| {
                 octets.extend(&OPT[..10]);
                 octets.extend([1, 0]);
                 octets[11] += 1;
             })
         }),
         ("an OPT with a name", |truth| {
-            bent(&without_opt(truth.clone()), |octets| {
+            altered(&without_opt(truth.clone()), |octets| {
                 octets.extend([1, b'x']);
                 octets.extend(OPT);
                 octets[11] += 1;
@@ -398,15 +397,15 @@ async fn octets_behind_a_message_and_odd_opt_records_do_not_matter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_without_its_last_records_serves_where_edns_is_not_to_blame() {
+async fn a_reply_without_its_last_records_serves_without_edns() {
     let world = world(8, |_, _, truth| {
-        bent(&without_opt(truth), |octets| octets[11] = 5)
+        altered(&without_opt(truth), |octets| octets[11] = 5)
     });
     found_and_remembered("counts too many, always", world, |shown| !shown.tcp).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_stumbles_over_options_is_asked_without_them() {
+async fn a_server_that_fails_with_options_is_queried_without_them() {
     type Wrong = (&'static str, fn(&Message) -> Play);
     let wrong: [Wrong; 7] = [
         ("fails", |truth| say(denial(truth, ResponseCode::ServFail))),
@@ -438,7 +437,7 @@ async fn a_server_that_stumbles_over_options_is_asked_without_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_stumbles_over_edns_is_asked_without_it() {
+async fn a_server_that_fails_with_edns_is_queried_without_it() {
     type Wrong = (&'static str, fn(&Message) -> Play);
     let wrong: [Wrong; 6] = [
         ("fails", |truth| {
@@ -490,7 +489,7 @@ async fn a_server_without_edns_is_tried_with_it_again_after_an_hour() {
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
     assert!(
         taken(&seen)[0].edns,
-        "that it answers without EDNS does not lengthen the hour"
+        "responses without EDNS do not prolong the hour"
     );
 }
 
@@ -507,13 +506,13 @@ async fn without_cookies_no_server_gets_an_option() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_gave_a_cookie_is_never_talked_out_of_it() {
+async fn a_spoofed_error_does_not_disable_the_cookie_of_a_server() {
     type Forged = fn(&Message) -> Play;
     let forged: [Forged; 4] = [
         |truth| say(denial(truth, ResponseCode::ServFail)),
         |truth| say(without_opt(denial(truth, ResponseCode::FormErr))),
         |truth| say(with_soa(denial(truth, ResponseCode::NXDomain))),
-        |truth| bent(truth, |octets| octets[7] = 9),
+        |truth| altered(truth, |octets| octets[7] = 9),
     ];
     for forge in forged {
         let (script, seen) = world(13, move |shown, query, mut truth| {
@@ -546,15 +545,15 @@ async fn a_server_that_gave_a_cookie_is_never_talked_out_of_it() {
         assert!(asked.iter().all(|shown| shown.options), "{asked:?}");
         assert!(
             asked.iter().any(|shown| shown.tcp),
-            "what lacks the cookie is asked for where nobody else can answer"
+            "a reply without the cookie is queried again over TCP"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_unlearns_options_is_believed_over_tcp() {
-    let has_unlearnt = Arc::new(Mutex::new(false));
-    let unlearnt = Arc::clone(&has_unlearnt);
+async fn a_server_that_drops_options_is_believed_over_tcp() {
+    let has_dropped = Arc::new(Mutex::new(false));
+    let dropped = Arc::clone(&has_dropped);
     let (script, seen) = world(17, move |shown, query, mut truth| {
         let cookie = query
             .edns
@@ -564,7 +563,7 @@ async fn a_server_that_unlearns_options_is_believed_over_tcp() {
                 _ => None,
             });
         match cookie {
-            Some(_) if *unlearnt.lock().unwrap() => {
+            Some(_) if *dropped.lock().unwrap() => {
                 return say(denial(&truth, ResponseCode::ServFail));
             }
             Some(cookie) => {
@@ -575,13 +574,13 @@ async fn a_server_that_unlearns_options_is_believed_over_tcp() {
                     .options_mut()
                     .insert(option);
             }
-            None => assert!(*unlearnt.lock().unwrap() && (shown.tcp || !shown.options)),
+            None => assert!(*dropped.lock().unwrap() && (shown.tcp || !shown.options)),
         }
         say(truth)
     });
     let (recursor, _) = recursor(script);
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
-    *has_unlearnt.lock().unwrap() = true;
+    *has_dropped.lock().unwrap() = true;
     assert_eq!(ask(&recursor, TWO[1].0, RecordType::A).await, TWO[1].1);
     taken(&seen);
     assert_eq!(
@@ -596,7 +595,7 @@ async fn a_server_that_unlearns_options_is_believed_over_tcp() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_helps_is_tried_for_each_zone_of_a_server() {
+async fn a_downgrade_that_helps_is_tried_in_each_zone_of_a_server() {
     let script = usual(18);
     let cuts: String = (0..12)
         .map(|number| format!("zone{number}.com. 3600 NS ns1.example.com.\n"))
@@ -642,7 +641,7 @@ async fn what_helps_is_tried_for_each_zone_of_a_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_refuses_everything_is_asked_more_plainly_a_few_times() {
+async fn a_server_that_refuses_everything_gets_few_downgraded_queries() {
     let (script, seen) = world(14, |_, _, truth| say(denial(&truth, ResponseCode::Refused)));
     let (recursor, _) = recursor(script);
     for number in 0..40 {
@@ -655,15 +654,15 @@ async fn a_server_that_refuses_everything_is_asked_more_plainly_a_few_times() {
         assert_eq!(said, "Useless");
     }
     let asked = taken(&seen);
-    let plainer = asked
+    let downgraded = asked
         .iter()
         .filter(|shown| !shown.options || !shown.capitals)
         .count();
-    assert!(plainer <= 8, "{plainer} of {} queries", asked.len());
+    assert!(downgraded <= 8, "{downgraded} of {} queries", asked.len());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_folds_letters_and_has_no_tcp_is_remembered_for_minutes() {
+async fn a_server_that_folds_case_without_tcp_is_remembered() {
     let world = world(15, |shown, _, mut truth| {
         truth.queries[0].name = truth.queries[0].name.to_lowercase();
         if shown.tcp { Play::Silence } else { say(truth) }
@@ -698,7 +697,7 @@ async fn a_server_that_needs_seconds_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_several_slow_servers_one_answers_at_the_first_question() {
+async fn of_several_slow_servers_one_answers_the_first_query() {
     let script = usual(3);
     for server in [FIRST, SECOND] {
         let honest = authority(&[("example.com.", EXAMPLE)]);
@@ -714,12 +713,12 @@ async fn of_several_slow_servers_one_answers_at_the_first_question() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_line_of_a_trace_names_zone_and_question() {
+async fn each_line_of_a_trace_names_zone_and_query() {
     type Bad = fn(&Message) -> Play;
     let bad: [Bad; 5] = [
         |_| Play::Silence,
         |truth| say(denial(truth, ResponseCode::Refused)),
-        |truth| bent(truth, |octets| octets.truncate(20)),
+        |truth| altered(truth, |octets| octets.truncate(20)),
         |truth| say(upwards(truth)),
         |truth| say(denial(truth, ResponseCode::NoError)),
     ];
@@ -727,7 +726,10 @@ async fn each_line_of_a_trace_names_zone_and_question() {
         let (script, _) = world(16, move |_, _, truth| play(&truth));
         let (recursor, _) = recursor(script);
         let traced = recursor
-            .trace(&Question::new(Name::parse("www.example.com").unwrap(), 1))
+            .trace(&Question::new(
+                Name::parse("www.example.com").unwrap(),
+                Rtype::A,
+            ))
             .await;
         let lines: Vec<&String> = traced
             .steps

@@ -1,4 +1,4 @@
-//! An Internet in memory: servers that play by a script, a clock that jumps, chance from a seed.
+//! An Internet in memory: servers that follow a script, a paused clock, random numbers from a seed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{Name as ProtoName, RData, Record, RecordType},
@@ -16,11 +15,7 @@ use hickory_proto::{
 use policy::name::Name;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use resolver::{
-    recursor::{
-        Recursor, Settings,
-        environment::{Reception, Surroundings},
-        wire::{Expected, Likeness},
-    },
+    recursor::{Environment, ExpectedReply, Recursor, ReplyMatch, Settings, TransportOutcome},
     upstream::Question,
 };
 use tokio::time::{Instant, sleep};
@@ -28,15 +23,15 @@ use tokio::time::{Instant, sleep};
 /// What a server does with a query.
 pub enum Play {
     Reply(Box<Message>),
-    /// What no message can say.
+    /// A packet that need not be a message.
     Octets(Vec<u8>),
-    /// The same, but only after so long.
+    /// The same after a delay.
     Late(Duration, Box<Self>),
     Silence,
 }
 
 impl Play {
-    /// The octets, and how much later than others.
+    /// The packet, and its delay.
     fn into_octets(self) -> (Option<Vec<u8>>, Duration) {
         match self {
             Self::Reply(reply) => (Some(reply.to_vec().unwrap()), Duration::ZERO),
@@ -54,7 +49,7 @@ pub struct Script {
     pub started: Instant,
     chance: Mutex<StdRng>,
     pub servers: Mutex<HashMap<IpAddr, Server>>,
-    /// Share of datagrams that are lost, each way.
+    /// Share of datagrams that are lost, in each direction.
     pub loss: f64,
     latency: Duration,
     asked: Mutex<Vec<String>>,
@@ -105,7 +100,7 @@ impl Script {
             .map_or(Play::Silence, |play| play(&message, over_tcp))
     }
 
-    /// What was asked since the last time.
+    /// The queries since the last call.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
@@ -114,41 +109,40 @@ impl Script {
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
+        expected: &ExpectedReply,
+        timeout: Duration,
         over_tcp: bool,
-    ) -> Reception {
+    ) -> TransportOutcome {
         let (reply, late) = match self.play(server, query, over_tcp) {
             Play::Silence => (None, Duration::ZERO),
             _ if !over_tcp && (self.is_lost() || self.is_lost()) => (None, Duration::ZERO),
             play => play.into_octets(),
         };
-        let reply = reply.filter(|_| self.latency + late < patience);
+        let reply = reply.filter(|_| self.latency + late < timeout);
         match reply {
-            None => sleep(patience).await,
+            None => sleep(timeout).await,
             Some(_) => sleep(self.latency + late).await,
         }
         match reply {
-            None => Reception::Silent,
+            None => TransportOutcome::Timeout,
             Some(reply) => match expected.compare(&reply) {
-                Likeness::Right => Reception::Reply(reply),
-                Likeness::Near if over_tcp && expected.is_same_but_for_case(&reply) => {
-                    Reception::Reply(reply)
+                ReplyMatch::Match => TransportOutcome::Reply(reply),
+                ReplyMatch::Mismatch if over_tcp && expected.differs_in_case_only(&reply) => {
+                    TransportOutcome::Reply(reply)
                 }
-                Likeness::Near => Reception::NearMiss {
-                    is_case: expected.is_same_but_for_case(&reply),
+                ReplyMatch::Mismatch => TransportOutcome::Mismatch {
+                    is_case_only: expected.differs_in_case_only(&reply),
                 },
-                Likeness::Noise => {
-                    sleep(patience.saturating_sub(self.latency)).await;
-                    Reception::Silent
+                ReplyMatch::Unrelated => {
+                    sleep(timeout.saturating_sub(self.latency)).await;
+                    TransportOutcome::Timeout
                 }
             },
         }
     }
 }
 
-#[async_trait]
-impl Surroundings for Script {
+impl Environment for Script {
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -165,21 +159,20 @@ impl Surroundings for Script {
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        self.exchange(server, query, expected, patience, false)
-            .await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        self.exchange(server, query, expected, timeout, false).await
     }
 
     async fn tcp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        self.exchange(server, query, expected, patience, true).await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        self.exchange(server, query, expected, timeout, true).await
     }
 
     async fn tls(
@@ -187,18 +180,18 @@ impl Surroundings for Script {
         server: SocketAddr,
         _: &str,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        self.exchange(server, query, expected, patience, true).await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        self.exchange(server, query, expected, timeout, true).await
     }
 }
 
 /// Records of one zone, by owner.
 pub type Records = BTreeMap<ProtoName, Vec<Record>>;
 
-/// An honest server of zones in master-file form; `NS` below a zone's name is a cut, and addresses
-/// below that are glue.
+/// A correct server of zones in master-file form. NS below a zone's apex is a delegation, and
+/// addresses below that are glue.
 pub fn authority(zones: &[(&str, &str)]) -> impl Fn(&Message, bool) -> Play + Send + Sync + use<> {
     let zones: Vec<(ProtoName, Records)> = zones
         .iter()
@@ -209,7 +202,7 @@ pub fn authority(zones: &[(&str, &str)]) -> impl Fn(&Message, bool) -> Play + Se
 
 pub fn parse(apex: &str, text: &str) -> Records {
     let mut records = Records::new();
-    // The record library reads no DNAME, so that one comes as its octets.
+    // The record library does not read DNAME, so the data are written as octets.
     let (plain, dnames): (Vec<&str>, Vec<&str>) = text
         .lines()
         .map(str::trim)
@@ -239,7 +232,7 @@ pub fn parse(apex: &str, text: &str) -> Records {
     records
 }
 
-/// One record in master-file form; `DNAME` too, which the record library does not read.
+/// One record in master-file form, DNAME included.
 pub fn record(line: &str) -> Record {
     let mut records = parse(".", line).into_values().flatten();
     records
@@ -247,9 +240,9 @@ pub fn record(line: &str) -> Record {
         .unwrap()
 }
 
-/// A server that says to a question (`www.example.com. A`, or `*.example.com.` for all within) what
-/// stands beside it: the code and `aa` or `ra` in the first line, then a record each, behind its
-/// section: `an`, `ns`, `ar`. Everything else it refuses.
+/// A server that responds to a question (`www.example.com. A`, or `*.example.com.` for all names of
+/// that zone) with the text beside it: the code and `aa` or `ra` in the first line, then one record a
+/// line, behind its section: `an`, `ns`, `ar`. It refuses all other questions.
 pub fn says(lines: &[(&str, &str)]) -> impl Fn(&Message, bool) -> Play + Send + Sync + use<> {
     let lines: Vec<(String, String)> = lines
         .iter()
@@ -320,7 +313,7 @@ pub fn truth(zones: &[(ProtoName, Records)], query: &Message) -> Message {
     let mut above = name.clone();
     while above != *apex {
         let servers = of(&above, RecordType::NS);
-        // What a zone is delegated with stands above it, RFC 4035 section 3.1.4.1.
+        // The DS RRset belongs to the parent, RFC 4035 section 3.1.4.1.
         if !servers.is_empty() && (above != name || kind != RecordType::DS) {
             let targets = servers.iter().filter_map(|record| {
                 if let RData::NS(name) = &record.data {
@@ -394,7 +387,7 @@ pub const EXAMPLE: &str = "example.com. 60 NS ns1.example.com.\nexample.com. 60 
     pool.example.com. 60 CNAME loop.example.com.\nmoved.example.com. 60 DNAME other.com\nshort.example.com. 10 A 192.0.2.9\n";
 pub const OTHER: &str = "www.other.com. 60 A 192.0.2.2\ndeep.www.other.com. 60 TXT \"x\"\n";
 
-/// The usual Internet: a root, `com`, and two servers for `example.com` and `other.com`.
+/// The Internet of most tests: a root, `com`, and two servers of `example.com` and `other.com`.
 pub fn usual(seed: u64) -> Script {
     let script = Script::new(seed);
     script.serve(ROOT, authority(&[(".", ROOT_ZONE)]));
@@ -412,12 +405,12 @@ pub fn recursor(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) {
     recursor_with(script, |_| {})
 }
 
-/// The same where all letters are small: what a server denies is asked once.
+/// The same without mixed case, so that a denial is not compared.
 pub fn in_small_letters(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) {
     recursor_with(script, |settings| settings.case_randomisation = false)
 }
 
-/// The same under other settings.
+/// The same with other settings.
 pub fn recursor_with(
     script: Script,
     change: impl FnOnce(&mut Settings),
@@ -451,8 +444,7 @@ pub async fn ask(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordType)
     }
 }
 
-/// What comes back, a record a line: owner, type and data, the latter where it is readable. The
-/// code stands in front.
+/// The code, then the records of the answer, one a line: owner, type, and data if they are readable.
 pub async fn lines(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordType) -> Vec<String> {
     let traced = recursor
         .trace(&Question::new(Name::parse(name).unwrap(), kind.into()))

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::*;
+use super::{super::category_state, *};
 use crate::{feed::Format, spool::content_of};
 
 type Rows = BTreeMap<String, String>;
@@ -247,7 +247,7 @@ fn a_producer_that_begins_anew_is_followed_from_its_snapshot() {
 
 /// States of a producer that started over unobserved, as a follower at version 7 finds them.
 #[test]
-fn a_reset_that_nobody_saw_is_noticed_however_far_its_numbers_have_come() {
+fn an_unobserved_reset_is_detected_however_high_its_numbers_are() {
     let begun_anew = |sequence: u64| {
         let mut fixture = followed();
         let delta = fixture.deltas.last().unwrap().clone();
@@ -394,14 +394,17 @@ fn a_code_map_with_other_names_is_a_new_content_and_other_titles_are_not() {
         br#"{"v":1,"codes":[{"code":1,"title":"Uno"}]}"#,
     );
     fixture.expect("unchanged");
-    assert_eq!(codes(&content).codes[0].title.as_deref(), Some("Uno"));
+    assert_eq!(
+        category_state::codes(&content).codes[0].title.as_deref(),
+        Some("Uno")
+    );
     fixture.write(
         "feed-codes.json",
         br#"{"v":1,"codes":[{"code":1,"codename":"uno","title":"Uno"}]}"#,
     );
-    let before = codenames(&content);
+    let before = category_state::codenames(&content);
     fixture.expect("replaced 7");
-    assert_ne!(codenames(&content), before);
+    assert_ne!(category_state::codenames(&content), before);
     fixture.write("feed-codes.json", b"[]");
     fixture.stays("format: feed-codes.json");
     fixture.publish_with(|manifest| {

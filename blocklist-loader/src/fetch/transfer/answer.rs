@@ -19,11 +19,10 @@ use domain::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fetch_error,
     row::{RecordRole, record_role, write_row},
     wire::TransferQuery,
 };
-use crate::fetch::{FetchError, Gate};
+use crate::{fetch::error::FetchError, gate::Gate};
 
 /// The version and the timers of a zone's SOA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,28 +58,35 @@ pub(super) type TakeEvent<'a> = dyn FnMut(Event<'_>) -> Result<(), FetchError> +
 /// A response to IXFR or AXFR, as far as it has arrived.
 pub(super) struct TransferResponse {
     interpreter: XfrResponseInterpreter,
+    first: Option<SoaTimers>,
+    progress: Progress,
+}
+
+/// The state that one update of a transfer passes to the next.
+struct Progress {
     zone: Name<Bytes>,
     /// The serial that the chain of differences has reached.
     at: Option<Serial>,
-    first: Option<SoaTimers>,
     is_whole: bool,
     row: Vec<u8>,
 }
 
 impl TransferResponse {
-    pub(super) fn new(zone: &Name<Bytes>, asked: TransferQuery) -> Self {
-        let at = if let TransferQuery::Ixfr(serial) = asked {
+    pub(super) fn new(zone: &Name<Bytes>, query: TransferQuery) -> Self {
+        let at = if let TransferQuery::Ixfr(serial) = query {
             Some(serial.into())
         } else {
             None
         };
         Self {
             interpreter: XfrResponseInterpreter::new(),
-            zone: zone.clone(),
-            at,
             first: None,
-            is_whole: false,
-            row: Vec::new(),
+            progress: Progress {
+                zone: zone.clone(),
+                at,
+                is_whole: false,
+                row: Vec::new(),
+            },
         }
     }
 
@@ -94,32 +100,25 @@ impl TransferResponse {
         message: Message<Bytes>,
         take: &mut TakeEvent<'_>,
     ) -> Result<Option<ResponseEnd>, FetchError> {
-        if self.first.is_none() {
-            self.first = Some(first_soa(&message, &self.zone)?);
-        }
-        let Self {
-            interpreter,
-            zone,
-            at,
-            first,
-            is_whole,
-            row,
-        } = self;
-        let first = first.expect("it was read just before");
-        let updates = interpreter
+        let first = match self.first {
+            Some(first) => first,
+            None => *self.first.insert(first_soa(&message, &self.progress.zone)?),
+        };
+        let updates = self
+            .interpreter
             .interpret_response(message)
-            .map_err(|error| fetch_error(Gate::Format, error.to_string()))?;
+            .map_err(|error| FetchError::new(Gate::Format, error.to_string()))?;
         let mut end = None;
         for update in updates {
-            let update = match update {
-                Ok(update) => update,
+            match update {
+                Ok(update) => end = self.progress.apply(update, first, take)?.or(end),
                 // Over TCP a primary states this way that its zone is not newer, or that only the
                 // whole zone is available.
                 Err(IterationError::SingleSoaIxfrTcpRetrySignal) => {
                     return Ok(Some(ResponseEnd::SoaAlone(first)));
                 }
                 Err(IterationError::ParseError(error)) => {
-                    return Err(fetch_error(
+                    return Err(FetchError::new(
                         Gate::Format,
                         format!("a record cannot be read: {error}"),
                     ));
@@ -130,55 +129,70 @@ impl TransferResponse {
                 Err(IterationError::AlreadyFinished) => {
                     return Err(sequence("records follow the last SOA"));
                 }
-            };
-            match update {
-                ZoneUpdate::DeleteAllRecords => {
-                    *is_whole = true;
-                    take(Event::Whole)?;
-                }
-                ZoneUpdate::BeginBatchDelete(record) => {
-                    let from = timers(&record)?.serial;
-                    if *at != Some(from.into()) {
-                        return Err(sequence(format!(
-                            "a difference begins at serial {from}, not where the one before it ended"
-                        )));
-                    }
-                }
-                ZoneUpdate::BeginBatchAdd(record) => {
-                    let to = Serial::from(timers(&record)?.serial);
-                    if at.is_none_or(|at| at.partial_cmp(&to) != Some(std::cmp::Ordering::Less)) {
-                        return Err(sequence(format!("a difference leads back to serial {to}")));
-                    }
-                    *at = Some(to);
-                }
-                ZoneUpdate::AddRecord(record) => {
-                    if take_record(&record, zone, row)? {
-                        take(Event::Add(row))?;
-                    }
-                }
-                ZoneUpdate::DeleteRecord(record) => {
-                    if take_record(&record, zone, row)? {
-                        take(Event::Remove(row))?;
-                    }
-                }
-                ZoneUpdate::Finished(_) if *is_whole => end = Some(ResponseEnd::Whole(first)),
-                ZoneUpdate::Finished(_) if *at == Some(first.serial.into()) => {
-                    end = Some(ResponseEnd::Difference(first))
-                }
-                ZoneUpdate::Finished(_) => {
-                    return Err(sequence(
-                        "the differences do not lead to the version that was announced",
-                    ));
-                }
-                _ => return Err(sequence("an update that no transfer can hold")),
             }
         }
         Ok(end)
     }
 }
 
+impl Progress {
+    /// Applies one update; returns the end when this was the last.
+    fn apply(
+        &mut self,
+        update: ZoneUpdate<ParsedRecord>,
+        first: SoaTimers,
+        take: &mut TakeEvent<'_>,
+    ) -> Result<Option<ResponseEnd>, FetchError> {
+        match update {
+            ZoneUpdate::DeleteAllRecords => {
+                self.is_whole = true;
+                take(Event::Whole)?;
+            }
+            ZoneUpdate::BeginBatchDelete(record) => {
+                let from = timers(&record)?.serial;
+                if self.at != Some(from.into()) {
+                    return Err(sequence(format!(
+                        "a difference begins at serial {from}, not where the one before it ended"
+                    )));
+                }
+            }
+            ZoneUpdate::BeginBatchAdd(record) => {
+                let to = Serial::from(timers(&record)?.serial);
+                let is_newer = |at: Serial| at.partial_cmp(&to) == Some(std::cmp::Ordering::Less);
+                if !self.at.is_some_and(is_newer) {
+                    return Err(sequence(format!("a difference leads back to serial {to}")));
+                }
+                self.at = Some(to);
+            }
+            ZoneUpdate::AddRecord(record) => {
+                if take_record(&record, &self.zone, &mut self.row)? {
+                    take(Event::Add(&self.row))?;
+                }
+            }
+            ZoneUpdate::DeleteRecord(record) => {
+                if take_record(&record, &self.zone, &mut self.row)? {
+                    take(Event::Remove(&self.row))?;
+                }
+            }
+            ZoneUpdate::Finished(_) if self.is_whole => {
+                return Ok(Some(ResponseEnd::Whole(first)));
+            }
+            ZoneUpdate::Finished(_) if self.at == Some(first.serial.into()) => {
+                return Ok(Some(ResponseEnd::Difference(first)));
+            }
+            ZoneUpdate::Finished(_) => {
+                return Err(sequence(
+                    "the differences do not lead to the version that was announced",
+                ));
+            }
+            _ => return Err(sequence("an update that no transfer can hold")),
+        }
+        Ok(None)
+    }
+}
+
 fn sequence(detail: impl Into<String>) -> FetchError {
-    fetch_error(Gate::Sequence, detail)
+    FetchError::new(Gate::Sequence, detail)
 }
 
 /// Writes the row of a record; returns false where the record is no policy rule.
@@ -191,7 +205,7 @@ fn take_record(
         return Err(sequence("a second SOA in the middle of the zone"));
     }
     match record_role(record, zone) {
-        RecordRole::Outside => Err(fetch_error(
+        RecordRole::Outside => Err(FetchError::new(
             Gate::Format,
             format!("{} is not in the zone", record.owner()),
         )),
@@ -221,7 +235,7 @@ pub(super) fn first_soa(
     message: &Message<Bytes>,
     zone: &Name<Bytes>,
 ) -> Result<SoaTimers, FetchError> {
-    let unreadable = |_| fetch_error(Gate::Format, "the answer section cannot be read");
+    let unreadable = |_| FetchError::new(Gate::Format, "the answer section cannot be read");
     let mut records = message
         .answer()
         .map_err(unreadable)?

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    fetch::RowChange,
+    row_change::RowChange,
     spool::{RowKey, for_each_row},
 };
 

@@ -9,10 +9,10 @@ use domain::{
     utils::base64,
 };
 
-use super::fetch_error;
 use crate::{
     feed::{Feed, Secret},
-    fetch::{FetchError, Gate},
+    fetch::error::FetchError,
+    gate::Gate,
 };
 
 const SCHEME: &str = "rpz://";
@@ -67,10 +67,10 @@ impl TransferSettings {
         };
         let secret = secret
             .reveal()
-            .map_err(|detail| fetch_error(Gate::Tsig, format!("tsig.secret: {detail}")))?;
+            .map_err(|detail| FetchError::new(Gate::Tsig, format!("tsig.secret: {detail}")))?;
         parse_key(name, algorithm, &secret)
             .map(|key| Some(Arc::new(key)))
-            .map_err(|detail| fetch_error(Gate::Tsig, detail))
+            .map_err(|detail| FetchError::new(Gate::Tsig, detail))
     }
 
     /// Settings for a source `rpz://HOST:PORT/ZONE`, without a key, with default limits.
@@ -79,7 +79,7 @@ impl TransferSettings {
     /// Gate `format`: the source is malformed.
     pub fn new(source: &str) -> Result<Self, FetchError> {
         let (primary, zone) = parse_source(source).ok_or_else(|| {
-            fetch_error(
+            FetchError::new(
                 Gate::Format,
                 format!("source {source:?} is no policy zone; write rpz://HOST:PORT/ZONE"),
             )
@@ -105,7 +105,7 @@ impl TransferSettings {
     ) -> Result<Self, FetchError> {
         for primary in others {
             self.primaries.push(with_port(primary).ok_or_else(|| {
-                fetch_error(Gate::Format, format!("{primary:?} is no HOST:PORT"))
+                FetchError::new(Gate::Format, format!("{primary:?} is no HOST:PORT"))
             })?);
         }
         Ok(self)

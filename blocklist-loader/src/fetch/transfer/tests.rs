@@ -81,7 +81,7 @@ fn apply(
     let mut answer = TransferResponse::new(&zone(), asked);
     for octets in messages {
         let Ok(message) = Message::from_octets(Bytes::from(octets.clone())) else {
-            return Err(fetch_error(Gate::Format, "no message"));
+            return Err(FetchError::new(Gate::Format, "no message"));
         };
         let mut count = 0;
         let end = answer.message(message, &mut |event| {

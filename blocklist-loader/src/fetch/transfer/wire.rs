@@ -27,8 +27,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::fetch_error;
-use crate::fetch::{FetchError, Gate, NotPublic, is_public};
+use crate::{
+    fetch::{
+        address::{NotPublic, is_public},
+        error::FetchError,
+    },
+    gate::Gate,
+};
 
 /// The longest silence during a transfer. A primary that prepares a large zone needs seconds before
 /// its first message and none between two messages.
@@ -128,7 +133,7 @@ impl PrimaryConnection {
     /// the query.
     pub(super) async fn message(&mut self) -> Result<Message<Bytes>, FetchError> {
         let octets = self.framed().await?;
-        let short = |_| fetch_error(Gate::Format, "a message shorter than its header");
+        let short = |_| FetchError::new(Gate::Format, "a message shorter than its header");
         let mut message = Message::from_octets(octets).map_err(short)?;
         self.is_refused = message.is_error();
         self.check_signature(&mut message)?;
@@ -151,7 +156,7 @@ impl PrimaryConnection {
     pub(super) fn done(self) -> Result<(), FetchError> {
         match self.signatures {
             Some(signatures) => signatures.done().map_err(|_| {
-                fetch_error(Gate::Tsig, "the last message of the transfer is not signed")
+                FetchError::new(Gate::Tsig, "the last message of the transfer is not signed")
             }),
             None => Ok(()),
         }
@@ -161,15 +166,14 @@ impl PrimaryConnection {
         let Self { stream, bounds, .. } = self;
         let length = usize::from(within(bounds.until, stream.read_u16()).await?);
         if length < HEADER_OCTETS {
-            return Err(fetch_error(
+            return Err(FetchError::new(
                 Gate::Format,
                 format!("a message of {length} octets"),
             ));
         }
-        bounds.octets = bounds
-            .octets
-            .checked_sub(length as u64)
-            .ok_or_else(|| fetch_error(Gate::Size, "the transfer is larger than size_max_mib"))?;
+        bounds.octets = bounds.octets.checked_sub(length as u64).ok_or_else(|| {
+            FetchError::new(Gate::Size, "the transfer is larger than size_max_mib")
+        })?;
         let mut octets = vec![0; length];
         within(bounds.until, stream.read_exact(&mut octets)).await?;
         Ok(octets)
@@ -200,7 +204,7 @@ impl PrimaryConnection {
                     }
                 ),
             };
-            fetch_error(Gate::Tsig, detail)
+            FetchError::new(Gate::Tsig, detail)
         })
     }
 
@@ -209,13 +213,13 @@ impl PrimaryConnection {
     fn check_question(&self, message: &Message<Bytes>) -> Result<(), FetchError> {
         let header = message.header();
         if !header.qr() || header.id() != self.id {
-            return Err(fetch_error(
+            return Err(FetchError::new(
                 Gate::Format,
                 "a message that does not answer the query",
             ));
         }
         if message.is_error() {
-            return Err(fetch_error(
+            return Err(FetchError::new(
                 Gate::Transport,
                 format!(
                     "the primary answered {} {}",
@@ -233,7 +237,7 @@ impl PrimaryConnection {
             }
             // RFC 5936 section 2.2.1: only the first message must repeat the question.
             Err(_) if !self.is_first && message.header_counts().qdcount() == 0 => Ok(()),
-            _ => Err(fetch_error(
+            _ => Err(FetchError::new(
                 Gate::Format,
                 "a message that answers another query",
             )),
@@ -259,7 +263,7 @@ fn question(
     key: Option<&Arc<Key>>,
     asked: TransferQuery,
 ) -> Result<Signed, FetchError> {
-    let failed = |_| fetch_error(Gate::Format, "the query does not fit into a message");
+    let failed = |_| FetchError::new(Gate::Format, "the query does not fit into a message");
     let mut builder = MessageBuilder::new_stream_vec().question();
     builder.header_mut().set_random_id();
     let id = builder.header().id();
@@ -302,23 +306,23 @@ async fn within<T>(
     let left = until.saturating_duration_since(Instant::now());
     // A timeout of zero would still poll once.
     if left.is_zero() {
-        return Err(fetch_error(
+        return Err(FetchError::new(
             Gate::Time,
             "the transfer took longer than timeout_s",
         ));
     }
     match timeout(left.min(IDLE_MAX), step).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(fetch_error(
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(FetchError::new(
             Gate::Transport,
             "the connection ended before the answer did",
         )),
-        Ok(Err(error)) => Err(fetch_error(Gate::Transport, error.to_string())),
-        Err(_) if left < IDLE_MAX => Err(fetch_error(
+        Ok(Err(error)) => Err(FetchError::new(Gate::Transport, error.to_string())),
+        Err(_) if left < IDLE_MAX => Err(FetchError::new(
             Gate::Time,
             "the transfer took longer than timeout_s",
         )),
-        Err(_) => Err(fetch_error(
+        Err(_) => Err(FetchError::new(
             Gate::Time,
             format!("no data for {} seconds", IDLE_MAX.as_secs()),
         )),

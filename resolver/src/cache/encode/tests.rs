@@ -10,7 +10,7 @@ use super::*;
 
 const NOW: Duration = Duration::from_secs(10);
 
-fn entry(record_type: RecordType, answers: Vec<Record>, authorities: Vec<Record>) -> Entry {
+fn entry(record_type: RecordType, answers: Vec<Record>, authorities: Vec<Record>) -> AnswerEntry {
     let question = Question::new(
         PolicyName::parse("www.example.com").unwrap(),
         record_type.into(),

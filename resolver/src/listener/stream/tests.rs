@@ -19,7 +19,7 @@ use tokio::io::{DuplexStream, duplex};
 use super::*;
 use crate::{
     engine::{EngineConfig, ServeStale},
-    message::{blocked::BlockedAnswers, ede::Contact},
+    message::{blocked::BlockedAnswers, ede::BlockContact},
     time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError},
 };
@@ -51,7 +51,7 @@ fn engine() -> Arc<Engine> {
         directory: Arc::new(Directory::new(OperatorDefaults::default())),
         lists: Arc::new(CurrentLists::new(Arc::new(Blocklist::empty(&taxonomy)))),
         taxonomy,
-        contact: Contact::default(),
+        contact: BlockContact::default(),
         recursion: Arc::new(Long(AtomicUsize::new(0))),
         allow_from: vec!["192.0.2.0/24".parse().unwrap()],
         trusted_peers: Vec::new(),

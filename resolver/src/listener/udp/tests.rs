@@ -20,7 +20,7 @@ fn addresses_survive_a_round_trip_through_the_kernels_form() {
 fn each_reply_of_a_batch_reaches_its_peer_in_order() {
     let server = bound("127.0.0.1:0");
     let clients: Vec<UdpSocket> = (0..5).map(|_| bound("127.0.0.1:0")).collect();
-    let mut batch = Batch::new(32);
+    let mut batch = UdpBatch::new(32);
     for round in 0..40_u8 {
         for (number, client) in (0..).zip(&clients) {
             client
@@ -66,7 +66,7 @@ fn each_reply_of_a_batch_reaches_its_peer_in_order() {
 fn a_slot_without_a_reply_sends_nothing() {
     let server = bound("127.0.0.1:0");
     let client = bound("127.0.0.1:0");
-    let mut batch = Batch::new(4);
+    let mut batch = UdpBatch::new(4);
     for octet in 0..3 {
         client
             .send_to(&[octet], server.local_addr().unwrap())
@@ -106,7 +106,7 @@ fn a_wildcard_socket_replies_from_the_queried_address() {
         // A connected socket receives datagrams from that address only.
         client.connect(asked).unwrap();
         client.send(b"?").unwrap();
-        let mut batch = Batch::new(8);
+        let mut batch = UdpBatch::new(8);
         assert_eq!(batch.receive(&server, true).unwrap(), 1);
         let path = *batch.slots()[0].path();
         assert_eq!(
@@ -134,7 +134,7 @@ fn a_wildcard_socket_replies_from_the_queried_address() {
 fn a_client_can_send_from_any_of_its_addresses() {
     let server = bound("127.0.0.1:0");
     let client = bound("0.0.0.0:0");
-    let mut batch = Batch::new(2);
+    let mut batch = UdpBatch::new(2);
     for (place, address) in ["127.0.77.3", "127.0.77.4"].into_iter().enumerate() {
         let slot = &mut batch.slots_mut()[place];
         slot.set_path(UdpPath::new(
@@ -158,7 +158,7 @@ fn a_client_can_send_from_any_of_its_addresses() {
 fn a_reply_that_cannot_be_sent_does_not_stop_the_others() {
     let server = bound("127.0.0.1:0");
     let client = bound("127.0.0.1:0");
-    let mut batch = Batch::new(3);
+    let mut batch = UdpBatch::new(3);
     // A v6 peer on a v4 socket is refused.
     let peers = [
         client.local_addr().unwrap(),

@@ -11,10 +11,10 @@ fn words(uris: &[&str], organization: &str) -> EdeWords {
     let uris = uris.iter().map(|uri| (*uri).to_owned()).collect();
     EdeWords::new(
         Arc::new(Taxonomy::shipped()),
-        &Contact {
+        &BlockContact {
             uris,
             organization: organization.to_owned(),
-            ..Contact::default()
+            ..BlockContact::default()
         },
     )
 }

@@ -12,7 +12,7 @@ use policy::{
 
 use super::*;
 use crate::message::{
-    ede::{Contact, EdeWords},
+    ede::{BlockContact, EdeWords},
     types::EdeCode,
 };
 
@@ -48,7 +48,7 @@ fn answer(rcode: ResponseCode, answers: Vec<Record>, authorities: Vec<Record>) -
 fn aliased(asked: &str, target: &str, answer: &Message) -> (Vec<u8>, Message) {
     let words = EdeWords::new(
         std::sync::Arc::new(Taxonomy::shipped()),
-        &Contact::default(),
+        &BlockContact::default(),
     );
     let packet = packet(asked, true);
     let mut name_buffer = WireName::default();

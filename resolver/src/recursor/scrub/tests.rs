@@ -1,10 +1,14 @@
-//! What is made of each kind of reply.
+//! What each kind of response is classified as.
 
-use hickory_proto::{op::MessageType, rr::rdata::NULL, serialize::txt::Parser};
+use hickory_proto::{
+    op::MessageType,
+    rr::{Name as ProtoName, rdata::NULL},
+    serialize::txt::Parser,
+};
 
 use super::*;
 
-/// The zone whose server is asked, and what it is asked for.
+/// The zone whose server is queried, and the name of the query.
 const ZONE: &str = "example.com";
 const NAME: &str = "www.example.com";
 
@@ -35,8 +39,8 @@ fn record(line: &str) -> Record {
         .clone()
 }
 
-/// A reply as it is written down: the code, `aa` and `ra`; then records, each behind its section:
-/// `an`, `ns`, `ar`.
+/// A response in text: the code, `aa` and `ra`; then records, each behind its section: `an`, `ns`,
+/// `ar`.
 fn reply(text: &str) -> Message {
     let mut parts = text.split('|').map(str::trim);
     let head: Vec<&str> = parts.next().unwrap().split(' ').collect();
@@ -63,45 +67,45 @@ fn reply(text: &str) -> Message {
     message
 }
 
-fn asked<'a>(zone: &'a Name, name: &'a Name, record_type: RecordType, role: Role) -> Asked<'a> {
+fn context<'a>(
+    zone: &'a Name,
+    name: &'a Name,
+    rtype: RecordType,
+    role: ServerRole,
+) -> ScrubContext<'a> {
     let zone = zone.borrow();
     let name = name.borrow();
-    Asked {
+    ScrubContext {
         zone,
         name,
-        record_type: record_type.into(),
+        rtype: rtype.into(),
         role,
-        hardens_glue: true,
+        harden_glue: true,
         wants_apex: false,
+        security: SecurityStatus::Indeterminate,
     }
 }
 
-fn tell(sifted: &Sifted) -> String {
-    let sets = |sets: &[RrSet]| -> String {
-        sets.iter()
-            .map(|set| {
-                format!(
-                    " {}/{}x{}",
-                    set.owner,
-                    RecordType::from(set.record_type),
-                    set.records.len()
-                )
-            })
-            .collect()
-    };
-    let soa = |soa: &Option<Record>| {
-        soa.as_ref()
-            .map_or_else(|| " no SOA".to_owned(), |soa| format!(" SOA {}", soa.name))
-    };
-    let said = match &sifted.finding {
-        Finding::Answer(found) => format!("answer{}", sets(found)),
-        Finding::Alias(found, target) => format!("alias{} to {target}", sets(found)),
-        Finding::NxDomain(found, at, denial) => {
-            format!("no name{} {at}{}", sets(found), soa(denial))
-        }
-        Finding::NoData(found, at, denial) => format!("no data{} {at}{}", sets(found), soa(denial)),
-        Finding::TooLong(found) => format!("too long{}", sets(found)),
-        Finding::Referral(referral) => {
+fn tell(response: &Response) -> String {
+    let answer: String = response
+        .answer
+        .iter()
+        .map(|set| {
+            let rtype = RecordType::from(set.rtype.to_u16());
+            format!(" {}/{rtype}x{}", set.owner, set.records.len())
+        })
+        .collect();
+    let soa = response
+        .denial
+        .soa_record()
+        .map_or_else(|| "no SOA".to_owned(), |soa| format!("SOA {}", soa.name));
+    let said = match &response.kind {
+        ResponseKind::Answer => format!("answer{answer}"),
+        ResponseKind::Alias { target } => format!("alias{answer} to {target}"),
+        ResponseKind::NxDomain { name } => format!("no name{answer} {name} {soa}"),
+        ResponseKind::NoData { name } => format!("no data{answer} {name} {soa}"),
+        ResponseKind::DnameTooLong => format!("too long{answer}"),
+        ResponseKind::Referral(referral) => {
             let servers: String = referral
                 .servers
                 .iter()
@@ -109,40 +113,39 @@ fn tell(sifted: &Sifted) -> String {
                 .collect();
             format!("referral {} {}{servers}", referral.zone, referral.ttl_s)
         }
-        Finding::Bad(fault) => format!("bad {fault:?}"),
+        ResponseKind::Unusable(fault) => format!("bad {fault:?}"),
     };
-    if sifted.is_sound {
-        said
-    } else {
-        format!("{said}, doubtful")
+    match response.credibility {
+        Credibility::Authoritative => said,
+        Credibility::NonAuthoritative => format!("{said}, doubtful"),
     }
 }
 
-fn check_as(role: Role, record_type: RecordType, text: &str, expected: &str) {
+fn check_as(role: ServerRole, rtype: RecordType, text: &str, expected: &str) {
     let zone = name(ZONE);
     let name = name(NAME);
     assert_eq!(
-        tell(&sift(&reply(text), asked(&zone, &name, record_type, role))),
+        tell(&classify(&reply(text), context(&zone, &name, rtype, role))),
         expected,
-        "{role:?} {record_type}: {text}"
+        "{role:?} {rtype}: {text}"
     );
 }
 
-/// What an authority says when it is asked for A.
+/// The response of an authoritative server to a query of type A.
 fn check(text: &str, expected: &str) {
-    check_as(Role::Authority, RecordType::A, text, expected);
+    check_as(ServerRole::Authority, RecordType::A, text, expected);
 }
 
-/// The same of a resolver that is forwarded to.
+/// The same of a forwarder.
 fn check_forwarder(text: &str, expected: &str) {
-    check_as(Role::Forwarder, RecordType::A, text, expected);
+    check_as(ServerRole::Forwarder, RecordType::A, text, expected);
 }
 
 const A: &str = "an www.example.com. 60 A 192.0.2.1";
 const SOA: &str = "ns example.com. 300 SOA n. h. 1 2 3 4 300";
 
 #[test]
-fn an_answer_without_the_flag_counts_unless_a_resolver_gives_it() {
+fn an_answer_without_aa_counts_unless_it_has_ra() {
     check(&format!("NOERROR aa | {A}"), "answer www.example.com/Ax1");
     check(
         &format!("NOERROR aa ra | {A}"),
@@ -161,7 +164,7 @@ fn an_answer_without_the_flag_counts_unless_a_resolver_gives_it() {
 }
 
 #[test]
-fn records_of_the_name_whatever_its_letter_case_are_taken_once_each() {
+fn records_of_the_name_in_any_letter_case_are_taken_once_each() {
     check(
         "NOERROR aa | an WWW.Example.COM. 60 A 192.0.2.1",
         "answer www.example.com/Ax1",
@@ -188,13 +191,13 @@ fn a_record_of_another_class_is_none() {
             .iter_mut()
             .chain(&mut message.authorities)
             .for_each(|record| record.dns_class = DNSClass::CH);
-        let said = tell(&sift(
+        let said = tell(&classify(
             &message,
-            asked(&zone, &name, RecordType::A, Role::Authority),
+            context(&zone, &name, RecordType::A, ServerRole::Authority),
         ));
         assert!(said.starts_with("no data") || said == "bad Lame", "{said}");
     }
-    // Neither does it prove that the name exists, nor is its SOA one, nor its cut.
+    // It does not prove that the name exists, it is no SOA, and it is no delegation.
     let mut message = reply(&format!("NXDOMAIN aa | {A} | {SOA}"));
     message
         .answers
@@ -202,18 +205,18 @@ fn a_record_of_another_class_is_none() {
         .chain(&mut message.authorities)
         .for_each(|record| record.dns_class = DNSClass::CH);
     assert_eq!(
-        tell(&sift(
+        tell(&classify(
             &message,
-            asked(&zone, &name, RecordType::A, Role::Authority)
+            context(&zone, &name, RecordType::A, ServerRole::Authority)
         )),
         "no name www.example.com no SOA"
     );
     let mut message = reply("NOERROR | ns www.example.com. 60 NS n.");
     message.authorities[0].dns_class = DNSClass::CH;
     assert_eq!(
-        tell(&sift(
+        tell(&classify(
             &message,
-            asked(&zone, &name, RecordType::A, Role::Authority)
+            context(&zone, &name, RecordType::A, ServerRole::Authority)
         )),
         "bad Lame"
     );
@@ -253,11 +256,18 @@ fn a_denial_has_the_soa_of_a_zone_the_server_may_speak_for() {
 }
 
 #[test]
-fn an_empty_reply_counts_only_where_no_server_says_more() {
+fn an_empty_response_is_not_authoritative() {
     check("NOERROR aa", "no data www.example.com no SOA, doubtful");
     check("NOERROR", "no data www.example.com no SOA, doubtful");
     check("NOERROR ra", "no data www.example.com no SOA, doubtful");
-    // The zone's own servers in the authority section: an authority says so.
+    // Records of the additional section answer nothing.
+    for name in ["www.example.com.", "other.example.com."] {
+        check(
+            &format!("NOERROR | ar {name} 60 A 192.0.2.1"),
+            "no data www.example.com no SOA, doubtful",
+        );
+    }
+    // The authority section has the zone's own servers.
     check(
         "NOERROR aa | ns example.com. 60 NS n.example.com.",
         "no data www.example.com no SOA",
@@ -266,7 +276,7 @@ fn an_empty_reply_counts_only_where_no_server_says_more() {
 }
 
 #[test]
-fn who_refers_upwards_or_sideways_or_speaks_of_something_else_is_lame() {
+fn upward_and_sideways_referrals_and_foreign_data_are_lame() {
     for elsewhere in [
         ".",
         "com.",
@@ -288,7 +298,6 @@ fn who_refers_upwards_or_sideways_or_speaks_of_something_else_is_lame() {
     );
     check("NOERROR | an other.example.com. 60 A 192.0.2.1", "bad Lame");
     check("NOERROR | ns example.com. 60 TXT x", "bad Lame");
-    check("NOERROR | ar other.example.com. 60 A 192.0.2.1", "bad Lame");
     check("SERVFAIL", "bad Code(ServFail)");
     check("SERVFAIL ra", "bad Code(ServFail)");
     check(&format!("SERVFAIL aa | {A}"), "bad Code(ServFail)");
@@ -326,7 +335,7 @@ fn a_name_with_records_of_another_type_exists() {
             ),
             "bad Inconsistent",
         );
-        // Of another name nothing follows.
+        // A record of another name proves nothing.
         check(
             &format!("NXDOMAIN aa | an other.example.com. 60 A 192.0.2.1 | {SOA}"),
             "no name www.example.com SOA example.com.",
@@ -337,7 +346,7 @@ fn a_name_with_records_of_another_type_exists() {
 const CNAME: &str = "an www.example.com. 60 CNAME a.example.com.";
 
 #[test]
-fn an_authority_is_believed_for_the_name_it_was_asked_for() {
+fn an_authority_is_believed_for_the_queried_name_only() {
     let alias = "alias www.example.com/CNAMEx1 to a.example.com";
     check(&format!("NOERROR aa | {CNAME}"), alias);
     check(
@@ -355,15 +364,15 @@ fn an_authority_is_believed_for_the_name_it_was_asked_for() {
         "NOERROR aa | an www.example.com. 60 CNAME out.test.",
         "alias www.example.com/CNAMEx1 to out.test",
     );
-    // Asked for the alias itself, that is the answer.
+    // ScrubContext for the alias itself, that is the answer.
     check_as(
-        Role::Authority,
+        ServerRole::Authority,
         RecordType::CNAME,
         &format!("NOERROR aa | {CNAME}"),
         "answer www.example.com/CNAMEx1",
     );
     check_as(
-        Role::Authority,
+        ServerRole::Authority,
         RecordType::CNAME,
         &format!("NXDOMAIN aa | {CNAME}"),
         "bad Inconsistent",
@@ -371,7 +380,7 @@ fn an_authority_is_believed_for_the_name_it_was_asked_for() {
 }
 
 #[test]
-fn a_forwarder_is_believed_for_all_that_is_in_its_zone() {
+fn a_forwarder_is_believed_for_all_names_in_its_zone() {
     let a = "an a.example.com. 60 A 192.0.2.1";
     let www = "www.example.com/CNAMEx1";
     check_forwarder(
@@ -410,15 +419,15 @@ fn a_forwarder_is_believed_for_all_that_is_in_its_zone() {
 }
 
 #[test]
-fn a_dname_goes_before_whatever_is_said_of_names_below_it() {
+fn a_dname_precedes_data_of_names_below_it() {
     let dname = "an example.com. 90 DNAME example.net.";
     let made = "an www.example.com. 60 CNAME www.example.net.";
     let zone = name("com");
     let www = name(NAME);
-    let said = |text: &str, record_type| {
-        tell(&sift(
+    let said = |text: &str, rtype| {
+        tell(&classify(
             &reply(text),
-            asked(&zone, &www, record_type, Role::Authority),
+            context(&zone, &www, rtype, ServerRole::Authority),
         ))
     };
     let led = "example.com/DNAMEx1 www.example.com/CNAMEx1";
@@ -443,7 +452,7 @@ fn a_dname_goes_before_whatever_is_said_of_names_below_it() {
             "{text}"
         );
     }
-    // One above the server's own zone is not its to say; one at the name itself is no alias of it.
+    // A DNAME above the server's zone is out of bailiwick. A DNAME at the name does not redirect it.
     check(
         "NOERROR aa | an com. 90 DNAME net.",
         "no data www.example.com no SOA, doubtful",
@@ -453,7 +462,7 @@ fn a_dname_goes_before_whatever_is_said_of_names_below_it() {
         "no data www.example.com no SOA, doubtful",
     );
     check_as(
-        Role::Authority,
+        ServerRole::Authority,
         RecordType::DNAME,
         "NOERROR aa | an www.example.com. 90 DNAME net.",
         "answer www.example.com/DNAMEx1",
@@ -463,7 +472,7 @@ fn a_dname_goes_before_whatever_is_said_of_names_below_it() {
         vec!["l".repeat(62); 4].join(".")
     );
     check(&too_long, "too long example.com/DNAMEx1");
-    // Of several, the first.
+    // Of several, the first counts.
     let several =
         "NOERROR aa | an example.com. 90 DNAME a.test. | an example.com. 90 DNAME b.test.";
     check(
@@ -496,61 +505,7 @@ fn a_forwarders_dname_is_followed_in_its_reply() {
 }
 
 #[test]
-fn what_a_dname_makes_lives_as_long_and_fits_or_is_said_to_be_too_long() {
-    let set = |data: RData| {
-        let owner = name("d.example.com");
-        let records = vec![Record::from_rdata(proto_name(owner.borrow()), 77, data)];
-        RrSet {
-            owner,
-            record_type: RecordType::DNAME.into(),
-            records,
-        }
-    };
-    let dname = |wire: &[u8]| {
-        set(RData::Unknown {
-            code: RecordType::DNAME,
-            rdata: NULL::with(wire.to_vec()),
-        })
-    };
-    let (alias, target) = follow_dname(
-        &dname(b"\x01E\x04Test\0"),
-        name("a.b.d.example.com").borrow(),
-    )
-    .unwrap();
-    assert_eq!(
-        (target.to_string(), alias.records[0].ttl),
-        ("a.b.e.test".to_owned(), 77)
-    );
-    assert_eq!(
-        (alias.owner.to_string(), alias.alias_target()),
-        ("a.b.d.example.com".to_owned(), Some(target))
-    );
-    for no_dname in [
-        dname(b"\x05shor\0"),
-        set(RData::A(std::net::Ipv4Addr::LOCALHOST.into())),
-    ] {
-        assert_eq!(
-            follow_dname(&no_dname, name("a.d.example.com").borrow()).unwrap_err(),
-            Unfollowed::Unreadable
-        );
-    }
-    let empty = RrSet {
-        records: Vec::new(),
-        ..dname(b"\0")
-    };
-    assert_eq!(
-        follow_dname(&empty, name("a.d.example.com").borrow()).unwrap_err(),
-        Unfollowed::Unreadable
-    );
-    let long = name(&format!(
-        "{}.d.example.com",
-        vec!["x".repeat(60); 3].join(".")
-    ));
-    let far = dname(name(&vec!["y".repeat(60); 2].join(".")).borrow().wire());
-    assert_eq!(
-        follow_dname(&far, long.borrow()).unwrap_err(),
-        Unfollowed::TooLong
-    );
+fn a_dname_at_the_zones_own_apex_leads_on() {
     check(
         "NOERROR aa | an example.com. 60 DNAME a.test.",
         "alias example.com/DNAMEx1 www.example.com/CNAMEx1 to www.a.test",
@@ -571,21 +526,21 @@ fn a_set_of_257_records_is_a_fault() {
     check(&format!("NOERROR aa{}", records(257)), "bad TooMuch");
 }
 
-/// What `com` says of `example.com`.
-fn refer(text: &str, hardens_glue: bool) -> String {
+/// The response of a server of `com`.
+fn refer(text: &str, harden_glue: bool) -> String {
     let zone = name("com");
     let name = name(NAME);
-    tell(&sift(
+    tell(&classify(
         &reply(text),
-        Asked {
-            hardens_glue,
-            ..asked(&zone, &name, RecordType::A, Role::Authority)
+        ScrubContext {
+            harden_glue,
+            ..context(&zone, &name, RecordType::A, ServerRole::Authority)
         },
     ))
 }
 
 #[test]
-fn a_referral_brings_servers_and_glue_that_the_zone_may_vouch_for() {
+fn a_referral_has_servers_and_glue_within_the_bailiwick() {
     let inside = "ns example.com. 60 NS ns1.example.com. | ns example.com. 30 NS ns.other.net. | ar NS1.example.com. 60 A 192.0.2.53 | ar ns1.example.com. 60 AAAA 2001:db8::53 | ar ns.other.net. 60 A 192.0.2.54 | ar ns.unnamed.com. 60 A 192.0.2.55";
     let with = "referral example.com 30 ns1.example.com[192.0.2.53, 2001:db8::53] ns.other.net";
     assert_eq!(
@@ -600,9 +555,9 @@ fn a_referral_brings_servers_and_glue_that_the_zone_may_vouch_for() {
     assert_eq!(
         refer(from_resolver, true),
         "referral example.com 60 ns1.example.com[]",
-        "whatever else it offers"
+        "also with RA"
     );
-    // Only below the zone, and only above the name.
+    // Only zones below the server's zone, at or above the name.
     assert_eq!(
         refer("NOERROR | ns com. 60 NS ns1.example.com.", true),
         "bad Lame"
@@ -625,7 +580,7 @@ fn a_referral_brings_servers_and_glue_that_the_zone_may_vouch_for() {
 }
 
 #[test]
-fn of_a_referral_so_many_servers_and_addresses_are_taken() {
+fn a_referral_has_at_most_13_servers_with_6_addresses() {
     let servers: String = (0..15)
         .map(|number| format!(" | ns example.com. 60 NS n{number}.example.com."))
         .collect();
@@ -634,12 +589,12 @@ fn of_a_referral_so_many_servers_and_addresses_are_taken() {
         .collect();
     let zone = name("com");
     let name = name(NAME);
-    let sifted = sift(
+    let response = classify(
         &reply(&format!("NOERROR{servers}{glue}")),
-        asked(&zone, &name, RecordType::A, Role::Authority),
+        context(&zone, &name, RecordType::A, ServerRole::Authority),
     );
-    let Finding::Referral(referral) = sifted.finding else {
-        panic!("{sifted:?}")
+    let ResponseKind::Referral(referral) = &response.kind else {
+        panic!("{response:?}")
     };
     assert_eq!(
         (referral.servers.len(), referral.servers[0].glue.len()),
@@ -648,18 +603,18 @@ fn of_a_referral_so_many_servers_and_addresses_are_taken() {
 }
 
 #[test]
-fn what_a_zone_says_of_its_own_servers_is_noted_where_that_is_wanted() {
+fn the_apex_ns_rrset_is_taken_where_that_is_wanted() {
     let apex = |text: &str, wants_apex| {
         let zone = name(ZONE);
         let name = name(NAME);
-        let sifted = sift(
+        let response = classify(
             &reply(text),
-            Asked {
+            ScrubContext {
                 wants_apex,
-                ..asked(&zone, &name, RecordType::A, Role::Authority)
+                ..context(&zone, &name, RecordType::A, ServerRole::Authority)
             },
         );
-        sifted.apex.map(|apex| {
+        response.apex.map(|apex| {
             (
                 apex.zone.to_string(),
                 apex.ttl_s,
@@ -680,7 +635,7 @@ fn what_a_zone_says_of_its_own_servers_is_noted_where_that_is_wanted() {
     assert_eq!(
         apex(&format!("NOERROR | {A} | {said}"), true),
         None,
-        "not without authority"
+        "not without AA"
     );
     assert_eq!(apex(&format!("NOERROR aa | {A} | {said}"), false), None);
     assert_eq!(
@@ -690,4 +645,59 @@ fn what_a_zone_says_of_its_own_servers_is_noted_where_that_is_wanted() {
         ),
         None
     );
+}
+
+/// A record whose data are only octets.
+fn opaque(owner: &str, code: RecordType, octets: &[u8]) -> Record {
+    let rdata = NULL::with(octets.to_vec());
+    let owner = ProtoName::from_ascii(owner).unwrap();
+    Record::from_rdata(owner, 60, RData::Unknown { code, rdata })
+}
+
+fn classified(zone: &str, message: &Message) -> Response {
+    let zone = name(zone);
+    let name = name(NAME);
+    let context = context(&zone, &name, RecordType::A, ServerRole::Authority);
+    classify(message, context)
+}
+
+#[test]
+fn signatures_and_proofs_are_kept_beside_what_they_belong_to() {
+    let signature = |owner, covered| opaque(owner, RecordType::RRSIG, &[0, covered, 13]);
+    let mut message = reply(&format!("NOERROR aa | {A}"));
+    message.answers.push(signature("www.example.com.", 1));
+    message
+        .authorities
+        .push(opaque("a.example.com.", RecordType::NSEC, b"\0"));
+    let response = classified(ZONE, &message);
+    assert_eq!(response.answer[0].signatures.len(), 1);
+    assert_eq!(response.denial.proofs.len(), 1, "of a wildcard answer");
+    let mut message = reply(&format!("NXDOMAIN aa | {SOA}"));
+    message.authorities.push(signature("example.com.", 6));
+    message
+        .authorities
+        .push(opaque("a.example.com.", RecordType::NSEC3, b"\0"));
+    message.authorities.push(signature("a.example.com.", 50));
+    let denial = classified(ZONE, &message).denial;
+    assert_eq!(denial.soa.unwrap().signatures.len(), 1);
+    assert_eq!(
+        (denial.proofs.len(), denial.proofs[0].signatures.len()),
+        (1, 1)
+    );
+}
+
+#[test]
+fn a_referral_keeps_the_ds_rrset_or_the_proof_that_there_is_none() {
+    let referral = |record: Record| {
+        let mut message = reply("NOERROR | ns example.com. 60 NS ns1.example.com.");
+        message.authorities.push(record);
+        match classified("com", &message).kind {
+            ResponseKind::Referral(referral) => referral.ds,
+            kind => panic!("{kind:?}"),
+        }
+    };
+    let signed = referral(opaque("example.com.", RecordType::DS, &[0, 1, 13, 2]));
+    assert!(signed.set.is_some() && signed.proofs.is_empty());
+    let unsigned = referral(opaque("x.com.", RecordType::NSEC3, &[1]));
+    assert!(unsigned.set.is_none() && unsigned.proofs.len() == 1);
 }

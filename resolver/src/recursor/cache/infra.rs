@@ -1,0 +1,207 @@
+//! The infrastructure cache: how each server behaves, by address ([`ServerState`]), and by address
+//! and zone ([`ServerQuirks`]).
+
+use std::{hash::BuildHasher as _, net::SocketAddr, sync::Arc, time::Duration};
+
+use foldhash::quality::RandomState;
+use policy::name::Name;
+
+use super::{
+    bounded::{BoundedCache, bounded},
+    server::{ServerState, UNSUPPORTED_FOR},
+};
+
+/// Servers. A count.
+const SERVERS_MAX: usize = 200_000;
+/// Pairs of a server and a zone. A count.
+const QUIRKS_MAX: usize = 100_000;
+/// How long a downgraded query is known to bring the same error, in seconds.
+const DOWNGRADE_FUTILE_FOR_S: u32 = 60;
+/// Denials that are compared with the response to the name in lower case, per server and zone whose
+/// handling of mixed case is unknown: a burst, and one more each second. It bounds the second
+/// queries that a flood of names that do not exist costs.
+const COMPARISONS_BURST: u32 = 16;
+
+/// How one server behaves in one zone, each until a second of the recursor's clock. Kept by zone,
+/// because different programs may serve the zones of one address, and because the owner of a zone
+/// must not influence how the server is queried for other zones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerQuirks {
+    lower_case_until_s: u32,
+    mixed_case_until_s: u32,
+    downgrade_futile_until_s: u32,
+    compared_until_s: u32,
+}
+
+impl ServerQuirks {
+    /// Whether the server answers correctly only queries in lower case.
+    #[must_use]
+    pub fn needs_lower_case(&self, now: Duration) -> bool {
+        seconds(now) < self.lower_case_until_s
+    }
+
+    pub fn set_needs_lower_case(&mut self, now: Duration, lifetime: Duration) {
+        self.lower_case_until_s = seconds(now + lifetime);
+        self.mixed_case_until_s = 0;
+    }
+
+    /// Whether the server has found a name in mixed case.
+    #[must_use]
+    pub fn supports_mixed_case(&self, now: Duration) -> bool {
+        seconds(now) < self.mixed_case_until_s
+    }
+
+    pub fn set_supports_mixed_case(&mut self, now: Duration) {
+        self.mixed_case_until_s = seconds(now + UNSUPPORTED_FOR);
+    }
+
+    /// Whether a downgraded query brought the same error less than a minute ago.
+    #[must_use]
+    pub fn is_downgrade_futile(&self, now: Duration) -> bool {
+        seconds(now) < self.downgrade_futile_until_s
+    }
+
+    pub fn set_downgrade_futile(&mut self, now: Duration) {
+        self.downgrade_futile_until_s = seconds(now) + DOWNGRADE_FUTILE_FOR_S;
+    }
+
+    /// Charges one comparison of a denial with the response in lower case. False where the rate
+    /// limit is reached.
+    pub fn try_compare(&mut self, now: Duration) -> bool {
+        let until = self.compared_until_s.max(seconds(now)) + 1;
+        let may = until <= seconds(now) + COMPARISONS_BURST;
+        if may {
+            self.compared_until_s = until;
+        }
+        may
+    }
+}
+
+fn seconds(now: Duration) -> u32 {
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// The servers that were queried lately.
+pub struct InfraCache {
+    servers: BoundedCache<SocketAddr, Arc<ServerState>>,
+    /// By a hash of address and zone.
+    quirks: BoundedCache<u64, ServerQuirks>,
+    hasher: RandomState,
+}
+
+impl InfraCache {
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            servers: bounded(SERVERS_MAX),
+            quirks: bounded(QUIRKS_MAX),
+            hasher: RandomState::default(),
+        }
+    }
+
+    /// The state of the server at an address; a new one where there is none.
+    #[must_use]
+    pub fn server(&self, address: SocketAddr) -> Arc<ServerState> {
+        self.servers.get(&address).unwrap_or_else(|| {
+            let server = Arc::new(ServerState::default());
+            self.servers.insert(address, Arc::clone(&server));
+            server
+        })
+    }
+
+    #[must_use]
+    pub fn quirks(&self, address: SocketAddr, zone: &Name) -> ServerQuirks {
+        self.quirks
+            .get(&self.fingerprint(address, zone))
+            .unwrap_or_default()
+    }
+
+    /// Updates the quirks of a server in a zone. Of two concurrent updates one may be lost; the next
+    /// response repeats it.
+    pub fn update<T>(
+        &self,
+        address: SocketAddr,
+        zone: &Name,
+        edit: impl FnOnce(&mut ServerQuirks) -> T,
+    ) -> T {
+        let mut quirks = self.quirks(address, zone);
+        let before = quirks;
+        let result = edit(&mut quirks);
+        if quirks != before {
+            self.quirks.insert(self.fingerprint(address, zone), quirks);
+        }
+        result
+    }
+
+    fn fingerprint(&self, address: SocketAddr, zone: &Name) -> u64 {
+        self.hasher.hash_one((address, zone))
+    }
+
+    /// The count of servers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.servers.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::recursor::cache::server::SUSPECTED_FOR;
+
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn zone(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    #[test]
+    fn denials_are_compared_sixteen_times_and_once_a_second() {
+        let mut quirks = ServerQuirks::default();
+        let mut compared = |second: u32| (0..30).filter(|_| quirks.try_compare(second * S)).count();
+        assert_eq!([10, 10, 11, 14, 100].map(&mut compared), [16, 0, 1, 3, 16]);
+    }
+
+    #[test]
+    fn quirks_are_those_of_one_server_in_one_zone() {
+        let infra = InfraCache::new();
+        let [here, there] =
+            ["192.0.2.1:53", "192.0.2.2:53"].map(|text| text.parse::<SocketAddr>().unwrap());
+        let one = zone("one.example");
+        let other = zone("other.example");
+        infra.update(here, &one, |quirks| {
+            quirks.set_needs_lower_case(S, SUSPECTED_FOR)
+        });
+        assert!(
+            infra.quirks(here, &one).needs_lower_case(300 * S)
+                && !infra.quirks(here, &one).needs_lower_case(301 * S)
+        );
+        assert!(
+            !infra.quirks(here, &other).needs_lower_case(S)
+                && !infra.quirks(there, &one).needs_lower_case(S)
+        );
+        infra.update(here, &one, |quirks| quirks.set_supports_mixed_case(2 * S));
+        assert!(
+            infra.quirks(here, &one).supports_mixed_case(3_601 * S)
+                && !infra.quirks(here, &one).supports_mixed_case(3_602 * S)
+        );
+        infra.update(here, &one, |quirks| {
+            quirks.set_needs_lower_case(3 * S, UNSUPPORTED_FOR)
+        });
+        assert!(
+            !infra.quirks(here, &one).supports_mixed_case(3 * S),
+            "the latest response counts"
+        );
+        infra.update(here, &one, |quirks| quirks.set_downgrade_futile(3 * S));
+        assert!(
+            infra.quirks(here, &one).is_downgrade_futile(62 * S)
+                && !infra.quirks(here, &one).is_downgrade_futile(63 * S)
+        );
+        assert!(
+            Arc::ptr_eq(&infra.server(here), &infra.server(here))
+                && !Arc::ptr_eq(&infra.server(here), &infra.server(there))
+        );
+        assert_eq!(infra.len(), 2);
+    }
+}

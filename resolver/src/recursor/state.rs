@@ -1,0 +1,101 @@
+//! The state of the recursor: settings, caches, limits and counters. How it resolves stands in the
+//! other files.
+
+use std::{hash::BuildHasher as _, net::SocketAddr, sync::Arc};
+
+use foldhash::{SharedSeed, quality::SeedableRandomState};
+use metrics::gauge;
+use policy::name::Name;
+
+use crate::{limiter::Limiter, message::types::Rtype, single_flight::SingleFlight};
+
+use super::{
+    cache::{
+        delegations::{Delegation, DelegationCache},
+        failures::FailureCache,
+        infra::InfraCache,
+        rrsets::RrSetCache,
+    },
+    counters::UpstreamCounters,
+    environment::Environment,
+    failure::ResolutionFailure,
+    response::Response,
+    settings::{Settings, SetupError},
+    wire::CLIENT_COOKIE_OCTETS,
+};
+
+/// A query to a zone: tasks that have the same one share its result.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct ZoneQuestion {
+    pub zone: Name,
+    pub name: Name,
+    pub rtype: Rtype,
+}
+
+/// The recursor.
+pub struct Recursor<E> {
+    pub(super) environment: E,
+    pub(super) settings: Settings,
+    pub(super) rrsets: RrSetCache,
+    pub(super) failures: FailureCache,
+    pub(super) delegations: DelegationCache,
+    pub(super) infra: InfraCache,
+    pub(super) hints: Arc<Delegation>,
+    pub(super) flights: SingleFlight<ZoneQuestion, Result<Arc<Response>, ResolutionFailure>>,
+    /// Limits the queries that wait for the servers of one zone.
+    pub(super) waiting: Limiter<Name>,
+    pub(super) counters: UpstreamCounters,
+    /// The secret that client cookies are made of, RFC 7873 section 4.1.
+    secret: [u64; 2],
+}
+
+impl<E: Environment> Recursor<E> {
+    /// Sets the recursor up. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`SetupError::NoRoots`] when there is no root server to begin with.
+    pub fn new(settings: Settings, environment: E) -> Result<Self, SetupError> {
+        let roots: Vec<SocketAddr> = settings
+            .roots
+            .iter()
+            .filter(|root| settings.uses_family_of(**root))
+            .map(|&root| SocketAddr::new(root, settings.authority_port))
+            .collect();
+        let needs_no_root = settings
+            .configured_zones
+            .iter()
+            .any(|configured| configured.zone == Name::root() && !configured.then_recurse);
+        if roots.is_empty() && !needs_no_root {
+            return Err(SetupError::NoRoots);
+        }
+        Ok(Self {
+            rrsets: RrSetCache::new(settings.cache_octets, settings.ttl),
+            failures: FailureCache::new(),
+            delegations: DelegationCache::new(&settings.configured_zones),
+            infra: InfraCache::new(),
+            hints: Arc::new(Delegation::hints(roots)),
+            flights: SingleFlight::default(),
+            waiting: Limiter::new(settings.waiting_per_zone_max),
+            counters: UpstreamCounters::new(),
+            secret: [environment.random(), environment.random()],
+            settings,
+            environment,
+        })
+    }
+
+    /// The client cookie for one server. Another one for each server, so that servers cannot
+    /// recognise the recursor by it.
+    pub(super) fn client_cookie(&self, server: SocketAddr) -> [u8; CLIENT_COOKIE_OCTETS] {
+        let hasher = SeedableRandomState::with_seed(self.secret[0], SharedSeed::global_fixed());
+        hasher.hash_one((self.secret[1], server.ip())).to_be_bytes()
+    }
+
+    /// Sets the gauges of the caches' sizes.
+    pub fn show_sizes(&self) {
+        let (octets, entries) = self.rrsets.usage();
+        gauge!("ox_protect_rrset_cache_bytes").set(octets as f64);
+        gauge!("ox_protect_rrset_cache_entries").set(entries as f64);
+        gauge!("ox_protect_delegations").set(self.delegations.len() as f64);
+        gauge!("ox_protect_known_servers").set(self.infra.len() as f64);
+    }
+}
