@@ -456,8 +456,11 @@ async fn what_a_mandate_blocks_is_in_no_activity_count() {
         .await
         .ok();
     keep(&world, json!({ "days": 7 })).await;
-    let ear =
-        Events::of_household(&api_with_new_key(&world, json!({ "role": "parent" })).await, "home").await;
+    let ear = Events::of_household(
+        &api_with_new_key(&world, json!({ "role": "parent" })).await,
+        "home",
+    )
+    .await;
     for name in [
         "ordered.example",
         "at.ordered-host.example",
@@ -603,8 +606,11 @@ async fn a_device_that_takes_a_way_round_is_seen_not_to_use_the_filter() {
         .await
         .ok();
     keep(&world, json!({ "days": 7 })).await;
-    let parent =
-        Events::of_household(&api_with_new_key(&world, json!({ "role": "parent" })).await, "home").await;
+    let parent = Events::of_household(
+        &api_with_new_key(&world, json!({ "role": "parent" })).await,
+        "home",
+    )
+    .await;
     for device in [TABLET, COMPUTER, GUEST] {
         ask(&world, device, "news.example", 1).await;
     }

@@ -327,7 +327,10 @@ async fn others_notice_nothing(internet: Internet, question: fn(usize) -> String
     let world = World::builder(internet).start().await;
     let other_client = world.client("127.0.7.9");
     for name in ["", "warm."] {
-        assert_eq!(other_client.ask(&format!("{name}{} A", GOOD.0)).await, GOOD.1);
+        assert_eq!(
+            other_client.ask(&format!("{name}{} A", GOOD.0)).await,
+            GOOD.1
+        );
     }
     let queries = world.internet.queries();
     let cpu = world.daemon.resource_usage().cpu;

@@ -56,9 +56,7 @@ async fn every_action_is_on_the_wire(home: &Client) {
         ("No Error", Vec::new())
     );
     assert_eq!(
-        home.with_timeout(SILENCE)
-            .ask("drop.site.example. A")
-            .await,
+        home.with_timeout(SILENCE).ask("drop.site.example. A").await,
         "silence"
     );
     let truncated = home.reply("tcp-only.site.example. A").await.unwrap();

@@ -11,10 +11,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(
-            began.elapsed() < TIMEOUT,
-            "not within {TIMEOUT:?}: {what}"
-        );
+        assert!(began.elapsed() < TIMEOUT, "not within {TIMEOUT:?}: {what}");
         std::thread::park_timeout(BETWEEN_LOOKS);
     }
 }
