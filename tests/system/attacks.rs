@@ -337,7 +337,7 @@ async fn others_notice_nothing(internet: Internet, question: fn(usize) -> String
     let began = Instant::now();
     let _attack = attack(&world, question);
     let service = use_service(&world, &other_client).await;
-    let meanwhile = |share| quantile(service.meanwhile.iter().with_program_copy(), share);
+    let meanwhile = |share| quantile(service.meanwhile.iter().copied(), share);
     println!(
         "queries while a cold name was asked for: median {}, p90 {}, p99 {}; {} queries and {:?} of CPU in {:?}",
         meanwhile(0.5),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::attacks::{ATTACKER, FORGED, internet};
+use super::attacks::{ATTACKER, FORGED};
 use crate::world::{Behaviour, Client, Internet, Lie, World};
 
 /// Records about another zone that a server adds to its answers.

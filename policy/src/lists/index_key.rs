@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::name::{KEY_ESCAPE, KEY_LABEL_END, Name, NameRef};
 
@@ -16,9 +16,27 @@ use crate::name::{KEY_ESCAPE, KEY_LABEL_END, Name, NameRef};
 const V4: &[u8] = b"*ip4";
 const V6: &[u8] = b"*ip6";
 
-/// The name that stands for an address.
+/// An IPv4 network that is written as IPv6 (`::ffff:192.0.2.0/120`, RFC 4291 section 2.5.5.2), as
+/// IPv4. Any other network as it is.
+#[must_use]
+pub fn unmapped(network: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let Some(address) = mapped.addr().to_ipv4_mapped() else {
+        return network;
+    };
+    let length = mapped.prefix_len().checked_sub(MAPPED_BITS);
+    length
+        .and_then(|length| Ipv4Net::new(address, length).ok())
+        .map_or(network, IpNet::V4)
+}
+
+/// The name that stands for an address. An IPv4 address that is written as IPv6 is an IPv4 address.
 #[must_use]
 pub fn name_of_address(address: IpAddr) -> Name {
+    let address = address.to_canonical();
     let (bits, length) = bits_of(address);
     name_of_bits(bits, length, address.is_ipv4())
 }
@@ -26,6 +44,7 @@ pub fn name_of_address(address: IpAddr) -> Name {
 /// The names whose subtrees are a prefix: one, or as many as it takes to end at a label.
 #[must_use]
 pub fn names_of_prefix(prefix: IpNet) -> Vec<Name> {
+    let prefix = unmapped(prefix);
     let is_v4 = prefix.addr().is_ipv4();
     let length = u32::from(prefix.prefix_len());
     let (bits, whole) = bits_of(prefix.network());

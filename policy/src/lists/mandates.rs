@@ -23,7 +23,10 @@ use sha2::{Digest, Sha256};
 pub use crate::lists::mandate_basis::{BASES, Basis, MandateRef};
 use crate::{
     lists::{
-        classification::Classification, entry::Scope, index_key::names_of_prefix, overlay::Overlay,
+        classification::Classification,
+        entry::Scope,
+        index_key::{names_of_prefix, unmapped},
+        overlay::Overlay,
     },
     name::{Labels, Name, NameRef},
     rules::household::Id,
@@ -301,7 +304,7 @@ fn read_addresses(text: &str) -> Result<IpNet, MandateError> {
             ),
         ));
     }
-    Ok(network)
+    Ok(unmapped(network))
 }
 
 /// The mandates that are in force at a moment. Never changed.
@@ -543,6 +546,14 @@ mod tests {
             ("wide", r#"{"address":"192.0.2.0/23","basis":"police"}"#),
             ("one", r#"{"address":"192.0.2.7","basis":"iwf"}"#),
             ("six", r#"{"address":"2001:db8::/45","basis":"iwf"}"#),
+            (
+                "mapped",
+                r#"{"address":"::ffff:198.51.100.7","basis":"iwf"}"#,
+            ),
+            (
+                "mapped-wide",
+                r#"{"address":"::ffff:203.0.113.0/120","basis":"iwf"}"#,
+            ),
         ]);
         for (address, expected) in [
             ("192.0.2.7", "one"),
@@ -550,6 +561,10 @@ mod tests {
             ("192.0.4.1", "none"),
             ("2001:db8:7::1", "six"),
             ("2001:db8:8::1", "none"),
+            ("198.51.100.7", "mapped"),
+            ("::ffff:198.51.100.7", "mapped"),
+            ("::ffff:192.0.2.7", "one"),
+            ("203.0.113.200", "mapped-wide"),
         ] {
             assert_eq!(
                 found(&set, &name_of_address(address.parse().unwrap())),

@@ -15,7 +15,7 @@ use policy::{
     name::{Name, NameRef},
 };
 
-use crate::message::targets;
+use crate::message::{embedded::embedded_ipv4, targets};
 
 /// How many of the last addresses are compared to skip one with an equal classification.
 const DUPLICATES_LOOKED_BACK: usize = 16;
@@ -73,16 +73,21 @@ impl Classified {
 
 fn listed_addresses(message: &[u8], lists: &Blocklist) -> Box<[(Name, Classification)]> {
     let mut listed: Vec<(Name, Classification)> = Vec::new();
+    let mut classify = |address| {
+        let class = lists.classify_address(address);
+        let is_duplicate = || {
+            let recent = listed.iter().rev().take(DUPLICATES_LOOKED_BACK);
+            recent.into_iter().any(|(_, known)| *known == class)
+        };
+        if class != Classification::NOTHING && !is_duplicate() {
+            listed.push((name_of_address(address), class));
+        }
+    };
     if lists.has_addresses() {
         targets::for_each_address(message, |address| {
-            let class = lists.classify_address(address);
-            let is_duplicate = || {
-                let recent = listed.iter().rev().take(DUPLICATES_LOOKED_BACK);
-                recent.into_iter().any(|(_, known)| *known == class)
-            };
-            if class != Classification::NOTHING && !is_duplicate() {
-                listed.push((name_of_address(address), class));
-            }
+            // An IPv6 address that leads to a listed IPv4 address is no way around an order.
+            embedded_ipv4(address).into_iter().for_each(&mut classify);
+            classify(address);
         });
     }
     listed.into()

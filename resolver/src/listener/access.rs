@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
-use policy::identity::directory::Trust;
+use ipnet::IpNet;
+use policy::{identity::directory::Trust, lists::index_key::unmapped};
 
 use crate::engine::config::EngineConfig;
 
@@ -49,20 +49,6 @@ impl NetworkSet {
             IpAddr::V6(address) => is_within(&self.v6, address.to_bits()),
         }
     }
-}
-
-fn unmapped(network: IpNet) -> IpNet {
-    const MAPPED_BITS: u8 = 96;
-    let IpNet::V6(mapped) = network else {
-        return network;
-    };
-    let Some(address) = mapped.addr().to_ipv4_mapped() else {
-        return network;
-    };
-    let length = mapped.prefix_len().checked_sub(MAPPED_BITS);
-    length
-        .and_then(|length| Ipv4Net::new(address, length).ok())
-        .map_or(network, IpNet::V4)
 }
 
 /// Sorts ranges and removes those inside others. Two networks are nested or disjoint, so the range

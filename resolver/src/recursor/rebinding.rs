@@ -5,17 +5,13 @@
 //! An HTTPS or SVCB record with a private hint is dropped as a whole. A record without the hint may
 //! have a dangling `mandatory` key (RFC 9460 section 8), and no signature covers it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use hickory_proto::rr::{RData, Record, RecordType};
 use ipnet::IpNet;
+use policy::lists::index_key::unmapped;
 
-use crate::message::targets::hints;
-
-/// The well-known prefix of NAT64, 64:ff9b::/96 (RFC 6052 section 2.1), and the address of 6to4,
-/// 2002::/16 (RFC 3056 section 2).
-const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
-const SIX_TO_FOUR: u16 = 0x2002;
+use crate::message::{embedded::embedded_ipv4, targets::hints};
 
 /// Whether a record leads into one of these networks: by the address of an A or AAAA record, or by a
 /// hint of an HTTPS or SVCB record.
@@ -42,31 +38,18 @@ pub(super) fn leads_into(record: &Record, networks: &[IpNet]) -> bool {
 
 /// Whether an address, or the IPv4 address embedded in it, is in one of these networks.
 fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
-    let embedded = match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => embedded(address).map(IpAddr::V4),
-    };
-    [Some(address), embedded]
+    [Some(address), embedded_ipv4(address)]
         .into_iter()
         .flatten()
-        .any(|address| networks.iter().any(|network| network.contains(&address)))
+        .any(|address| networks.iter().any(|network| contains(network, address)))
 }
 
-/// The IPv4 address that a translator or tunnel sends packets for this IPv6 address to.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let groups = address.segments();
-    let of = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
-    match groups {
-        // ::ffff:192.0.2.1 (RFC 4291 section 2.5.5.2), and the older ::192.0.2.1.
-        [0, 0, 0, 0, 0, 0xffff | 0, high, low]
-            if address != Ipv6Addr::LOCALHOST && address != Ipv6Addr::UNSPECIFIED =>
-        {
-            of(high, low)
-        }
-        [front @ .., high, low] if front == NAT64 => of(high, low),
-        [SIX_TO_FOUR, high, low, ..] => of(high, low),
-        _ => None,
-    }
+/// Whether a network contains an address. A part of ::ffff:0:0/96 counts as the IPv4 network in it;
+/// the whole of it stands for the notation, not for all of IPv4.
+fn contains(network: &IpNet, address: IpAddr) -> bool {
+    const NOTATION_BITS: u8 = 96;
+    network.contains(&address)
+        || network.prefix_len() > NOTATION_BITS && unmapped(*network).contains(&address)
 }
 
 #[cfg(test)]
@@ -130,6 +113,21 @@ mod tests {
             RData::TXT(rdata::TXT::new(vec!["10.1.2.3".to_owned()])),
             false,
         );
+    }
+
+    #[test]
+    fn a_network_counts_in_the_notation_of_ipv6_as_well() {
+        let leads = |text: &str, network: &str| {
+            let record = Record::from_rdata(Name::root(), 60, address(text));
+            leads_into(&record, &[network.parse().unwrap()])
+        };
+        for text in ["192.168.0.1", "::ffff:192.168.0.1", "64:ff9b::192.168.0.1"] {
+            assert!(leads(text, "::ffff:192.168.0.0/112"), "{text}");
+        }
+        assert!(!leads("192.169.0.1", "::ffff:192.168.0.0/112"));
+        // The whole of it is how Unbound's documentation forbids the notation.
+        assert!(leads("::ffff:192.0.2.1", "::ffff:0:0/96"));
+        assert!(!leads("192.0.2.1", "::ffff:0:0/96"));
     }
 
     #[test]

@@ -252,9 +252,10 @@ fn refers_to(message: &Message, zone: NameRef<'_>) -> bool {
         .all(|record| record.record_type() != RecordType::NS || is_named(record, zone))
 }
 
-/// Whether no section has a record. The OPT record does not count.
+/// Whether neither the answer nor the authority section has a record. Records of the additional
+/// section answer nothing.
 fn is_empty(message: &Message) -> bool {
-    message.answers.is_empty() && message.authorities.is_empty() && message.additionals.is_empty()
+    message.answers.is_empty() && message.authorities.is_empty()
 }
 
 /// The closest DNAME above a name, within the zone.
