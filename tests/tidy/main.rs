@@ -15,6 +15,7 @@ fn sources() -> Vec<PathBuf> {
         "policy",
         "blocklist-loader",
         "resolver",
+        "control",
         "api",
         "tests",
         "benches",
@@ -40,18 +41,23 @@ fn read(path: impl AsRef<Path>) -> String {
 
 #[test]
 fn arrows_between_crates_point_as_drawn() {
-    let drawn: [(&str, &[&str]); 5] = [
+    let drawn: [(&str, &[&str]); 6] = [
         ("policy", &[]),
         ("policy/store", &["policy"]),
         ("blocklist-loader", &["policy"]),
         ("resolver", &["policy"]),
-        ("api", &["policy", "policy-store"]),
+        (
+            "control",
+            &["policy", "policy-store", "blocklist-loader", "resolver"],
+        ),
+        ("api", &["policy", "policy-store", "control"]),
     ];
     let ours: BTreeSet<&str> = [
         "policy",
         "policy-store",
         "blocklist-loader",
         "resolver",
+        "control",
         "api",
         "ox-protect",
     ]
@@ -79,7 +85,7 @@ fn arrows_between_crates_point_as_drawn() {
 
 #[test]
 fn a_room_knows_only_its_own_trade() {
-    let foreign: [(&str, &[&str]); 5] = [
+    let foreign: [(&str, &[&str]); 6] = [
         (
             "policy/src",
             &[
@@ -95,6 +101,7 @@ fn a_room_knows_only_its_own_trade() {
         ("policy/store/src", &["hickory", "axum"]),
         ("blocklist-loader/src", &["hickory", "axum", "sqlx"]),
         ("resolver/src", &["axum", "sqlx", "serde"]),
+        ("control/src", &["hickory", "axum", "sqlx"]),
         ("api/src", &["hickory", "sqlx", "notify"]),
     ];
     for (folder, words) in foreign {
@@ -205,6 +212,7 @@ fn paths_named_in_the_documents_exist() {
                 "policy/",
                 "blocklist-loader/",
                 "resolver/",
+                "control/",
                 "api/",
                 "tests/",
                 "benches/",
@@ -239,6 +247,7 @@ fn dependencies_are_named_once_and_each_says_what_it_is_for() {
         "policy/store",
         "blocklist-loader",
         "resolver",
+        "control",
         "api",
     ] {
         let manifest = read(Path::new(folder).join("Cargo.toml"));
