@@ -72,7 +72,7 @@ use tokio::{
 
 use self::{
     data_path::DataPath,
-    signals::{Asked, Signals},
+    signals::{SignalAction, Signals},
 };
 use crate::{
     config::{self, Checked, Reports},
@@ -110,9 +110,11 @@ pub async fn serve(checked: Checked, how: Start) -> anyhow::Result<()> {
     };
     let signal = loop {
         match signals.next().await {
-            Asked::End(signal) => break signal,
-            Asked::Reload => node.reload(&checked, how.config.as_deref()).await,
-            Asked::Nothing(number) => tracing::info!(number, "a signal that means nothing here"),
+            SignalAction::End(signal) => break signal,
+            SignalAction::Reload => node.reload(&checked, how.config.as_deref()).await,
+            SignalAction::Nothing(number) => {
+                tracing::info!(number, "a signal that means nothing here")
+            }
         }
     };
     tracing::info!(signal, "the node ends: what is under way is finished first");

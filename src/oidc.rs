@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use api::auth::oidc::{KeySet, LEEWAY_S_MAX, Settings, Tokens};
+use api::auth::oidc::{KeySet, LEEWAY_S_MAX, OidcSettings, Tokens};
 use async_trait::async_trait;
 use blocklist_loader::{PublicOnly, is_public};
 use reqwest::{Client, Url, redirect};
@@ -20,7 +20,7 @@ const OCTETS_MAX: usize = 1 << 20;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Checks the settings. Fails with the key at fault and what would be right.
-pub fn check(settings: &Settings) -> Result<(), (&'static str, String)> {
+pub fn check(settings: &OidcSettings) -> Result<(), (&'static str, String)> {
     let good = |key, is_good: bool, error: &str| {
         if is_good {
             Ok(())
@@ -83,9 +83,9 @@ fn url(jwks: &str) -> Option<Result<Url, String>> {
 }
 
 /// Resolves a relative path against the folder of the configuration.
-pub fn rooted(settings: Settings, base: &Path) -> Settings {
+pub fn rooted(settings: OidcSettings, base: &Path) -> OidcSettings {
     match url(&settings.jwks) {
-        None if !settings.jwks.is_empty() => Settings {
+        None if !settings.jwks.is_empty() => OidcSettings {
             jwks: base.join(&settings.jwks).display().to_string(),
             ..settings
         },
@@ -94,7 +94,7 @@ pub fn rooted(settings: Settings, base: &Path) -> Settings {
 }
 
 /// The verifier of tokens, by checked settings.
-pub fn tokens(settings: &Settings) -> anyhow::Result<Tokens> {
+pub fn tokens(settings: &OidcSettings) -> anyhow::Result<Tokens> {
     let source: Box<dyn KeySet> = match url(&settings.jwks)
         .transpose()
         .map_err(anyhow::Error::msg)?

@@ -31,7 +31,7 @@ pub struct Api {
     pub open_burst: u32,
     /// The OIDC provider whose tokens are accepted beside keys.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub oidc: Option<::api::auth::oidc::Settings>,
+    pub oidc: Option<::api::auth::oidc::OidcSettings>,
 }
 
 impl Default for Api {

@@ -44,7 +44,7 @@ const STATUS_OF_SIGNAL: i32 = 128;
 
 /// The meaning of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum SignalAction {
     /// Shut down.
     End(&'static str),
     /// Check the configuration, and fetch the feeds.
@@ -54,7 +54,7 @@ pub enum Asked {
 }
 
 /// The signals of this process.
-pub struct Signals(mpsc::UnboundedReceiver<(i32, Asked)>);
+pub struct Signals(mpsc::UnboundedReceiver<(i32, SignalAction)>);
 
 impl Signals {
     /// Listens for all signals. Until then, each has its default action.
@@ -62,13 +62,13 @@ impl Signals {
         let (sender, signals) = mpsc::unbounded_channel();
         let ends = ENDING
             .iter()
-            .map(|(signal, name)| (signal.as_raw(), Asked::End(name)));
-        let reloads = [(Signal::HUP.as_raw(), Asked::Reload)];
+            .map(|(signal, name)| (signal.as_raw(), SignalAction::End(name)));
+        let reloads = [(Signal::HUP.as_raw(), SignalAction::Reload)];
         let ignored = IGNORED
             .iter()
             .map(|signal| signal.as_raw())
             .chain(REAL_TIME)
-            .map(|number| (number, Asked::Nothing(number)));
+            .map(|number| (number, SignalAction::Nothing(number)));
         for (number, asked) in ends.chain(reloads).chain(ignored) {
             let mut coming = signal(SignalKind::from_raw(number))?;
             let sender = sender.clone();
@@ -80,7 +80,7 @@ impl Signals {
     }
 
     /// Waits for the next signal.
-    pub async fn next(&mut self) -> Asked {
+    pub async fn next(&mut self) -> SignalAction {
         match self.0.recv().await {
             Some((_, asked)) => asked,
             // The tasks above end only with the runtime.
@@ -92,11 +92,11 @@ impl Signals {
     pub async fn end(&mut self) -> &'static str {
         loop {
             match self.next().await {
-                Asked::End(name) => return name,
-                Asked::Reload => tracing::info!(
+                SignalAction::End(name) => return name,
+                SignalAction::Reload => tracing::info!(
                     "SIGHUP during the start: the configuration was read a moment ago"
                 ),
-                Asked::Nothing(number) => {
+                SignalAction::Nothing(number) => {
                     tracing::info!(number, "a signal that means nothing here")
                 }
             }
@@ -107,7 +107,7 @@ impl Signals {
     pub fn end_at_once(mut self) {
         tokio::spawn(async move {
             loop {
-                if let Some((number, Asked::End(name))) = self.0.recv().await {
+                if let Some((number, SignalAction::End(name))) = self.0.recv().await {
                     tracing::warn!(signal = name, "a second signal: the process ends at once");
                     std::process::exit(STATUS_OF_SIGNAL + number);
                 }

@@ -51,7 +51,7 @@ pub const LEEWAY_S_MAX: u64 = 60;
 /// `[api.oidc]`: the provider, and the claims with role, household and device.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct OidcSettings {
     /// The issuer of the tokens (`iss`), compared exactly.
     pub issuer: String,
     /// The audience of the tokens (`aud`).
@@ -134,7 +134,7 @@ struct Keys {
 
 /// The state of reading the provider's keys.
 #[derive(Debug, Clone, Copy, Default)]
-struct Asked {
+struct QueryParameters {
     at: Option<Instant>,
     /// Whether a reading is under way.
     is_under_way: bool,
@@ -142,7 +142,7 @@ struct Asked {
     failures: u32,
 }
 
-impl Asked {
+impl QueryParameters {
     /// When the keys may be read again for an unknown key name.
     fn again_at(&self) -> Option<Instant> {
         let apart = match self.failures {
@@ -160,10 +160,10 @@ impl Asked {
 pub struct Tokens(Arc<Inner>);
 
 struct Inner {
-    settings: Settings,
+    settings: OidcSettings,
     source: Box<dyn KeySet>,
     keys: RwLock<Arc<Keys>>,
-    asked: Mutex<Asked>,
+    asked: Mutex<QueryParameters>,
     /// Held by the task that reads the keys.
     reading: tokio::sync::Mutex<()>,
     /// Tokens from addresses with too many failures are verified one at a time.
@@ -174,7 +174,7 @@ impl Tokens {
     /// Verifies tokens by these settings. No key is known before the first token, or
     /// [`Self::refresh`].
     #[must_use]
-    pub fn new(settings: Settings, source: Box<dyn KeySet>) -> Self {
+    pub fn new(settings: OidcSettings, source: Box<dyn KeySet>) -> Self {
         let keys = RwLock::default();
         let asked = Mutex::default();
         let reading = tokio::sync::Mutex::default();
@@ -207,7 +207,7 @@ impl Tokens {
         }
         {
             let mut asked = self.asked();
-            *asked = Asked {
+            *asked = QueryParameters {
                 at: Some(Instant::now()),
                 is_under_way: true,
                 ..*asked
@@ -231,7 +231,7 @@ impl Tokens {
                 self.asked().failures.saturating_add(1)
             }
         };
-        *self.asked() = Asked {
+        *self.asked() = QueryParameters {
             at: Some(Instant::now()),
             is_under_way: false,
             failures,
@@ -240,7 +240,7 @@ impl Tokens {
 
     /// Reads the keys in a task, which goes on if the request ends. Waits no longer than a client
     /// does.
-    async fn refresh_meanwhile(&self) {
+    async fn refresh_in_task(&self) {
         let (tokens, (read, is_read)) = (self.clone(), oneshot::channel());
         panics::spawn("reading the keys of the OIDC provider", async move {
             tokens.refresh().await;
@@ -250,7 +250,7 @@ impl Tokens {
         let _in_time = tokio::time::timeout(WAIT_MAX, is_read).await;
     }
 
-    fn asked(&self) -> MutexGuard<'_, Asked> {
+    fn asked(&self) -> MutexGuard<'_, QueryParameters> {
         self.0.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -293,7 +293,7 @@ impl Tokens {
             .kid
             .ok_or(Refused::Wrong("the token does not name its key"))?;
         if !self.has_key(&id) || self.0.source.has_changed() {
-            self.refresh_meanwhile().await;
+            self.refresh_in_task().await;
         } else if self
             .keys()
             .read_at

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::{
     Context,
     auth::guards::{Holder, Home},
-    extract::{Asked, Segments, segment},
+    extract::{QueryParameters, Segments, segment},
     problem::Problem,
     routes::{devices::unknown_device, history},
     schema,
@@ -77,7 +77,7 @@ pub async fn get(
     State(context): State<Arc<Context>>,
     Home(principal): Home,
     Segments(id): Segments<String>,
-    Asked(which): Asked<Which>,
+    QueryParameters(which): QueryParameters<Which>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let named = optional_device(which.device.as_deref())?;
@@ -188,7 +188,7 @@ pub async fn delete(
     State(context): State<Arc<Context>>,
     Holder(author): Holder,
     Segments(id): Segments<String>,
-    Asked(what): Asked<WhatOf>,
+    QueryParameters(what): QueryParameters<WhatOf>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let device = optional_device(what.device.as_deref())?;

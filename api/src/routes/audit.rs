@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{Context, auth::guards::Reader, extract::Asked, problem::Problem};
+use crate::{Context, auth::guards::Reader, extract::QueryParameters, problem::Problem};
 
 /// Rows on a page: the default and the most.
 const PAGE: u32 = 100;
@@ -78,7 +78,7 @@ struct AuditRecord {
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
-    Asked(pages): Asked<Pages>,
+    QueryParameters(pages): QueryParameters<Pages>,
 ) -> Result<Json<AuditPage>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    extract::Asked,
+    extract::QueryParameters,
     problem::Problem,
     routes::{reports::Public, switches::own_name},
     schema::asking,
@@ -31,7 +31,7 @@ pub struct Which {
 pub async fn check(
     State(context): State<Arc<Context>>,
     _public: Public,
-    Asked(which): Asked<Which>,
+    QueryParameters(which): QueryParameters<Which>,
 ) -> Result<Json<Value>, Problem> {
     let name = own_name(&which.name).map_err(|problem| problem.with_field("name".to_owned()))?;
     let lists = context.control.lists.current();

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Context, auth::guards::Reader, extract::Asked, problem::Problem, schema::asking};
+use crate::{
+    Context, auth::guards::Reader, extract::QueryParameters, problem::Problem, schema::asking,
+};
 
 /// The layout of the figures.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -25,7 +27,7 @@ pub struct Layout {
 pub async fn report(
     State(context): State<Arc<Context>>,
     _reader: Reader,
-    Asked(layout): Asked<Layout>,
+    QueryParameters(layout): QueryParameters<Layout>,
 ) -> Result<Json<Value>, Problem> {
     if layout.by.as_deref().is_some_and(|by| by != "day") {
         return Err(Problem::value("by", "by", "day, or nothing"));

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::{
     Context,
     auth::guards::Anyone,
-    extract::{Asked, segment},
+    extract::{QueryParameters, segment},
     problem::Problem,
     routes::devices::unknown_device,
     schema,
@@ -29,7 +29,7 @@ use crate::{
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub struct Question {
+pub struct ExplainParameters {
     /// The name to look up.
     name: String,
     /// The record type, a mnemonic or a number. Default: A.
@@ -63,12 +63,12 @@ fn past_time(text: &str) -> Result<Timestamp, Problem> {
 
 /// How a query would be answered, and why. The verdict comes from the function that answers
 /// queries.
-#[utoipa::path(get, path = "/v1/explain", tag = "explain", params(Question),
+#[utoipa::path(get, path = "/v1/explain", tag = "explain", params(ExplainParameters),
     responses((status = 200, description = "the explanation", body = schema::Explanation), (status = 404, description = "no such household or device")))]
 pub async fn explain(
     State(context): State<Arc<Context>>,
     Anyone(principal): Anyone,
-    Asked(question): Asked<Question>,
+    QueryParameters(question): QueryParameters<ExplainParameters>,
 ) -> Result<Json<Explanation>, Problem> {
     let household: Option<Id> = question
         .household

@@ -23,7 +23,7 @@ use crate::{
     Context,
     audited::{Act, in_turn},
     auth::guards::{Operator, Reader},
-    extract::{Asked, Body, IfMatch, Precondition, Segments},
+    extract::{Body, IfMatch, Precondition, QueryParameters, Segments},
     problem::Problem,
     redact,
     routes::lists::RollbackBody,
@@ -151,7 +151,7 @@ pub struct Pages {
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
-    Asked(pages): Asked<Pages>,
+    QueryParameters(pages): QueryParameters<Pages>,
 ) -> Result<Json<FeedPage>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {

@@ -24,7 +24,7 @@ use crate::{
         guards::{Anyone, Family, Operator, Reader, Viewer},
         principal::{Principal, forbidden},
     },
-    extract::{Asked, Body, IfMatch, Precondition, Segments, check_name, segment},
+    extract::{Body, IfMatch, Precondition, QueryParameters, Segments, check_name, segment},
     problem::Problem,
     schema,
     versioned::{made_or_changed, unknown_household, with_version, written},
@@ -363,7 +363,7 @@ pub struct Search {
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
-    Asked(search): Asked<Search>,
+    QueryParameters(search): QueryParameters<Search>,
 ) -> Result<Json<Value>, Problem> {
     let limit = search.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {

@@ -14,7 +14,7 @@ use crate::{
     Context,
     audited::Act,
     auth::guards::{Operator, Reader},
-    extract::{Asked, Body},
+    extract::{Body, QueryParameters},
     problem::Problem,
     redact,
 };
@@ -146,7 +146,7 @@ pub struct Between {
 pub async fn diff(
     State(context): State<Arc<Context>>,
     _reader: Reader,
-    Asked(between): Asked<Between>,
+    QueryParameters(between): QueryParameters<Between>,
 ) -> Result<Json<Difference>, Problem> {
     let limit = between.limit.unwrap_or(SAMPLE);
     if !(1..=SAMPLE_MAX).contains(&limit) {

@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 use crate::{
     Context,
     auth::guards::{Operator, Reader},
-    extract::{Asked, Body, IfMatch, Precondition, Segments, segment},
+    extract::{Body, IfMatch, Precondition, QueryParameters, Segments, segment},
     panics,
     problem::Problem,
     schema,
@@ -144,7 +144,7 @@ fn unknown_mandate(id: &Id) -> Problem {
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
-    Asked(pages): Asked<Pages>,
+    QueryParameters(pages): QueryParameters<Pages>,
 ) -> Result<Json<Page>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     Context,
     auth::guards::Operator,
-    extract::{Asked, Body, IfMatch, Segments, segment},
+    extract::{Body, IfMatch, QueryParameters, Segments, segment},
     problem::Problem,
     schema,
     versioned::{made_or_changed, unknown_household, written},
@@ -132,7 +132,7 @@ pub async fn put_network(
     Operator(author): Operator,
     Segments((id, cidr)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
-    Asked(asked): Asked<Force>,
+    QueryParameters(asked): QueryParameters<Force>,
     Body(body): Body<serde_json::Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;

@@ -24,7 +24,7 @@ use crate::{
         guards::{Operator, Reader, peer},
         limits::counted,
     },
-    extract::{Asked, Body, Segments, check_length},
+    extract::{Body, QueryParameters, Segments, check_length},
     problem::Problem,
     routes::{
         mandates::{in_turn, refuse_ordered},
@@ -184,7 +184,7 @@ pub async fn post(
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
-    Asked(pages): Asked<Pages>,
+    QueryParameters(pages): QueryParameters<Pages>,
 ) -> Result<Json<Value>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -323,7 +323,7 @@ pub async fn put(
 pub async fn export(
     State(context): State<Arc<Context>>,
     _reader: Reader,
-    Asked(Month { month }): Asked<Month>,
+    QueryParameters(Month { month }): QueryParameters<Month>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let wrong = || {

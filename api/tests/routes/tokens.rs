@@ -7,7 +7,7 @@ use std::sync::{
 
 use api::auth::{
     limits::{Limits, Rate},
-    oidc::{KeySet, Settings, Tokens},
+    oidc::{KeySet, OidcSettings, Tokens},
 };
 use async_trait::async_trait;
 use axum::http::Method;
@@ -111,7 +111,7 @@ impl Provider {
         Self { keys, published }
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> OidcSettings {
         let settings = json!({ "issuer": "https://login.isp.example/", "audience": "ox-protect", "jwks": "unused" });
         serde_json::from_value(settings).unwrap()
     }

@@ -28,7 +28,7 @@ use policy::{
 use serde::Serialize;
 use serde_json::Value;
 
-use self::{display::shown, reason::Reason};
+use self::{display::shown, reason::VerdictReason};
 use crate::households::{provenance::Setter, subscriber::Subscriber};
 
 /// Answers a question as the data path does.
@@ -212,7 +212,7 @@ pub fn compose(
     let mandates = explained.lists.mandates();
     let mandate = verdict.mandate().and_then(|number| mandates.get(number));
     let visible_mandate = mandate.filter(|_| !is_hidden);
-    let reason = Reason {
+    let reason = VerdictReason {
         explained,
         subscriber,
         taxonomy,
@@ -326,7 +326,7 @@ fn deciding_bundle<'b>(
 fn deciding_entry(
     decisive: Option<&EntryMatch<'_>>,
     of_bundle: Option<&ServiceMatch<'_>>,
-    reason: &Reason<'_>,
+    reason: &VerdictReason<'_>,
     mandate: Option<&Mandate>,
 ) -> (Option<String>, Option<Source>, Option<Scope>) {
     if let Some(found) = decisive {

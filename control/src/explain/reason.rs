@@ -24,7 +24,7 @@ use crate::households::{
 };
 
 /// A verdict, and what it can be traced to.
-pub struct Reason<'a> {
+pub struct VerdictReason<'a> {
     pub explained: &'a QueryExplanation,
     /// `None` for a line without a household.
     pub subscriber: Option<&'a Subscriber>,
@@ -37,7 +37,7 @@ pub struct Reason<'a> {
     pub is_hidden: bool,
 }
 
-impl<'a> Reason<'a> {
+impl<'a> VerdictReason<'a> {
     fn layer(&self) -> Layer {
         self.explained.verdict.layer
     }

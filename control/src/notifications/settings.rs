@@ -29,7 +29,7 @@ pub struct NoticeSettings {
     pub webhook: Option<String>,
     /// The secret of the signatures.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Secret>,
+    pub secret: Option<NoticeSecret>,
     /// A file with the secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
@@ -72,15 +72,15 @@ impl NoticeSettings {
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub struct NoticeSecret(String);
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for NoticeSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(hidden)")
     }
 }
 
-impl Serialize for Secret {
+impl Serialize for NoticeSecret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("(hidden)")
     }
@@ -137,7 +137,7 @@ impl NoticeSettings {
     /// Reads the secret of the signatures.
     pub fn secret(&self) -> anyhow::Result<String> {
         let secret = match (&self.secret, &self.secret_file) {
-            (Some(Secret(secret)), _) => secret.clone(),
+            (Some(NoticeSecret(secret)), _) => secret.clone(),
             (None, Some(path)) => line_of(path).context("notices.secret_file")?,
             (None, None) => String::new(),
         };
@@ -185,7 +185,7 @@ pub fn check(settings: &NoticeSettings) -> Result<(), (&'static str, String)> {
     if settings
         .secret
         .as_ref()
-        .is_some_and(|Secret(secret)| secret.len() < SECRET_OCTETS_MIN)
+        .is_some_and(|NoticeSecret(secret)| secret.len() < SECRET_OCTETS_MIN)
     {
         return refuse("notices.secret", "at least 16 octets");
     }
