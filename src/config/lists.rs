@@ -1,6 +1,6 @@
 //! The compiled lists, and the bounds of feeds that are defined over the API.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use blocklist_loader::{Bounds, share};
 use policy::name::Name;

@@ -61,7 +61,7 @@ async fn document() -> (World, PathBuf) {
     let world = World::with_zone("bets.example. 60 A 192.0.2.7")
         .start()
         .await;
-    let url = format!("http://{}/openapi.json", world.daemon.doors().api());
+    let url = format!("http://{}/openapi.json", world.daemon.addresses().api());
     let text = reqwest::get(url).await.unwrap().text().await.unwrap();
     let file = world.folder().join("openapi.json");
     fs::write(&file, text).unwrap();

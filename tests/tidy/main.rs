@@ -2,6 +2,7 @@
 //! CONTRIBUTING.md is so.
 
 mod documents;
+mod shape;
 mod source;
 
 use std::{
