@@ -72,6 +72,11 @@ impl Chain {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this program has the key that signs heads.
+    pub(crate) fn signs(&self) -> bool {
+        self.signer.is_some()
+    }
+
     /// The newest head that this program signed or found.
     pub(crate) fn newest(&self) -> Option<SignedHead> {
         self.last().clone()

@@ -129,13 +129,15 @@ impl Store {
         check_identity(path, &store, &markers)?;
         file::make_folder(&home.lists.join("-"))?;
         let key = beside(path, KEY_SUFFIX);
-        let signer = match Signer::read(&key)? {
+        let known_signer = Signer::read(&key)?;
+        let has_signed = known_signer.is_some();
+        let signer = match known_signer {
             Some(signer) => signer,
             None => Signer::make(&key, path)?,
         };
         file::tighten(&key);
         let store = Self::with(database, Chain::new(store, since, Some(signer), markers))?;
-        let findings = store.guard_audit().await?;
+        let findings = store.guard_audit(has_signed).await?;
         Ok((store, findings))
     }
 

@@ -417,6 +417,36 @@ async fn rows_that_are_cut_off_are_missed_at_once_and_after_a_start() {
 }
 
 #[tokio::test]
+async fn rows_that_are_cut_off_with_all_heads_are_missed() {
+    let node = Node::with_rows(8).await;
+    node.around(&format!(
+        "{DELETABLE} DELETE FROM audit WHERE sequence > 5; DELETE FROM audit_head;"
+    ))
+    .await;
+    for marker in ["data/store.db.node", "data/lists/store.node"] {
+        fs::remove_file(node.path(marker)).unwrap();
+    }
+    let store = node.command().await.unwrap();
+    let (row, detail) = fault(&store).await.unwrap();
+    assert!(
+        row == 6 && detail.contains("no signed head"),
+        "{row}: {detail}"
+    );
+    store.close().await;
+    let (store, findings) = node.start_with_findings().await;
+    let said = |findings: &[String]| findings.iter().any(|text| text.contains("no signed head"));
+    assert!(said(&findings), "{findings:?}");
+    let page = store
+        .audit(Some("audit"), Order::Oldest, None, 10)
+        .await
+        .unwrap();
+    assert_eq!(page.records[0].action, "heads_missing");
+    store.close().await;
+    let (_store, findings) = node.start_with_findings().await;
+    assert!(!said(&findings), "told once: {findings:?}");
+}
+
+#[tokio::test]
 async fn rows_that_are_cut_off_under_a_running_daemon_are_missed() {
     let node = Node::new();
     let store = node.start().await;
