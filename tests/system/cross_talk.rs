@@ -87,7 +87,7 @@ fn household(client: u32, mask: u8) -> Household {
 struct Changing(AtomicU64);
 
 #[derive(Clone, Copy)]
-struct UnixSeconds {
+struct Moment {
     before: u8,
     after: u8,
     steps: u64,
@@ -98,9 +98,9 @@ impl Changing {
         Self(AtomicU64::new(u64::from(value) << 8 | u64::from(value)))
     }
 
-    fn moment(&self) -> UnixSeconds {
+    fn moment(&self) -> Moment {
         let word = self.0.load(SeqCst);
-        UnixSeconds {
+        Moment {
             before: word as u8,
             after: (word >> 8) as u8,
             steps: word >> 16,
@@ -138,8 +138,8 @@ struct Model {
 struct Asked {
     client: u32,
     name: u32,
-    mask: UnixSeconds,
-    version: UnixSeconds,
+    mask: Moment,
+    version: Moment,
 }
 
 impl Model {

@@ -14,6 +14,7 @@ mod bad_input;
 mod bad_servers;
 mod blocking;
 mod choices;
+mod clients;
 mod command_line;
 mod contract;
 mod cross_talk;

@@ -404,12 +404,12 @@ fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
 }
 
 /// The guard's result for the own name `own.example` with these entries, added in both orders.
-fn denies(claims: &[(&str, EntryRule)]) -> bool {
+fn denies(entries: &[(&str, EntryRule)]) -> bool {
     let feed = World::codes(&[("1", "gambling")]);
     let own = [Name::parse("own.example").unwrap()];
-    let is_denied = |claims: &mut dyn Iterator<Item = &(&str, EntryRule)>| {
+    let is_denied = |entries: &mut dyn Iterator<Item = &(&str, EntryRule)>| {
         let mut guard = NameGuard::new(&feed, &own);
-        for (name, rule) in claims {
+        for (name, rule) in entries {
             let name = Name::parse(name).unwrap();
             guard.observe(&ParsedEntry {
                 name: name.borrow(),
@@ -421,8 +421,8 @@ fn denies(claims: &[(&str, EntryRule)]) -> bool {
         }
         !guard.own_names_denied().is_empty()
     };
-    let forwards = is_denied(&mut claims.iter());
-    let backwards = is_denied(&mut claims.iter().rev());
+    let forwards = is_denied(&mut entries.iter());
+    let backwards = is_denied(&mut entries.iter().rev());
     assert_eq!(forwards, backwards, "the order of rows means nothing");
     forwards
 }

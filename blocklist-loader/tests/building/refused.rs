@@ -204,7 +204,7 @@ fn a_feed_of_the_api_reads_no_file_outside_of_its_folder() {
     assert!(
         built.refused[0]
             .reason
-            .contains("leads out of lists.api_folder"),
+            .contains("outside of lists.api_folder"),
         "{}",
         built.refused[0].reason
     );

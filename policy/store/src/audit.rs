@@ -6,21 +6,17 @@
 //! ```
 //!
 //! The database refuses to change or delete a row; what goes around it breaks the chain, and
-//! [`Store::verify_audit`] names the first row that does not fit. A chain computed anew, or without
+//! `Store::verify_audit` names the first row that does not fit. A chain computed anew, or without
 //! its last rows, fits: for that its heads are signed (`heads`), kept elsewhere (`chain`) and
 //! compared (`verification`). This file does not know what a row is about; `before` and `after` are
 //! JSON of the writer.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::{FromRow, SqliteConnection};
 
-use crate::{
-    Store,
-    error::{StoreError, step},
-};
+use crate::error::{StoreError, step};
 
 /// What is hashed first, so that the hash of a row is never the hash of something else.
 const DOMAIN: &[u8] = b"ox-protect audit 1\n";
@@ -52,63 +48,18 @@ pub struct Deed<'d> {
     pub after: Option<&'d Value>,
 }
 
-/// A row.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Record {
-    /// 1 for the first, then one more each time.
-    pub sequence: u64,
-    /// When, by this node's clock.
-    pub at: Timestamp,
-    /// Who.
-    pub actor: String,
-    /// In which role.
-    pub role: String,
-    /// What.
-    pub action: String,
-    /// To what.
-    pub subject: String,
-    /// What was so before.
-    pub before: Option<Value>,
-    /// What is so after.
-    pub after: Option<Value>,
-    /// Hash of the row before, hexadecimal.
-    pub previous: String,
-    /// Hash of this row, hexadecimal.
-    pub hash: String,
-}
-
-/// In which order the audit is read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// As it was written: for whoever keeps a copy.
-    #[default]
-    Oldest,
-    /// The last row first: for whoever asks what just happened.
-    Newest,
-}
-
-/// A page of the audit.
-#[derive(Debug)]
-pub struct AuditPage {
-    /// The rows.
-    pub records: Vec<Record>,
-    /// The sequence of the last row of this page, where there is more.
-    pub next: Option<u64>,
-}
-
 /// A row as it lies in the table: all text as it was hashed.
 #[derive(FromRow)]
 pub(crate) struct Row {
     pub(crate) sequence: i64,
-    at: String,
-    actor: String,
-    role: String,
-    action: String,
-    subject: String,
-    before: Option<String>,
-    after: Option<String>,
-    previous: Vec<u8>,
+    pub(crate) at: String,
+    pub(crate) actor: String,
+    pub(crate) role: String,
+    pub(crate) action: String,
+    pub(crate) subject: String,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+    pub(crate) previous: Vec<u8>,
     pub(crate) hash: Vec<u8>,
 }
 
@@ -151,32 +102,6 @@ impl Row {
         } else {
             None
         }
-    }
-
-    fn record(self) -> Result<Record, StoreError> {
-        let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| {
-            step("reading the audit")(sqlx::Error::Decode(error))
-        };
-        let json = |text: Option<String>| {
-            text.map(|text| serde_json::from_str(&text))
-                .transpose()
-                .map_err(|error| unreadable(error.into()))
-        };
-        Ok(Record {
-            sequence: self.sequence.unsigned_abs(),
-            at: self
-                .at
-                .parse()
-                .map_err(|error: jiff::Error| unreadable(error.into()))?,
-            actor: self.actor,
-            role: self.role,
-            action: self.action,
-            subject: self.subject,
-            before: json(self.before)?,
-            after: json(self.after)?,
-            previous: hexadecimal(&self.previous),
-            hash: hexadecimal(&self.hash),
-        })
     }
 }
 
@@ -293,67 +218,4 @@ pub(crate) async fn restore_triggers(
         }
     }
     Ok(wrong.into_iter().map(|(name, _)| name).collect())
-}
-
-// Four statements, because an OR would keep the indexes from being used.
-pub(crate) const OLDEST: &str =
-    "SELECT * FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
-const NEWEST: &str = "SELECT * FROM audit WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
-const OLDEST_OF_SUBJECT: &str =
-    "SELECT * FROM audit WHERE subject = ?3 AND sequence > ?1 ORDER BY sequence LIMIT ?2";
-const NEWEST_OF_SUBJECT: &str =
-    "SELECT * FROM audit WHERE subject = ?3 AND sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
-
-impl Store {
-    /// Writes down something that is not itself a change of this store, and returns its sequence.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn append_audit(&self, by: &Author, deed: Deed<'_>) -> Result<u64, StoreError> {
-        let mut transaction = self.begin().await?;
-        let sequence = append(&mut transaction, by, &deed).await?;
-        transaction.commit().await?;
-        Ok(sequence)
-    }
-
-    /// Rows in an order, from behind the row `after`, or from its beginning; only those about
-    /// `subject` where it is given.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn audit(
-        &self,
-        subject: Option<&str>,
-        order: Order,
-        after: Option<u64>,
-        limit: u32,
-    ) -> Result<AuditPage, StoreError> {
-        let (statement, of_subject, beginning) = match order {
-            Order::Oldest => (OLDEST, OLDEST_OF_SUBJECT, 0),
-            Order::Newest => (NEWEST, NEWEST_OF_SUBJECT, i64::MAX),
-        };
-        let after = after.map_or(beginning, |after| i64::try_from(after).unwrap_or(i64::MAX));
-        let limit_and_one = i64::from(limit) + 1;
-        let query = match subject {
-            None => sqlx::query_as(statement).bind(after).bind(limit_and_one),
-            Some(subject) => sqlx::query_as(of_subject)
-                .bind(after)
-                .bind(limit_and_one)
-                .bind(subject),
-        };
-        let mut rows: Vec<Row> = query
-            .fetch_all(&self.pool)
-            .await
-            .map_err(step("reading the audit"))?;
-        let has_more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        let records = rows
-            .into_iter()
-            .map(Row::record)
-            .collect::<Result<Vec<_>, _>>()?;
-        let next = has_more
-            .then(|| records.last().map(|record| record.sequence))
-            .flatten();
-        Ok(AuditPage { records, next })
-    }
 }

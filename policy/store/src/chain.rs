@@ -8,40 +8,41 @@ use std::sync::{
 };
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 use crate::{
-    Author, Store,
-    audit::{self, Deed, GENESIS, hexadecimal},
+    audit::{self, Author, Deed, GENESIS, hexadecimal},
     error::{StoreError, step},
     heads::{SignedHead, Signer},
     identity::{Marker, Markers},
-    notices,
 };
 
 /// Who writes down what is noticed.
-fn guard() -> Author {
+pub(crate) fn guard() -> Author {
     Author {
         actor: "audit guard".to_owned(),
         role: "operator".to_owned(),
     }
 }
 
+/// What the start check of the audit found, one sentence each, for the operator.
+pub type Findings = Vec<String>;
+
 /// What the store knows of its audit's chain beside the rows.
 #[derive(Debug, Default)]
 pub(crate) struct Chain {
     /// The identity of the store.
     pub(crate) store: String,
-    since: Timestamp,
+    pub(crate) since: Timestamp,
     /// None in a program that may not read the key, and where no daemon made one.
-    signer: Option<Signer>,
-    markers: Markers,
+    pub(crate) signer: Option<Signer>,
+    pub(crate) markers: Markers,
     last: Mutex<Option<SignedHead>>,
     /// Whether the markers could not be written the last time: that is said once.
     is_unmarked: AtomicBool,
     /// Whether a write found that rows are missing or changed, and nothing has asked since.
-    has_loss: AtomicBool,
+    pub(crate) has_loss: AtomicBool,
 }
 
 /// The head that a write makes.
@@ -67,7 +68,7 @@ impl Chain {
         }
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<SignedHead>> {
+    pub(crate) fn last(&self) -> MutexGuard<'_, Option<SignedHead>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,7 +166,10 @@ pub(crate) async fn head_of(
 }
 
 /// Whether the row of a head has its hash.
-async fn fits(connection: &mut SqliteConnection, head: &SignedHead) -> Result<bool, StoreError> {
+pub(crate) async fn fits(
+    connection: &mut SqliteConnection,
+    head: &SignedHead,
+) -> Result<bool, StoreError> {
     let row = sqlx::query_scalar("SELECT hash FROM audit WHERE sequence = ?")
         .bind(head.sequence.cast_signed());
     let hash: Option<Vec<u8>> = row
@@ -176,7 +180,7 @@ async fn fits(connection: &mut SqliteConnection, head: &SignedHead) -> Result<bo
 }
 
 /// Keeps a head that the rows do not fit, and writes that down; false where that was done before.
-async fn note_loss(
+pub(crate) async fn note_loss(
     connection: &mut SqliteConnection,
     head: &SignedHead,
 ) -> Result<bool, StoreError> {
@@ -202,7 +206,7 @@ async fn note_loss(
 }
 
 /// Keeps a head in the database; false where it is kept already, noticed or not.
-async fn insert_head(
+pub(crate) async fn insert_head(
     connection: &mut SqliteConnection,
     head: &SignedHead,
     rows_then: Option<i64>,
@@ -237,199 +241,4 @@ pub(crate) async fn kept_heads(
         .iter()
         .filter_map(|(signed, rows)| Some((signed.parse().ok()?, rows.map(i64::unsigned_abs))))
         .collect())
-}
-
-/// What was noticed at the start, each a sentence for the operator.
-pub type Findings = Vec<String>;
-
-impl Store {
-    /// Looks at the start whether the audit is what it was: restores its triggers, and compares its
-    /// rows with the heads in the markers. What does not fit is written down and returned.
-    pub(crate) async fn guard_audit(&self) -> Result<Findings, StoreError> {
-        let mut findings = Findings::new();
-        let mut change = self.begin().await?;
-        let mut newest: Option<SignedHead> = None;
-        for (path, marker) in self.chain.markers.read()? {
-            let Some(head) = marker
-                .head
-                .as_deref()
-                .and_then(|head| head.parse::<SignedHead>().ok())
-            else {
-                continue;
-            };
-            if self.is_ours(&head) && fits(&mut change, &head).await? {
-                if newest
-                    .as_ref()
-                    .is_none_or(|newest| newest.sequence < head.sequence)
-                {
-                    newest = Some(head);
-                }
-            } else if note_loss(&mut change, &head).await? {
-                findings.push(format!(
-                    "{} holds a head of the audit, row {}, that its rows do not fit",
-                    path.display(),
-                    head.sequence
-                ));
-            }
-        }
-        let restored = audit::restore_triggers(&mut change).await?;
-        if !restored.is_empty() {
-            let after = Value::from(restored.clone());
-            let deed = Deed {
-                action: "triggers_restored",
-                subject: "audit",
-                before: None,
-                after: Some(&after),
-            };
-            audit::append(&mut change, &guard(), &deed).await?;
-            findings.push(format!(
-                "triggers that keep the audit append-only were missing or changed, and are there again: {}",
-                restored.join(", ")
-            ));
-        }
-        *self.chain.last() = newest;
-        change.commit().await?;
-        let newest = self.chain.newest();
-        self.chain.mark(newest.as_ref(), true);
-        Ok(findings)
-    }
-
-    /// The newest signed head of the audit: that of the running program, or the newest in the
-    /// markers.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn signed_head(&self) -> Result<Option<SignedHead>, StoreError> {
-        Ok(self
-            .signed_heads()?
-            .into_iter()
-            .max_by_key(|head| head.sequence))
-    }
-
-    /// The sequence of the newest row that this program signed or found; 0 where there is none.
-    #[must_use]
-    pub fn newest_row(&self) -> u64 {
-        self.chain.newest().map_or(0, |head| head.sequence)
-    }
-
-    /// Whether a write has found, since this was asked last, that rows of the audit are missing or
-    /// changed.
-    #[must_use]
-    pub fn take_audit_loss(&self) -> bool {
-        self.chain.has_loss.swap(false, Ordering::Relaxed)
-    }
-
-    /// The heads that are kept outside of the database: in the markers, and in the memory of this
-    /// program.
-    pub(crate) fn signed_heads(&self) -> Result<Vec<SignedHead>, StoreError> {
-        let marked = self
-            .chain
-            .markers
-            .read()?
-            .into_iter()
-            .filter_map(|(_, marker)| marker.head?.parse().ok());
-        Ok(marked.chain(self.chain.newest()).collect())
-    }
-
-    /// Keeps the newest head in the database, unless it is kept already, and queues a notice of it
-    /// for the operator's channel where one is given. `document` makes the notice's content.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn announce_head(
-        &self,
-        channel: Option<&'static str>,
-        document: impl FnOnce(&str, &SignedHead) -> Value + Send,
-    ) -> Result<Option<SignedHead>, StoreError> {
-        let mut change = self.begin().await?;
-        let (Some(signer), (sequence, hash)) = (&self.chain.signer, head_of(&mut change).await?)
-        else {
-            return Ok(None);
-        };
-        let is_signed = |head: &SignedHead| {
-            head.sequence == sequence.unsigned_abs() && head.hash == hexadecimal(&hash)
-        };
-        if sequence == 0
-            || kept_heads(&mut change)
-                .await?
-                .last()
-                .is_some_and(|(head, _)| is_signed(head))
-        {
-            return Ok(None);
-        }
-        let head = match self.chain.newest().filter(is_signed) {
-            Some(head) => head,
-            None => signer.sign(
-                &self.chain.store,
-                sequence.unsigned_abs(),
-                &hash,
-                Timestamp::now(),
-            ),
-        };
-        insert_head(&mut change, &head, None).await?;
-        if let Some(channel) = channel {
-            let id = Self::fresh_id()?;
-            let document = document(&id, &head);
-            notices::queue_for_operator(&mut change, &id, head.at, &document, channel).await?;
-        }
-        change.commit().await?;
-        self.chain.mark(Some(&head), true);
-        Ok(Some(head))
-    }
-
-    /// Acknowledges all kept heads that the rows do not fit: an operator says why, and that is
-    /// written down. Returns these heads.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn acknowledge_heads(
-        &self,
-        by: &Author,
-        note: &str,
-    ) -> Result<Vec<SignedHead>, StoreError> {
-        let mut change = self.begin().await?;
-        let mut unfit = Vec::new();
-        for (head, _) in kept_heads(&mut change).await? {
-            if !self.is_ours(&head) || !fits(&mut change, &head).await? {
-                unfit.push(head);
-            }
-        }
-        if unfit.is_empty() {
-            return Ok(unfit);
-        }
-        let before = Value::from(unfit.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let after = json!({ "note": note });
-        let deed = Deed {
-            action: "acknowledge",
-            subject: "audit",
-            before: Some(&before),
-            after: Some(&after),
-        };
-        let row = audit::append(&mut change, by, &deed).await?;
-        for head in &unfit {
-            let update = sqlx::query(
-                "UPDATE audit_head SET acknowledged = ? WHERE sequence = ? AND signed = ?",
-            );
-            let update = update
-                .bind(row.cast_signed())
-                .bind(head.sequence.cast_signed())
-                .bind(head.to_string());
-            update
-                .execute(&mut *change)
-                .await
-                .map_err(step("acknowledging a head of the audit"))?;
-        }
-        change.commit().await?;
-        Ok(unfit)
-    }
-
-    /// Whether a head has a genuine signature of this node's key, as far as that is known here.
-    pub(crate) fn is_ours(&self, head: &SignedHead) -> bool {
-        head.is_genuine()
-            && self
-                .chain
-                .signer
-                .as_ref()
-                .is_none_or(|signer| signer.public_key() == head.key)
-    }
 }

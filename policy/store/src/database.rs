@@ -15,7 +15,9 @@
 
 use std::{
     ops::{Deref, DerefMut},
+    path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use sqlx::{
@@ -29,11 +31,17 @@ use sqlx::{
 };
 
 use crate::{
-    BUSY_TIMEOUT, CONNECTIONS_MAX,
     condition::Condition,
-    error::{StoreError, file_faults, step},
+    error::{OpenFault, StoreError, file_faults, step},
+    failure::primary_code,
     file::{self, Content, OpenFiles},
 };
+
+/// How long a statement waits for another writer of the same file. A disk that is busy with other
+/// work may hold one up for many seconds.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Readers beside the one writer: SQLite gives each a thread.
+const CONNECTIONS_MAX: u32 = 4;
 
 /// What makes a file one store and not the other.
 pub(crate) struct Kind {
@@ -60,7 +68,7 @@ pub(crate) async fn look(url: &str, kind: &Kind) -> Result<Content, StoreError> 
     if content != Content::Filled {
         return Ok(content);
     }
-    let failed = |error| StoreError::opening(path, error);
+    let failed = |error| opening_failed(path, error);
     let options = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
@@ -126,7 +134,7 @@ impl Database {
         let mut anchor = options
             .connect()
             .await
-            .map_err(|error| StoreError::opening(path, error))?;
+            .map_err(|error| opening_failed(path, error))?;
         kind.migrations
             .run(&mut anchor)
             .await
@@ -136,11 +144,11 @@ impl Database {
                     version,
                 },
                 MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                    StoreError::opening(path, error)
+                    opening_failed(path, error)
                 }
                 error => StoreError::Open {
                     path: path.to_owned(),
-                    fault: crate::error::OpenFault::Tables,
+                    fault: OpenFault::Tables,
                     source: error.into(),
                 },
             })?;
@@ -280,6 +288,28 @@ impl Drop for Writing<'_> {
     }
 }
 
+/// Says why a file could not be opened. SQLite has one word for many causes, so the system is
+/// asked where that is so.
+fn opening_failed(path: &Path, error: sqlx::Error) -> StoreError {
+    let fault = match primary_code(&error) {
+        Some(26) => OpenFault::NotADatabase,
+        Some(11) => OpenFault::Damaged,
+        Some(13) => OpenFault::Full,
+        Some(5 | 6) => OpenFault::Busy,
+        Some(1) => OpenFault::Tables,
+        _ => match file::may_write(path) {
+            Err(error) => return error,
+            Ok(()) if file::has_little_room(path) => OpenFault::Full,
+            Ok(()) => OpenFault::Io,
+        },
+    };
+    StoreError::Open {
+        path: path.to_owned(),
+        fault,
+        source: error.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,7 +318,9 @@ mod tests {
     async fn a_connection_whose_transaction_the_engine_ended_is_not_used_again() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}/store.db", folder.path().display());
-        let database = Database::open(&url, &crate::KIND, true).await.unwrap();
+        let database = Database::open(&url, &crate::store::KIND, true)
+            .await
+            .unwrap();
         // Each connection has a bound of its own that makes the engine say that the disk is full; a
         // new one has none.
         let mut all = Vec::new();
@@ -309,7 +341,7 @@ mod tests {
             match database.execute(write, "testing").await {
                 Ok(_) => break,
                 Err(StoreError::Database { source, .. }) => {
-                    assert_eq!(crate::error::primary_code(&source), Some(13), "{source}");
+                    assert_eq!(crate::failure::primary_code(&source), Some(13), "{source}");
                     full += 1;
                 }
                 Err(error) => panic!("{error}"),

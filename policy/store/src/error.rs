@@ -2,14 +2,18 @@
 
 use std::{
     fmt, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use ipnet::IpNet;
 use policy::rules::household::Id;
 
-use crate::condition::FailureReason;
+use crate::failure::FailureReason;
+
+/// The most keys in force of one household: each parent and each device has one, and an attacker's
+/// loop ends here.
+pub const KEYS_MAX: usize = 512;
 
 /// A step of the store that failed; what was stored before is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -224,36 +228,7 @@ impl fmt::Display for OpenFault {
     }
 }
 
-/// The primary result code of SQLite (`https://sqlite.org/rescode.html`); none where SQLite is not
-/// the cause.
-pub(crate) fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
-}
-
 impl StoreError {
-    /// Says why a file could not be opened. SQLite has one word for many causes, so the system is
-    /// asked where that is so.
-    pub(crate) fn opening(path: &Path, error: sqlx::Error) -> Self {
-        let fault = match primary_code(&error) {
-            Some(26) => OpenFault::NotADatabase,
-            Some(11) => OpenFault::Damaged,
-            Some(13) => OpenFault::Full,
-            Some(5 | 6) => OpenFault::Busy,
-            Some(1) => OpenFault::Tables,
-            _ => match crate::file::may_write(path) {
-                Err(error) => return error,
-                Ok(()) if crate::file::has_little_room(path) => OpenFault::Full,
-                Ok(()) => OpenFault::Io,
-            },
-        };
-        Self::Open {
-            path: path.to_owned(),
-            fault,
-            source: error.into(),
-        }
-    }
-
     /// Whether the program is about to end and has closed the store.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -336,6 +311,6 @@ pub enum KeyError {
     #[error("the household has no device {0}")]
     NoDevice(Id),
     /// The household has as many keys as it may have.
-    #[error("a household has at most {} keys in force", crate::keys::KEYS_MAX)]
+    #[error("a household has at most {KEYS_MAX} keys in force")]
     TooMany,
 }

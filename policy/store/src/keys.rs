@@ -16,13 +16,11 @@ use sqlx::{Row, SqliteConnection};
 use crate::{
     Author, Store,
     audit::{Deed, append},
-    error::{KeyError, StoreError, step},
+    error::{KEYS_MAX, KeyError, StoreError, step},
     notices::{NewNotice, queue},
+    secret::random_hex,
 };
 
-/// The most keys in force of one household: each parent and each device has one, and an attacker's
-/// loop ends here.
-pub const KEYS_MAX: usize = 512;
 /// Revoked keys of one household that stay listed; the audit knows the others.
 const REVOKED_KEPT: i64 = 64;
 /// The longest label, in octets.
@@ -197,13 +195,6 @@ macro_rules! select {
             $rest
         )
     };
-}
-
-pub(crate) fn random_hex(octets: usize) -> Result<String, StoreError> {
-    let mut random = vec![0; octets];
-    getrandom::fill(&mut random)
-        .map_err(|error| StoreError::Random(std::io::Error::other(error.to_string())))?;
-    Ok(random.iter().map(|octet| format!("{octet:02x}")).collect())
 }
 
 impl Store {

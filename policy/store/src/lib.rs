@@ -24,14 +24,18 @@
 pub mod activity;
 mod as_of;
 mod audit;
+mod audit_heads;
+mod audit_rows;
 mod chain;
 mod choices;
-pub mod condition;
+mod condition;
 mod database;
 pub mod error;
+mod failure;
 mod feeds;
 mod file;
 pub mod heads;
+mod health;
 mod households;
 mod identity;
 mod in_force;
@@ -42,36 +46,27 @@ mod pending_erasures;
 mod reports;
 mod requests;
 mod retries;
+mod secret;
+mod store;
+mod time;
 mod verification;
 
-use std::{
-    collections::HashSet,
-    ops::{Deref, DerefMut},
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-
-use jiff::Timestamp;
-use sqlx::{
-    SqliteConnection, SqlitePool,
-    migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqliteSynchronous},
-};
-
 pub use activity::Activity;
-pub use audit::{AuditPage, Author, Deed, Order, Record};
+pub use audit::{Author, Deed};
+pub use audit_rows::{AuditPage, Order, Record};
 pub use chain::Findings;
 pub use choices::{ChoiceCount, ChoiceDay};
-pub use condition::{FailureReason, Health, WriteFailure};
-pub use error::{ChangeError, KeyError, OpenFault, StoreError};
+pub use condition::WriteFailure;
+pub use error::{ChangeError, KEYS_MAX, KeyError, OpenFault, StoreError};
+pub use failure::FailureReason;
 pub use feeds::{FeedChanged, StoredFeed};
 pub use file::Lock;
 pub use heads::SignedHead;
+pub use health::Health;
 pub use households::{Batch, Change, Changed, Page, Position};
 pub use identity::Home;
 pub use in_force::{Revocations, fingerprint};
-pub use keys::{KEYS_MAX, Key, NewKey, Role};
+pub use keys::{Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
 pub use pending_erasures::{Duty, OpenDuty};
@@ -80,243 +75,5 @@ pub use requests::{
     Answer, Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestError, RequestState,
 };
 pub use retries::{Attempt, Begun, Kept};
+pub use store::Store;
 pub use verification::{ChainFault, ChainReport};
-
-use crate::{
-    chain::{Chain, NextHead},
-    database::{Database, Kind, Writing},
-    error::step,
-    file::{Content, beside, file_of},
-    heads::Signer,
-    identity::{KEY_SUFFIX, Markers},
-};
-
-/// How long a statement waits for another writer of the same file. A disk that is busy with other
-/// work may hold one up for many seconds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Readers beside the one writer: SQLite gives each a thread.
-const CONNECTIONS_MAX: u32 = 4;
-
-static MIGRATIONS: Migrator = sqlx::migrate!();
-
-const KIND: Kind = Kind {
-    table: "household",
-    migrations: &MIGRATIONS,
-    options,
-};
-
-fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
-    // WAL's usual NORMAL would lose acknowledged writes with the power.
-    options
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
-}
-
-/// The store of one node.
-#[derive(Debug, Clone)]
-pub struct Store {
-    database: Database,
-    /// For readers; what is written goes through [`Self::begin`].
-    pool: SqlitePool,
-    chain: Arc<Chain>,
-    /// Tells what this process began from what one before it did.
-    maker: Arc<str>,
-    /// Attempts that did nothing, and that the file would not forget.
-    unforgotten: Arc<Mutex<HashSet<(String, String)>>>,
-}
-
-impl Store {
-    /// Opens the store, makes it where it is not there, and brings its tables up to date. Neither
-    /// markers nor a key are looked for: a daemon opens its store by [`Self::serve`].
-    ///
-    /// # Errors
-    /// See [`StoreError`]; a file that is no store of ours is left as it is.
-    pub async fn open(url: &str) -> Result<Self, StoreError> {
-        Self::with(Database::open(url, &KIND, true).await?, Chain::default())
-    }
-
-    /// Opens the store of a node for a command beside the daemon, or without it. Makes none.
-    ///
-    /// # Errors
-    /// See [`StoreError`]; [`StoreError::Missing`] where there is none.
-    pub async fn open_existing(home: &Home<'_>) -> Result<Self, StoreError> {
-        let path = file_of(home.url)?;
-        let database = Database::open(home.url, &KIND, false).await?;
-        let (store, since) = identity(&database).await?;
-        let markers = Markers::of(path, home.lists);
-        check_identity(path, &store, &markers)?;
-        let signer = Signer::read(&beside(path, KEY_SUFFIX))?;
-        Self::with(database, Chain::new(store, since, signer, markers))
-    }
-
-    /// Opens the store of a node for its daemon. It is made where this is the node's first start:
-    /// nothing in `evidence` is there, no marker, no journal without its database; or where the
-    /// operator says that it `is_new`. What does not fit in the audit is returned.
-    ///
-    /// # Errors
-    /// See [`StoreError`]; [`StoreError::Lost`] and [`StoreError::OtherNode`] where the store is
-    /// not the one that this node had.
-    pub async fn serve(
-        home: &Home<'_>,
-        is_new: bool,
-        evidence: &[&Path],
-    ) -> Result<(Self, Findings), StoreError> {
-        let path = file_of(home.url)?;
-        let markers = Markers::of(path, home.lists);
-        let content = database::look(home.url, &KIND).await?;
-        let marked = markers.read()?;
-        match content {
-            Content::Filled if is_new => {
-                return Err(StoreError::AlreadyThere {
-                    path: path.to_owned(),
-                });
-            }
-            Content::Filled => {}
-            _ if is_new => markers.put_aside()?,
-            Content::Missing | Content::Empty => {
-                let journal = beside(path, "-wal");
-                let key = beside(path, KEY_SUFFIX);
-                let others = [journal.as_path(), key.as_path()]
-                    .into_iter()
-                    .chain(evidence.iter().copied());
-                if let Some(evidence) = marked
-                    .iter()
-                    .map(|(path, _)| *path)
-                    .chain(others)
-                    .find(|path| path.exists())
-                {
-                    let is_empty = content == Content::Empty;
-                    let evidence = evidence.display().to_string();
-                    return Err(StoreError::Lost {
-                        path: path.to_owned(),
-                        is_empty,
-                        evidence,
-                    });
-                }
-            }
-        }
-        let database = Database::open(home.url, &KIND, true).await?;
-        let (store, since) = identity(&database).await?;
-        check_identity(path, &store, &markers)?;
-        file::make_folder(&home.lists.join("-"))?;
-        let key = beside(path, KEY_SUFFIX);
-        let signer = match Signer::read(&key)? {
-            Some(signer) => signer,
-            None => Signer::make(&key, path)?,
-        };
-        file::tighten(&key);
-        let store = Self::with(database, Chain::new(store, since, Some(signer), markers))?;
-        let findings = store.guard_audit().await?;
-        Ok((store, findings))
-    }
-
-    fn with(database: Database, chain: Chain) -> Result<Self, StoreError> {
-        let pool = database.pool().clone();
-        let maker = keys::random_hex(8)?.into();
-        Ok(Self {
-            database,
-            pool,
-            chain: Arc::new(chain),
-            maker,
-            unforgotten: Arc::default(),
-        })
-    }
-
-    /// Whether there is a store already, so that a reader need not make one.
-    #[must_use]
-    pub fn is_there(url: &str) -> bool {
-        file_of(url).is_ok_and(Path::exists)
-    }
-
-    /// A number that nobody guesses and nothing else has, as text.
-    ///
-    /// # Errors
-    /// There is no randomness.
-    pub fn fresh_id() -> Result<String, StoreError> {
-        keys::random_hex(12)
-    }
-
-    /// Whether the file can be written.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        Health(self.database.clone())
-    }
-
-    /// Closes it in order, so that the journal is folded in.
-    pub async fn close(&self) {
-        self.database.close().await;
-    }
-
-    /// Begins a change, under the database's write lock.
-    pub(crate) async fn begin(&self) -> Result<AuditedWrite<'_>, StoreError> {
-        let mut writing = self.database.begin("beginning a change").await?;
-        let is_after_loss = self.chain.check(&mut writing).await?;
-        Ok(AuditedWrite {
-            writing,
-            chain: &self.chain,
-            is_after_loss,
-        })
-    }
-}
-
-/// A change under way: all of it is done by [`Self::commit`], and nothing without that.
-pub(crate) struct AuditedWrite<'s> {
-    writing: Writing<'s>,
-    chain: &'s Chain,
-    is_after_loss: bool,
-}
-
-impl AuditedWrite<'_> {
-    /// Puts the change on disk, and covers what it wrote into the audit by a signed head.
-    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
-        let head: Option<NextHead> = self
-            .chain
-            .next(&mut self.writing, self.is_after_loss)
-            .await?;
-        self.writing.commit("committing a change").await?;
-        if let Some(head) = head {
-            self.chain.keep(head);
-        }
-        Ok(())
-    }
-}
-
-impl Deref for AuditedWrite<'_> {
-    type Target = SqliteConnection;
-
-    fn deref(&self) -> &SqliteConnection {
-        &self.writing
-    }
-}
-
-impl DerefMut for AuditedWrite<'_> {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
-        &mut self.writing
-    }
-}
-
-/// The identity of a store, and since when it has it.
-async fn identity(database: &Database) -> Result<(String, Timestamp), StoreError> {
-    let row = sqlx::query_as("SELECT id, since FROM identity")
-        .fetch_one(database.pool())
-        .await;
-    let (id, since): (String, i64) = row.map_err(step("reading the identity of the store"))?;
-    Ok((id, notices::second(since)))
-}
-
-/// Whether all markers name this store.
-fn check_identity(path: &Path, store: &str, markers: &Markers) -> Result<(), StoreError> {
-    match markers
-        .read()?
-        .into_iter()
-        .find(|(_, marker)| marker.store != store)
-    {
-        None => Ok(()),
-        Some((marker, says)) => Err(StoreError::OtherNode {
-            path: path.to_owned(),
-            found: store.to_owned(),
-            expected: says.store,
-            marker: marker.to_owned(),
-        }),
-    }
-}

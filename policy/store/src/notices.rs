@@ -9,6 +9,7 @@ use sqlx::{FromRow, SqliteConnection};
 use crate::{
     Store,
     error::{StoreError, step},
+    time::second,
 };
 
 /// A notice that is to be sent.
@@ -79,11 +80,6 @@ struct Row {
     attempts: i64,
     at: i64,
     document: String,
-}
-
-/// A second as the tables keep it.
-pub(crate) fn second(seconds: i64) -> Timestamp {
-    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Puts a notice into the outbox, inside the transaction that does what it tells of.

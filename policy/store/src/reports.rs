@@ -10,7 +10,7 @@ use crate::{
     Author, Store,
     audit::{Deed, append},
     error::{StoreError, step},
-    notices::second,
+    time::second,
 };
 
 /// The most reports that wait for an answer: whoever floods the form fills no disk.
@@ -168,7 +168,7 @@ impl Store {
         }
         let insert = "INSERT INTO report (id, name, reason, contact, at, due) VALUES (?, ?, ?, ?, ?, ?) RETURNING *";
         let insert = sqlx::query_as(insert)
-            .bind(crate::keys::random_hex(8)?)
+            .bind(crate::secret::random_hex(8)?)
             .bind(name.to_string())
             .bind(reason)
             .bind(contact);

@@ -12,7 +12,7 @@ use sqlx::{FromRow, SqliteConnection};
 use crate::{
     Store,
     error::{ChangeError, StoreError, step},
-    notices::second,
+    time::second,
 };
 
 /// The most requests of one household that wait for an answer.
@@ -259,7 +259,7 @@ impl Store {
             return Err(RequestError::TooManyToday);
         }
         let at = second(now.as_second());
-        let id = crate::keys::random_hex(8)?;
+        let id = crate::secret::random_hex(8)?;
         let request = Request {
             id,
             device: device.clone(),

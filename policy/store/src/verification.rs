@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::{
     Store,
-    audit::{GENESIS, OLDEST, Row, hexadecimal, wrong_triggers},
+    audit::{GENESIS, Row, hexadecimal, wrong_triggers},
+    audit_rows::OLDEST,
     chain::kept_heads,
     error::{StoreError, step},
     heads::SignedHead,

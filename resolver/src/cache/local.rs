@@ -113,7 +113,7 @@ impl LocalCache {
 
     /// Loads into the processor's cache what [`Self::find`] and an answer will read for the first
     /// [`TOUCHED_MAX`] of these packets, so that the memory accesses overlap (see
-    /// `policy::identity::directory::DirectoryReader::touch`). Decides nothing: a packet that is no query
+    /// `policy::identity::directory::Reader::touch`). Decides nothing: a packet that is no query
     /// loads something unneeded.
     #[must_use]
     pub fn load_memory<'p>(&self, packets: impl Iterator<Item = &'p [u8]>) -> u64 {

@@ -7,7 +7,7 @@
 //!              supply <────┘
 //! ```
 //!
-//! Each reply about a name comes from here. The callers differ in how they supply what is lacking:
+//! Each reply about a name comes from here. The callers differ in how they supply a lacking answer:
 //! a hit from the caches, a miss and an explanation by a resolution, a query without RD from the
 //! shared cache alone.
 
@@ -108,7 +108,7 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    /// The cache key of what is needed.
+    /// The cache key of the needed answer.
     pub(crate) fn key<'k>(&'k self, query: &'k Query<'_>) -> QuestionKeyRef<'k> {
         match self {
             Self::Answer => QuestionKeyRef::of(query),
@@ -155,7 +155,7 @@ pub(crate) enum Ended {
 }
 
 impl Engine {
-    /// Judges a query with what is known of its answer, and writes the reply.
+    /// Judges a query with its cached answer, and writes the reply.
     ///
     /// # Errors
     /// What is lacking. A fresh alias target in the cache is not lacking.
@@ -207,7 +207,7 @@ impl Engine {
         Ok(decision)
     }
 
-    /// Goes on with what was lacking, or ends the walk without it.
+    /// Continues with the lacking answer, or ends the walk without it.
     ///
     /// # Errors
     /// What is lacking next.

@@ -226,7 +226,7 @@ impl QueryMetrics {
             in_flight: gauge!("ox_protect_resolutions_in_flight"),
             resolution_s: histogram!("ox_protect_resolution_seconds"),
             stale: counter!("ox_protect_stale_answers_total"),
-            prefetches: counter!("ox_protect_renewals_total"),
+            prefetches: counter!("ox_protect_prefetches_total"),
         }
     }
 

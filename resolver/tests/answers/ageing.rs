@@ -1,10 +1,19 @@
 //! The age of answers: TTLs, prefetch before they end, and stale answers after that (RFC 8767), alike
 //! for all clients.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use policy::lists::entry::{EntryAction::OperatorPolicy, Tier::Choice};
-use resolver::message::types::Transport;
+use policy::{
+    lists::entry::{EntryAction::OperatorPolicy, Tier::Choice},
+    unix_seconds::UnixSeconds,
+};
+use resolver::{message::types::Transport, time::Clock};
 use tokio::time::advance;
 
 use crate::world::{Lists, Setup, World};
@@ -311,4 +320,44 @@ async fn an_explanation_takes_a_permit_for_a_resolution() {
         ),
         ("SERVFAIL".into(), 0)
     );
+}
+
+/// A clock that shows the seconds that a test sets.
+#[derive(Default)]
+struct TestClock(AtomicU64);
+
+impl Clock for TestClock {
+    fn elapsed(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+
+    fn moment(&self) -> UnixSeconds {
+        UnixSeconds::from_unix(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn prefetch_and_stale_answers_follow_the_clock_that_the_engine_gets() {
+    let clock = Arc::new(TestClock::default());
+    let world = World::with(
+        INTERNET,
+        Lists::default(),
+        Setup {
+            prefetch: true,
+            stale_s: 3_600,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..Setup::default()
+        },
+    );
+    assert_eq!(ttl(&world, "slow.own. A").await, 100);
+    clock.0.store(89, Ordering::Relaxed);
+    assert_eq!(world.prefetch("slow.own. A").await, 0);
+    clock.0.store(90, Ordering::Relaxed);
+    assert_eq!(world.prefetch("slow.own. A").await, 1);
+    assert_eq!(ttl(&world, "slow.own. A").await, 100);
+    world.go_down(true);
+    clock.0.store(189, Ordering::Relaxed);
+    assert_eq!(world.ask("slow.own. A").await, "5.6.7.9");
+    clock.0.store(190, Ordering::Relaxed);
+    assert_eq!(world.ask("slow.own. A").await, "5.6.7.9 (3)");
 }

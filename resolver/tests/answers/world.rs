@@ -53,7 +53,7 @@ use resolver::{
         reply::read_extended_error,
         types::Transport,
     },
-    time::SystemClock,
+    time::{Clock, SystemClock},
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };
 
@@ -307,6 +307,7 @@ pub struct Setup {
     /// How long a stale answer may be served, in seconds.
     pub stale_s: u64,
     pub prefetch: bool,
+    pub clock: Arc<dyn Clock>,
     pub server_id: Option<&'static str>,
     /// Changes the settings of the family.
     pub family: fn(&mut Household),
@@ -327,6 +328,7 @@ impl Default for Setup {
             resolutions_max: 16,
             stale_s: 0,
             prefetch: false,
+            clock: Arc::new(SystemClock::start()),
             server_id: None,
             family: |_| {},
         }
@@ -411,7 +413,7 @@ impl World {
             prefetch: setup.prefetch,
             sample_every: setup.sample_every,
             on_notify: setup.handles_notify.then_some(on_notify),
-            clock: Arc::new(SystemClock::start()),
+            clock: setup.clock,
         }));
         Self {
             engine,

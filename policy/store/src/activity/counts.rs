@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use policy::{name::Name, rules::household::Id};
 use serde::{Deserialize, Serialize};
 
-use super::{Forgotten, MARGIN};
+use super::{erasure::Forgotten, limits::MARGIN};
 
 /// The most names kept of one device in one hour. What is blocked beyond is counted in
 /// `names_more`: a program that draws names at random fills no disk.

@@ -37,15 +37,17 @@
 //! [`Activity::dropped`] says how much that was.
 
 mod counts;
+mod erasure;
 mod forgetting;
 mod hours;
+mod limits;
 pub(crate) mod pending;
 mod reading;
 mod writing;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use policy::rules::household::Id;
 use sqlx::{
     SqlitePool,
@@ -59,44 +61,20 @@ pub use counts::{
     NAMES_MAX, Sighting, Sign, Told,
 };
 
+pub use erasure::Forgotten;
+pub use limits::{BATCH_ROWS_MAX, MARKS_KEPT, PIECES_WAITING_MAX, WAITING_MAX, WRITE_AFTER};
+
 use crate::{
     StoreError,
-    condition::Health,
     database::{Database, Kind},
+    health::Health,
 };
+use limits::PAGE_SIZE;
 use pending::Waiting;
 
-/// How long counts wait in memory: a household that asks all the time is written once in five
-/// minutes, and a crash takes no more.
-pub const WRITE_AFTER: SignedDuration = SignedDuration::from_mins(5);
-/// The most hours of homes that wait: half a gigabyte of them, at 2,600 octets for one device and
-/// one query (`benches/activity.rs`). Beyond, what needs a place of its own is dropped and counted;
-/// a disk that fails, or more homes than a node is good for, let it come to that.
-pub const WAITING_MAX: usize = 200_000;
-/// The most devices, categories and names in what waits, some two hundred octets each. Beyond, what
-/// needs a new device is dropped and a new name counted without being kept; categories go on, of
-/// which a device has no more than there are.
-pub const PIECES_WAITING_MAX: usize = 2_000_000;
-/// The most rows in one transaction of those who work for all homes: readers and those who forget
-/// wait for no more of them, give or take the hours of one home.
-pub const BATCH_ROWS_MAX: usize = 250;
-/// How long a mark stands against what is on its way: much longer than a queue before
-/// [`Activity::note`] holds anything.
-pub const MARKS_KEPT: SignedDuration = SignedDuration::from_mins(10);
 /// How long a statement waits for another process on the same file. Counts can be written later;
 /// readers behind them should not wait.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// Octets of a page of the file. Small, so that little is wasted on [`MARGIN`] and at the end of a
-/// row's last page.
-const PAGE_SIZE: u32 = 1_024;
-/// Spaces before each document: as many octets as a row of this table can have in a page of the
-/// tree (`https://sqlite.org/fileformat2.html`, section 1.6), so that the document stands in
-/// overflow pages altogether. `secure_delete` overwrites what is deleted, but in a page of the tree
-/// there are copies nobody knows of, between the rows, of such as have moved when the tree was
-/// balanced; a test found deleted names there. Overflow pages are never moved, and are overwritten
-/// whole when they are freed.
-const MARGIN: usize = (PAGE_SIZE as usize - 12) * 64 / 255 - 23;
 
 /// sqlx's migrations and not a number in `user_version`: the same words then tell a newer file, a
 /// foreign one and a torn one as for the policy store, and one of the two stores is never taken for
@@ -135,19 +113,6 @@ pub struct Activity {
     waiting: Mutex<Waiting>,
     /// Whether the journal may still hold what is deleted.
     is_unfolded: AtomicBool,
-}
-
-/// What is to be forgotten of a household.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Forgotten {
-    /// All of it.
-    All,
-    /// What one device did.
-    Device(Id),
-    /// What devices did that nobody named.
-    Unknown,
-    /// Which names were blocked; that they were, stays counted.
-    Names,
 }
 
 impl Activity {

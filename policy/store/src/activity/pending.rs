@@ -10,9 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{DEVICES_MAX, Id};
 
 use super::{
-    Forgotten, MARKS_KEPT, PIECES_WAITING_MAX, Told, WAITING_MAX, WRITE_AFTER,
-    counts::Counts,
+    counts::{Counts, Told},
+    erasure::Forgotten,
     hours::{hour_of, last_hour, until},
+    limits::{MARKS_KEPT, PIECES_WAITING_MAX, WAITING_MAX, WRITE_AFTER},
 };
 
 /// The most marks of one household: one for each device that it can have, and the other kinds.

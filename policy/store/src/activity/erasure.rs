@@ -1,0 +1,16 @@
+//! What can be erased of a household's activity.
+
+use policy::rules::household::Id;
+
+/// What is to be forgotten of a household.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forgotten {
+    /// All of it.
+    All,
+    /// What one device did.
+    Device(Id),
+    /// What devices did that nobody named.
+    Unknown,
+    /// Which names were blocked; that they were, stays counted.
+    Names,
+}
