@@ -34,7 +34,7 @@ use policy::{
         household::{Household, Id},
     },
 };
-use policy_store::{Author, Deed, Key, NewKey, Store};
+use policy_store::{AuditEntry, Author, Key, NewKey, Store};
 use resolver::upstream::Question;
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -449,7 +449,7 @@ async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCod
         store
             .append_audit(
                 &by,
-                Deed {
+                AuditEntry {
                     action,
                     subject: "lists",
                     before: Some(&before),

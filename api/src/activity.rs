@@ -15,7 +15,7 @@ use axum::{
 use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{Household, Id};
 use policy_store::{
-    Deed,
+    AuditEntry,
     activity::{BlockedName, Counted, DeviceKey, Forgotten, Hour, Sign},
 };
 use serde::Deserialize;
@@ -108,7 +108,7 @@ pub async fn get(
         // Who is not of the family leaves a trace.
         let subject = format!("activity:{id}");
         let what = json!({ "device": device });
-        let deed = Deed {
+        let deed = AuditEntry {
             action: "read",
             subject: &subject,
             before: None,
@@ -210,7 +210,7 @@ pub async fn delete(
         .store
         .append_audit(
             &author,
-            Deed {
+            AuditEntry {
                 action: "forget",
                 subject: &subject,
                 before: None,

@@ -18,7 +18,7 @@ use policy::rules::{
     compiled::HouseholdRules,
     household::{Attributed, HistorySettings, Household, Id},
 };
-use policy_store::{Activity, Duty, OpenDuty, StoreError, activity::Forgotten};
+use policy_store::{Activity, Erasure, PendingErasure, StoreError, activity::Forgotten};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -182,29 +182,29 @@ pub fn days_kept(context: &Context, rules: &HouseholdRules) -> u16 {
 }
 
 /// What a change does to what is kept.
-pub fn duties(was: Option<&Household>, is: Option<&Household>) -> Vec<Duty> {
+pub fn duties(was: Option<&Household>, is: Option<&Household>) -> Vec<Erasure> {
     let Some((was, history)) = was.and_then(|was| Some((was, was.kept()?))) else {
         return Vec::new();
     };
     let Some((is, now)) = is.and_then(|is| Some((is, is.kept()?))) else {
-        return vec![Duty::Forget(Forgotten::All)];
+        return vec![Erasure::Forget(Forgotten::All)];
     };
     let gone = |id: &Id| !is.devices.get(id).is_some_and(|device| device.log);
     let devices = was
         .devices
         .iter()
         .filter(|(id, device)| device.log && gone(id));
-    let mut duties: Vec<Duty> = devices
-        .map(|(id, _)| Duty::Forget(Forgotten::Device(id.clone())))
+    let mut duties: Vec<Erasure> = devices
+        .map(|(id, _)| Erasure::Forget(Forgotten::Device(id.clone())))
         .collect();
     if history.unknown_devices && !now.unknown_devices {
-        duties.push(Duty::Forget(Forgotten::Unknown));
+        duties.push(Erasure::Forget(Forgotten::Unknown));
     }
     if history.names && !now.names {
-        duties.push(Duty::Forget(Forgotten::Names));
+        duties.push(Erasure::Forget(Forgotten::Names));
     }
     if history.days != now.days {
-        duties.push(Duty::Keep);
+        duties.push(Erasure::Keep);
     }
     duties
 }
@@ -219,21 +219,21 @@ pub async fn fulfil(context: &Context, household: Option<&Id>) {
         return;
     };
     let done = async {
-        for OpenDuty {
+        for PendingErasure {
             sequence,
             household,
             duty,
         } in context.store.duties(household, DUTIES).await?
         {
             match duty {
-                Duty::Forget(forgotten) => {
+                Erasure::Forget(forgotten) => {
                     activity
                         .forget(&household, forgotten, Timestamp::now())
                         .await?
                 }
                 // As of now: of two changes at a time the later one is true, whichever comes here
                 // first.
-                Duty::Keep => {
+                Erasure::Keep => {
                     let days = context
                         .directory
                         .household(&household)
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn what_is_no_longer_wanted_is_forgotten_and_nothing_else() {
         let all = household(7, true, true, &[("phone", true), ("guest", true)]);
-        let forget = |what| vec![Duty::Forget(what)];
+        let forget = |what| vec![Erasure::Forget(what)];
         let devices = [("phone", true), ("guest", true)];
         assert_eq!(duties(Some(&all), Some(&all)), []);
         assert_eq!(duties(None, Some(&all)), []);
@@ -318,7 +318,7 @@ mod tests {
         );
         assert_eq!(
             duties(Some(&all), Some(&household(3, true, true, &devices))),
-            [Duty::Keep]
+            [Erasure::Keep]
         );
         assert_eq!(
             duties(Some(&all), Some(&household(7, false, true, &devices))),
