@@ -1,6 +1,5 @@
 # `make run` and `make test` set up what they need on a Debian machine with Rust; `make tools` does
-# that alone, and no other target installs anything by itself. Sources of what is installed: apt,
-# cargo, PyPI.
+# that alone. Sources of what is installed: apt, cargo, PyPI, npm.
 
 SHELL := /bin/bash
 NEXTEST_VERSION := 0.9.143
@@ -9,6 +8,8 @@ MOTO_VERSION := 5.1.22
 SCHEMATHESIS_VERSION := 4.32.5
 MUTANTS_VERSION := 27.1.0
 DENY_VERSION := 0.20.2
+PYTHON_CLIENT_VERSION := 0.29.1
+TYPESCRIPT_CLIENT := openapi-typescript@7.13.0 openapi-fetch@0.17.0 typescript@5.9.3
 
 # The folder of the scenario runner, its scenarios and its baselines.
 CONFORMANCE ?= ../shared/conformance
@@ -23,7 +24,7 @@ CHECKED := RUSTC_WORKSPACE_WRAPPER=clippy-driver \
 
 # The tests by stage. `system` is what neither of the other two has.
 UNIT := kind(lib) + kind(bin)
-INTEROP := binary(primaries) + binary(sharing) + (binary(system) & test(/^(contract|nsd|feeds_zones)::/))
+INTEROP := binary(primaries) + binary(sharing) + (binary(system) & test(/^(clients|contract|nsd|feeds_zones)::/))
 
 .PHONY: run build dist test lint unit system interop house doc deny tools
 .PHONY: conformance mutants bench-peers bench-counts
@@ -60,7 +61,8 @@ unit: tools/nextest
 system: tools/tests
 	$(CHECKED) cargo nextest run --workspace -E 'not ($(UNIT) + $(INTEROP))'
 
-## The tests that need programs of others: BIND, Knot, PowerDNS, NSD, moto, schemathesis.
+## The tests that need programs of others: BIND, Knot, PowerDNS, NSD, moto, schemathesis, generators
+## of clients.
 interop: tools/tests
 	$(CHECKED) cargo nextest run --workspace -E '$(INTEROP)'
 
@@ -122,6 +124,8 @@ tools/nextest: tools/compiler
 tools/tests: tools/nextest
 	@tests/python.sh moto $(MOTO_VERSION) 'moto[server]' # a real S3 API
 	@tests/python.sh schemathesis $(SCHEMATHESIS_VERSION) schemathesis # a client of our OpenAPI document
+	@tests/python.sh openapi-python-client $(PYTHON_CLIENT_VERSION) openapi-python-client
+	@tests/npm.sh clients $(TYPESCRIPT_CLIENT)
 	@[ -x /usr/sbin/nsd ] && [ -x /usr/sbin/unbound ] && command -v dnsperf >/dev/null || \
 		tests/install.sh nsd unbound dnsperf
 	@PATH=$$PATH:/usr/sbin \

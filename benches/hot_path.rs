@@ -242,11 +242,11 @@ fn identify(bed: Bed) -> Bed {
 #[library_benchmark(config = limit(620))]
 #[bench::a_mask(named(BLOCKED))]
 fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
-    let asker = bed
+    let policy = bed
         .directory
         .identify(LINE, None, false, UnixSeconds::FIRST)
         .policy;
-    std::hint::black_box(decide(&asker, name.borrow(), &Classification::NOTHING));
+    std::hint::black_box(decide(&policy, name.borrow(), &Classification::NOTHING));
     (bed, name)
 }
 

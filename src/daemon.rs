@@ -1,8 +1,12 @@
 //! The daemon: the only place that knows every crate. It puts the parts together, says when each is
 //! ready, and ends in order.
 
+pub mod data_path;
+mod signals;
+
 use std::{
     io::Write,
+    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{
@@ -15,65 +19,82 @@ use std::{
 use anyhow::Context as _;
 use api::{
     Context,
-    limits::{Limits, Rate},
-    tokens::Tokens,
+    auth::{
+        limits::{Limits, Rate},
+        oidc::Tokens,
+    },
+    event_streams::Streams,
+    report_intake::ReportIntake,
+    server,
 };
-use async_trait::async_trait;
+use control::{
+    Control,
+    activity::{aggregate, limits::HistoryLimits, retention, sample},
+    audit_heads::HeadAnnouncer,
+    households::load::load_all,
+    lists::{
+        self,
+        command::ListCommand,
+        definitions,
+        fetchers::Fetchers,
+        handle::ManagerHandle,
+        manager::{self, ListManager, ListSettings},
+        status::ListStatus,
+    },
+    mandates,
+    notifications::delivery::{self, Post},
+    schedules,
+    shutdown::BackgroundTasks,
+    store_health,
+};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
     category::Taxonomy,
-    decide::EffectivePolicy,
-    explain::QueryExplanation,
     identity::directory::Directory,
-    lists::{blocklist::Blocklist, current::CurrentLists, mandate_registry::MandateRegistry},
-    name::Name,
+    lists::{current::CurrentLists, mandate_registry::MandateRegistry},
 };
-use policy_store::{Activity, Author, NewKey, Store};
+use policy_store::{Author, NewKey, Store};
 use resolver::{
-    engine::{Engine, EngineConfig, ServeStale},
+    engine::Engine,
     listener::{self, WorkerSettings, access::NetworkSet, notify::OnNotify},
-    recursor::{ConfiguredZone, Recursor, ServerRole, Settings, SystemEnvironment, TtlBounds},
+    recursor::{Recursor, SystemEnvironment},
     telemetry::query_sample::QuerySample,
-    time::SystemClock,
-    upstream::{Recursion, local_records::LocalRecords, special_names::SpecialNames},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
+    net::TcpListener,
     sync::{mpsc, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinHandle,
 };
 
+use self::{
+    data_path::DataPath,
+    signals::{SignalAction, Signals},
+};
 use crate::{
-    activity,
-    audit::Announcer,
-    clock,
-    config::{self, Checked, Reports, Zone},
-    ending, health, http,
-    lists::{self, Board, Keeper},
-    notices::{self, Post},
-    oidc, orders, sampling,
-    signals::{Asked, Signals},
+    config::{self, Checked, Reports},
+    oidc,
     stores::{self, Stores},
 };
 
-/// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
+/// Histogram bounds of resolutions, in seconds: from a cached delegation to the longest timeout.
 const RESOLUTION_BUCKETS_S: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0];
 
 /// How often the workers' counters are added up. A worker's ring holds what it can block in this
 /// time.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
-/// How long a daemon that ends waits for what is under way: requests, tasks, writes.
+/// How long a node that shuts down waits for each of: requests, tasks, writes.
 const END_MAX: Duration = Duration::from_secs(5);
 
-/// How a daemon was started.
+/// How the daemon was started.
 pub struct Start {
-    /// The configuration file, to be looked at again.
+    /// The configuration file, which SIGHUP checks again.
     pub config: Option<PathBuf>,
-    /// Whether it may begin with an empty store although this node had one.
+    /// Whether the daemon may begin with an empty store although this node had one.
     pub new_store: bool,
 }
 
@@ -89,9 +110,11 @@ pub async fn serve(checked: Checked, how: Start) -> anyhow::Result<()> {
     };
     let signal = loop {
         match signals.next().await {
-            Asked::End(signal) => break signal,
-            Asked::Reload => node.reload(&checked, how.config.as_deref()).await,
-            Asked::Nothing(number) => tracing::info!(number, "a signal that means nothing here"),
+            SignalAction::End(signal) => break signal,
+            SignalAction::Reload => node.reload(&checked, how.config.as_deref()).await,
+            SignalAction::Nothing(number) => {
+                tracing::info!(number, "a signal that means nothing here")
+            }
         }
     };
     tracing::info!(signal, "the node ends: what is under way is finished first");
@@ -101,27 +124,25 @@ pub async fn serve(checked: Checked, how: Start) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A running node, and what must end with it.
+/// A running node, and what its shutdown needs.
 struct Node {
     context: Arc<Context>,
     engine: Arc<Engine>,
     sample: Arc<QuerySample>,
-    board: Arc<Board>,
+    status: Arc<ListStatus>,
     post: Arc<Post>,
-    announcer: Arc<Announcer>,
-    wakes: Arc<lists::Wakes>,
-    acts: mpsc::Sender<lists::Act>,
+    announcer: Arc<HeadAnnouncer>,
+    fetchers: Arc<Fetchers>,
+    commands: mpsc::Sender<ListCommand>,
     is_ready: Arc<AtomicBool>,
     /// Ends the API's listener when it is dropped.
     api_ends: watch::Sender<()>,
     api: JoinHandle<()>,
-    /// Ends the tasks that use the stores.
-    trigger: ending::Trigger,
-    tasks: JoinSet<()>,
+    tasks: BackgroundTasks,
     _stores: Stores,
 }
 
-/// Puts the parts together and opens the doors.
+/// Puts the parts together and opens the listeners.
 async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     let metrics = install_metrics()?;
     api::panics::describe();
@@ -130,176 +151,69 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
         tracing::warn!("{warning}");
     }
     let mut stores = stores::open(checked, how.new_store).await?;
-    let store = stores.store.clone();
-    let activity = stores.activity.clone();
-    let post = Arc::new(Post::new(&store, &checked.config.notices)?);
-    let directory = Arc::new(Directory::new(checked.defaults));
-    let households =
-        api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
-    let taxonomy = Arc::new(checked.taxonomy.clone());
-    let board = Board::new();
-    let settings = list_settings(checked, &taxonomy, &store, &board).await?;
-    let (keeper, live) = lists::start(settings, Arc::clone(&board)).await?;
-    let mandates = orders::start(&store, &live).await?;
-    let recursor = Arc::new(recursor(checked)?);
-    let engine = Arc::new(engine(
-        checked,
-        &directory,
-        &live,
-        Arc::clone(&recursor),
-        Some(on_notify(&keeper, &checked.config.dns.notify_from)),
-    )?);
-    tracing::info!(
-        households,
-        generation = live.load().generation(),
-        "rules and lists are in place"
-    );
-
-    // All doors are bound before one is opened: what cannot be had is said before anything is
-    // promised.
-    let api_listener = tokio::net::TcpListener::bind(checked.config.api.listen).await;
-    let api_listener = api_listener
-        .with_context(|| format!("listening on {} (API)", checked.config.api.listen))?;
-    let workers = match checked.config.dns.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
-    let bound = checked
-        .config
-        .dns
-        .listen
-        .iter()
-        .map(|address| listener::bind(*address, workers))
-        .collect::<Result<Vec<_>, _>>()?;
-
-    if store.has_no_key().await? {
-        let by = Author {
-            actor: "first start".to_owned(),
-            role: "operator".to_owned(),
-        };
-        let (secret, _) = store
-            .create_key(&by, NewKey::operator("made at the first start"))
-            .await?;
-        say(&format!("operator key: {secret}"))?;
-    }
-    let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
-    let dns = &checked.config.dns;
-    listener::serve(
-        bound,
-        &engine,
-        WorkerSettings {
-            count: workers,
-            pinned: dns.pin_workers,
-            batch: dns.batch,
-        },
-    )
-    .context("starting the workers")?;
-    for address in addresses {
-        say(&format!("dns ready on {address}"))?;
-    }
-    tokio::spawn(publish(Arc::clone(&engine)));
-    tokio::spawn(orders::run(Arc::clone(&mandates)));
-    let sample = sampling::open(checked)?;
-    tokio::spawn(sampling::run(Arc::clone(&engine), Arc::clone(&sample)));
-    let is_ready = Arc::new(AtomicBool::new(true));
-    let wakes = keeper.wakes();
-    let acts = keeper.sender.clone();
-    let control = lists::Control {
-        acts: acts.clone(),
-        board: Arc::clone(&board),
-        live: Arc::clone(&live),
-        wakes: Arc::clone(&wakes),
-        directory: checked.config.lists.directory.clone(),
-        base: checked.base.clone(),
-        bounds: checked.config.lists.bounds(),
-        taxonomy: Arc::clone(&taxonomy),
-        yesterday: sampling::yesterday(&sample),
-        hits: sampling::hits(&engine),
-    };
-    let running = Running {
-        checked,
-        store: &store,
-        activity,
-        directory: &directory,
-        engine: &engine,
-        recursor: &recursor,
-        lists: &live,
-        mandates: &mandates,
-        control: Arc::new(control),
-        post: Arc::clone(&post),
-    };
-    let context = api_context(&running, metrics, &is_ready, oidc_tokens(checked)?);
-    let announcer = Arc::new(Announcer {
-        store: store.clone(),
-        board: Arc::clone(&board),
-        lists: Arc::clone(&live),
-        channel: post.channels().webhook.then_some("webhook"),
-        every: Duration::from_secs(checked.config.store.audit_head_interval_s.into()),
-    });
-    let (trigger, ending) = ending::pair();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(clock::run(Arc::clone(&context), ending.clone()));
-    tasks.spawn(activity::run(
-        Arc::clone(&context),
-        Arc::clone(&engine),
-        ending.clone(),
-    ));
-    tasks.spawn(activity::keep(Arc::clone(&context), ending.clone()));
-    tasks.spawn(notices::run(Arc::clone(&post), ending.clone()));
-    let healths = [
-        ("policy", Some(store.health())),
-        (
-            "history",
-            context.activity.as_ref().map(|activity| activity.health()),
-        ),
-    ];
-    for (name, health) in healths {
-        if let Some(health) = health {
-            tasks.spawn(health::run(
-                name,
-                health,
-                Arc::clone(&board),
-                Arc::clone(&live),
-                ending.clone(),
-            ));
-        }
-    }
-    let announcing = Arc::clone(&announcer);
     let findings = std::mem::take(&mut stores.findings);
-    tasks.spawn(async move { announcing.run(findings, ending).await });
-    let address = api_listener.local_addr()?;
-    // Keys in force are known before the first request, so that none of them waits for what its
-    // address did.
-    context.limits.learn(&store).await?;
+    let tasks = BackgroundTasks::default();
+    let parts = Parts::assemble(checked, stores, &tasks).await?;
+    let sockets = Sockets::bind(checked, parts.store()).await?;
+    let api_address = sockets.api.local_addr()?;
+    let api_listener = sockets.serve_dns(checked, &parts.engine)?;
+
+    tasks.spawn_endless(publish(Arc::clone(&parts.engine)));
+    tasks.spawn_endless(mandates::run(Arc::clone(&parts.mandates)));
+    let sampled = &checked.config.lists;
+    let sample = sample::open(&sampled.directory, sampled.query_sample)?;
+    tasks.spawn_endless(sample::run(Arc::clone(&parts.engine), Arc::clone(&sample)));
+    let is_ready = Arc::new(AtomicBool::new(true));
+    let tokens = oidc_tokens(checked, &tasks)?;
+    let control = Arc::new(parts.control(checked, &sample));
+    let context = Arc::new(Context {
+        activity_seats: tokio::sync::Semaphore::new(api::routes::activity::SEATS),
+        streams: Streams::new(&control, tokens.clone()),
+        render_metrics: parts.render_metrics(metrics),
+        is_ready: {
+            let is_ready = Arc::clone(&is_ready);
+            Box::new(move || is_ready.load(Ordering::Relaxed))
+        },
+        reports: report_intake(&checked.config.reports),
+        limits: limits(&checked.config.api),
+        tokens,
+        control,
+    });
+    let announcer = Arc::new(parts.announcer(checked.config.store.audit_head_interval_s));
+    parts.start_tasks(&tasks, &context.control);
+    let announcing = Arc::clone(&announcer);
+    let shutdown = tasks.shutdown();
+    tasks.spawn_finishing(async move { announcing.run(findings, shutdown).await });
+    // The keys in force are known before the first request, so that the limits of an address do not
+    // delay a request with a key.
+    context.limits.learn(parts.store()).await?;
     let (api_ends, ended) = watch::channel(());
-    let api = tokio::spawn(http::serve(
-        api_listener,
-        api::router(Arc::clone(&context)),
-        ended,
-    ));
-    tokio::spawn(keeper.run());
-    say(&format!("api ready on http://{address}"))?;
+    let router = api::router(Arc::clone(&context));
+    let api = tokio::spawn(server::serve(api_listener, router, ended));
+    let fetchers = parts.manager.fetchers();
+    let commands = parts.manager.sender();
+    tasks.spawn_endless(parts.manager.run());
+    say(&format!("api ready on http://{api_address}"))?;
     Ok(Node {
         context,
-        engine,
+        engine: parts.engine,
         sample,
-        board,
-        post,
+        status: parts.status,
+        post: parts.post,
         announcer,
-        wakes,
-        acts,
+        fetchers,
+        commands,
         is_ready,
         api_ends,
         api,
-        trigger,
         tasks,
-        _stores: stores,
+        _stores: parts.stores,
     })
 }
 
 impl Node {
-    /// Looks at the configuration file, says what a restart would change, and has all feeds asked.
-    /// What runs goes on as it is.
+    /// Checks the configuration file, says what a restart would change, and fetches all feeds. The
+    /// running configuration stays.
     async fn reload(&self, running: &Checked, path: Option<&Path>) {
         match config::load(path, std::env::vars()) {
             Err(error) => {
@@ -317,9 +231,9 @@ impl Node {
                 }
             }
         }
-        let asked = self.wakes.wake_all();
-        // The keeper is busy when its queue is full, and looks at the files after that anyway.
-        let _ = self.acts.try_send(lists::Act::Files);
+        let asked = self.fetchers.fetch_all_now();
+        // A manager whose queue is full looks at the files later anyway.
+        let _ = self.commands.try_send(ListCommand::Files);
         tracing::info!(
             asked,
             "SIGHUP: feeds are asked now, and list files looked at"
@@ -327,75 +241,280 @@ impl Node {
     }
 
     /// Ends in order: no new request, then no task, then no write, then the stores are closed.
-    async fn end(mut self) {
+    async fn end(self) {
+        let control = &self.context.control;
         self.is_ready.store(false, Ordering::Relaxed);
-        self.board.close();
-        self.context.happenings.close();
+        self.status.close();
+        control.events.close();
+        self.context.streams.close();
         drop(self.api_ends);
-        // Requests under way are finished, but an idle connection does not hold the end up.
+        // Requests under way are finished, but an idle connection does not hold up the shutdown.
         let _ = tokio::time::timeout(END_MAX, self.api).await;
-        self.trigger.begin();
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(END_MAX, ended).await;
-        self.tasks.shutdown().await;
-        // A write whose client is gone goes on by itself. None begins behind these locks, which are
-        // held to the end.
-        let Context {
-            writes,
-            list_writes,
-            mandate_writes,
-            ..
-        } = &*self.context;
+        self.tasks.finish(END_MAX).await;
+        // A write whose client is gone goes on by itself. No new one begins behind these locks,
+        // which are held to the end.
         let writers = async {
             (
-                writes.lock().await,
-                list_writes.lock().await,
-                mandate_writes.lock().await,
+                control.writes.lock().await,
+                control.list_writes.lock().await,
+                control.mandate_writes.lock().await,
             )
         };
-        let _none_begins = tokio::time::timeout(END_MAX, writers).await;
-        sampling::end(&self.engine, &self.sample).await;
-        activity::end(&self.context, &self.engine).await;
+        let _no_writer_begins = tokio::time::timeout(END_MAX, writers).await;
+        self.tasks.stop_endless().await;
+        sample::end(&self.engine, &self.sample).await;
+        aggregate::end(control, &self.engine).await;
         self.announcer.announce().await;
         self.post.end().await;
-        self.context.store.close().await;
+        control.store.close().await;
     }
 }
 
-/// What lists are to be kept: the feeds of the configuration, and those that were defined over the
-/// API.
+/// The parts of a node, before a listener is open.
+struct Parts {
+    stores: Stores,
+    post: Arc<Post>,
+    directory: Arc<Directory>,
+    taxonomy: Arc<Taxonomy>,
+    status: Arc<ListStatus>,
+    manager: ListManager,
+    live: Arc<CurrentLists>,
+    mandates: Arc<MandateRegistry>,
+    recursor: Arc<Recursor<SystemEnvironment>>,
+    engine: Arc<Engine>,
+}
+
+impl Parts {
+    /// Loads households, lists and mandates, and builds the data path.
+    async fn assemble(
+        checked: &Checked,
+        stores: Stores,
+        tasks: &BackgroundTasks,
+    ) -> anyhow::Result<Self> {
+        let store = &stores.store;
+        let post = Arc::new(Post::new(store, &checked.config.notices)?);
+        let directory = Arc::new(Directory::new(checked.defaults));
+        let households = load_all(store, &directory, &checked.taxonomy, checked.defaults).await?;
+        let taxonomy = Arc::new(checked.taxonomy.clone());
+        let status = ListStatus::new();
+        let settings = list_settings(checked, &taxonomy, store, &status).await?;
+        let (manager, live) = lists::start::start(settings, Arc::clone(&status), tasks).await?;
+        let mandates = mandates::start(store, &live).await?;
+        let recursor = Arc::new(data_path::recursor(checked)?);
+        let engine = Arc::new(data_path::engine(
+            checked,
+            &directory,
+            &live,
+            Arc::clone(&recursor),
+            Some(on_notify(
+                manager.fetchers(),
+                &checked.config.dns.notify_from,
+            )),
+        )?);
+        tracing::info!(
+            households,
+            generation = live.load().generation(),
+            "rules and lists are in place"
+        );
+        Ok(Self {
+            stores,
+            post,
+            directory,
+            taxonomy,
+            status,
+            manager,
+            live,
+            mandates,
+            recursor,
+            engine,
+        })
+    }
+
+    fn store(&self) -> &Store {
+        &self.stores.store
+    }
+
+    fn control(&self, checked: &Checked, sampled: &Arc<QuerySample>) -> Control {
+        let lists = &checked.config.lists;
+        let handle = ManagerHandle {
+            commands: self.manager.sender(),
+            status: Arc::clone(&self.status),
+            live: Arc::clone(&self.live),
+            fetchers: self.manager.fetchers(),
+            directory: lists.directory.clone(),
+            base: checked.base.clone(),
+            bounds: lists.bounds(),
+            taxonomy: Arc::clone(&self.taxonomy),
+            yesterday: sample::yesterday(sampled),
+            hits: sample::hits(&self.engine),
+        };
+        Control {
+            store: self.store().clone(),
+            activity: self.stores.activity.clone(),
+            history: history_limits(&checked.config.history),
+            directory: Arc::clone(&self.directory),
+            taxonomy: Arc::clone(&self.taxonomy),
+            defaults: checked.defaults,
+            lists: Arc::clone(&self.live),
+            mandates: Arc::clone(&self.mandates),
+            own_names: blocklist_loader::gate::own_names(&lists.own_names),
+            lists_control: Arc::new(handle),
+            explainer: Arc::new(DataPath(Arc::clone(&self.engine))),
+            events: Default::default(),
+            notices: self.post.channels(),
+            default_preset: checked.config.policy.default_preset.clone(),
+            writes: Default::default(),
+            list_writes: Default::default(),
+            mandate_writes: Default::default(),
+        }
+    }
+
+    fn announcer(&self, interval_s: u32) -> HeadAnnouncer {
+        HeadAnnouncer {
+            store: self.store().clone(),
+            status: Arc::clone(&self.status),
+            lists: Arc::clone(&self.live),
+            channel: self.post.channels().webhook.then_some("webhook"),
+            every: Duration::from_secs(interval_s.into()),
+        }
+    }
+
+    /// Renders the metrics, after the gauges that are only set for that.
+    fn render_metrics(&self, metrics: PrometheusHandle) -> Box<dyn Fn() -> String + Send + Sync> {
+        let engine = Arc::clone(&self.engine);
+        let directory = Arc::clone(&self.directory);
+        let recursor = Arc::clone(&self.recursor);
+        let mandates = Arc::clone(&self.mandates);
+        Box::new(move || {
+            engine.metrics.publish();
+            let (octets, entries) = engine.cache_usage();
+            gauge!("ox_protect_cache_bytes").set(octets as f64);
+            gauge!("ox_protect_cache_entries").set(entries as f64);
+            gauge!("ox_protect_households").set(directory.len() as f64);
+            recursor.show_sizes();
+            mandates::show(&mandates);
+            metrics.run_upkeep();
+            metrics.render()
+        })
+    }
+
+    /// Starts the tasks that use the stores.
+    fn start_tasks(&self, tasks: &BackgroundTasks, control: &Arc<Control>) {
+        let shutdown = tasks.shutdown();
+        let engine = Arc::clone(&self.engine);
+        tasks.spawn_finishing(schedules::run(Arc::clone(control), shutdown.clone()));
+        tasks.spawn_finishing(aggregate::run(
+            Arc::clone(control),
+            engine,
+            shutdown.clone(),
+        ));
+        tasks.spawn_finishing(retention::run(Arc::clone(control), shutdown.clone()));
+        tasks.spawn_finishing(delivery::run(Arc::clone(&self.post), shutdown.clone()));
+        let history = control.activity.as_ref().map(|activity| activity.health());
+        for (name, health) in [
+            ("policy", Some(control.store.health())),
+            ("history", history),
+        ] {
+            let Some(health) = health else { continue };
+            tasks.spawn_finishing(store_health::run(
+                name,
+                health,
+                Arc::clone(&self.status),
+                Arc::clone(&self.live),
+                shutdown.clone(),
+            ));
+        }
+    }
+}
+
+/// The sockets of a node. All are bound before one is served, so that a port in use is reported
+/// before the node says that anything is ready.
+struct Sockets {
+    api: TcpListener,
+    dns: Vec<listener::BoundListener>,
+    workers: usize,
+}
+
+impl Sockets {
+    async fn bind(checked: &Checked, store: &Store) -> anyhow::Result<Self> {
+        let api = TcpListener::bind(checked.config.api.listen)
+            .await
+            .with_context(|| format!("listening on {} (API)", checked.config.api.listen))?;
+        let workers = match checked.config.dns.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let addresses = checked.config.dns.listen.iter();
+        let dns = addresses
+            .map(|address| listener::bind(*address, workers))
+            .collect::<Result<Vec<_>, _>>()?;
+        make_first_key(store).await?;
+        Ok(Self { api, dns, workers })
+    }
+
+    /// Starts the workers. Returns the socket of the API.
+    fn serve_dns(self, checked: &Checked, engine: &Arc<Engine>) -> anyhow::Result<TcpListener> {
+        let addresses: Vec<SocketAddr> = self.dns.iter().map(|bound| bound.address).collect();
+        let dns = &checked.config.dns;
+        let workers = WorkerSettings {
+            count: self.workers,
+            pinned: dns.pin_workers,
+            batch: dns.batch,
+        };
+        listener::serve(self.dns, engine, workers).context("starting the workers")?;
+        for address in addresses {
+            say(&format!("dns ready on {address}"))?;
+        }
+        Ok(self.api)
+    }
+}
+
+/// Makes a key at the first start of a node, and prints it.
+async fn make_first_key(store: &Store) -> anyhow::Result<()> {
+    if store.has_no_key().await? {
+        let by = Author {
+            actor: "first start".to_owned(),
+            role: "operator".to_owned(),
+        };
+        let (secret, _) = store
+            .create_key(&by, NewKey::operator("made at the first start"))
+            .await?;
+        say(&format!("operator key: {secret}"))?;
+    }
+    Ok(())
+}
+
+/// The feeds of the configuration and of the API, and what the list manager needs beside them.
 async fn list_settings(
     checked: &Checked,
     taxonomy: &Arc<Taxonomy>,
     store: &Store,
-    board: &Board,
-) -> anyhow::Result<lists::Settings> {
-    let defined = lists::defined(checked, store).await?;
-    Keeper::define_all(board, &defined.plan);
-    for (feed, error) in &defined.barred {
-        board.bar(feed, &error.to_string(), jiff::Timestamp::now());
+    status: &ListStatus,
+) -> anyhow::Result<ListSettings> {
+    let lists = &checked.config.lists;
+    let definitions = definitions::load(checked.plan(), lists.bounds(), taxonomy, store).await?;
+    manager::define_all(status, &definitions.plan);
+    for (feed, error) in &definitions.barred {
+        status.bar(feed, &error.to_string(), jiff::Timestamp::now());
     }
-    let keep = checked.config.lists.keep;
-    let taxonomy_path = checked.config.policy.taxonomy.clone();
-    let share = checked.config.lists.share.clone();
-    Ok(lists::Settings {
-        plan: defined.plan,
-        keep,
-        taxonomy_path,
+    Ok(ListSettings {
+        plan: definitions.plan,
+        keep: lists.keep,
+        taxonomy_path: checked.config.policy.taxonomy.clone(),
         taxonomy: Arc::clone(taxonomy),
-        share,
+        share: lists.share.clone(),
     })
 }
 
-/// Tells the feeds of the NOTIFY of a primary, or of one of these senders.
-fn on_notify(keeper: &Keeper, senders: &[IpNet]) -> OnNotify {
-    let wakes = keeper.wakes();
+/// Passes NOTIFY messages of primaries, and of the senders that the operator names, to the
+/// fetchers.
+fn on_notify(fetchers: Arc<Fetchers>, senders: &[IpNet]) -> OnNotify {
     let senders = NetworkSet::of(senders);
-    Arc::new(move |zone, peer| wakes.notified(&zone, peer, senders.contains(peer)))
+    Arc::new(move |zone, peer| fetchers.notified(&zone, peer, senders.contains(peer)))
 }
 
-/// Takes as many file descriptors as this process may have: each resolution under way holds a
-/// socket or two, and the usual soft limit of 1,024 is for programs of another age.
+/// Raises the limit of file descriptors to the hard limit: each resolution under way has a socket
+/// or two, and the usual soft limit is 1,024.
 fn raise_descriptors(resolutions_max: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -418,7 +537,7 @@ fn raise_descriptors(resolutions_max: usize) {
     }
 }
 
-/// Adds up what the workers count, often enough that their rings do not fill.
+/// Adds up the workers' counters, often enough that their rings do not fill.
 async fn publish(engine: Arc<Engine>) {
     let mut tick = tokio::time::interval(PUBLISH_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -428,7 +547,7 @@ async fn publish(engine: Arc<Engine>) {
     }
 }
 
-/// One line on standard output, at once: somebody waits for it.
+/// Writes one line to standard output, and flushes it: a supervisor may wait for it.
 fn say(line: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
@@ -442,184 +561,18 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     buckets.install_recorder().context("installing the metrics")
 }
 
-/// The data path, without listeners: for the daemon, and for the command line's explanations.
-pub fn engine(
-    checked: &Checked,
-    directory: &Arc<Directory>,
-    lists: &Arc<CurrentLists>,
-    recursor: Arc<Recursor<SystemEnvironment>>,
-    on_notify: Option<OnNotify>,
-) -> anyhow::Result<Engine> {
-    let dns = &checked.config.dns;
-    let recursive = &checked.config.recursion;
-    Ok(Engine::new(EngineConfig {
-        directory: Arc::clone(directory),
-        lists: Arc::clone(lists),
-        taxonomy: Arc::new(checked.taxonomy.clone()),
-        recursion: recursion(checked, recursor)?,
-        allow_from: dns.allow_from.clone(),
-        trusted_peers: dns.trusted_peers.clone(),
-        snoop_from: dns.snoop_from.clone(),
-        contact: checked.contact(),
-        blocked: checked.blocked_answers(),
-        url_proxy: dns.url_proxy.clone(),
-        server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
-        cache_octets: dns.cache_mib << 20,
-        resolutions_max: dns.resolutions_max,
-        waiting_per_client_max: dns.waiting_per_client_max,
-        stale: ServeStale {
-            stale_max: Duration::from_secs(recursive.serve_stale_s.into()),
-            client_timeout: Duration::from_millis(recursive.stale_client_timeout_ms.into()),
-        },
-        prefetch: recursive.prefetch,
-        sample_every: checked.config.lists.query_sample,
-        on_notify,
-        clock: Arc::new(SystemClock::start()),
-    }))
-}
-
-/// Zones that the operator sends to servers of the operator's choice: they may lead into private
-/// networks. The root is none of them, because it is the Internet's.
-fn own_zones(config: &config::Recursion) -> impl Iterator<Item = Name> {
-    config
-        .forward
-        .iter()
-        .chain(&config.stub)
-        .map(|zone| zone.zone.clone())
-        .filter(|zone| *zone != Name::root())
-}
-
-/// The recursor, set up but not asked yet.
-pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<SystemEnvironment>> {
-    let config = &checked.config.recursion;
-    let configured = |role| {
-        move |zone: &Zone| ConfiguredZone {
-            zone: zone.zone.clone(),
-            to: zone.to.clone(),
-            role,
-            tls: zone.tls.clone(),
-            then_recurse: zone.first,
-        }
-    };
-    let forward = config.forward.iter().map(configured(ServerRole::Forwarder));
-    let settings = Settings {
-        authority_port: config.authority_port,
-        do_not_query: config.do_not_query.clone(),
-        ipv4: config.ipv4,
-        ipv6: config.ipv6,
-        prime: config.prime,
-        qname_minimisation: config.qname_minimisation,
-        case_randomisation: config.case_randomisation,
-        cookies: config.cookies,
-        private_addresses: config.private_addresses.clone(),
-        private_domains: config
-            .private_domains
-            .iter()
-            .cloned()
-            .chain(own_zones(config))
-            .collect(),
-        harden_glue: config.harden_glue,
-        configured_zones: forward
-            .chain(config.stub.iter().map(configured(ServerRole::Authority)))
-            .collect(),
-        cache_octets: config.cache_mib << 20,
-        ttl: TtlBounds {
-            min_s: config.ttl_min_s,
-            max_s: config.ttl_max_s,
-            negative_max_s: config.ttl_negative_max_s,
-        },
-        waiting_per_zone_max: config.waiting_per_zone_max,
-        queries_per_server_max: config.queries_per_server_max,
-        ..Settings::with_roots(checked.roots.clone())
-    };
-    let authorities =
-        Some(config.tls_authorities.as_path()).filter(|path| !path.as_os_str().is_empty());
-    let environment = SystemEnvironment::new(authorities).context("recursion.tls_authorities")?;
-    Recursor::new(settings, environment).context("recursion")
-}
-
-/// Local records in front of special names in front of recursion.
-pub fn recursion(
-    checked: &Checked,
-    recursor: Arc<Recursor<SystemEnvironment>>,
-) -> anyhow::Result<Arc<dyn Recursion>> {
-    let config = &checked.config.recursion;
-    let mut routes: Arc<dyn Recursion> = recursor;
-    if config.special_zones {
-        let fixed: Vec<Name> = config
-            .forward
-            .iter()
-            .chain(&config.stub)
-            .map(|zone| zone.zone.clone())
-            .collect();
-        routes = Arc::new(SpecialNames::new(routes, &fixed));
-    }
-    if config.local_records.as_os_str().is_empty() {
-        return Ok(routes);
-    }
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
-    };
-    match read(&config.local_records) {
-        Ok(text) => Ok(Arc::new(LocalRecords::new(&text, routes).with_context(
-            || {
-                format!(
-                    "recursion.local_records = {}",
-                    config.local_records.display()
-                )
-            },
-        )?)),
-        // The embedded default names a file of the repository; elsewhere there is nothing to answer
-        // locally.
-        Err(error) if checked.is_embedded => {
-            tracing::warn!("{error:#}; its names are not answered here");
-            Ok(routes)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-struct DataPath(Arc<Engine>);
-
-#[async_trait]
-impl api::Explainer for DataPath {
-    async fn explain(
-        &self,
-        asker: EffectivePolicy,
-        name: Name,
-        record_type: u16,
-        lists: Option<Arc<Blocklist>>,
-    ) -> QueryExplanation {
-        self.0.explain(asker, name, record_type, lists).await
-    }
-}
-
-/// Where the public asks.
-fn desk(reports: &Reports) -> api::reports::Desk {
+/// How the public reports.
+fn report_intake(reports: &Reports) -> ReportIntake {
     let answer_within = Duration::from_secs(3_600 * u64::from(reports.answer_within_hours));
-    api::reports::Desk::new(
+    ReportIntake::new(
         answer_within,
         NonZeroU32::new(reports.per_minute).unwrap_or(NonZeroU32::MIN),
     )
 }
 
-/// What a running daemon consists of.
-struct Running<'d> {
-    checked: &'d Checked,
-    store: &'d Store,
-    activity: Option<Arc<Activity>>,
-    directory: &'d Arc<Directory>,
-    engine: &'d Arc<Engine>,
-    recursor: &'d Arc<Recursor<SystemEnvironment>>,
-    lists: &'d Arc<CurrentLists>,
-    mandates: &'d Arc<MandateRegistry>,
-    control: Arc<lists::Control>,
-    post: Arc<Post>,
-}
-
-/// Whoever reads the tokens of the OIDC provider. Its keys are read beside the start: who has a key
-/// of ours need not wait for them.
-fn oidc_tokens(checked: &Checked) -> anyhow::Result<Option<Tokens>> {
+/// The verifier of OIDC tokens, if a provider is configured. The provider's keys are read in the
+/// background, so that requests with API keys need not wait for them.
+fn oidc_tokens(checked: &Checked, tasks: &BackgroundTasks) -> anyhow::Result<Option<Tokens>> {
     let tokens = checked
         .config
         .api
@@ -628,14 +581,14 @@ fn oidc_tokens(checked: &Checked) -> anyhow::Result<Option<Tokens>> {
         .map(oidc::tokens)
         .transpose()?;
     if let Some(tokens) = tokens.clone() {
-        tokio::spawn(async move { tokens.refresh().await });
+        tasks.spawn_endless(async move { tokens.refresh().await });
     }
     Ok(tokens)
 }
 
-fn history_limits(history: &config::History) -> api::history::Limits {
+fn history_limits(history: &config::History) -> HistoryLimits {
     let silent_after = SignedDuration::from_mins(history.silent_after_min.into());
-    api::history::Limits {
+    HistoryLimits {
         days_max: history.days_max,
         silent_after,
     }
@@ -649,65 +602,4 @@ fn limits(api: &config::Api) -> Limits {
         rate(api.failed_per_s, api.failed_burst),
     )
     .with_open(rate(api.open_per_s, api.open_burst))
-}
-
-fn api_context(
-    running: &Running<'_>,
-    metrics: PrometheusHandle,
-    is_ready: &Arc<AtomicBool>,
-    tokens: Option<Tokens>,
-) -> Arc<Context> {
-    let Running {
-        checked,
-        store,
-        activity,
-        directory,
-        engine,
-        recursor,
-        lists,
-        mandates,
-        control,
-        post,
-    } = running;
-    let counted = Arc::clone(engine);
-    let households = Arc::clone(directory);
-    let ready = Arc::clone(is_ready);
-    let recursor = Arc::clone(recursor);
-    let ordered = Arc::clone(mandates);
-    let render_metrics = move || {
-        counted.metrics.publish();
-        let (octets, entries) = counted.cache_usage();
-        gauge!("ox_protect_cache_bytes").set(octets as f64);
-        gauge!("ox_protect_cache_entries").set(entries as f64);
-        gauge!("ox_protect_households").set(households.len() as f64);
-        recursor.show_sizes();
-        orders::show(&ordered);
-        metrics.run_upkeep();
-        metrics.render()
-    };
-    Arc::new(Context {
-        store: (*store).clone(),
-        activity: activity.clone(),
-        activity_seats: tokio::sync::Semaphore::new(api::activity::SEATS),
-        history: history_limits(&checked.config.history),
-        directory: Arc::clone(directory),
-        taxonomy: Arc::new(checked.taxonomy.clone()),
-        defaults: checked.defaults,
-        lists: Arc::clone(lists),
-        mandates: Arc::clone(mandates),
-        own_names: blocklist_loader::gate::own_names(&checked.config.lists.own_names),
-        lists_control: Arc::clone(control) as Arc<dyn api::control::ListControl>,
-        explainer: Arc::new(DataPath(Arc::clone(engine))),
-        render_metrics: Box::new(render_metrics),
-        is_ready: Box::new(move || ready.load(Ordering::Relaxed)),
-        happenings: Default::default(),
-        notices: post.channels(),
-        default_preset: checked.config.policy.default_preset.clone(),
-        desk: desk(&checked.config.reports),
-        limits: limits(&checked.config.api),
-        tokens,
-        writes: tokio::sync::Mutex::new(()),
-        list_writes: tokio::sync::Mutex::new(()),
-        mandate_writes: tokio::sync::Mutex::new(()),
-    })
 }

@@ -1,6 +1,6 @@
-//! Where the keys of the ISP's OIDC provider come from: a file, or an HTTPS server.
+//! The source of the OIDC provider's keys: a file or an HTTPS server.
 //!
-//! What the keys are used for, and how often they are read, is `api::tokens`' affair.
+//! `api::auth::oidc` decides when they are read, and what they verify.
 
 use std::{
     net::IpAddr,
@@ -9,18 +9,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use api::tokens::{KeySet, LEEWAY_S_MAX, Settings, Tokens};
+use api::auth::oidc::{KeySet, LEEWAY_S_MAX, OidcSettings, Tokens};
 use async_trait::async_trait;
 use blocklist_loader::{PublicOnly, is_public};
 use reqwest::{Client, Url, redirect};
 
-/// Octets of a key set; real ones have some thousand.
+/// The largest key set, in octets. Real ones have some thousand.
 const OCTETS_MAX: usize = 1 << 20;
-/// How long the provider may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout of a request to the provider.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Says what is wrong with the settings: the key, and what would be right.
-pub fn check(settings: &Settings) -> Result<(), (&'static str, String)> {
+/// Checks the settings. Fails with the key at fault and what would be right.
+pub fn check(settings: &OidcSettings) -> Result<(), (&'static str, String)> {
     let good = |key, is_good: bool, error: &str| {
         if is_good {
             Ok(())
@@ -76,16 +76,16 @@ pub fn check(settings: &Settings) -> Result<(), (&'static str, String)> {
     }
 }
 
-/// The address, where it is one and no file.
+/// The address, unless the setting is a file.
 fn url(jwks: &str) -> Option<Result<Url, String>> {
     (jwks.starts_with("https://") || jwks.starts_with("http://"))
         .then(|| Url::parse(jwks).map_err(|error| error.to_string()))
 }
 
 /// Resolves a relative path against the folder of the configuration.
-pub fn rooted(settings: Settings, base: &Path) -> Settings {
+pub fn rooted(settings: OidcSettings, base: &Path) -> OidcSettings {
     match url(&settings.jwks) {
-        None if !settings.jwks.is_empty() => Settings {
+        None if !settings.jwks.is_empty() => OidcSettings {
             jwks: base.join(&settings.jwks).display().to_string(),
             ..settings
         },
@@ -93,8 +93,8 @@ pub fn rooted(settings: Settings, base: &Path) -> Settings {
     }
 }
 
-/// Whoever reads the provider's tokens, by settings that were checked.
-pub fn tokens(settings: &Settings) -> anyhow::Result<Tokens> {
+/// The verifier of tokens, by checked settings.
+pub fn tokens(settings: &OidcSettings) -> anyhow::Result<Tokens> {
     let source: Box<dyn KeySet> = match url(&settings.jwks)
         .transpose()
         .map_err(anyhow::Error::msg)?
@@ -108,7 +108,7 @@ pub fn tokens(settings: &Settings) -> anyhow::Result<Tokens> {
     Ok(Tokens::new(settings.clone(), source))
 }
 
-/// A file, read again when it is another one.
+/// A file. It is read again after a change.
 struct File {
     path: PathBuf,
     seen: Mutex<Option<(SystemTime, u64)>>,
@@ -124,7 +124,8 @@ impl File {
 #[async_trait]
 impl KeySet for File {
     async fn read(&self) -> Result<String, String> {
-        // Looked at before it is read: a change in between is seen the next time.
+        // The state is taken before the file is read, so that a change in between is noticed the
+        // next time.
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = self.state();
         let failed = |error: std::io::Error| format!("reading {}: {error}", self.path.display());
         let octets = tokio::fs::metadata(&self.path).await.map_err(failed)?.len();
@@ -138,14 +139,14 @@ impl KeySet for File {
     }
 
     fn has_changed(&self) -> bool {
-        // A file that is gone for a moment is one that is being replaced.
+        // A missing file is one that is being replaced.
         self.state().is_some_and(|state| {
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(state)
         })
     }
 }
 
-/// A server of the provider.
+/// The provider's HTTPS server.
 struct Server {
     client: Client,
     url: Url,
@@ -153,7 +154,7 @@ struct Server {
 
 impl Server {
     fn new(url: Url, allow_private: bool) -> anyhow::Result<Self> {
-        // What stands in the address itself is asked for without a resolver.
+        // An IP address in the URL is connected to without the resolver, so it is checked here.
         let address = url
             .host_str()
             .and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
@@ -167,7 +168,7 @@ impl Server {
             .referer(false)
             .redirect(redirect::Policy::none());
         let builder = builder
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .user_agent(concat!("ox-protect/", env!("CARGO_PKG_VERSION")));
         let builder = if allow_private {
             builder
@@ -190,7 +191,7 @@ impl Server {
         let mut octets = Vec::new();
         while let Some(piece) = response.chunk().await? {
             octets.extend_from_slice(&piece);
-            // What is cut off is no JSON any more, and is refused as such.
+            // A truncated body is no JSON, and is refused as such.
             if octets.len() > OCTETS_MAX {
                 break;
             }
@@ -202,7 +203,7 @@ impl Server {
 #[async_trait]
 impl KeySet for Server {
     async fn read(&self) -> Result<String, String> {
-        let causes = |error: reqwest::Error| crate::config::causes(&error.without_url());
+        let causes = |error: reqwest::Error| control::causes(&error.without_url());
         self.ask().await.map_err(|error| {
             format!(
                 "{}: {}",

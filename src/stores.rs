@@ -1,5 +1,4 @@
-//! The stores of a node at its start: whether this is the node's first start, which process has
-//! them, and that they are opened.
+//! Opens the stores of a node, locks them, and decides whether this is the node's first start.
 
 use std::{
     fs,
@@ -9,29 +8,30 @@ use std::{
 
 use anyhow::Context as _;
 use blocklist_loader::newest;
+use control::causes;
 use metrics::gauge;
 use policy_store::{Activity, Findings, Home, Lock, Store};
 
-use crate::config::{Checked, causes};
+use crate::config::Checked;
 
-/// In the folder of the lists: they were built by a command before the first start, so they do not
-/// show that there was a store.
+/// A file in the folder of the lists. It says that a command built them before the first start, so
+/// they do not prove that there was a store.
 const BUILT_AHEAD: &str = "built-before-first-start";
 
 /// The stores of a daemon.
 pub struct Stores {
-    /// Households, keys, orders.
+    /// Households, keys and mandates.
     pub store: Store,
-    /// What does not fit in its audit.
+    /// Faults of its audit, found when it was opened.
     pub findings: Findings,
-    /// The file of what households want counted. Without it everything else goes on: no count is
-    /// worth an answer.
+    /// The activity of households. `None` if its file cannot be opened: everything else works
+    /// without it.
     pub activity: Option<Arc<Activity>>,
-    /// Held as long as the daemon lives.
+    /// Held until the daemon ends.
     _locks: Vec<Lock>,
 }
 
-/// Where this node keeps what belongs to its store.
+/// The store and the folder that belongs to it.
 pub fn home(checked: &Checked) -> Home<'_> {
     Home {
         url: &checked.config.store.url,
@@ -39,7 +39,7 @@ pub fn home(checked: &Checked) -> Home<'_> {
     }
 }
 
-/// Opens the stores for a daemon; `is_new` lets a node begin anew that lost its store.
+/// Opens the stores for a daemon. `is_new` lets a node that lost its store begin with an empty one.
 pub async fn open(checked: &Checked, is_new: bool) -> anyhow::Result<Stores> {
     warn_of_root();
     let mut locks = vec![Lock::take(&checked.config.store.url)?];
@@ -76,8 +76,8 @@ async fn open_activity(checked: &Checked, locks: &mut Vec<Lock>) -> Option<Arc<A
         .map(Arc::new)
 }
 
-/// Root can read every file of the machine, and so can what takes over a process of root.
-/// Containers run as root, so it is allowed.
+/// A process of root can read every file, and so can an attacker who takes it over. It is allowed,
+/// because containers run as root.
 fn warn_of_root() {
     if rustix::process::geteuid().is_root() {
         tracing::warn!(
@@ -86,7 +86,7 @@ fn warn_of_root() {
     }
 }
 
-/// A generation of lists that a daemon has left in the folder, which shows that it had a store.
+/// A generation of the lists that a daemon left in the folder: it proves that there was a store.
 fn built_lists(checked: &Checked) -> anyhow::Result<Option<PathBuf>> {
     let directory = &checked.config.lists.directory;
     if directory.join(BUILT_AHEAD).exists() {
@@ -96,12 +96,12 @@ fn built_lists(checked: &Checked) -> anyhow::Result<Option<PathBuf>> {
     Ok(kept.into_iter().next().map(|artefact| artefact.path))
 }
 
-/// Whether nothing shows that this node ever had a store.
+/// Whether there is no trace of an earlier start.
 pub fn is_before_first_start(checked: &Checked) -> anyhow::Result<bool> {
     Ok(built_lists(checked)?.is_none() && !Store::is_there(&checked.config.store.url))
 }
 
-/// Notes that the lists in the folder were built by a command, before the first start.
+/// Notes that a command built the lists before the first start.
 pub fn note_built_ahead(checked: &Checked) -> anyhow::Result<()> {
     let path = checked.config.lists.directory.join(BUILT_AHEAD);
     let text = "These lists were built before `ox-protect serve` ran for the first time; it removes this file.\n";

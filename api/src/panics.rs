@@ -1,7 +1,7 @@
-//! Panics of handlers, of the tasks that they start and of streams: a 500 with a code, logged and
-//! counted. Nothing else ends with them.
+//! Panics of handlers, of their tasks and of streams: answered with 500 and a code, logged and
+//! counted. The node goes on.
 //!
-//! What a panic says goes to the log alone: it may name what the caller must not see.
+//! The message of a panic is only logged: it may contain what the caller must not see.
 
 use std::{any::Any, panic::AssertUnwindSafe};
 
@@ -16,10 +16,10 @@ use tokio::task::JoinError;
 
 use crate::problem::Problem;
 
-/// Counts panics by where they were caught: `handler`, `task` or `stream`.
+/// The counter of panics, by where they were caught: `handler`, `task` or `stream`.
 const COUNTER: &str = "ox_protect_api_panics_total";
 
-/// Names the counter, and shows it before the first panic.
+/// Describes the counter, and exports it before the first panic.
 pub fn describe() {
     metrics::describe_counter!(
         COUNTER,
@@ -30,7 +30,8 @@ pub fn describe() {
     }
 }
 
-/// Stands before all routes: a handler that panics is answered 500, and its connection goes on.
+/// Middleware before all routes. A handler that panics is answered with 500, and its connection
+/// stays open.
 pub async fn caught(request: Request, next: Next) -> Response {
     let asked = format!("{} {}", request.method(), request.uri().path());
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
@@ -39,19 +40,24 @@ pub async fn caught(request: Request, next: Next) -> Response {
     }
 }
 
-/// What became of a task that a handler started and waited for.
+/// The result of a task that a handler waits for.
 pub fn of_task<T>(joined: Result<T, JoinError>) -> Result<T, Problem> {
-    joined.map_err(|error| match error.try_into_panic() {
+    joined.map_err(of_failed_task)
+}
+
+/// The problem of a task that panicked or was cancelled.
+pub fn of_failed_task(error: JoinError) -> Problem {
+    match error.try_into_panic() {
         Ok(panic) => told("task", "a task of a handler", panic.as_ref()),
         Err(_) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "ending",
             "the program ends; the change may not have been made",
         ),
-    })
+    }
 }
 
-/// Starts a task that nothing waits for.
+/// Starts a task that no handler waits for.
 pub fn spawn(what: &'static str, work: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(async move {
         if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
@@ -60,7 +66,7 @@ pub fn spawn(what: &'static str, work: impl Future<Output = ()> + Send + 'static
     });
 }
 
-/// A stream that ends where it panics.
+/// A stream that ends if it panics.
 pub fn ended_by<S: Stream>(stream: S) -> impl Stream<Item = S::Item> {
     let items = AssertUnwindSafe(stream).catch_unwind();
     let told = |item: Result<S::Item, Box<dyn Any + Send>>| {

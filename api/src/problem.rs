@@ -1,8 +1,7 @@
-//! What a refused request is answered with: `application/problem+json` (RFC 9457) with a stable
-//! `code`.
+//! Refusals: `application/problem+json` (RFC 9457) with a stable `code`.
 //!
-//! Status codes are chosen here and nowhere below. What an operator must look into is logged; the
-//! caller learns that it happened and no more.
+//! HTTP status codes are chosen in this crate and nowhere below. A fault that the operator must
+//! look into is logged; the caller only learns that it happened.
 
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A refusal with a status, a code that stays, and a sentence.
+    /// A refusal with a status, a stable code, and a sentence.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -36,7 +35,7 @@ impl Problem {
         }
     }
 
-    /// 422: understood, but a value cannot be used.
+    /// 422: a value cannot be used.
     pub fn value(field: &str, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             field: Some(field.to_owned()),
@@ -44,7 +43,7 @@ impl Problem {
         }
     }
 
-    /// 404 for something a household does not have.
+    /// 404.
     pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
@@ -54,7 +53,7 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
-    /// 429: asked too often; come back after this time.
+    /// 429: too many requests; the client may come back after `wait`.
     pub fn too_often(wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let refusal = Self::new(
@@ -68,7 +67,7 @@ impl Problem {
         }
     }
 
-    /// 503: not now; come back after this time.
+    /// 503: the client may come back after `wait`.
     pub fn later(code: &'static str, detail: impl Into<String>, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         Self {
@@ -77,22 +76,21 @@ impl Problem {
         }
     }
 
-    /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The word that stays.
+    /// The stable identifier of the problem.
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// The same for people.
+    /// The problem, for people.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The field that it is about, where it is about one.
+    /// Adds the field at fault.
     pub fn with_field(mut self, field: impl Into<Option<String>>) -> Self {
         self.field = field.into();
         self
@@ -153,7 +151,7 @@ impl From<ChangeError<Self>> for Problem {
 }
 
 impl Problem {
-    /// The body of the answer.
+    /// The JSON body.
     pub fn to_json(&self) -> Value {
         let mut body = json!({
             "type": "about:blank",
@@ -169,7 +167,7 @@ impl Problem {
     }
 }
 
-/// The media type of a refusal.
+/// The media type of the body.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 impl IntoResponse for Problem {

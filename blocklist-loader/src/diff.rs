@@ -93,8 +93,8 @@ pub fn diff(from: &Blocklist, to: &Blocklist, limit: usize) -> Diff {
     diff
 }
 
-/// Walks two lists in step: visits each key of either with both sets of marks. Skips keys with
-/// equal marks where both lists have the same feeds and categories.
+/// Walks two lists in step: visits each key of either with both sets of entries. Skips keys with
+/// equal entries where both lists have the same feeds and categories.
 pub(crate) struct MergedNames<'l> {
     left: Side<'l>,
     right: Side<'l>,

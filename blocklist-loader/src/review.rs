@@ -192,7 +192,7 @@ impl Before<'_> {
     }
 }
 
-/// The categories that a feed's marks block.
+/// The categories that a feed's entries block.
 fn listed<'m>(
     marks: impl Iterator<Item = &'m ListEntry>,
     feed: Option<u16>,

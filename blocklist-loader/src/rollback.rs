@@ -183,7 +183,7 @@ fn place_of(lists: &Blocklist, feed: &str) -> Option<u16> {
     u16::try_from(place).ok()
 }
 
-/// Whether two sets of marks state the same.
+/// Whether two sets of entries state the same.
 fn is_same(left: &[ListEntry], right: &[ListEntry]) -> bool {
     let is_in_right = |mark: &ListEntry| {
         right.iter().any(|other| {
@@ -194,7 +194,7 @@ fn is_same(left: &[ListEntry], right: &[ListEntry]) -> bool {
     left.len() == right.len() && left.iter().all(is_in_right)
 }
 
-/// Translates marks of an earlier generation into the indexes of the live one.
+/// Translates entries of an earlier generation into the indexes of the live one.
 struct Translation<'l> {
     live: &'l Blocklist,
     then: &'l Blocklist,
@@ -228,7 +228,7 @@ impl<'l> Translation<'l> {
         })
     }
 
-    /// The mark in the live lists. `live` are the feed's live marks of the same key.
+    /// The entry in the live lists. `live` are the feed's live entries of the same key.
     fn mark(&mut self, mark: &ListEntry, live: &[ListEntry]) -> Option<ListEntry> {
         let category = if mark.category == NO_CATEGORY {
             NO_CATEGORY

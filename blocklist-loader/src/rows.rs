@@ -62,7 +62,7 @@ pub(crate) struct ParsedEntry<'a> {
     /// Index of its category.
     pub(crate) category: u8,
     pub(crate) rule: EntryRule,
-    /// The records to answer with, for [`Action::Records`].
+    /// The records to answer with, for [`EntryAction::LocalData`].
     pub(crate) records: Option<&'a LocalData>,
 }
 
@@ -123,7 +123,7 @@ pub(crate) struct Rows<'a> {
     take: &'a mut Take<'a>,
     failed: Option<ArtefactError>,
     /// Rules of ad blockers that `$badfilter` rows of the feed disable.
-    taken_away: BadFilters,
+    bad_filters: BadFilters,
 }
 
 impl<'a> Rows<'a> {
@@ -137,18 +137,18 @@ impl<'a> Rows<'a> {
             samples: [0; 4],
             take,
             failed: None,
-            taken_away: BadFilters::new(),
+            bad_filters: BadFilters::new(),
         }
     }
 
     /// Disables these rules.
     pub(crate) fn set_bad_filters(&mut self, rules: BadFilters) {
-        self.taken_away = rules;
+        self.bad_filters = rules;
     }
 
     /// Whether a rule is disabled. `identity` is computed only where the feed has disabled rules.
     pub(crate) fn is_disabled(&self, identity: impl FnOnce() -> Box<[u8]>) -> bool {
-        !self.taken_away.is_empty() && self.taken_away.contains(&identity())
+        !self.bad_filters.is_empty() && self.bad_filters.contains(&identity())
     }
 
     /// Starts a file: the rows that follow have this file name and category.
@@ -206,7 +206,7 @@ impl<'a> Rows<'a> {
         };
         let mut buffer = NameBuffer::new();
         match buffer.parse(name) {
-            Ok(name) => self.rule(
+            Ok(name) => self.guarded(
                 row,
                 ParsedEntry {
                     name,
@@ -268,12 +268,12 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn rule(&mut self, row: &[u8], said: ParsedEntry<'_>) {
-        let rule = said.rule;
+    fn guarded(&mut self, row: &[u8], entry: ParsedEntry<'_>) {
+        let rule = entry.rule;
         // An exact entry covers one name and an exception only unblocks: neither can block names of
         // other registrants.
         let covers_below = rule.scope != Scope::Exact && rule.polarity == Polarity::Deny;
-        let suffix = public_suffix(said.name).filter(|_| self.guard_suffixes && covers_below);
+        let suffix = public_suffix(entry.name).filter(|_| self.guard_suffixes && covers_below);
         self.report.registry_suffixes +=
             u64::from(suffix.is_some_and(|suffix| suffix != SuffixKind::Private));
         let is_narrowed = matches!(suffix, Some(SuffixKind::Registry | SuffixKind::Private))
@@ -290,7 +290,7 @@ impl<'a> Rows<'a> {
         } else {
             rule
         };
-        self.give(ParsedEntry { rule, ..said });
+        self.give(ParsedEntry { rule, ..entry });
         self.report.entries += 1;
         if is_narrowed {
             let reason = "is a public suffix, so only the name itself is taken; force_public_suffixes = true would take all below it";
@@ -298,9 +298,9 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn give(&mut self, said: ParsedEntry<'_>) {
+    fn give(&mut self, entry: ParsedEntry<'_>) {
         if self.failed.is_none()
-            && let Err(error) = (self.take)(said)
+            && let Err(error) = (self.take)(entry)
         {
             self.failed = Some(error);
         }

@@ -22,7 +22,7 @@ use crate::{
 /// The longest line, in octets. A hosts line with a hundred names has 25 thousand. The limit keeps
 /// a file without line ends from being read into memory.
 const LINE_OCTETS_MAX: u64 = 1 << 20;
-/// The UTF-8 byte order mark, which some editors write.
+/// The UTF-8 byte order entry, which some editors write.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a file of a feed contains.

@@ -180,10 +180,10 @@ pub(crate) fn changes(rows: &[&str]) -> Vec<RowChange> {
 
 /// All entries of the lists by key, without arrival times. The labels of a key stand from the
 /// top-level domain down.
-pub(crate) fn said(lists: &Blocklist) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn all_entries(lists: &Blocklist) -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     lists.for_each_name(|key, marks| {
-        let mut marks: Vec<String> = marks.map(|mark| said_by(lists, &mark)).collect();
+        let mut marks: Vec<String> = marks.map(|mark| entry_text(lists, &mark)).collect();
         marks.sort();
         all.insert(
             String::from_utf8_lossy(key)
@@ -195,7 +195,7 @@ pub(crate) fn said(lists: &Blocklist) -> BTreeMap<String, Vec<String>> {
     all
 }
 
-fn said_by(lists: &Blocklist, mark: &ListEntry) -> String {
+fn entry_text(lists: &Blocklist, mark: &ListEntry) -> String {
     let header = lists.header();
     let ListEntry {
         scope,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use policy::unix_seconds::UnixSeconds;
 use tokio::time::Instant;
 
-/// What the engine reads the time from: once for each batch of packets, and for each step of a
+/// The engine's source of time. It is read once for each batch of packets, and in each step of a
 /// miss.
 pub trait Clock: Send + Sync {
     /// Time since the start, monotonic. The answer cache counts in it.

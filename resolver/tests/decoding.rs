@@ -1,8 +1,8 @@
-//! Our reading of queries and replies against hickory's: what both take must be the same, and what
-//! we refuse must be refusable.
+//! The parsers of queries and responses against hickory's: messages that both accept must be equal,
+//! and a message that ours rejects must break a rule.
 //!
-//! Packets are built whole and then bent: octets flipped, cut out, put in, lengths and counts
-//! changed. `WORLD_SEED` repeats a run, `WORLD_CASES` makes it longer.
+//! Each packet is built valid and then mutated: octets flipped, removed or inserted, lengths and
+//! counts changed. `WORLD_SEED` repeats a run, `WORLD_CASES` makes it longer.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -25,7 +25,7 @@ use resolver::message::{
     types::Rcode,
 };
 
-/// Some seconds of an unoptimised test.
+/// Takes some seconds without optimisation.
 const CASES: u64 = 300_000;
 const NAMES: [&str; 7] = [
     ".",
@@ -86,7 +86,7 @@ fn whole(chance: &mut StdRng) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
-fn bend(packet: &mut Vec<u8>, chance: &mut StdRng) {
+fn mutate(packet: &mut Vec<u8>, chance: &mut StdRng) {
     for _ in 0..chance.random_range(0..4) {
         let at = chance.random_range(0..=packet.len());
         match chance.random_range(0..6) {
@@ -106,8 +106,8 @@ fn bend(packet: &mut Vec<u8>, chance: &mut StdRng) {
     }
 }
 
-/// Whether the question's name has a pointer in it: hickory follows one into the header, we take
-/// none.
+/// Whether the question's name has a compression pointer: hickory follows one into the header, ours
+/// rejects it.
 fn has_pointer(packet: &[u8]) -> bool {
     let mut at = 12;
     while let Some(&length) = packet.get(at) {
@@ -120,8 +120,8 @@ fn has_pointer(packet: &[u8]) -> bool {
     false
 }
 
-/// Why a packet that hickory reads may be no query for us.
-fn refusable(packet: &[u8], theirs: &Message) -> Option<Rejection> {
+/// The rule that a packet breaks, although hickory accepts it.
+fn broken_rule(packet: &[u8], theirs: &Message) -> Option<Rejection> {
     if packet[2] & 0x80 != 0 {
         return Some(Rejection::Ignore);
     }
@@ -139,7 +139,7 @@ fn refusable(packet: &[u8], theirs: &Message) -> Option<Rejection> {
 }
 
 #[test]
-fn what_both_read_is_the_same_and_what_we_refuse_is_refusable() {
+fn both_parsers_agree_and_ours_rejects_only_invalid_packets() {
     let seed = from_environment("WORLD_SEED", rand::random());
     let cases = from_environment("WORLD_CASES", CASES);
     println!("WORLD_SEED={seed} WORLD_CASES={cases}");
@@ -147,25 +147,25 @@ fn what_both_read_is_the_same_and_what_we_refuse_is_refusable() {
     let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
     for case in 0..cases {
         let mut packet = whole(&mut chance);
-        bend(&mut packet, &mut chance);
+        mutate(&mut packet, &mut chance);
         let mut room = WireName::default();
         let outcome = match (Query::parse(&packet, &mut room), Message::from_vec(&packet)) {
             (Ok(ours), Ok(theirs)) => {
                 assert_eq!(
-                    refusable(&packet, &theirs),
+                    broken_rule(&packet, &theirs),
                     None,
                     "case {case}: {packet:02x?}"
                 );
                 same(&ours, &theirs, &packet);
                 "both read it"
             }
-            (Err(ours), Ok(theirs)) => match refusable(&packet, &theirs) {
+            (Err(ours), Ok(theirs)) => match broken_rule(&packet, &theirs) {
                 Some(expected) => {
                     assert_eq!(ours, expected, "case {case}: {packet:02x?}");
                     "we refuse it, with reason"
                 }
-                // Hickory is content with an OPT record that is none of the root, stands twice, or
-                // has options that do not add up.
+                // Hickory accepts an OPT record of another owner than the root, two of them, and
+                // one with broken options.
                 None => {
                     assert_eq!(
                         ours,
@@ -179,7 +179,7 @@ fn what_both_read_is_the_same_and_what_we_refuse_is_refusable() {
                     "we refuse its OPT"
                 }
             },
-            // We do not look into the data of records that a query has no business to carry.
+            // Ours ignores the data of records that a query need not carry.
             (Ok(_), Err(_)) => "we do not read its records",
             (Err(_), Err(_)) => "neither reads it",
         };
@@ -220,7 +220,7 @@ fn same(ours: &Query<'_>, theirs: &Message, packet: &[u8]) {
     }
 }
 
-/// A reply with records of many types, as an honest server writes it.
+/// A valid response with records of many types.
 fn reply(chance: &mut StdRng) -> Message {
     let mut message = Message::response(chance.random(), OpCode::Query);
     message.metadata.authoritative = chance.random();
@@ -312,7 +312,7 @@ fn record(chance: &mut StdRng) -> Record {
     Record::from_rdata(owner, chance.random(), data)
 }
 
-/// A record's data without compression, whatever holds it.
+/// A record's data without compression, decoded or opaque.
 fn octets(record: &Record) -> Vec<u8> {
     record.data.to_bytes().unwrap()
 }
@@ -334,7 +334,7 @@ fn same_records(ours: &[Record], theirs: &[Record]) {
 }
 
 #[test]
-fn what_honest_servers_write_is_read_as_hickory_reads_it() {
+fn valid_responses_are_parsed_as_by_hickory() {
     let seed = from_environment("WORLD_SEED", rand::random());
     println!("WORLD_SEED={seed}");
     let mut chance = StdRng::seed_from_u64(seed);
@@ -359,7 +359,7 @@ fn what_honest_servers_write_is_read_as_hickory_reads_it() {
             same_records(ours, theirs);
         }
         assert_eq!(message.edns, theirs.edns);
-        // And what was read is written as what it was.
+        // Encoded again, the message is the same.
         let again = Message::from_vec(&message.to_vec().unwrap()).unwrap();
         same_records(&again.answers, &theirs.answers);
         message
@@ -370,7 +370,7 @@ fn what_honest_servers_write_is_read_as_hickory_reads_it() {
 }
 
 #[test]
-fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
+fn no_packet_panics_and_what_hickory_parses_is_parsed() {
     let seed = from_environment("WORLD_SEED", rand::random());
     let cases = from_environment("WORLD_CASES", CASES / 3);
     println!("WORLD_SEED={seed} WORLD_CASES={cases}");
@@ -383,7 +383,7 @@ fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
                 .collect(),
             _ => reply(&mut chance).to_vec().unwrap(),
         };
-        bend(&mut packet, &mut chance);
+        mutate(&mut packet, &mut chance);
         let ours = reader::read(&packet);
         if let Some(reading) = &ours {
             let sections = [
@@ -397,8 +397,8 @@ fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
                 .for_each(|record| _ = reader::presentation(record));
         }
         let outcome = match (ours, Message::from_vec(&packet)) {
-            // Of a signed message, of an OPT at a wrong place and of dropped records the two have
-            // their own views.
+            // The parsers treat signed messages, a misplaced OPT record and skipped records in
+            // different ways.
             (Some(ours), Ok(theirs))
                 if theirs.signature.is_none()
                     && ours.extent == Extent::Whole
@@ -433,7 +433,7 @@ fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
 }
 
 #[test]
-fn names_that_lead_in_circles_or_too_far_are_left_out() {
+fn names_with_loops_or_beyond_255_octets_are_skipped() {
     let read = |owner: &[u8]| {
         let mut packet = vec![0, 0, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0];
         packet.extend_from_slice(owner);
@@ -458,7 +458,7 @@ fn names_that_lead_in_circles_or_too_far_are_left_out() {
 }
 
 #[test]
-fn how_much_of_a_message_could_be_read_is_said() {
+fn the_reader_reports_how_much_it_could_parse() {
     let mut chance = StdRng::seed_from_u64(1);
     let mut whole = Message::response(7, OpCode::Query);
     whole.add_query(ProtoQuery::query(name(&mut chance), RecordType::A));
@@ -491,7 +491,7 @@ fn how_much_of_a_message_could_be_read_is_said() {
 }
 
 #[test]
-fn opaque_data_is_shown_in_the_words_of_its_type_or_as_octets() {
+fn opaque_data_is_shown_in_the_form_of_its_type_or_as_octets() {
     let check = |code: u16, octets: &[u8], expected: &str| {
         let mut rdata = rdata::NULL::new();
         rdata.anything = octets.to_vec();

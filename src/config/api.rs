@@ -1,10 +1,10 @@
-//! The REST API, as the configuration says it.
+//! The REST API.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::ConfigError;
 use crate::oidc;
 
 /// `[api]`.
@@ -13,25 +13,25 @@ use crate::oidc;
 pub struct Api {
     /// The address of the REST API.
     pub listen: SocketAddr,
-    /// Requests a second of one principal of a family; 0 does not count.
+    /// Requests a second of one principal of a household. 0: no limit.
     pub rate_per_s: u32,
-    /// Requests at once before that holds.
+    /// Requests at once before the rate applies.
     pub rate_burst: u32,
-    /// The same of one operator or auditor.
+    /// Requests a second of one operator or auditor. 0: no limit.
     pub operator_rate_per_s: u32,
     /// Requests at once before that holds.
     pub operator_rate_burst: u32,
-    /// Failures of one peer to say who it is, a second; 0 does not count.
+    /// Failed authentications of one address a second. 0: no limit.
     pub failed_per_s: u32,
-    /// Failures at once before that holds.
+    /// Failures at once before the rate applies.
     pub failed_burst: u32,
-    /// Requests of one peer for `/openapi.json` and `/metrics`, a second; 0 does not count.
+    /// Requests of one address for `/openapi.json` and `/metrics` a second. 0: no limit.
     pub open_per_s: u32,
     /// Requests at once before that holds.
     pub open_burst: u32,
-    /// Whose tokens are taken beside keys; absent nobody's.
+    /// The OIDC provider whose tokens are accepted beside keys.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub oidc: Option<::api::tokens::Settings>,
+    pub oidc: Option<::api::auth::oidc::OidcSettings>,
 }
 
 impl Default for Api {
@@ -51,7 +51,7 @@ impl Default for Api {
     }
 }
 
-/// Checks that all are in their ranges.
+/// Checks that all values are in their ranges.
 pub fn check(api: &Api) -> Result<(), ConfigError> {
     for (key, rate, max) in [
         ("api.rate_per_s", api.rate_per_s, 100_000),

@@ -1,13 +1,13 @@
-//! In which keys two configurations differ: what a restart would change.
+//! The keys in which two configurations differ: what a restart would change.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::Config;
+use super::sections::Config;
 
-/// The keys in which two configurations differ, as they are written; a section that one of them
-/// lacks by its own name. No values: some are secret.
+/// The keys in which two configurations differ. A section that one of them lacks is named as a
+/// whole. Values are left out: some are secret.
 pub fn differences(before: &Config, after: &Config) -> Vec<String> {
     fn compare(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
         let (Value::Object(was), Value::Object(is)) = (before, after) else {
@@ -34,7 +34,7 @@ pub fn differences(before: &Config, after: &Config) -> Vec<String> {
     let plain = |config: &Config| serde_json::to_value(config).unwrap_or_default();
     let mut found = Vec::new();
     compare("", &plain(before), &plain(after), &mut found);
-    // What cannot be written down cannot be compared by key.
+    // Values that cannot be serialised cannot be compared by key.
     if found.is_empty() && before != after {
         found.push("feeds".to_owned());
     }

@@ -1,25 +1,20 @@
-//! What a configuration says without effect, and so is refused: a key that works in a later
-//! version, or one that another key makes idle.
-//!
-//! An operator who reads no complaint believes that what is written holds.
+//! Keys without effect, which are refused: keys of a later version, and keys that another key
+//! disables. Otherwise an operator would believe that they work.
 
-use super::{BlockedAnswerKind, Config, ConfigError, ENVIRONMENT_PREFIX};
+use super::{blocks::BlockedAnswerKind, error::ConfigError, sections::Config};
 
-/// Why the keys of validation are refused.
+/// The prefix of environment variables that override keys: `OX_PROTECT_SECTION__KEY`.
+pub const ENVIRONMENT_PREFIX: &str = "OX_PROTECT_";
+
+/// Why the keys of DNSSEC validation are refused.
 const NOT_VALIDATING: &str =
     "this version does not validate (DNSSEC), and its answers never carry AD; leave the key out";
 /// The levels that `log.level` names.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Refuses what would have no effect.
+/// Refuses keys without effect.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| {
-        if is_good {
-            Ok(())
-        } else {
-            Err(ConfigError::Value(key, error.to_owned()))
-        }
-    };
+    let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
     let Config {
         dns,
         recursion,
@@ -59,7 +54,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     )
 }
 
-/// Refuses a variable that would be a key if its section and its key were told apart.
+/// Refuses a variable that names a key, but without the two underscores behind its section.
 pub fn check_variable(variable: &str) -> Result<(), ConfigError> {
     let name = variable[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
     let defaults = toml::Table::try_from(Config::default()).expect("the defaults are a table");

@@ -1,21 +1,21 @@
-//! What households may have kept of what they ask for, as the configuration says it.
+//! The activity of households.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// `[history]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct History {
-    /// Where it is kept, `sqlite:PATH`; empty: in a file beside the store.
+    /// `sqlite:PATH`. Empty: a file beside the store.
     pub url: String,
-    /// The most days that a household may have it kept.
+    /// The longest retention that a household may choose, in days.
     pub days_max: u16,
-    /// After how many minutes a device that asked for a way round the filter and then for nothing
-    /// is told of.
+    /// A device that asked for a bypass of the filter, and then for nothing, is reported as silent
+    /// after so many minutes.
     pub silent_after_min: u32,
 }
 
@@ -30,8 +30,8 @@ impl Default for History {
 }
 
 impl History {
-    /// With the file's place as it is: relative to the configuration, or beside the store, whose
-    /// URL has its place by now.
+    /// Resolves the path: against the folder of the configuration, or beside the store, whose URL
+    /// is resolved already.
     pub fn rooted(mut self, base: &Path, store: &str) -> Self {
         match self.url.strip_prefix("sqlite:") {
             Some(path) => self.url = format!("sqlite:{}", base.join(path).display()),
@@ -49,15 +49,9 @@ impl History {
     }
 }
 
-/// Checks that all are in their ranges.
+/// Checks that all values are in their ranges.
 pub fn check(history: &History) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| {
-        if is_good {
-            Ok(())
-        } else {
-            Err(ConfigError::Value(key, error.to_owned()))
-        }
-    };
+    let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
     let is_url = history.url.is_empty() || history.url.starts_with("sqlite:");
     value(
         "history.url",

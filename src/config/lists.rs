@@ -1,13 +1,12 @@
-//! Where compiled lists are kept, and what feeds may reach that are defined over the API, as the
-//! configuration says it.
+//! The compiled lists, and the bounds of feeds that are defined over the API.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use blocklist_loader::{Bounds, share};
 use policy::name::Name;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// `[lists]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -17,18 +16,17 @@ pub struct Lists {
     pub directory: PathBuf,
     /// How many whole generations are kept, with the deltas between them.
     pub keep: usize,
-    /// Names of the operator's own, which no feed may block: the portal, the API, the landing page.
+    /// The operator's own names, which no feed may block: the portal, the API, the landing page.
     pub own_names: Vec<Name>,
-    /// One of so many queries is counted by its name; 0 none.
+    /// One of so many queries is sampled by its name. 0: none.
     pub query_sample: u32,
-    /// The folder that local sources of feeds lie in that are defined over the API; absent: they
-    /// have none.
+    /// The folder for local sources of feeds defined over the API. Absent: such feeds have no local
+    /// source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_folder: Option<PathBuf>,
-    /// Whether feeds that are defined over the API may be at addresses that are not of the public
-    /// Internet.
+    /// Whether feeds defined over the API may use addresses outside the public Internet.
     pub api_allow_private: bool,
-    /// Where nodes share what one of them builds; absent shares nothing.
+    /// How nodes share lists. Absent: they do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<share::ShareSettings>,
 }
@@ -48,7 +46,7 @@ impl Default for Lists {
 }
 
 impl Lists {
-    /// What feeds may reach that are defined over the API.
+    /// The bounds of feeds that are defined over the API.
     pub fn bounds(&self) -> Bounds {
         Bounds {
             folder: self.api_folder.clone(),
@@ -57,26 +55,39 @@ impl Lists {
     }
 }
 
-/// Checks that all are in their ranges.
-pub fn check(lists: &Lists) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| {
-        if is_good {
-            Ok(())
-        } else {
-            Err(ConfigError::Value(key, error.to_owned()))
+/// The absolute path without links and `..`, as far as the path exists; what does not exist yet is
+/// appended as it is written, with `..` taken literally.
+fn real_path(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut plain = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::ParentDir => _ = plain.pop(),
+            part => plain.push(part),
         }
-    };
+        if let Ok(real) = plain.canonicalize() {
+            plain = real;
+        }
+    }
+    plain
+}
+
+/// Checks that all values are in their ranges.
+pub fn check(lists: &Lists) -> Result<(), ConfigError> {
+    let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
     value(
         "lists.query_sample",
         lists.query_sample <= 1_000_000,
         "0 to 1000000",
     )?;
-    // An artefact or a spool is no list, and what one feed fetched is not another's to read.
+    // An artefact or a spool is no list, and one feed must not read what another one fetched.
+    let directory = real_path(&lists.directory);
     let holds_ours = |folder: &PathBuf| {
+        let real = real_path(folder);
         folder.as_os_str().is_empty()
-            || lists.directory.starts_with(folder)
-            || folder.starts_with(&lists.directory)
+            || directory.starts_with(&real)
+            || real.starts_with(&directory)
     };
     value(
         "lists.api_folder",

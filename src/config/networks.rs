@@ -1,11 +1,8 @@
-//! Networks that stand in the configuration by default, and those that an operator hardly means.
+//! The default networks of the configuration, and warnings about networks that are too wide.
 
 use ipnet::IpNet;
 
-use super::Dns;
-
-/// Loopback, private, shared and link-local networks (RFC 6890): no packet of these comes from the
-/// Internet.
+/// Loopback, private, shared and link-local networks (RFC 6890): the Internet does not route them.
 const LOCAL: [&str; 9] = [
     "127.0.0.0/8",
     "::1/128",
@@ -18,8 +15,8 @@ const LOCAL: [&str; 9] = [
     "fe80::/10",
 ];
 
-/// The special-purpose networks of RFC 6890 and its registries: no authority of the public Internet
-/// lives there.
+/// The special-purpose networks of RFC 6890 and its registries: no authoritative server of the public
+/// Internet has an address there.
 const SPECIAL: [&str; 22] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -45,17 +42,17 @@ const SPECIAL: [&str; 22] = [
     "ff00::/8",
 ];
 
-/// The networks of one house, and of an operator's own side of its lines.
+/// The networks of a home, and of an operator's side of its lines.
 pub fn local() -> Vec<IpNet> {
     parsed(&LOCAL)
 }
 
-/// This machine.
+/// The loopback network, IPv4.
 pub fn loopback() -> Vec<IpNet> {
     parsed(&LOCAL[..1])
 }
 
-/// Networks in which no authority of the public Internet lives.
+/// Networks without authoritative servers of the public Internet.
 pub fn special() -> Vec<IpNet> {
     parsed(&SPECIAL)
 }
@@ -67,8 +64,8 @@ fn parsed(texts: &[&str]) -> Vec<IpNet> {
         .collect()
 }
 
-/// What the operator should know of who may do what.
-pub fn warnings(dns: &Dns) -> Vec<String> {
+/// Warnings about networks that contain the whole Internet.
+pub fn warnings(allow_from: &[IpNet], trusted_peers: &[IpNet]) -> Vec<String> {
     let holds_all = |networks: &[IpNet]| {
         networks
             .iter()
@@ -77,12 +74,12 @@ pub fn warnings(dns: &Dns) -> Vec<String> {
     };
     let sentences = [
         (
-            &dns.allow_from,
+            allow_from,
             "dns.allow_from",
             "everybody on the Internet may ask: an open resolver is used for attacks on others",
         ),
         (
-            &dns.trusted_peers,
+            trusted_peers,
             "dns.trusted_peers",
             "everybody on the Internet may say which device of a household asks",
         ),

@@ -1,16 +1,16 @@
-//! What the public reports, as the configuration says it.
+//! Reports of the public.
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// `[reports]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reports {
-    /// Hours in which a report of the public is to be answered.
+    /// Hours within which an operator should answer a report.
     pub answer_within_hours: u32,
-    /// Reports and checks a minute of one address.
+    /// Reports and checks of one address a minute.
     pub per_minute: u32,
 }
 
@@ -23,15 +23,9 @@ impl Default for Reports {
     }
 }
 
-/// Checks that both are in their ranges.
+/// Checks that all values are in their ranges.
 pub fn check(reports: &Reports) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| {
-        if is_good {
-            Ok(())
-        } else {
-            Err(ConfigError::Value(key, error.to_owned()))
-        }
-    };
+    let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
     value(
         "reports.answer_within_hours",
         (1..=8_760).contains(&reports.answer_within_hours),

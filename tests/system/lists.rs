@@ -172,17 +172,17 @@ async fn twenty_thousand_real_names_are_decided_as_a_naive_set_decides_them() {
         let listed: HashSet<&str> = ancestors
             .filter_map(|ancestor| naive.get(&ancestor))
             .flatten()
-            .with_program_copy()
+            .copied()
             .collect();
         let expected: Vec<&str> = blocked
             .iter()
-            .with_program_copy()
+            .copied()
             .filter(|slug| listed.contains(slug))
             .collect();
         match answer.strip_prefix("blocked: ") {
             Some(slugs) => assert_eq!(
                 slugs.split(", ").collect::<HashSet<_>>(),
-                expected.iter().with_program_copy().collect(),
+                expected.iter().copied().collect(),
                 "{name}"
             ),
             None => assert!(

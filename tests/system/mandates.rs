@@ -168,7 +168,7 @@ fn is_not_before(moment: Timestamp, time: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_order_begins_and_ends_by_the_clock_also_across_a_restart() {
+async fn a_mandate_begins_and_ends_by_the_clock_also_across_a_restart() {
     let world = World::with_zone("match.example. 60 A 192.0.2.7")
         .clock("2030-06-01 14:30:00")
         .start()
@@ -236,7 +236,7 @@ async fn an_order_begins_and_ends_by_the_clock_also_across_a_restart() {
 }
 
 #[tokio::test]
-async fn an_order_of_addresses_blocks_what_leads_to_them_and_nothing_else() {
+async fn a_mandate_of_addresses_blocks_what_leads_to_them_and_nothing_else() {
     let zone = "a.example. 60 A 203.0.113.7\na.example. 60 AAAA 2001:db8:7::7\nsafe 60 A 203.0.114.1\nwww 60 CNAME a.example.";
     let world = World::with_zone(zone)
         .zone("b.example. 60 A 203.0.113.200\nb.example. 60 HTTPS 1 . ipv4hint=203.0.113.200")
@@ -475,7 +475,7 @@ async fn only_the_operator_can_tell_a_confidential_mandate_from_another() {
 }
 
 #[tokio::test]
-async fn help_lines_earlier_allows_and_new_lists_lift_no_order() {
+async fn help_lines_earlier_allows_and_new_lists_lift_no_mandate() {
     let world = World::with_zone("help.example. 60 A 192.0.2.7\nvia 60 CNAME ordered.example.")
         .zone("ordered.example. 60 A 192.0.2.8")
         .feed(
@@ -661,7 +661,7 @@ async fn a_mandate_that_covers_too_much_is_refused_unless_it_is_meant() {
 }
 
 #[tokio::test]
-async fn orders_are_counted_by_basis_and_told_by_the_command_line() {
+async fn mandates_are_counted_by_basis_and_listed_by_the_command_line() {
     let world = World::with_zone("ordered.example. 60 A 192.0.2.7")
         .clock("2030-01-01 12:00:00")
         .start()

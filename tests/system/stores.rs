@@ -255,7 +255,7 @@ async fn a_node_whose_store_was_emptied_does_not_start_unfiltered() {
     assert_eq!(
         world
             .daemon
-            .said()
+            .stdout()
             .iter()
             .filter(|line| line.starts_with("operator key: "))
             .count(),

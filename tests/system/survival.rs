@@ -113,7 +113,7 @@ async fn a_restart_serves_the_same_rules_and_lists_and_prints_no_second_key() {
     assert_eq!(
         world
             .daemon
-            .said()
+            .stdout()
             .iter()
             .filter(|line| line.starts_with("operator key: "))
             .count(),

@@ -193,10 +193,10 @@ impl Daemon {
             Ok(true) => self
                 .doors
                 .moved(dns, api.expect("the loop ends only with it")),
-            Ok(false) => panic!("the daemon ended before it was ready: {:?}", self.said()),
+            Ok(false) => panic!("the daemon ended before it was ready: {:?}", self.stdout()),
             Err(_) => panic!(
                 "the daemon was not ready within {READY_WITHIN:?}: {:?}",
-                self.said()
+                self.stdout()
             ),
         }
     }
@@ -208,7 +208,7 @@ impl Drop for Daemon {
         if thread::panicking() {
             eprintln!(
                 "--- the daemon said\n{}\n--- and complained\n{}",
-                self.said().join("\n"),
+                self.stdout().join("\n"),
                 self.stderr()
             );
         }

@@ -54,7 +54,7 @@ impl World {
     /// Begins with one zone in zone-file lines. The first word is the zone's name; later lines are
     /// relative to it.
     pub fn with_zone(zone: &str) -> WorldBuilder {
-        Self::draft(Internet::new()).zone(zone)
+        Self::builder(Internet::new()).zone(zone)
     }
 
     /// Begins with an Internet.
@@ -83,7 +83,7 @@ impl World {
         );
         WorldBuilder {
             elsewhere: Some(elsewhere),
-            ..Self::draft(Internet::new()).config(&forward)
+            ..Self::builder(Internet::new()).config(&forward)
         }
     }
 
@@ -128,7 +128,7 @@ impl World {
 
     /// Replaces the file of a feed, names separated by spaces. The daemon detects the change.
     pub fn replace_feed(&self, feed: &str, names: &str) {
-        self.rewrite(feed, &feed::one_a_line(names));
+        self.replace_feed_text(feed, &feed::one_a_line(names));
     }
 
     /// Replaces the file of a feed by any text.

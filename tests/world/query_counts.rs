@@ -69,7 +69,7 @@ impl QueryCounts {
     pub fn asked(&self, name: &LowerName, kind: RecordType) -> u64 {
         self.questions
             .get(&(name.clone(), kind))
-            .with_program_copy()
+            .copied()
             .unwrap_or_default()
     }
 

@@ -1,7 +1,7 @@
 //! The audit: every write is in it with who, when, before and after, and nothing else is.
 
-use api::control::ActError;
 use axum::http::Method;
+use control::lists::model::ListError;
 use policy_store::Role;
 use serde_json::{Value, json};
 
@@ -175,7 +175,10 @@ async fn a_rollback_is_written_down_with_the_names_that_came_and_went() {
         ),
         (&json!("gambling"), &json!("a.example"))
     );
-    assert_eq!(world.keeper.state().asked.last().unwrap(), "diff 7 5 1000");
+    assert_eq!(
+        world.fake_lists.state().asked.last().unwrap(),
+        "diff 7 5 1000"
+    );
 }
 
 #[tokio::test]
@@ -206,7 +209,8 @@ async fn an_act_that_failed_is_in_the_audit_and_a_refused_one_is_not() {
         ("/v1/feeds/leaky/rollback", "feed:leaky", "rollback"),
         ("/v1/lists/rollback", "lists", "rollback"),
     ] {
-        world.keeper.state().fails_with = Some(ActError::Failed("the disk is full".to_owned()));
+        world.fake_lists.state().fails_with =
+            Some(ListError::Failed("the disk is full".to_owned()));
         world.post(path, "").await.is_problem(500, "lists_failed");
         let rows = told(&world, subject).await;
         assert_eq!(

@@ -281,7 +281,7 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
                 sign,
             };
             let earlier = now - jiff::SignedDuration::from_mins(30);
-            world.context.activity.as_ref().unwrap().note(
+            world.context.control.activity.as_ref().unwrap().note(
                 [told(earlier, None), told(earlier, Some(Sign::Vpn))],
                 |_| true,
                 now,

@@ -1,6 +1,6 @@
-//! Why: who set what decided, and the sentence to read out.
+//! Explanations: who set the deciding rule, and the sentence to read out.
 
-use api::explain::Line;
+use control::households::subscriber::Subscriber;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -159,16 +159,22 @@ async fn a_block_by_the_operators_default_preset_says_so() {
     let mut context = world.context;
     // The same node whose operator blocks more by default.
     let strict = policy::rules::operator::OperatorDefaults {
-        preset: context.taxonomy.preset("strict").unwrap(),
+        preset: context.control.taxonomy.preset("strict").unwrap(),
         ..Default::default()
     };
     let shared = std::sync::Arc::get_mut(&mut context);
     assert!(shared.is_none(), "the router holds it too");
     let directory = policy::identity::directory::Directory::new(strict);
-    api::apply::load_all(&context.store, &directory, &context.taxonomy, strict)
-        .await
-        .unwrap();
+    control::households::load::load_all(
+        &context.control.store,
+        &directory,
+        &context.control.taxonomy,
+        strict,
+    )
+    .await
+    .unwrap();
     let home = context
+        .control
         .store
         .household(&"home".parse().unwrap())
         .await
@@ -178,7 +184,7 @@ async fn a_block_by_the_operators_default_preset_says_so() {
         let address: std::net::IpAddr = address.parse().unwrap();
         let line = directory.household_of(address).map(|rules| {
             let device = rules.device_by_address(address);
-            Line {
+            Subscriber {
                 household: home.clone(),
                 rules,
                 device,
@@ -195,10 +201,11 @@ async fn a_block_by_the_operators_default_preset_says_so() {
             .policy;
         assert_eq!(
             line.as_ref()
-                .map_or_else(|| directory.unknown_line(), Line::asker),
+                .map_or_else(|| directory.unknown_line(), Subscriber::asker),
             asker
         );
         let explained = context
+            .control
             .explainer
             .explain(
                 asker,
@@ -207,12 +214,12 @@ async fn a_block_by_the_operators_default_preset_says_so() {
                 None,
             )
             .await;
-        let composed = json!(api::explain::compose(
+        let composed = json!(control::explain::compose(
             &explained,
             1,
             line.as_ref(),
-            &context.taxonomy,
-            api::explain::Sight::Whole
+            &context.control.taxonomy,
+            control::explain::Sight::Whole
         ));
         assert_eq!(
             composed["setter"],

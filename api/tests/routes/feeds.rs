@@ -1,12 +1,11 @@
-//! Feeds: what is said of them, how they are defined, and what an operator does about a refused
-//! version.
+//! Feeds: how they are shown and defined, and what an operator does about a refused version.
 
-use api::control::{ActError, Condition, Origin};
 use axum::http::Method;
+use control::lists::model::{Condition, ListError, Origin};
 use policy_store::Order;
 use serde_json::{Value, json};
 
-use crate::{keeper, world::World};
+use crate::{fake_lists, world::World};
 
 const SECRET: &str = "hunter2";
 
@@ -14,9 +13,9 @@ fn definition() -> Value {
     json!({ "source": "https://lists.example/new?key=hunter2", "format": "domains", "category": "gambling", "password": SECRET })
 }
 
-/// What was asked of whoever keeps the lists.
+/// The operations that the fake lists were asked for.
 fn asked(world: &World) -> Vec<String> {
-    std::mem::take(&mut world.keeper.state().asked)
+    std::mem::take(&mut world.fake_lists.state().asked)
 }
 
 #[tokio::test]
@@ -233,10 +232,21 @@ async fn an_unusable_definition_is_refused_with_its_field() {
         .put("/v1/feeds/new", "[]")
         .await
         .is_problem(422, "body");
-    assert!(world.context.store.feeds().await.unwrap().is_empty() && asked(&world).is_empty());
+    assert!(
+        world
+            .context
+            .control
+            .store
+            .feeds()
+            .await
+            .unwrap()
+            .is_empty()
+            && asked(&world).is_empty()
+    );
     assert_eq!(
         world
             .context
+            .control
             .store
             .audit(None, Order::Oldest, None, 10)
             .await
@@ -265,6 +275,7 @@ async fn a_definition_sent_back_as_it_was_shown_keeps_its_secrets() {
     assert_eq!((answer.status, &answer.json["revision"]), (200, &json!(2)));
     let kept = world
         .context
+        .control
         .store
         .feed("new")
         .await
@@ -352,7 +363,17 @@ async fn a_feed_of_the_configuration_is_changed_there() {
         .delete("/v1/feeds/court")
         .await
         .is_problem(409, "configured");
-    assert!(asked(&world).is_empty() && world.context.store.feeds().await.unwrap().is_empty());
+    assert!(
+        asked(&world).is_empty()
+            && world
+                .context
+                .control
+                .store
+                .feeds()
+                .await
+                .unwrap()
+                .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -486,30 +507,30 @@ async fn a_feed_goes_back_and_stays_until_it_is_approved_to_go_on() {
 async fn an_act_that_fails_says_why_with_a_code_that_stays() {
     let world = World::new().await;
     let cases = [
-        (ActError::UnknownFeed, 404, "unknown_feed"),
-        (ActError::NothingRefused, 409, "nothing_refused"),
+        (ListError::UnknownFeed, 404, "unknown_feed"),
+        (ListError::NothingRefused, 409, "nothing_refused"),
         (
-            ActError::AnotherVersion {
+            ListError::AnotherVersion {
                 waiting: "4".to_owned(),
             },
             409,
             "another_version",
         ),
         (
-            ActError::NotApprovable {
+            ListError::NotApprovable {
                 gate: "checksum".to_owned(),
             },
             409,
             "not_approvable",
         ),
-        (ActError::UnknownGeneration(1), 404, "unknown_generation"),
+        (ListError::UnknownGeneration(1), 404, "unknown_generation"),
         (
-            ActError::NothingBefore("it is live".to_owned()),
+            ListError::NothingBefore("it is live".to_owned()),
             409,
             "nothing_before",
         ),
         (
-            ActError::Failed("no answer from https://ox:hunter2@lists.example/".to_owned()),
+            ListError::Failed("no answer from https://ox:hunter2@lists.example/".to_owned()),
             500,
             "lists_failed",
         ),
@@ -521,7 +542,7 @@ async fn an_act_that_fails_says_why_with_a_code_that_stays() {
             "/v1/feeds/bets/rollback",
             "/v1/lists/rollback",
         ] {
-            world.keeper.state().fails_with = Some(error.clone());
+            world.fake_lists.state().fails_with = Some(error.clone());
             let answer = world.post(path, "").await;
             answer.is_problem(status, code);
             assert!(!answer.text.contains(SECRET));
@@ -541,13 +562,13 @@ async fn a_stored_feed_in_the_shadow_of_the_configuration_lends_it_nothing() {
         .put("/v1/feeds/new", &definition().to_string())
         .await
         .ok();
-    let configured = keeper::feed(
+    let configured = fake_lists::feed(
         "new",
         Origin::Config,
         json!({ "name": "new", "source": "a.txt" }),
     );
     world
-        .keeper
+        .fake_lists
         .state()
         .feeds
         .insert("new".to_owned(), configured);
@@ -560,5 +581,5 @@ async fn a_stored_feed_in_the_shadow_of_the_configuration_lends_it_nothing() {
         ),
         (&Value::Null, &json!("a.txt"), "")
     );
-    assert_eq!(world.keeper.state().feeds["new"].state, Condition::Live);
+    assert_eq!(world.fake_lists.state().feeds["new"].state, Condition::Live);
 }

@@ -1,17 +1,17 @@
 //! The lists as a whole, and the stream of what happens to them.
 
-use api::control::{EventKind, ListEvent};
 use axum::{
     body::{Body, BodyDataStream},
     http::Request,
 };
+use control::lists::model::{EventKind, ListEvent};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use policy_store::Role;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::{keeper::EVENTS_MAX, world::World};
+use crate::{fake_lists::EVENTS_MAX, world::World};
 
 #[tokio::test]
 async fn the_lists_say_what_is_live_and_what_stands_in_front_of_it() {
@@ -71,7 +71,10 @@ async fn what_is_kept_and_what_differs_can_be_looked_at() {
         7,
         "the live one"
     );
-    assert_eq!(world.keeper.state().asked, ["diff 5 6 9", "diff 5 7 100"]);
+    assert_eq!(
+        world.fake_lists.state().asked,
+        ["diff 5 6 9", "diff 5 7 100"]
+    );
     world.get("/v1/lists/diff").await.is_problem(400, "query");
     world
         .get("/v1/lists/diff?from=a")
@@ -167,7 +170,7 @@ async fn what_happens_is_told_to_all_who_listen_as_it_happens() {
         Stream::open(&world, &operator).await,
         Stream::open(&world, &auditor).await,
     ];
-    world.keeper.say(refused(1));
+    world.fake_lists.say(refused(1));
     for stream in &mut streams {
         let (name, event) = stream.next().await.unwrap();
         assert_eq!(
@@ -183,7 +186,7 @@ async fn what_happens_is_told_to_all_who_listen_as_it_happens() {
             "half of https://(hidden)@lists.example/ is gone"
         );
     }
-    world.keeper.state().events = None;
+    world.fake_lists.state().events = None;
     assert!(
         streams[0].next().await.is_none(),
         "the stream ends with the node"
@@ -197,7 +200,7 @@ async fn a_listener_who_falls_behind_is_told_how_much_it_lost() {
     let mut stream = Stream::open(&world, &format!("Bearer {}", world.key)).await;
     let said = 10;
     let kept = EVENTS_MAX as u64;
-    (1..=said).for_each(|version| world.keeper.say(refused(version)));
+    (1..=said).for_each(|version| world.fake_lists.say(refused(version)));
     assert_eq!(
         stream.next().await.unwrap(),
         ("lost".to_owned(), json!({ "lost": said - kept }))

@@ -3,20 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accounts;
+mod authentication;
 mod document;
-mod doors;
 mod explanations;
+mod fake_lists;
 mod feeds;
-mod hours;
-mod keeper;
+mod idempotency;
 mod lists;
 mod mandates;
 mod notices;
 mod panics;
 mod refusals;
 mod requests;
-mod retries;
 mod roles;
+mod schedules;
 mod streams;
 mod strict;
 mod texts;

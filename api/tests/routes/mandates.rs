@@ -1,7 +1,7 @@
-//! Orders: nobody allows them, and nobody but the operator learns more of them than he says.
+//! Mandates: no household lifts them, and a family learns no more of them than their basis.
 
-use api::explain::{Sight, compose};
 use axum::http::Method;
+use control::explain::{Sight, compose};
 use policy::name::Name;
 use serde_json::{Value, json};
 
@@ -10,15 +10,22 @@ use crate::world::World;
 async fn seen(world: &World, name: &str, sight: Sight) -> Value {
     let context = &world.context;
     let explained = context
+        .control
         .explainer
         .explain(
-            context.directory.unknown_line(),
+            context.control.directory.unknown_line(),
             Name::parse(name).unwrap(),
             1,
             None,
         )
         .await;
-    json!(compose(&explained, 1, None, &context.taxonomy, sight))
+    json!(compose(
+        &explained,
+        1,
+        None,
+        &context.control.taxonomy,
+        sight
+    ))
 }
 
 #[tokio::test]
@@ -179,7 +186,7 @@ async fn a_family_sees_the_basis_of_an_order_and_never_which_is_confidential() {
         family["mandate"],
         json!({ "id": null, "basis": "police", "reference": null, "confidential": false })
     );
-    // What leads to it says no more.
+    // An alias of it shows no more.
     world
         .put(
             "/v1/mandates/secret",
@@ -208,7 +215,7 @@ async fn a_family_sees_the_basis_of_an_order_and_never_which_is_confidential() {
         )
         .await
         .ok();
-    // Both read the same, but for the name that was asked for.
+    // Both explanations are equal, but for the queried name.
     let read = async |name: &str, sight| {
         seen(&world, name, sight)
             .await

@@ -1,5 +1,5 @@
-//! What the holder of the account is told: of keys, of lines, of the household's end, and of more
-//! that is kept. No line of it is another's.
+//! Notices to account holders: of keys, lines, the removal of the household, and longer retention.
+//! Text of others never makes a line of its own.
 
 use axum::http::Method;
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +12,7 @@ use crate::world::{World, author};
 const HOME: &str = "/v1/households/home";
 const KEYS: &str = "/v1/households/home/keys";
 
-/// A home whose holder has an address.
+/// A household whose holder has an e-mail address.
 async fn home() -> World {
     let world = World::with_home().await;
     world
@@ -26,11 +26,12 @@ async fn home() -> World {
 }
 
 impl World {
-    /// The notices that wait to be mailed, the oldest first.
+    /// The notices waiting for e-mail, oldest first.
     async fn mails(&self) -> Vec<Due> {
         let later = Timestamp::now() + SignedDuration::from_hours(1);
         let mut due = self
             .context
+            .control
             .store
             .notices_due("email", later, 1_000)
             .await
@@ -39,7 +40,7 @@ impl World {
         due
     }
 
-    /// The kind and the text of each notice behind the first so many.
+    /// The kind and the text of each notice after the first ones.
     async fn told_since(&self, count: usize) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         self.mails().await[count..]
@@ -48,8 +49,7 @@ impl World {
             .collect()
     }
 
-    /// Writes a device's and a person's name as versions stored them that did not look at what is
-    /// in them.
+    /// Stores the names of a device and a person as old versions did, unchecked.
     async fn store_names(&self, name: &str) {
         let name = name.to_owned();
         let edit = move |household: Option<Household>| {
@@ -59,6 +59,7 @@ impl World {
             Ok::<_, ()>(Some(household))
         };
         self.context
+            .control
             .store
             .change(&author(), &"home".parse().unwrap(), None, edit)
             .await
@@ -137,7 +138,7 @@ async fn a_parent_who_makes_a_key_is_named_and_a_childs_key_is_not_told() {
         "{}",
         told[0].1
     );
-    // What is not made is not told.
+    // A failed write sends no notice.
     world
         .as_key(
             &parent,
@@ -197,8 +198,8 @@ async fn a_part_of_a_network_that_goes_to_another_household_is_told() {
         text.contains("192.0.2.64/26 is no longer your household's") && !text.contains("other"),
         "{text}"
     );
-    // The same again, a part of one's own, and a network around another's take nothing from
-    // anybody.
+    // The same network again, a part of the household's own, and a network around another
+    // household's take nothing from anyone.
     for network in [
         "other/networks/192.0.2.64%2F26",
         "home/networks/192.0.2.0%2F28",
@@ -233,7 +234,7 @@ async fn the_end_of_a_household_is_told_once_to_its_holder() {
         "{}",
         mail.document
     );
-    // One that is made again under the same identifier is another one.
+    // A household made again under the same identifier is another one.
     world
         .put(HOME, r#"{"contact":{"email":"stranger@example.org"}}"#)
         .await
@@ -274,7 +275,7 @@ async fn who_changes_the_address_does_not_choose_where_that_is_told() {
 #[tokio::test]
 async fn a_longer_history_is_told_and_a_shorter_one_is_not() {
     let world = home().await;
-    // What is kept, how many notices there are then, and the days that the last one names.
+    // The retention, the number of notices after it, and the days in the last one.
     for (days, names, notices, told) in [
         (7, false, 1, "kept for 7 days."),
         (3, false, 1, ""),

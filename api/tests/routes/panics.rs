@@ -1,4 +1,4 @@
-//! A panic is a counted 500, wherever it happens, and what it interrupted is as it was.
+//! A panic is a counted 500, wherever it happens, and changes nothing.
 
 use std::sync::OnceLock;
 
@@ -53,14 +53,15 @@ async fn a_write_that_panics_is_a_counted_500_and_changes_nothing() {
         panic!("while it was edited")
     };
     for _ in 0..8 {
-        let refused = api::apply::change(
-            &world.context,
+        let refused = control::households::write::change(
+            &world.context.control,
             &author(),
             "home".parse().unwrap(),
             None,
             edit,
         )
         .await
+        .map_err(Problem::from)
         .unwrap_err();
         assert_eq!(
             (refused.status().as_u16(), refused.code()),
@@ -84,18 +85,18 @@ async fn a_write_that_panics_is_a_counted_500_and_changes_nothing() {
 async fn an_act_on_the_lists_that_panics_is_a_counted_500() {
     let world = World::new().await;
     let before = counted("task");
-    world.keeper.panics();
+    world.fake_lists.panics();
     world
         .post("/v1/feeds/bets/refresh", "{}")
         .await
         .is_problem(500, "panicked");
-    world.keeper.panics();
+    world.fake_lists.panics();
     world
         .post("/v1/lists/rollback", "{}")
         .await
         .is_problem(500, "panicked");
     // A write that names itself runs in a task of its own, too; what failed may be tried again.
-    world.keeper.panics();
+    world.fake_lists.panics();
     let named = [("idempotency-key", "once")];
     world
         .ask(Method::POST, "/v1/lists/rollback", &named, "{}")

@@ -480,7 +480,7 @@ async fn nothing_of_a_household_that_is_not_there_can_be_written() {
         .delete("/v1/households/nobody")
         .await
         .is_problem(404, "unknown_household");
-    assert!(world.context.directory.is_empty());
+    assert!(world.context.control.directory.is_empty());
 }
 
 #[tokio::test]
@@ -500,7 +500,7 @@ async fn a_body_is_json_of_a_bounded_length() {
         .ask(Method::PUT, HOME, &form, "preset=light")
         .await
         .is_problem(415, "media_type");
-    // What `curl -d` sends, and a charset nobody needs.
+    // The content type of `curl -d`, and an unnecessary charset.
     world
         .ask(Method::PUT, HOME, &form, r#"{"preset":"light"}"#)
         .await
@@ -584,6 +584,7 @@ async fn what_a_household_may_hold_is_bounded() {
     };
     world
         .context
+        .control
         .store
         .change(&by, &household, None, full)
         .await

@@ -1,6 +1,6 @@
-//! Who may do what: every route of the document, asked by everybody, held against one table.
+//! Authorisation: every route of the document, requested by every role, compared with one table.
 //!
-//! A route that is not in the table fails these tests: whoever adds one says here whose it is.
+//! A route that is not in the table fails these tests: its author enters its guard here.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::world::{Answer, World, author};
 
-/// Whose each route is, by the guards of `api/src/principal.rs`; `open` needs no key. `…` is a
-/// household, each of its people, and each of its devices.
+/// The guard of each route, see `api/src/auth/guards.rs`; `open` needs no key. `…` is a household,
+/// each of its people, and each of its devices.
 const TABLE: &str = "
     open     GET /healthz
     open     GET /readyz
@@ -129,7 +129,7 @@ pub fn example(template: &str, household: &str) -> String {
     template.split('/').map(one).collect::<Vec<_>>().join("/")
 }
 
-/// The table, checked for being whole: whose route, method, template.
+/// The table, checked for completeness: guard, method, template.
 async fn table(world: &World) -> Vec<(&'static str, Method, String)> {
     let mut table: Vec<(&str, Method, String)> = Vec::new();
     for line in TABLE.lines().filter(|line| !line.trim().is_empty()) {
@@ -188,7 +188,7 @@ fn may(role: Role, guard: &str, method: &Method) -> bool {
     roles.contains(&role) && (role != Role::Auditor || method == Method::GET)
 }
 
-/// What is asked as somebody who may: `explain` cannot be asked without saying what.
+/// A valid request of a role: `explain` needs a query.
 fn asked(path: &str) -> String {
     match path {
         "/v1/explain" => "/v1/explain?name=a.example&household=home&device=phone".to_owned(),
@@ -506,6 +506,7 @@ async fn a_key_of_a_deleted_household_or_device_never_opens_again() {
     is_out(&parent).await;
     let revoked = world
         .context
+        .control
         .store
         .audit(None, policy_store::Order::Newest, None, 10)
         .await
@@ -525,6 +526,7 @@ async fn a_household_has_so_many_keys_and_no_more_and_forgets_old_ones() {
         let (_, id) = world.key_in(Role::Parent, "home").await;
         world
             .context
+            .control
             .store
             .revoke_key(&author(), Some(&home), &id)
             .await

@@ -1,4 +1,4 @@
-//! Streams of events: bounded, and over when what opened them is.
+//! Event streams: limited in number, and ended with what opened them.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::world::{World, author};
 
 const HOME: &str = "/v1/households/home";
 const EVENTS: &str = "/v1/households/home/events";
-/// The end of a stream is told long before; a test that waits for it for ever says so.
+/// A stream ends long before this timeout; a test that waits for ever fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A stream that a test listens to.
+/// A test's stream.
 pub struct Listener(BodyDataStream);
 
 impl Listener {
@@ -31,7 +31,7 @@ impl Listener {
         Self(response.into_body().into_data_stream())
     }
 
-    /// All that is still heard until the stream ends.
+    /// All remaining events of the stream.
     pub async fn rest(mut self) -> String {
         let mut heard = String::new();
         let all = async {
@@ -45,7 +45,7 @@ impl Listener {
         heard
     }
 
-    /// Whether it goes on: it hears of the next change.
+    /// Whether the stream is open: the next change arrives.
     pub async fn hears(&mut self, world: &World) -> bool {
         world
             .put(
@@ -70,7 +70,7 @@ async fn a_stream_ends_when_its_key_is_revoked_over_the_api() {
     let mut second = Listener::open(&world, &other, EVENTS).await;
     assert!(first.hears(&world).await && second.hears(&world).await);
     world.delete(&format!("{HOME}/keys/{id}")).await.ok();
-    // What happens from now on is not heard, however soon it is.
+    // Later events do not arrive, however soon they are.
     world
         .put(
             &format!("{HOME}/names/later.example"),
@@ -122,7 +122,7 @@ async fn a_stream_ends_with_its_household_and_with_its_device() {
     world.delete(HOME).await.ok();
     parent.rest().await;
     of_operator.rest().await;
-    // What is about no household goes on.
+    // A stream without a household goes on.
     let next = tokio::time::timeout(Duration::from_millis(500), of_lists.0.next()).await;
     assert!(next.is_err(), "{next:?}");
 }
@@ -160,7 +160,7 @@ async fn one_key_has_eight_streams_of_all_kinds_and_gets_its_places_back() {
         .as_key(&operator, Method::GET, "/v1/events", "")
         .await
         .is_problem(429, "streams_limit");
-    // Those of a key that is gone do not stay behind.
+    // Streams of a revoked key are removed.
     let (parent, id) = world.key_in(Role::Parent, "home").await;
     let mut gone = Vec::new();
     for _ in 0..8 {

@@ -1,7 +1,7 @@
 //! Requests at the edges of what HTTP, numbers and calendars allow: a refusal with a code each, and
 //! never a failure of ours.
 
-use api::limits::{Limits, Rate};
+use api::auth::limits::{Limits, Rate};
 use axum::{
     body::Body,
     http::{Method, Request},
@@ -453,7 +453,7 @@ async fn wrong_keys_are_refused_before_the_store_is_asked() {
         .await
         .and_home()
         .await;
-    world.context.store.close().await;
+    world.context.control.store.close().await;
     let begun = std::time::Instant::now();
     let mut statuses = Vec::new();
     for number in 0..300 {
@@ -471,7 +471,7 @@ async fn wrong_keys_are_refused_before_the_store_is_asked() {
     );
     // What cannot be a key is not looked up at all.
     let world = World::new().await;
-    world.context.store.close().await;
+    world.context.control.store.close().await;
     for key in [
         "Bearer ox_wrong",
         "Bearer ox_",
@@ -493,7 +493,7 @@ async fn a_key_in_force_opens_from_an_address_from_which_others_guess() {
     world
         .context
         .limits
-        .learn(&world.context.store)
+        .learn(&world.context.control.store)
         .await
         .unwrap();
     let world = world.and_home().await;
@@ -544,6 +544,7 @@ async fn a_key_in_force_opens_from_an_address_from_which_others_guess() {
     // A key that was revoked is a guess like any other.
     world
         .context
+        .control
         .store
         .revoke_key(&author(), None, &id)
         .await
@@ -570,7 +571,7 @@ async fn the_rate_of_a_family_is_counted_before_its_key_is_looked_up() {
         .await;
     let parent = world.key_of(Role::Parent).await;
     world.as_key(&parent, Method::GET, HOME, "").await.ok();
-    world.context.store.close().await;
+    world.context.control.store.close().await;
     let begun = std::time::Instant::now();
     let mut asked = 0;
     for _ in 0..200 {

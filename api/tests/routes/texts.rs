@@ -290,6 +290,7 @@ async fn identifiers_that_no_query_has_yet_are_refused_by_name() {
     };
     world
         .context
+        .control
         .store
         .change(
             &crate::world::author(),

@@ -1,4 +1,4 @@
-//! Many at once, and clients that go away: what is stored and what is live stay one.
+//! Concurrent writes, and clients that disconnect: what is stored and what is live stay equal.
 
 use std::{future::Future, pin::pin, task::Poll};
 
@@ -52,7 +52,7 @@ async fn a_hundred_toggles_at_once_end_with_the_last_one_stored_live() {
     }
 }
 
-/// Asks, and goes away after so many turns of the wheel. Whether the answer came in time.
+/// Sends a request, and disconnects after so many polls. Returns whether the answer came in time.
 async fn ask_and_leave(world: &World, patience: usize, body: &'static str) -> bool {
     let request = Request::builder()
         .method(Method::PUT)
@@ -98,7 +98,7 @@ async fn a_client_that_goes_away_during_a_write_leaves_store_and_rules_equal() {
         // One thread runs all tasks in turn: a write that began has its turn before this one gets
         // it.
         tokio::task::yield_now().await;
-        drop(world.context.writes.lock().await);
+        drop(world.context.control.writes.lock().await);
         world.assert_live_is_stored().await;
     }
     let written = world.get(HOME).await.version() - first;
@@ -113,12 +113,12 @@ async fn a_start_makes_all_households_live_but_one_that_cannot_be_read() {
     let world = World::with_home().await;
     world.put("/v1/households/broken", "{}").await.ok();
     world.break_document("broken").await;
-    let started = Directory::new(world.context.defaults);
+    let started = Directory::new(world.context.control.defaults);
     let store = world.other_process().await;
-    let taxonomy = &world.context.taxonomy;
-    let defaults = world.context.defaults;
+    let taxonomy = &world.context.control.taxonomy;
+    let defaults = world.context.control.defaults;
     assert_eq!(
-        api::apply::load_all(&store, &started, taxonomy, defaults)
+        control::households::load::load_all(&store, &started, taxonomy, defaults)
             .await
             .unwrap(),
         1
@@ -141,19 +141,19 @@ async fn a_start_makes_live_exactly_what_is_stored() {
         .ok();
     world.put("/v1/households/gone", "{}").await.ok();
     world.delete("/v1/households/gone").await.ok();
-    let started = Directory::new(world.context.defaults);
+    let started = Directory::new(world.context.control.defaults);
     let store = world.other_process().await;
-    let taxonomy = &world.context.taxonomy;
-    let defaults = world.context.defaults;
+    let taxonomy = &world.context.control.taxonomy;
+    let defaults = world.context.control.defaults;
     assert_eq!(
-        api::apply::load_all(&store, &started, taxonomy, defaults)
+        control::households::load::load_all(&store, &started, taxonomy, defaults)
             .await
             .unwrap(),
         1
     );
     for address in ["192.0.2.7", "192.0.2.8", "203.0.113.1"] {
         let after = &started;
-        let before = &world.context.directory;
+        let before = &world.context.control.directory;
         let address: std::net::IpAddr = address.parse().unwrap();
         let identify = |directory: &Directory| {
             directory.identify(

@@ -1,13 +1,13 @@
-//! Tokens of an OIDC provider: who comes in by them, and all the ways in which nobody does.
+//! Tokens of an OIDC provider: valid ones, and all the ways in which one is refused.
 
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use api::{
+use api::auth::{
     limits::{Limits, Rate},
-    tokens::{KeySet, Settings, Tokens},
+    oidc::{KeySet, OidcSettings, Tokens},
 };
 use async_trait::async_trait;
 use axum::http::Method;
@@ -27,7 +27,7 @@ struct Provider {
     published: Arc<Published>,
 }
 
-/// What it publishes.
+/// The key set that it publishes.
 #[derive(Default)]
 struct Published {
     set: Mutex<Option<Value>>,
@@ -111,7 +111,7 @@ impl Provider {
         Self { keys, published }
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> OidcSettings {
         let settings = json!({ "issuer": "https://login.isp.example/", "audience": "ox-protect", "jwks": "unused" });
         serde_json::from_value(settings).unwrap()
     }

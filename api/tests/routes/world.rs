@@ -9,12 +9,20 @@
 
 use std::sync::Arc;
 
-use api::{Context, Explainer, limits::Limits, tokens::Tokens};
+use api::{
+    Context,
+    auth::{limits::Limits, oidc::Tokens},
+    event_streams::Streams,
+    report_intake::ReportIntake,
+};
 use async_trait::async_trait;
 use axum::{
     Router,
     body::{Body, to_bytes},
     http::{Method, Request, StatusCode, header},
+};
+use control::{
+    Control, activity::limits::HistoryLimits, explain::Explainer, notifications::settings::Channels,
 };
 use jiff::Timestamp;
 use policy::{
@@ -37,7 +45,7 @@ use policy_store::{Activity, Author, NewKey, Role, Store};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::keeper::Keeper;
+use crate::fake_lists::FakeLists;
 
 /// Longest answer a test reads, in octets.
 const ANSWER_OCTETS_MAX: usize = 64 << 20;
@@ -52,7 +60,7 @@ const FEEDS: [(&str, &str, Tier, &str); 3] = [
 pub struct World {
     pub context: Arc<Context>,
     pub router: Router,
-    pub keeper: Arc<Keeper>,
+    pub fake_lists: Arc<FakeLists>,
     pub key: String,
     pub key_id: String,
     folder: tempfile::TempDir,
@@ -227,12 +235,11 @@ impl World {
             .create_key(&author(), NewKey::operator("tests"))
             .await
             .unwrap();
-        let keeper = Arc::new(Keeper::new());
-        let context = Arc::new(Context {
+        let fake_lists = Arc::new(FakeLists::new());
+        let control = Arc::new(Control {
             store,
             activity: Some(Arc::new(activity)),
-            activity_seats: tokio::sync::Semaphore::new(1),
-            history: api::history::Limits {
+            history: HistoryLimits {
                 days_max: 90,
                 silent_after: jiff::SignedDuration::from_mins(10),
             },
@@ -242,30 +249,35 @@ impl World {
             lists: Arc::clone(&lists),
             mandates: Arc::new(MandateRegistry::new(Arc::clone(&lists))),
             own_names: vec![Name::parse("portal.isp.example").unwrap()],
-            lists_control: Arc::clone(&keeper) as _,
+            lists_control: Arc::clone(&fake_lists) as _,
             explainer: Arc::new(DataPath(lists)),
-            render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
-            is_ready: Box::new(|| true),
-            happenings: Default::default(),
-            notices: api::notices::Channels {
+            events: Default::default(),
+            notices: Channels {
                 webhook: true,
                 email: true,
             },
             default_preset: "light".to_owned(),
-            desk: api::reports::Desk::new(
+            writes: Default::default(),
+            list_writes: Default::default(),
+            mandate_writes: Default::default(),
+        });
+        let context = Arc::new(Context {
+            streams: Streams::new(&control, tokens.clone()),
+            control,
+            activity_seats: tokio::sync::Semaphore::new(1),
+            render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
+            is_ready: Box::new(|| true),
+            reports: ReportIntake::new(
                 std::time::Duration::from_secs(3_600),
                 std::num::NonZeroU32::new(1_000).unwrap(),
             ),
             limits,
             tokens,
-            writes: tokio::sync::Mutex::new(()),
-            list_writes: tokio::sync::Mutex::new(()),
-            mandate_writes: tokio::sync::Mutex::new(()),
         });
         Self {
             router: api::router(Arc::clone(&context)),
             context,
-            keeper,
+            fake_lists,
             key,
             key_id: made.id,
             folder,
@@ -379,7 +391,13 @@ impl World {
         let household = role.is_of_household().then(|| household.parse().unwrap());
         let device = (role == Role::Child).then(|| "phone".parse().unwrap());
         let new = NewKey::new(role, household, device, "").unwrap();
-        let (secret, key) = self.context.store.create_key(&author(), new).await.unwrap();
+        let (secret, key) = self
+            .context
+            .control
+            .store
+            .create_key(&author(), new)
+            .await
+            .unwrap();
         (format!("Bearer {secret}"), key.id)
     }
 
@@ -398,6 +416,7 @@ impl World {
     pub fn blocks(&self, address: &str, name: &str) -> bool {
         let asker = self
             .context
+            .control
             .directory
             .identify(
                 address.parse().unwrap(),
@@ -410,7 +429,7 @@ impl World {
         decide(
             &asker,
             name.borrow(),
-            &self.context.lists.current().classify(name.borrow()),
+            &self.context.control.lists.current().classify(name.borrow()),
         )
         .is_block()
     }
@@ -419,15 +438,17 @@ impl World {
     pub async fn assert_live_is_stored(&self) {
         let stored = self
             .context
+            .control
             .store
             .households(None, None, 1_000)
             .await
             .unwrap()
             .households;
-        assert_eq!(self.context.directory.len(), stored.len());
+        assert_eq!(self.context.control.directory.len(), stored.len());
         for household in stored {
             let live = self
                 .context
+                .control
                 .directory
                 .household(&household.id)
                 .expect("what is stored is live");
@@ -435,14 +456,15 @@ impl World {
                 *live,
                 HouseholdRules::compile(
                     &household,
-                    &self.context.taxonomy,
-                    self.context.defaults,
+                    &self.context.control.taxonomy,
+                    self.context.control.defaults,
                     Timestamp::now()
                 )
             );
             for network in &household.networks {
                 let found = self
                     .context
+                    .control
                     .directory
                     .household_of(network.addr())
                     .expect("its network leads to it");
@@ -453,7 +475,7 @@ impl World {
 
     /// Closes the store and damages one document in the file, as nothing of ours would.
     pub async fn break_document(&self, household: &str) {
-        self.context.store.close().await;
+        self.context.control.store.close().await;
         let file = self.folder.path().join("store.db");
         let whole = format!("{{\"id\":\"{household}\"");
         let mut octets = std::fs::read(&file).unwrap();

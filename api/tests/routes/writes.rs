@@ -147,7 +147,7 @@ async fn networks_devices_and_households_come_and_go_at_once() {
         "an unknown device of the household"
     );
     world.delete(HOME).await.ok();
-    assert!(world.context.directory.is_empty());
+    assert!(world.context.control.directory.is_empty());
     world.put("/v1/households/other", "{}").await.ok();
     world
         .put("/v1/households/other/networks/192.0.2.0%2F25", "")

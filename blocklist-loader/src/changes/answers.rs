@@ -56,7 +56,7 @@ impl<'l> Answers<'l> {
         Ok(place)
     }
 
-    /// The new records that the changes still use. The indexes in the marks are adjusted to these.
+    /// The new records that the changes still use. The indexes in the entries are adjusted to these.
     pub(super) fn needed_by(&self, changes: &mut [(Box<[u8]>, Vec<ListEntry>)]) -> Vec<LocalData> {
         let mut needed = Vec::new();
         let mut places = HashMap::new();

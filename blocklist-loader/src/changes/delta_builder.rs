@@ -33,7 +33,7 @@ use crate::{
 pub(super) struct DeltaBuilder<'l> {
     lists: &'l Blocklist,
     place: u16,
-    /// The feed's marks after the change, by key.
+    /// The feed's entries after the change, by key.
     touched: BTreeMap<Vec<u8>, Vec<ListEntry>>,
     answers: Answers<'l>,
 }
@@ -46,7 +46,7 @@ pub(super) struct RowCounts {
     came: FeedReport,
     went: FeedReport,
     /// Whether removed rows can be parsed. If so, everything is counted by rows, as in a build.
-    /// Otherwise entries are counted by marks, and rows without a mark are unknown.
+    /// Otherwise entries are counted by entries, and rows without a entry are unknown.
     counts_rows: bool,
 }
 
@@ -110,7 +110,7 @@ impl<'l> DeltaBuilder<'l> {
         }
     }
 
-    /// The feed's marks of a key in the lists.
+    /// The feed's entries of a key in the lists.
     fn before(&self, key: &[u8]) -> Vec<ListEntry> {
         self.lists
             .marks(key)
@@ -119,7 +119,7 @@ impl<'l> DeltaBuilder<'l> {
             .collect()
     }
 
-    /// The feed's marks of a key after the changes so far.
+    /// The feed's entries of a key after the changes so far.
     fn after(&self, key: &[u8]) -> Vec<ListEntry> {
         self.touched
             .get(key)
@@ -175,7 +175,7 @@ impl<'l> DeltaBuilder<'l> {
                 });
             }
             if *added {
-                let counted = read_row(feed, &mut |said| self.add(&said), |rows| {
+                let counted = read_row(feed, &mut |entry| self.add(&entry), |rows| {
                     reader.read(row, rows)
                 })?;
                 read.bad += counted.bad;
@@ -212,9 +212,9 @@ impl<'l> DeltaBuilder<'l> {
             .map(|(row, _)| row)
         {
             is_about_addresses |= rpz::is_about_addresses(row);
-            let mut remove = |said: ParsedEntry<'_>| {
-                removed.insert(said.key());
-                self.remove(&said)
+            let mut remove = |entry: ParsedEntry<'_>| {
+                removed.insert(entry.key());
+                self.remove(&entry)
             };
             count(
                 &mut read.went,
@@ -222,7 +222,7 @@ impl<'l> DeltaBuilder<'l> {
             );
         }
         for row in last.iter().filter(|(_, added)| **added).map(|(row, _)| row) {
-            let counted = read_row(feed, &mut |said| self.add(&said), |rows| {
+            let counted = read_row(feed, &mut |entry| self.add(&entry), |rows| {
                 reader.read(row, rows)
             })?;
             read.bad += counted.bad;
@@ -234,9 +234,9 @@ impl<'l> DeltaBuilder<'l> {
             let mut failed = Ok(());
             spool::for_each_row(content, RowKey::WholeRow, &mut |row| {
                 if failed.is_ok() && rpz::is_about_addresses(row) {
-                    let mut add = |said: ParsedEntry<'_>| {
-                        if removed.contains(&said.key()) {
-                            self.add(&said)
+                    let mut add = |entry: ParsedEntry<'_>| {
+                        if removed.contains(&entry.key()) {
+                            self.add(&entry)
                         } else {
                             Ok(())
                         }
@@ -249,14 +249,14 @@ impl<'l> DeltaBuilder<'l> {
         Ok(read)
     }
 
-    fn add(&mut self, said: &ParsedEntry<'_>) -> Result<(), ArtefactError> {
-        let key = said.key();
-        let mut mark = said.mark(self.place);
+    fn add(&mut self, entry: &ParsedEntry<'_>) -> Result<(), ArtefactError> {
+        let key = entry.key();
+        let mut mark = entry.mark(self.place);
         let old = self
             .touch(&key)
             .iter()
             .position(|other| other.says_what(&mark));
-        let Some(records) = said.records else {
+        let Some(records) = entry.records else {
             if old.is_none() {
                 self.touch(&key).push(mark);
             }
@@ -278,15 +278,15 @@ impl<'l> DeltaBuilder<'l> {
         Ok(())
     }
 
-    fn remove(&mut self, said: &ParsedEntry<'_>) -> Result<(), ArtefactError> {
-        let key = said.key();
-        let mark = said.mark(self.place);
+    fn remove(&mut self, entry: &ParsedEntry<'_>) -> Result<(), ArtefactError> {
+        let key = entry.key();
+        let mark = entry.mark(self.place);
         let marks = self.touch(&key);
         let Some(old) = marks.iter().position(|other| other.says_what(&mark)) else {
             return Ok(());
         };
         let was = marks.remove(old);
-        if let Some(gone) = said.records {
+        if let Some(gone) = entry.records {
             let mut left = self.answers.at(was.data);
             left.0.retain(|record| !gone.0.contains(record));
             if !left.0.is_empty() {
@@ -384,7 +384,7 @@ impl<'l> DeltaBuilder<'l> {
         }
     }
 
-    /// All new marks of each key that differs, with their time of arrival, and the changes of the
+    /// All new entries of each key that differs, with their time of arrival, and the changes of the
     /// counts.
     pub(super) fn finish(&self, now: jiff::Timestamp) -> DeltaParts {
         let arrivals = self.lists.header().arrivals.clone();
@@ -436,8 +436,8 @@ impl<'l> DeltaBuilder<'l> {
             let has = self.listed(&after);
             let changed = had
                 .difference(&has)
-                .map(|said| (false, said))
-                .chain(has.difference(&had).map(|said| (true, said)));
+                .map(|entry| (false, entry))
+                .chain(has.difference(&had).map(|entry| (true, entry)));
             parts
                 .blocked
                 .extend(changed.map(|(blocked, (category, is_path))| NameChange {
@@ -453,7 +453,7 @@ impl<'l> DeltaBuilder<'l> {
         parts
     }
 
-    /// The categories that marks block, each with whether only a path is blocked. A reviewer needs
+    /// The categories that entries block, each with whether only a path is blocked. A reviewer needs
     /// no more detail.
     fn listed(&self, marks: &[ListEntry]) -> BTreeSet<(Option<String>, bool)> {
         let category = |mark: &ListEntry| {
@@ -526,7 +526,7 @@ fn narrowed(feed: &Feed, key: &[u8], marks: &[ListEntry]) -> u64 {
     }
 }
 
-/// Whether a mark is the exception of an own name. Rows do not know of these.
+/// Whether a entry is the exception of an own name. Rows do not know of these.
 fn is_exception(mark: &ListEntry) -> bool {
     mark.polarity == Polarity::Allow
         && mark.important

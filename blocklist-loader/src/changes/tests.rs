@@ -17,7 +17,7 @@ use crate::{
     generations,
     parse::category_row::Row,
     row_change::RowChange,
-    testing::{World, changes, said},
+    testing::{World, all_entries, changes},
 };
 
 const NAMES: [&str; 12] = [
@@ -281,8 +281,8 @@ proptest! {
         world.plan.approved = versions.collect();
         let (built, whole) = world.build(None);
         prop_assert!(built.refused.is_empty(), "{:?}", built.refused);
-        let expected = said(&whole);
-        prop_assert_eq!(&said(&lists), &expected);
+        let expected = all_entries(&whole);
+        prop_assert_eq!(&all_entries(&lists), &expected);
         prop_assert_eq!(lists.header().names, whole.header().names);
         for (changed, built) in lists.header().feeds.iter().zip(&whole.header().feeds) {
             let counts = |feed: &FeedSummary| {
@@ -302,11 +302,11 @@ proptest! {
         // The same after reading from disk, delta by delta and folded.
         let directory = &world.plan.directory;
         let generation = lists.generation();
-        prop_assert_eq!(&said(&generations::open(directory, generation, &world.taxonomy).unwrap()), &expected);
+        prop_assert_eq!(&all_entries(&generations::open(directory, generation, &world.taxonomy).unwrap()), &expected);
         fold(&lists, &generations::path_of(directory, generation)).unwrap();
         let folded = generations::open(directory, generation, &world.taxonomy).unwrap();
         prop_assert_eq!(folded.base_generation(), generation);
-        prop_assert_eq!(&said(&folded), &expected);
+        prop_assert_eq!(&all_entries(&folded), &expected);
     }
 }
 
@@ -335,13 +335,13 @@ fn a_thousand_changes_to_one_garden_need_its_answer_once() {
     }
     assert_eq!(lists.answers().len(), 3);
     assert_eq!(
-        said(&lists)["example.b"],
+        all_entries(&lists)["example.b"],
         [
             "zone malware exact deny records 1 \\xc0\\x00\\x02\\x01, 1 \\xc0\\x00\\x02\\x02, 1 \\xc0\\x00\\x02\\x03"
         ]
     );
     assert_eq!(
-        said(&lists)["example.n29"],
+        all_entries(&lists)["example.n29"],
         ["zone malware exact deny records 5 \\x06garden\\x07example\\x00"]
     );
 }

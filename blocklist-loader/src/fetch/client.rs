@@ -347,7 +347,7 @@ pub(crate) async fn store<W: Write + Send + 'static>(
     })
 }
 
-/// Sends a body to its writer in pieces, and marks its end.
+/// Sends a body to its writer in pieces, and entries its end.
 async fn send_pieces(
     response: &mut Response,
     octets_max: u64,

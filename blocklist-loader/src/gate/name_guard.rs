@@ -57,9 +57,9 @@ impl<'f> NameGuard<'f> {
             .filter_map(|wire| NameRef::from_wire(wire).ok())
     }
 
-    pub(crate) fn observe(&mut self, said: &ParsedEntry<'_>) {
-        if said.path.is_none() && self.ancestors.contains(said.name.wire()) {
-            self.heard.push((said.name.to_owned(), said.rule));
+    pub(crate) fn observe(&mut self, entry: &ParsedEntry<'_>) {
+        if entry.path.is_none() && self.ancestors.contains(entry.name.wire()) {
+            self.heard.push((entry.name.to_owned(), entry.rule));
         }
     }
 

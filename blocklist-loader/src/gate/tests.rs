@@ -20,7 +20,7 @@ use crate::{
     review, rollback,
     row_change::RowChange,
     rows::{EntryRule, ParsedEntry},
-    testing::{World, changes, said},
+    testing::{World, all_entries, changes},
 };
 
 /// The two formats with row changes, and the row that covers everything below a name in each.
@@ -148,7 +148,7 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
         // As changed rows: nothing is applied, and the changes are kept.
         let mut fixture = BuildFixture::new(kind, first, define);
         let rows = fixture.rows(differs);
-        let before = said(&fixture.live);
+        let before = all_entries(&fixture.live);
         let Err(DeltaError::Refused(stop, proposal)) = fixture.propose(&rows) else {
             panic!("{gate}: the rows passed")
         };
@@ -207,7 +207,7 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
         let (built, goes_on) = fixture.world.build(Some(&carried));
         assert_eq!(built.refused[0].gate, gate, "another version was approved");
         assert_eq!(
-            (said(&goes_on), summary(&goes_on).version.as_str()),
+            (all_entries(&goes_on), summary(&goes_on).version.as_str()),
             (before, "1"),
             "{gate}: what was live goes on"
         );
@@ -229,8 +229,8 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
         );
         // The kept changes equal those of the delta.
         assert_eq!(
-            said(&fixture.world.apply(&fixture.live, proposal.delta)),
-            said(&approved),
+            all_entries(&fixture.world.apply(&fixture.live, proposal.delta)),
+            all_entries(&approved),
             "{gate}"
         );
         assert!(!fixture.covers(&approved, "www.own.example"));
@@ -246,7 +246,7 @@ fn passes(first: &[String], differs: &[String], define: fn(&mut Feed)) {
         let changed = fixture.world.apply(&fixture.live, proposal.delta);
         let (built, built_lists) = fixture.world.build(Some(&fixture.live));
         assert!(built.refused.is_empty(), "{:?}", built.refused);
-        assert_eq!(said(&changed), said(&built_lists));
+        assert_eq!(all_entries(&changed), all_entries(&built_lists));
         assert_eq!(
             (
                 summary(&changed).version.as_str(),
@@ -393,7 +393,7 @@ fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
             "subtree deny policy"
         };
         assert_eq!(
-            said(&changed),
+            all_entries(&changed),
             [(
                 "example.b".to_owned(),
                 vec![format!("{} gambling {expected} 0", summary(&changed).name)]
@@ -404,12 +404,12 @@ fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
 }
 
 /// The guard's result for the own name `own.example` with these entries, added in both orders.
-fn denies(claims: &[(&str, EntryRule)]) -> bool {
+fn denies(entries: &[(&str, EntryRule)]) -> bool {
     let feed = World::codes(&[("1", "gambling")]);
     let own = [Name::parse("own.example").unwrap()];
-    let said = |claims: &mut dyn Iterator<Item = &(&str, EntryRule)>| {
+    let is_denied = |entries: &mut dyn Iterator<Item = &(&str, EntryRule)>| {
         let mut guard = NameGuard::new(&feed, &own);
-        for (name, rule) in claims {
+        for (name, rule) in entries {
             let name = Name::parse(name).unwrap();
             guard.observe(&ParsedEntry {
                 name: name.borrow(),
@@ -421,8 +421,8 @@ fn denies(claims: &[(&str, EntryRule)]) -> bool {
         }
         !guard.own_names_denied().is_empty()
     };
-    let forwards = said(&mut claims.iter());
-    let backwards = said(&mut claims.iter().rev());
+    let forwards = is_denied(&mut entries.iter());
+    let backwards = is_denied(&mut entries.iter().rev());
     assert_eq!(forwards, backwards, "the order of rows means nothing");
     forwards
 }
@@ -522,11 +522,11 @@ fn a_feed_that_is_held_goes_on_as_it_was_until_it_is_released() {
         assert!(built.refused.is_empty());
         assert_eq!(
             (
-                said(&still),
+                all_entries(&still),
                 summary(&still).version.as_str(),
                 summary(&still).held
             ),
-            (said(&fixture.live), "1", true)
+            (all_entries(&fixture.live), "1", true)
         );
         fixture.world.plan.force = false;
         fixture.world.plan.released = vec![fixture.world.plan.feeds[0].name.clone()];

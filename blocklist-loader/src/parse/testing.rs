@@ -83,9 +83,9 @@ fn read(
 ) -> FeedReport {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, text).unwrap();
-    let mut take = |said: ParsedEntry<'_>| {
-        if said.path.is_none() {
-            take(said.name, said.rule);
+    let mut take = |entry: ParsedEntry<'_>| {
+        if entry.path.is_none() {
+            take(entry.name, entry.rule);
         }
         Ok(())
     };
@@ -335,10 +335,10 @@ proptest! {
         let place_of = |_: &str| 0;
         let mut of_zone = rpz::Reader::new(&zone, &place_of);
         let mut of_codes = category_feed::Reader::new(&codes, std::path::Path::new("nowhere"), &place_of);
-        let mut take = |said: ParsedEntry<'_>| {
-            assert!(Name::parse(&said.name.to_string()).is_ok_and(|name| name.borrow() == said.name) || index_key::prefix_of_name(said.name).is_some());
-            assert_eq!(said.rule.action == EntryAction::LocalData, said.records.is_some_and(|records| records.0.len() == 1));
-            assert!(said.records.is_none_or(|records| records.0[0].record_type != 1 || records.0[0].rdata.len() == 4));
+        let mut take = |entry: ParsedEntry<'_>| {
+            assert!(Name::parse(&entry.name.to_string()).is_ok_and(|name| name.borrow() == entry.name) || index_key::prefix_of_name(entry.name).is_some());
+            assert_eq!(entry.rule.action == EntryAction::LocalData, entry.records.is_some_and(|records| records.0.len() == 1));
+            assert!(entry.records.is_none_or(|records| records.0[0].record_type != 1 || records.0[0].rdata.len() == 4));
             Ok(())
         };
         let mut rows = Rows::new(true, &mut take);

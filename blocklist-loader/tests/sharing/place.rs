@@ -259,16 +259,16 @@ impl Moto {
             assert!(reply.status().is_success());
             reply.text().await.unwrap()
         };
-        iam(&[("EntryAction", "CreateUser"), ("UserName", "lists")]).await;
+        iam(&[("Action", "CreateUser"), ("UserName", "lists")]).await;
         let all = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
         iam(&[
-            ("EntryAction", "PutUserPolicy"),
+            ("Action", "PutUserPolicy"),
             ("UserName", "lists"),
             ("PolicyName", "all"),
             ("PolicyDocument", all),
         ])
         .await;
-        let key = iam(&[("EntryAction", "CreateAccessKey"), ("UserName", "lists")]).await;
+        let key = iam(&[("Action", "CreateAccessKey"), ("UserName", "lists")]).await;
         let field = |name: &str| {
             key.split(&format!("<{name}>"))
                 .nth(1)

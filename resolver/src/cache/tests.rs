@@ -12,8 +12,7 @@ fn key(name: &Name) -> QuestionKeyRef<'_> {
     QuestionKeyRef::new(name.borrow(), Rtype::A, Class::IN)
 }
 
-/// An answer of about `octets`, without records: its size is its header's and question's, padded
-/// behind for the weigher.
+/// A cached answer of this many octets, for tests of weights and slots. It is no valid message.
 fn entry(octets: usize) -> Arc<AnswerEntry> {
     Arc::new(AnswerEntry {
         octets: vec![0; octets].into(),
@@ -98,7 +97,7 @@ fn a_local_cache_shows_what_the_shared_one_holds_and_newer_entries() {
 }
 
 #[test]
-fn the_budget_holds_whatever_comes() {
+fn the_budget_holds_for_any_entries() {
     const BUDGET: u64 = 1 << 20;
     let cache = AnswerCache::new(BUDGET);
     for number in 0..50_000 {
@@ -146,8 +145,8 @@ fn popular_names_outlive_a_flood_of_names_asked_once() {
     }
 }
 
-/// A message that answers `a.test. A` by these records: type, TTL, data. Their owner is the name
-/// asked for.
+/// A message that answers `a.test. A` with these records: type, TTL, data. The queried name owns
+/// them.
 fn message(rcode: u8, records: &[(u16, u32, &[u8])]) -> Vec<u8> {
     let mut message = vec![
         0,
@@ -345,7 +344,7 @@ fn a_message_that_does_not_parse_is_no_entry() {
 }
 
 #[test]
-fn a_name_exists_unless_its_own_denial_says_otherwise() {
+fn a_name_exists_unless_its_own_denial_says_so() {
     let alias: (u16, u32, &[u8]) = (5, 60, b"\x01b\x04test\0");
     let has_name = |rcode, records: &[_]| {
         AnswerEntry::new(message(rcode, records), 60, Duration::ZERO)

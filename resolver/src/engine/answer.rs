@@ -97,7 +97,7 @@ impl Engine {
         let is_known = found.is_some();
         let mut entry = found.unwrap_or_else(|| Arc::new(AnswerEntry::placeholder(&key)));
         let mut walk = Walk {
-            asker: &identity.policy,
+            policy: &identity.policy,
             lists: &batch.lists,
             reply,
         };
@@ -124,7 +124,7 @@ impl Engine {
                     self.cache.insert(key.to_owned(), entry);
                 }
                 metrics.record(&QueryEvent {
-                    asker: &identity.policy,
+                    policy: &identity.policy,
                     name: query.name(),
                     at: batch.at,
                     outcome: QueryOutcome::Judged {
@@ -151,7 +151,7 @@ impl Engine {
     fn defer(
         &self,
         reply: Reply<'_>,
-        asker: EffectivePolicy,
+        policy: EffectivePolicy,
         client: &Client,
         batch: &BatchSnapshot<'_>,
         lacking: Lacking,
@@ -163,13 +163,13 @@ impl Engine {
                 Ok(permits) => {
                     metrics.count(Count::CacheMiss);
                     let lists = Arc::clone(&batch.lists);
-                    return Step::Miss(Miss::new(&reply, asker, lists, lacking, permits));
+                    return Step::Miss(Miss::new(&reply, policy, lists, lacking, permits));
                 }
                 Err(limit) => metrics.count(limit),
             }
         }
         let mut walk = Walk {
-            asker: &asker,
+            policy: &policy,
             lists: &batch.lists,
             reply,
         };
@@ -186,7 +186,7 @@ impl Engine {
             QueryOutcome::CacheOnly
         };
         metrics.record(&QueryEvent {
-            asker: &asker,
+            policy: &policy,
             name: query.name(),
             at: batch.at,
             outcome,

@@ -28,11 +28,11 @@ use crate::{
 const NO_ANSWER: &str = "DROPPED";
 
 impl Engine {
-    /// Explains what an asker would get for a name and type, and why: under the live lists, or under
+    /// Explains what an policy would get for a name and type, and why: under the live lists, or under
     /// others, which may be older.
     pub async fn explain(
         self: &Arc<Self>,
-        asker: EffectivePolicy,
+        policy: EffectivePolicy,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
@@ -51,7 +51,7 @@ impl Engine {
             .unwrap_or_else(|| Arc::new(AnswerEntry::placeholder(&key)));
         let mut entry = self.classified_by(known, &lists);
         let mut walk = Walk {
-            asker: &asker,
+            policy: &policy,
             lists: &lists,
             reply: Reply::new(&query, Transport::Internal, &mut buffer),
         };

@@ -10,10 +10,10 @@ use policy::{
 
 use crate::cache::{AnswerEntry, classified::Classified};
 
-/// Who asks, and for what.
+/// What a verdict is about.
 #[derive(Clone, Copy)]
 pub(crate) struct Judging<'j> {
-    pub(crate) asker: &'j EffectivePolicy,
+    pub(crate) policy: &'j EffectivePolicy,
     /// The queried name.
     pub(crate) name: NameRef<'j>,
     /// Whether the answer will be used. If not, only the queried name is judged.
@@ -33,7 +33,7 @@ impl Judging<'_> {
             let chain = chain
                 .iter()
                 .map(|name| (name.borrow(), &Classification::NOTHING));
-            return judge(self.asker, self.name, &Classification::NOTHING, chain);
+            return judge(self.policy, self.name, &Classification::NOTHING, chain);
         }
         let listed = entry.classification.listed();
         match listed.by(lists.stamp()) {
@@ -78,7 +78,7 @@ impl Judging<'_> {
         let chain = chain.iter().map(Name::borrow).zip(&classified.chain);
         let addresses = addresses.iter().map(|(name, class)| (name.borrow(), class));
         judge(
-            self.asker,
+            self.policy,
             self.name,
             &classified.asked,
             chain.chain(addresses),
@@ -110,11 +110,11 @@ mod tests {
     #[test]
     fn an_entry_remembers_whether_the_lists_contain_it() {
         let lists = Arc::new(Blocklist::empty(&Taxonomy::shipped()));
-        let asker = Directory::new(OperatorDefaults::default()).unknown_line();
+        let policy = Directory::new(OperatorDefaults::default()).unknown_line();
         let name = Name::parse("a.test").unwrap();
         let verdict = |entry: &AnswerEntry, lists: &Blocklist| {
             let judging = Judging {
-                asker: &asker,
+                policy: &policy,
                 name: name.borrow(),
                 with_answer: true,
                 over_tcp: false,

@@ -32,7 +32,7 @@ const RESOLUTION_MAX: Duration = Duration::from_secs(10);
 /// A query that waits for a resolution, with the lists and the rules that it arrived under.
 pub struct Miss {
     packet: Vec<u8>,
-    asker: EffectivePolicy,
+    policy: EffectivePolicy,
     transport: Transport,
     lists: Arc<Blocklist>,
     lacking: Lacking,
@@ -48,14 +48,14 @@ pub(crate) struct Permits {
 impl Miss {
     pub(crate) fn new(
         reply: &Reply<'_>,
-        asker: EffectivePolicy,
+        policy: EffectivePolicy,
         lists: Arc<Blocklist>,
         lacking: Lacking,
         permits: Permits,
     ) -> Self {
         Self {
             packet: reply.query.packet().to_vec(),
-            asker,
+            policy,
             transport: reply.transport,
             lists,
             lacking,
@@ -98,7 +98,7 @@ impl Engine {
         buffer.clear();
         let Miss {
             packet,
-            asker,
+            policy,
             transport,
             lists,
             lacking,
@@ -112,7 +112,7 @@ impl Engine {
             unreachable!("the packet was parsed before it became a miss");
         };
         let mut walk = Walk {
-            asker: &asker,
+            policy: &policy,
             lists: &lists,
             reply: Reply::new(&query, transport, buffer),
         };
@@ -128,7 +128,7 @@ impl Engine {
             Ended::Unresolved(_) => QueryOutcome::Unresolved,
         };
         self.runtime_state().metrics.record(&QueryEvent {
-            asker: &asker,
+            policy: &policy,
             name: query.name(),
             at: self.config.clock.moment(),
             outcome,

@@ -7,7 +7,7 @@
 //!              supply <────┘
 //! ```
 //!
-//! Each reply about a name comes from here. The callers differ in how they supply what is lacking:
+//! Each reply about a name comes from here. The callers differ in how they supply a lacking answer:
 //! a hit from the caches, a miss and an explanation by a resolution, a query without RD from the
 //! shared cache alone.
 
@@ -32,7 +32,7 @@ use crate::{
 
 /// A query on its walk, under one version of lists and rules.
 pub(crate) struct Walk<'w, 'r> {
-    pub(crate) asker: &'w EffectivePolicy,
+    pub(crate) policy: &'w EffectivePolicy,
     pub(crate) lists: &'w Blocklist,
     pub(crate) reply: Reply<'r>,
 }
@@ -108,7 +108,7 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    /// The cache key of what is needed.
+    /// The cache key of the needed answer.
     pub(crate) fn key<'k>(&'k self, query: &'k Query<'_>) -> QuestionKeyRef<'k> {
         match self {
             Self::Answer => QuestionKeyRef::of(query),
@@ -155,7 +155,7 @@ pub(crate) enum Ended {
 }
 
 impl Engine {
-    /// Judges a query with what is known of its answer, and writes the reply.
+    /// Judges a query with its cached answer, and writes the reply.
     ///
     /// # Errors
     /// What is lacking. A fresh alias target in the cache is not lacking.
@@ -171,7 +171,7 @@ impl Engine {
         } = answer;
         let query = walk.reply.query;
         let judging = Judging {
-            asker: walk.asker,
+            policy: walk.policy,
             name: query.name(),
             with_answer: freshness != Freshness::Unusable,
             over_tcp: walk.reply.transport == Transport::Tcp,
@@ -207,7 +207,7 @@ impl Engine {
         Ok(decision)
     }
 
-    /// Goes on with what was lacking, or ends the walk without it.
+    /// Continues with the lacking answer, or ends the walk without it.
     ///
     /// # Errors
     /// What is lacking next.

@@ -1,4 +1,4 @@
-//! The client of a query: who asks, and how.
+//! The client of a query: its address, its transport, and the identity that it asserts.
 //!
 //! Identifiers that a later listener learns belong here: the address behind a proxy, the name in a
 //! TLS handshake, the token in a DoH path.
@@ -9,7 +9,7 @@ use policy::rules::household::Mac;
 
 use crate::message::types::Transport;
 
-/// Who sent a query, as far as the listener and the packet tell.
+/// The sender of a query, as known from the listener and the packet.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
     /// The source address of the packet or connection.

@@ -1,7 +1,7 @@
 //! Extended DNS Errors of replies (RFC 8914): the info-code, and the extra text as words or, if the
 //! client asks for it, as JSON.
 //!
-//! The JSON follows draft-ietf-dnsop-structured-dns-error, version 27: `c` contacts, `j`
+//! The JSON follows draft-ietf-dnsop-structured-dns-error, about version 27: `c` contacts, `j`
 //! justification, `s` sub-error, `o` organization, `l` language. A client asks for it with an EDE
 //! option of info-code 0 without text, as in versions up to about 10 of the draft. Later versions
 //! define an empty option "Structured DNS Error", which has no assigned code yet; `query.rs` will

@@ -13,7 +13,7 @@
 //!
 //! Pure: the caller sends the queries, counts and remembers.
 
-use super::problem::Problem;
+use super::problem::QueryProblem;
 
 /// A feature of a query that some servers do not support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Features {
 
 /// What is left out from the start, because earlier queries to the zone timed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum InitialDowngrade {
+pub(super) enum InitialFallback {
     None,
     /// Mixed case and EDNS options.
     Options,
@@ -86,19 +86,22 @@ pub(super) enum InitialDowngrade {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(super) enum UpstreamTransport<'a> {
     Udp,
     Tcp {
         /// Whether a datagram with another letter case is the reason.
         after_case_mismatch: bool,
     },
-    Tls,
+    Tls {
+        /// The name that the server's certificate must prove.
+        name: &'a str,
+    },
 }
 
 /// How one query is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Attempt {
-    pub transport: Transport,
+pub(super) struct Attempt<'a> {
+    pub transport: UpstreamTransport<'a>,
     pub features: Features,
     /// The feature that the server does not support if this query succeeds where the one before did
     /// not.
@@ -118,27 +121,25 @@ pub(super) struct Proof {
     pub has_capitals: bool,
 }
 
-impl Attempt {
+impl<'a> Attempt<'a> {
     /// The first query. `features` are those that the server may support, `proved` those that it
     /// does.
     pub fn first(
-        is_tls: bool,
+        tls: Option<&'a str>,
         features: Features,
-        downgrade: InitialDowngrade,
+        fallback: InitialFallback,
         proved: Features,
     ) -> Self {
-        let may_suspect = |feature| match downgrade {
-            _ if is_tls => false,
-            InitialDowngrade::None => false,
-            InitialDowngrade::Options => feature != Feature::Edns,
-            InitialDowngrade::Edns => true,
+        let may_suspect = |feature| match fallback {
+            _ if tls.is_some() => false,
+            InitialFallback::None => false,
+            InitialFallback::Options => feature != Feature::Edns,
+            InitialFallback::Edns => true,
         };
         let mut attempt = Self {
-            transport: if is_tls {
-                Transport::Tls
-            } else {
-                Transport::Udp
-            },
+            transport: tls.map_or(UpstreamTransport::Udp, |name| UpstreamTransport::Tls {
+                name,
+            }),
             features,
             left_out: None,
             suspected: Features::default(),
@@ -155,68 +156,68 @@ impl Attempt {
     }
 
     pub fn is_udp(self) -> bool {
-        self.transport == Transport::Udp
+        self.transport == UpstreamTransport::Udp
     }
 
     /// How the query is sent again after a problem. None where nothing is left to try.
-    pub fn next(self, problem: Problem, proof: Proof) -> Option<Self> {
+    pub fn next(self, problem: QueryProblem, proof: Proof) -> Option<Self> {
         match problem {
-            Problem::NoReply => self.after_no_reply(),
-            Problem::Mismatch { is_case_only } => Some(self.over_tcp(is_case_only)),
-            Problem::MissingCookie => Some(self.over_tcp(false)),
+            QueryProblem::NoReply => self.after_no_reply(),
+            QueryProblem::Mismatch { is_case_only } => Some(self.over_tcp(is_case_only)),
+            QueryProblem::MissingCookie => Some(self.over_tcp(false)),
             // Once with the cookie that came with BADCOOKIE, then over TCP.
-            Problem::BadCookie if self.had_bad_cookie => Some(self.over_tcp(false)),
-            Problem::BadCookie => Some(Self {
+            QueryProblem::BadCookie if self.had_bad_cookie => Some(self.over_tcp(false)),
+            QueryProblem::BadCookie => Some(Self {
                 had_bad_cookie: true,
                 ..self
             }),
-            Problem::Truncated => self.is_udp().then(|| self.over_tcp(false)),
-            Problem::Denied => Some(Self {
+            QueryProblem::Truncated => self.is_udp().then(|| self.over_tcp(false)),
+            QueryProblem::Denied => Some(Self {
                 left_out: None,
                 ..self.without(Feature::MixedCase)
             }),
-            Problem::Malformed
-            | Problem::NotUnderstood { .. }
-            | Problem::ErrorCode { .. }
-            | Problem::Lame => self.downgraded(problem, proof),
+            QueryProblem::Malformed
+            | QueryProblem::NotUnderstood { .. }
+            | QueryProblem::ErrorCode { .. }
+            | QueryProblem::Lame => self.fallback(problem, proof),
         }
     }
 
     /// After a case mismatch, id and port of the datagram were right: where TCP does not work, the
     /// query is sent once more by UDP, in lower case.
     fn after_no_reply(self) -> Option<Self> {
-        let Transport::Tcp {
+        let UpstreamTransport::Tcp {
             after_case_mismatch: true,
         } = self.transport
         else {
             return None;
         };
         let mut next = Self {
-            transport: Transport::Udp,
+            transport: UpstreamTransport::Udp,
             ..self
         };
         next.suspect(Feature::MixedCase);
         Some(next)
     }
 
-    fn downgraded(self, problem: Problem, proof: Proof) -> Option<Self> {
+    fn fallback(self, problem: QueryProblem, proof: Proof) -> Option<Self> {
         let sent = self.features;
         // Over TCP replies cannot be spoofed, so an error counts more than an earlier success.
-        let is_certain = matches!(self.transport, Transport::Tcp { .. });
+        let is_certain = matches!(self.transport, UpstreamTransport::Tcp { .. });
         let is_unproved = |feature| {
             sent.edns && sent.has(feature) && (is_certain || !proof.supported.has(feature))
         };
         let mixed_case = sent.mixed_case && proof.has_capitals && !proof.supported.mixed_case;
         let candidates: &[(Feature, bool)] = match problem {
-            Problem::NotUnderstood { has_opt: true, .. } => &[
+            QueryProblem::NotUnderstood { has_opt: true, .. } => &[
                 (Feature::Options, is_unproved(Feature::Options)),
                 (Feature::Edns, sent.edns),
                 (Feature::MixedCase, mixed_case),
             ],
-            Problem::NotUnderstood { has_opt: false, .. } => {
+            QueryProblem::NotUnderstood { has_opt: false, .. } => {
                 &[(Feature::Edns, sent.edns), (Feature::MixedCase, mixed_case)]
             }
-            Problem::ErrorCode {
+            QueryProblem::ErrorCode {
                 has_opt,
                 has_cookie,
             } => &[
@@ -227,7 +228,7 @@ impl Attempt {
                 (Feature::MixedCase, mixed_case),
                 (Feature::Edns, is_unproved(Feature::Edns) && !has_opt),
             ],
-            Problem::Lame => &[(Feature::MixedCase, mixed_case)],
+            QueryProblem::Lame => &[(Feature::MixedCase, mixed_case)],
             _ => &[(Feature::Edns, sent.edns)],
         };
         let feature = candidates
@@ -239,8 +240,8 @@ impl Attempt {
             // may a FORMERR to a query that has nothing left that a server does not support.
             (
                 None,
-                Problem::Malformed
-                | Problem::NotUnderstood {
+                QueryProblem::Malformed
+                | QueryProblem::NotUnderstood {
                     is_formerr: true, ..
                 },
             ) if self.is_udp() => {
@@ -268,8 +269,8 @@ impl Attempt {
 
     fn over_tcp(self, after_case_mismatch: bool) -> Self {
         let transport = match self.transport {
-            Transport::Tls => Transport::Tls,
-            Transport::Udp | Transport::Tcp { .. } => Transport::Tcp {
+            UpstreamTransport::Tls { name } => UpstreamTransport::Tls { name },
+            UpstreamTransport::Udp | UpstreamTransport::Tcp { .. } => UpstreamTransport::Tcp {
                 after_case_mismatch,
             },
         };
@@ -287,12 +288,12 @@ mod tests {
         edns: true,
     };
 
-    fn first() -> Attempt {
-        Attempt::first(false, ALL, InitialDowngrade::None, Features::default())
+    fn first() -> Attempt<'static> {
+        Attempt::first(None, ALL, InitialFallback::None, Features::default())
     }
 
     /// The features that are left out and the transports, until nothing is left to try.
-    fn course(mut attempt: Attempt, problem: Problem, proof: Proof) -> Vec<String> {
+    fn course(mut attempt: Attempt<'_>, problem: QueryProblem, proof: Proof) -> Vec<String> {
         let mut course = Vec::new();
         while let Some(next) = attempt.next(problem, proof) {
             assert_ne!(next, attempt, "{course:?}");
@@ -308,7 +309,7 @@ mod tests {
         course
     }
 
-    fn check(problem: Problem, expected: &[&str]) {
+    fn check(problem: QueryProblem, expected: &[&str]) {
         let proof = Proof {
             has_capitals: true,
             ..Proof::default()
@@ -322,32 +323,32 @@ mod tests {
 
     #[test]
     fn each_problem_leaves_out_one_feature_after_another() {
-        check(Problem::Malformed, &["EDNS", "TCP", "EDNS"]);
-        check(Problem::Truncated, &["TCP"]);
-        check(Problem::Lame, &["mixed letters"]);
+        check(QueryProblem::Malformed, &["EDNS", "TCP", "EDNS"]);
+        check(QueryProblem::Truncated, &["TCP"]);
+        check(QueryProblem::Lame, &["mixed letters"]);
         check(
-            Problem::ErrorCode {
+            QueryProblem::ErrorCode {
                 has_opt: false,
                 has_cookie: false,
             },
             &["options", "mixed letters", "EDNS"],
         );
         check(
-            Problem::ErrorCode {
+            QueryProblem::ErrorCode {
                 has_opt: true,
                 has_cookie: true,
             },
             &["mixed letters"],
         );
         check(
-            Problem::NotUnderstood {
+            QueryProblem::NotUnderstood {
                 is_formerr: true,
                 has_opt: true,
             },
             &["options", "EDNS", "mixed letters", "TCP", "EDNS"],
         );
         check(
-            Problem::NotUnderstood {
+            QueryProblem::NotUnderstood {
                 is_formerr: false,
                 has_opt: false,
             },
@@ -357,7 +358,7 @@ mod tests {
 
     #[test]
     fn what_a_server_supports_is_not_left_out_unless_over_tcp() {
-        let problem = Problem::ErrorCode {
+        let problem = QueryProblem::ErrorCode {
             has_opt: false,
             has_cookie: false,
         };
@@ -366,26 +367,30 @@ mod tests {
             has_capitals: true,
         };
         assert_eq!(first().next(problem, proof), None);
-        let over_tcp = first().next(Problem::Truncated, proof).unwrap();
+        let over_tcp = first().next(QueryProblem::Truncated, proof).unwrap();
         assert_eq!(course(over_tcp, problem, proof), ["options", "EDNS"]);
     }
 
     #[test]
     fn a_bad_cookie_is_sent_again_once_and_then_over_tcp() {
-        let again = first().next(Problem::BadCookie, Proof::default()).unwrap();
+        let again = first()
+            .next(QueryProblem::BadCookie, Proof::default())
+            .unwrap();
         assert!(again.is_udp() && again.features == ALL);
-        let over_tcp = again.next(Problem::BadCookie, Proof::default()).unwrap();
+        let over_tcp = again
+            .next(QueryProblem::BadCookie, Proof::default())
+            .unwrap();
         assert!(!over_tcp.is_udp());
     }
 
     #[test]
     fn after_a_case_mismatch_udp_in_lower_case_follows_tcp_that_fails() {
         let proof = Proof::default();
-        assert_eq!(first().next(Problem::NoReply, proof), None);
+        assert_eq!(first().next(QueryProblem::NoReply, proof), None);
         for is_case_only in [true, false] {
-            let mismatch = Problem::Mismatch { is_case_only };
+            let mismatch = QueryProblem::Mismatch { is_case_only };
             let over_tcp = first().next(mismatch, proof).unwrap();
-            let again = over_tcp.next(Problem::NoReply, proof);
+            let again = over_tcp.next(QueryProblem::NoReply, proof);
             assert_eq!(again.is_some(), is_case_only);
             if let Some(again) = again {
                 assert!(again.is_udp() && !again.features.mixed_case);
@@ -396,18 +401,21 @@ mod tests {
 
     #[test]
     fn after_timeouts_what_is_not_proved_is_left_out_from_the_start() {
-        let suspected = |is_tls, downgrade, proved| {
-            let attempt = Attempt::first(is_tls, ALL, downgrade, proved);
+        let suspected = |tls, fallback, proved| {
+            let attempt = Attempt::first(tls, ALL, fallback, proved);
             attempt.suspected.iter().collect::<Vec<_>>()
         };
         let none = Features::default();
-        assert_eq!(suspected(false, InitialDowngrade::None, none), []);
+        assert_eq!(suspected(None, InitialFallback::None, none), []);
         assert_eq!(
-            suspected(false, InitialDowngrade::Options, none),
+            suspected(None, InitialFallback::Options, none),
             [Feature::MixedCase, Feature::Options]
         );
-        assert_eq!(suspected(false, InitialDowngrade::Edns, none), Feature::ALL);
-        assert_eq!(suspected(false, InitialDowngrade::Edns, ALL), []);
-        assert_eq!(suspected(true, InitialDowngrade::Edns, none), []);
+        assert_eq!(suspected(None, InitialFallback::Edns, none), Feature::ALL);
+        assert_eq!(suspected(None, InitialFallback::Edns, ALL), []);
+        assert_eq!(
+            suspected(Some("ns.example"), InitialFallback::Edns, none),
+            []
+        );
     }
 }

@@ -24,8 +24,8 @@ impl UpstreamCounters {
             udp: queries("udp"),
             tcp: queries("tcp"),
             tls: queries("tls"),
-            timeouts: counter!("ox_protect_upstream_silences_total"),
-            mismatches: counter!("ox_protect_upstream_near_misses_total"),
+            timeouts: counter!("ox_protect_upstream_timeouts_total"),
+            mismatches: counter!("ox_protect_upstream_mismatches_total"),
             without_edns: counter!("ox_protect_upstream_without_edns_total"),
             cached_failures: counter!("ox_protect_cached_failures_total"),
         }
@@ -49,11 +49,11 @@ impl UpstreamCounters {
         counter!("ox_protect_upstream_faults_total", "fault" => label).increment(1);
     }
 
-    pub fn count_downgrade(&self, left_out: Feature) {
+    pub fn count_fallback(&self, left_out: Feature) {
         if left_out == Feature::Edns {
             self.without_edns.increment(1);
         }
-        counter!("ox_protect_upstream_plainer_total", "without" => left_out.label()).increment(1);
+        counter!("ox_protect_upstream_fallbacks_total", "without" => left_out.label()).increment(1);
     }
 
     /// Counts a query that a limit on concurrency stops.
@@ -68,11 +68,11 @@ fn describe() {
         "Queries sent to name servers and forwarders, by transport."
     );
     describe_counter!(
-        "ox_protect_upstream_silences_total",
+        "ox_protect_upstream_timeouts_total",
         "Queries without a reply within the retransmission timeout of the server."
     );
     describe_counter!(
-        "ox_protect_upstream_near_misses_total",
+        "ox_protect_upstream_mismatches_total",
         "Replies with a wrong id, letter case or cookie; the query is repeated over TCP."
     );
     describe_counter!(
@@ -80,7 +80,7 @@ fn describe() {
         "Queries repeated without EDNS."
     );
     describe_counter!(
-        "ox_protect_upstream_plainer_total",
+        "ox_protect_upstream_fallbacks_total",
         "Queries repeated without EDNS options, mixed case or EDNS, by what was left out."
     );
     describe_counter!(

@@ -6,7 +6,7 @@
 //! error cannot disable the defences against spoofing, and a server that denies a name correctly is
 //! queried twice only until it has found its first name in mixed case.
 
-use std::{io::ErrorKind, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use hickory_proto::op::{Message, ResponseCode};
 use policy::name::NameRef;
@@ -17,21 +17,21 @@ use crate::message::{
 };
 
 use super::{
-    attempt::{Attempt, Feature, Features, InitialDowngrade, Proof, Transport},
+    attempt::{Attempt, Feature, Features, InitialFallback, Proof, UpstreamTransport},
     cache::{delegations::Delegation, server::ServerState},
     environment::{Environment, TransportOutcome},
     failure::ResolutionFailure,
-    problem::{Problem, is_not_understood, problem_of},
+    problem::{QueryProblem, is_not_understood, problem_of},
     query_context::{QueryContext, describe},
     response::{Response, ResponseKind, ServerRole},
     rrset::Credibility,
     scrub::{ScrubContext, classify},
     server_memory::ServerMemory,
     state::Recursor,
-    wire::{CLIENT_COOKIE_OCTETS, DnssecBits, ExpectedReply, OutgoingQuery, cookie_of},
+    wire::{CLIENT_COOKIE_OCTETS, DnssecBits, ExpectedReply, OutgoingQuery},
 };
 
-/// Queries to one server in one exchange. A count: the first, three downgrades, and TCP with and
+/// Queries to one server in one exchange. A count: the first, three fallbacks, and TCP with and
 /// without EDNS.
 const QUERIES_PER_EXCHANGE_MAX: usize = 6;
 /// The timeout of one query over TCP or TLS, connecting included.
@@ -40,8 +40,6 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(3);
 /// round-trip time is left. The second response is waited for as many times, and the extra.
 const COMPARISON_RTTS: u32 = 3;
 const COMPARISON_EXTRA: Duration = Duration::from_millis(200);
-/// Octets of a client cookie with a server cookie of 8 to 32 octets, RFC 7873 section 4.
-const COOKIE_OCTETS: RangeInclusive<usize> = 16..=40;
 /// TC, in the third octet of the header.
 const FLAG_TC: u8 = 0x02;
 /// Errors of the system that mean that a server has no route, such as all IPv6 servers on a host
@@ -74,7 +72,7 @@ pub(super) struct ServerQuery<'a> {
     pub rtype: Rtype,
     /// Whether the query is for the address of another zone's name server.
     pub is_for_server: bool,
-    pub downgrade: InitialDowngrade,
+    pub fallback: InitialFallback,
     /// How long a datagram is waited for.
     pub timeout: Duration,
 }
@@ -127,10 +125,10 @@ struct Exchange<'a, E> {
     scrub: ScrubContext<'a>,
     memory: ServerMemory<'a>,
     client_cookie: [u8; CLIENT_COOKIE_OCTETS],
-    attempt: Attempt,
+    attempt: Attempt<'a>,
     earlier: EarlierResponse,
-    /// Whether the rate limits allow a downgraded query after an error. None before the first error.
-    may_downgrade: Option<bool>,
+    /// Whether the rate limits allow a fallback query after an error. None before the first error.
+    may_fall_back: Option<bool>,
     timeout: Duration,
 }
 
@@ -166,9 +164,9 @@ impl<'a, E: Environment> Exchange<'a, E> {
             edns: server.may_support_edns(now),
         };
         let attempt = Attempt::first(
-            delegation.tls().is_some(),
+            delegation.tls(),
             features,
-            query.downgrade,
+            query.fallback,
             memory.supported(now),
         );
         let wants_apex = delegation.is_hints()
@@ -192,7 +190,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
             client_cookie: recursor.client_cookie(query.address),
             attempt,
             earlier: EarlierResponse::None,
-            may_downgrade: None,
+            may_fall_back: None,
             timeout: query.timeout,
         }
     }
@@ -244,15 +242,20 @@ impl<'a, E: Environment> Exchange<'a, E> {
         expected.restore_case(&mut wire, self.query.name);
         let reading = reader::read(&wire).filter(|reading| reading.extent != Extent::Short);
         self.trace_reply(reading.as_ref(), rtt, now);
-        if self.lacks_cookie(reading.as_ref(), &server_cookie) {
-            return self.retry(Problem::MissingCookie);
+        let message = reading.as_ref().map(|reading| &reading.message);
+        let is_cookie_right =
+            self.memory
+                .take_cookie(message, self.attempt, (&self.client_cookie, &server_cookie));
+        if !is_cookie_right {
+            self.recursor.counters.mismatches.increment(1);
+            return self.retry(QueryProblem::MissingCookie);
         }
         match reading {
             None if wire[2] & FLAG_TC != 0 && self.attempt.is_udp() => {
-                self.retry(Problem::Truncated)
+                self.retry(QueryProblem::Truncated)
             }
             None => {
-                if self.downgrade(Problem::Malformed, &expected) {
+                if self.fall_back(QueryProblem::Malformed, &expected) {
                     Ok(None)
                 } else {
                     Err(ExchangeError::Unreadable)
@@ -302,16 +305,16 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let address = self.query.address;
         let timeout = STREAM_TIMEOUT.min(left);
         // Queries on streams are rare, and boxed so that they take no room in each exchange.
-        match (self.attempt.transport, self.query.delegation.tls()) {
-            (Transport::Tls, Some(name)) => {
+        match self.attempt.transport {
+            UpstreamTransport::Tls { name } => {
                 counters.tls.increment(1);
                 Box::pin(environment.tls(address, name, packet, expected, timeout)).await
             }
-            (Transport::Tcp { .. }, _) => {
+            UpstreamTransport::Tcp { .. } => {
                 counters.tcp.increment(1);
                 Box::pin(environment.tcp(address, packet, expected, timeout)).await
             }
-            (Transport::Udp | Transport::Tls, _) => {
+            UpstreamTransport::Udp => {
                 counters.udp.increment(1);
                 environment
                     .udp(address, packet, expected, self.timeout.min(left))
@@ -331,10 +334,10 @@ impl<'a, E: Environment> Exchange<'a, E> {
             TransportOutcome::Mismatch { is_case_only } => {
                 self.recursor.counters.mismatches.increment(1);
                 self.trace(now, "reply does not match, repeated over TCP");
-                self.retry(Problem::Mismatch { is_case_only })
+                self.retry(QueryProblem::Mismatch { is_case_only })
             }
             TransportOutcome::Timeout | TransportOutcome::Unreachable(_)
-                if let Some(next) = self.attempt.next(Problem::NoReply, Proof::default()) =>
+                if let Some(next) = self.attempt.next(QueryProblem::NoReply, Proof::default()) =>
             {
                 self.attempt = next;
                 Ok(None)
@@ -351,46 +354,13 @@ impl<'a, E: Environment> Exchange<'a, E> {
         }
     }
 
-    /// Goes on to the next attempt, without counting it as a downgrade.
-    fn retry<T>(&mut self, problem: Problem) -> Result<Option<T>, ExchangeError> {
+    /// Goes on to the next attempt, without counting it as a fallback.
+    fn retry<T>(&mut self, problem: QueryProblem) -> Result<Option<T>, ExchangeError> {
         self.attempt = self
             .attempt
             .next(problem, Proof::default())
             .ok_or(ExchangeError::Unreadable)?;
         Ok(None)
-    }
-
-    /// Whether a datagram lacks the cookie that its server has given, so that it may be spoofed.
-    /// Otherwise takes the cookie of the reply.
-    fn lacks_cookie(&self, reading: Option<&Reading>, server_cookie: &[u8]) -> bool {
-        let message = reading.map(|reading| &reading.message);
-        let cookie = message
-            .and_then(|message| message.edns.as_ref())
-            .and_then(cookie_of);
-        let may_be_spoofed = match cookie {
-            Some(cookie) => !cookie.starts_with(&self.client_cookie),
-            None => self.attempt.features.edns && !server_cookie.is_empty(),
-        };
-        if may_be_spoofed && self.attempt.is_udp() {
-            self.recursor.counters.mismatches.increment(1);
-            return true;
-        }
-        let code = message.map(|message| message.metadata.response_code);
-        match cookie {
-            Some(cookie) if !may_be_spoofed && COOKIE_OCTETS.contains(&cookie.len()) => {
-                self.query
-                    .server
-                    .set_cookie(&cookie[CLIENT_COOKIE_OCTETS..]);
-            }
-            // Over TCP, where replies cannot be spoofed: the server has no cookies any more.
-            None if may_be_spoofed
-                && matches!(code, Some(ResponseCode::NoError | ResponseCode::NXDomain)) =>
-            {
-                self.query.server.set_cookie(&[]);
-            }
-            _ => {}
-        }
-        false
     }
 
     /// Handles a reply that could be read.
@@ -399,17 +369,17 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let code = message.metadata.response_code;
         if code == ResponseCode::BADCOOKIE && self.attempt.features.options && self.attempt.is_udp()
         {
-            return self.retry(Problem::BadCookie);
+            return self.retry(QueryProblem::BadCookie);
         }
         if message.metadata.truncation && !is_not_understood(code) {
-            return self.retry(Problem::Truncated);
+            return self.retry(QueryProblem::Truncated);
         }
         let response = classify(message, self.scrub);
         if let Some(problem) = problem_of(&reply.reading, &response.kind) {
             let may_retry = matches!(self.earlier, EarlierResponse::None);
-            return if may_retry && self.downgrade(problem, &reply.expected) {
+            return if may_retry && self.fall_back(problem, &reply.expected) {
                 Ok(None)
-            } else if problem == Problem::Malformed {
+            } else if problem == QueryProblem::Malformed {
                 Err(ExchangeError::Unreadable)
             } else {
                 Ok(Some(response))
@@ -418,7 +388,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
         // Where the query had no EDNS to leave out, the response serves as it is.
         if reply.reading.extent == Extent::WithoutAdditionals
             && self.attempt.features.edns
-            && self.downgrade(Problem::Malformed, &reply.expected)
+            && self.fall_back(QueryProblem::Malformed, &reply.expected)
         {
             if matches!(self.earlier, EarlierResponse::None) {
                 self.earlier = EarlierResponse::Incomplete(response);
@@ -442,7 +412,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
             self.attempt.left_out = Some(Feature::MixedCase);
         }
         self.memory
-            .remember(self.attempt, self.may_downgrade, reply.now);
+            .remember(self.attempt, self.may_fall_back, reply.now);
         let shows_mixed_case = matches!(
             kind,
             ResponseKind::Answer | ResponseKind::Alias { .. } | ResponseKind::Referral(_)
@@ -462,20 +432,20 @@ impl<'a, E: Environment> Exchange<'a, E> {
                 if !is_same {
                     self.attempt.left_out = Some(Feature::MixedCase);
                 }
-                self.memory.remember(self.attempt, self.may_downgrade, now);
+                self.memory.remember(self.attempt, self.may_fall_back, now);
                 let prefers_second = self.attempt.left_out == Some(Feature::MixedCase)
                     || first.credibility == Credibility::NonAuthoritative;
                 return Some(if prefers_second { response } else { first });
             }
             earlier => self.earlier = earlier,
         }
-        self.memory.remember(self.attempt, self.may_downgrade, now);
+        self.memory.remember(self.attempt, self.may_fall_back, now);
         if !self.must_compare(&response.kind, reply) {
             return Some(response);
         }
         self.earlier = EarlierResponse::Denial(response);
-        if let Some(next) = self.attempt.next(Problem::Denied, Proof::default()) {
-            self.note_downgrade(next);
+        if let Some(next) = self.attempt.next(QueryProblem::Denied, Proof::default()) {
+            self.note_fallback(next);
             self.attempt = next;
         }
         self.timeout = self
@@ -518,7 +488,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
 
     /// Leaves out one more feature, or goes over TCP. False where nothing is left to try, or the
     /// rate limits do not allow it.
-    fn downgrade(&mut self, problem: Problem, expected: &ExpectedReply) -> bool {
+    fn fall_back(&mut self, problem: QueryProblem, expected: &ExpectedReply) -> bool {
         let now = self.recursor.environment.now();
         let server = &self.query.server;
         let quirks = self.memory.quirks();
@@ -529,13 +499,12 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let next = self.attempt.next(problem, proof);
         if problem.is_usually_final() {
             let may = next.is_some()
-                && *self.may_downgrade.get_or_insert_with(|| {
-                    !quirks.is_downgrade_futile(now) && server.try_downgrade(now)
+                && *self.may_fall_back.get_or_insert_with(|| {
+                    !quirks.is_fallback_futile(now) && server.try_fallback(now)
                 });
             if !may {
                 if self.attempt.left_out.is_some() {
-                    self.memory
-                        .update(|quirks| quirks.set_downgrade_futile(now));
+                    self.memory.update(|quirks| quirks.set_fallback_futile(now));
                 }
                 return false;
             }
@@ -543,18 +512,18 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let Some(next) = next else {
             return false;
         };
-        self.note_downgrade(next);
+        self.note_fallback(next);
         self.attempt = next;
         true
     }
 
     /// Counts and traces what the next attempt leaves out.
-    fn note_downgrade(&self, next: Attempt) {
+    fn note_fallback(&self, next: Attempt<'_>) {
         let now = self.recursor.environment.now();
         let sent = self.attempt.features;
         match sent.iter().find(|feature| !next.features.has(*feature)) {
             Some(feature) => {
-                self.recursor.counters.count_downgrade(feature);
+                self.recursor.counters.count_fallback(feature);
                 self.context.trace(now, || {
                     format!("{}: repeated without {}", self.subject(), feature.label())
                 });
@@ -566,9 +535,9 @@ impl<'a, E: Environment> Exchange<'a, E> {
     fn trace_reply(&self, reading: Option<&Reading>, rtt: Duration, now: Duration) {
         self.context.trace(now, || {
             let transport = match self.attempt.transport {
-                Transport::Tls => "TLS",
-                Transport::Tcp { .. } => "TCP",
-                Transport::Udp => "UDP",
+                UpstreamTransport::Tls { .. } => "TLS",
+                UpstreamTransport::Tcp { .. } => "TCP",
+                UpstreamTransport::Udp => "UDP",
             };
             let subject = self.subject();
             let rtt_ms = rtt.as_secs_f64() * 1e3;

@@ -14,7 +14,7 @@ const CODE_BADVERS: u16 = 16;
 
 /// Why a query did not bring a final response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Problem {
+pub(super) enum QueryProblem {
     /// No reply, or no connection.
     NoReply,
     /// A datagram with another id or letter case.
@@ -43,8 +43,8 @@ pub(super) enum Problem {
     Denied,
 }
 
-impl Problem {
-    /// Whether most servers that have this problem have it with any query, so that a downgraded
+impl QueryProblem {
+    /// Whether most servers that have this problem have it with any query, so that a fallback
     /// query is worth trying now and then only.
     pub fn is_usually_final(self) -> bool {
         matches!(self, Self::ErrorCode { .. } | Self::Lame)
@@ -57,24 +57,24 @@ pub(super) fn is_not_understood(code: ResponseCode) -> bool {
 }
 
 /// Why a reply of this kind may be better to another query. None for a final response.
-pub(super) fn problem_of(reading: &Reading, kind: &ResponseKind) -> Option<Problem> {
+pub(super) fn problem_of(reading: &Reading, kind: &ResponseKind) -> Option<QueryProblem> {
     let message = &reading.message;
     let code = message.metadata.response_code;
     let has_opt = message.edns.is_some();
     match kind {
         ResponseKind::Unusable(ResponseFault::Code(_)) if is_not_understood(code) => {
-            Some(Problem::NotUnderstood {
+            Some(QueryProblem::NotUnderstood {
                 is_formerr: code == ResponseCode::FormErr,
                 has_opt,
             })
         }
-        ResponseKind::Unusable(ResponseFault::Code(_)) => Some(Problem::ErrorCode {
+        ResponseKind::Unusable(ResponseFault::Code(_)) => Some(QueryProblem::ErrorCode {
             has_opt,
             has_cookie: message.edns.as_ref().and_then(cookie_of).is_some(),
         }),
-        ResponseKind::Unusable(ResponseFault::Lame) => Some(Problem::Lame),
+        ResponseKind::Unusable(ResponseFault::Lame) => Some(QueryProblem::Lame),
         // The records that were queried may be among those that could not be read.
-        ResponseKind::NoData { .. } if reading.broken_answers > 0 => Some(Problem::Malformed),
+        ResponseKind::NoData { .. } if reading.broken_answers > 0 => Some(QueryProblem::Malformed),
         _ => None,
     }
 }

@@ -83,7 +83,7 @@ struct ZoneQuery<'a, E> {
     lookups_left: usize,
     in_flight: InFlight<'a>,
     /// The response that serves when no server gives an authoritative one.
-    fallback: Option<Response>,
+    last_resort: Option<Response>,
     failure: ResolutionFailure,
     /// Held by a query that waits, so that a zone that responds at once has no limit.
     permit: Option<Permit<Name>>,
@@ -112,7 +112,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
             unknown,
             lookups_left: SERVER_LOOKUPS_PER_ZONE_MAX,
             in_flight: FuturesUnordered::new(),
-            fallback: None,
+            last_resort: None,
             failure: ResolutionFailure::NoServers,
             permit: None,
         }
@@ -146,7 +146,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
                 return Ok(response);
             }
         }
-        self.fallback
+        self.last_resort
             .ok_or(self.candidates.cut_short.unwrap_or(self.failure))
     }
 
@@ -173,7 +173,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
             name: self.name,
             rtype: self.rtype,
             is_for_server: !self.chain.is_client_query(),
-            downgrade: next.downgrade,
+            fallback: next.fallback,
             timeout: next.timeout,
         };
         self.in_flight.push(Box::pin(async move {
@@ -294,7 +294,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
             self.trace(index, || "not authoritative, or empty".to_owned());
             self.candidates.exclude(index);
             self.failure = ResolutionFailure::Useless;
-            self.fallback.get_or_insert(response);
+            self.last_resort.get_or_insert(response);
             return Ok(None);
         }
         Ok(Some(response))

@@ -59,10 +59,10 @@ pub(super) fn singleton(section: &[Record], owner: NameRef<'_>, rtype: Rtype) ->
 pub(super) fn proofs(section: &[Record], zone: NameRef<'_>) -> Vec<RrSet> {
     let mut proofs: Vec<RrSet> = Vec::new();
     for record in section {
-        if !matches!(record.record_type(), RecordType::NSEC | RecordType::NSEC3) {
+        let rtype = Rtype::from(record.record_type());
+        if !matches!(rtype, Rtype::NSEC | Rtype::NSEC3) || record.dns_class != DNSClass::IN {
             continue;
         }
-        let rtype = Rtype::from(record.record_type());
         let owner = canonical(&record.name);
         let is_known = proofs
             .iter()

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use policy::name::Name;
 
 use super::{
-    attempt::InitialDowngrade,
+    attempt::InitialFallback,
     cache::{
         infra::InfraCache,
         server::{ServerEstimate, ServerState},
@@ -28,11 +28,11 @@ const DATAGRAM_TIMEOUT: Duration = Duration::from_millis(1_800);
 const SLOW_DATAGRAM_TIMEOUT: Duration = Duration::from_secs(6);
 const SLOW_TRIES_MAX: u32 = 4;
 /// Of four tries that time out, the third leaves out mixed case and EDNS options, the fourth EDNS.
-const DOWNGRADES: [InitialDowngrade; 4] = [
-    InitialDowngrade::None,
-    InitialDowngrade::None,
-    InitialDowngrade::Options,
-    InitialDowngrade::Edns,
+const FALLBACKS: [InitialFallback; 4] = [
+    InitialFallback::None,
+    InitialFallback::None,
+    InitialFallback::Options,
+    InitialFallback::Edns,
 ];
 /// Addresses that are considered for one zone. A count.
 const CANDIDATES_MAX: usize = 64;
@@ -52,7 +52,7 @@ pub(super) struct Try {
     pub candidate: usize,
     /// After this time another server is queried as well (hedging).
     pub rto: Duration,
-    pub downgrade: InitialDowngrade,
+    pub fallback: InitialFallback,
     /// How long a reply is waited for.
     pub timeout: Duration,
 }
@@ -171,7 +171,7 @@ fn new_try(index: usize, candidate: &Candidate, estimate: &ServerEstimate, tries
     Try {
         candidate: index,
         rto: estimate.rto,
-        downgrade: DOWNGRADES[(tries.saturating_sub(1) as usize) % DOWNGRADES.len()],
+        fallback: FALLBACKS[(tries.saturating_sub(1) as usize) % FALLBACKS.len()],
         timeout: if is_slow {
             SLOW_DATAGRAM_TIMEOUT
         } else {
@@ -217,13 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn of_four_tries_the_last_two_are_downgraded() {
-        use InitialDowngrade::{Edns, None, Options};
-        let downgrades: Vec<InitialDowngrade> = (1..=9)
-            .map(|tries| try_of(tries, tries, false).downgrade)
+    fn of_four_tries_the_last_two_are_fallbacks() {
+        use InitialFallback::{Edns, None, Options};
+        let fallbacks: Vec<InitialFallback> = (1..=9)
+            .map(|tries| try_of(tries, tries, false).fallback)
             .collect();
         assert_eq!(
-            downgrades,
+            fallbacks,
             [None, None, Options, Edns, None, None, Options, Edns, None]
         );
     }

@@ -1,7 +1,8 @@
 //! What exchanges remember of a server and read from the infrastructure cache.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
+use hickory_proto::op::{Message, ResponseCode};
 use policy::name::Name;
 
 use super::{
@@ -10,7 +11,11 @@ use super::{
         infra::{InfraCache, ServerQuirks},
         server::{SUSPECTED_FOR, ServerState, UNSUPPORTED_FOR},
     },
+    wire::cookie_of,
 };
+
+/// Octets of a client cookie with a server cookie of 8 to 32 octets, RFC 7873 section 4.
+const COOKIE_OCTETS: RangeInclusive<usize> = 16..=40;
 
 /// The infrastructure cache at one server and zone.
 #[derive(Clone, Copy)]
@@ -39,14 +44,48 @@ impl ServerMemory<'_> {
         }
     }
 
-    /// Remembers what a useful response to this attempt shows. `may_downgrade` is Some(true) where a
-    /// downgraded query was charged.
-    pub fn remember(&self, attempt: Attempt, may_downgrade: Option<bool>, now: Duration) {
+    /// Takes the server cookie of a reply (RFC 7873 section 5.3). Returns false where a datagram does
+    /// not have the cookies of its query, so that it may be spoofed.
+    pub fn take_cookie(
+        &self,
+        message: Option<&Message>,
+        attempt: Attempt<'_>,
+        (client_cookie, server_cookie): (&[u8], &[u8]),
+    ) -> bool {
+        let cookie = message
+            .and_then(|message| message.edns.as_ref())
+            .and_then(cookie_of);
+        let may_be_spoofed = match cookie {
+            Some(cookie) => !cookie.starts_with(client_cookie),
+            None => attempt.features.edns && !server_cookie.is_empty(),
+        };
+        if may_be_spoofed && attempt.is_udp() {
+            return false;
+        }
+        let code = message.map(|message| message.metadata.response_code);
+        match cookie {
+            Some(cookie) if !may_be_spoofed && COOKIE_OCTETS.contains(&cookie.len()) => {
+                self.server.set_cookie(&cookie[client_cookie.len()..]);
+            }
+            // Over TCP, where replies cannot be spoofed: the server has no cookies any more.
+            None if may_be_spoofed
+                && matches!(code, Some(ResponseCode::NoError | ResponseCode::NXDomain)) =>
+            {
+                self.server.set_cookie(&[]);
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Remembers what a useful response to this attempt shows. `may_fall_back` is Some(true) where a
+    /// fallback query was charged.
+    pub fn remember(&self, attempt: Attempt<'_>, may_fall_back: Option<bool>, now: Duration) {
         if attempt.features.edns {
             self.server.set_supports_edns(attempt.features.options, now);
         }
-        if attempt.left_out.is_some() && may_downgrade == Some(true) {
-            self.server.refund_downgrades();
+        if attempt.left_out.is_some() && may_fall_back == Some(true) {
+            self.server.refund_fallbacks();
         }
         let left_out = attempt.left_out.map(|feature| (feature, UNSUPPORTED_FOR));
         let suspected = attempt

@@ -51,13 +51,13 @@ impl ActivitySender {
     /// TCP. Returns false if the ring is full: the query is missing in the household's history.
     pub fn send(
         &mut self,
-        asker: &EffectivePolicy,
+        policy: &EffectivePolicy,
         name: NameRef<'_>,
         verdict: Verdict,
         at: UnixSeconds,
     ) -> bool {
         let is_shown = verdict.layer != Layer::Mandatory && verdict.action != Action::TcpOnly;
-        let Some((rules, device)) = asker.recorded().filter(|_| is_shown) else {
+        let Some((rules, device)) = policy.recorded().filter(|_| is_shown) else {
             return true;
         };
         let Verdict {

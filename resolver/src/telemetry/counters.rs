@@ -201,7 +201,7 @@ const HELP: [(&str, &str); 24] = [
         "Stale answers served (RFC 8767)",
     ),
     (
-        "ox_protect_renewals_total",
+        "ox_protect_prefetches_total",
         "Prefetches: answers resolved again before their TTL ended",
     ),
     (

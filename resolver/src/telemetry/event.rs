@@ -9,7 +9,7 @@ use policy::{
 /// One query of an identified client, with its outcome.
 #[derive(Clone, Copy)]
 pub struct QueryEvent<'q> {
-    pub asker: &'q EffectivePolicy,
+    pub policy: &'q EffectivePolicy,
     /// The queried name.
     pub name: NameRef<'q>,
     pub at: UnixSeconds,

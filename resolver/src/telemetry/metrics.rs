@@ -95,7 +95,7 @@ impl WorkerMetrics {
     /// Records a query, at the end of its answer.
     #[inline]
     pub fn record(&mut self, event: &QueryEvent<'_>) {
-        let flags = event.asker.flags();
+        let flags = event.policy.flags();
         if !flags.is_private() {
             self.sampler.count(event.name);
         }
@@ -133,7 +133,7 @@ impl WorkerMetrics {
     fn send_activity(&mut self, event: &QueryEvent<'_>, verdict: Verdict) {
         if !self
             .activity
-            .send(event.asker, event.name, verdict, event.at)
+            .send(event.policy, event.name, verdict, event.at)
         {
             self.count(Count::ActivityDropped);
         }
@@ -226,7 +226,7 @@ impl QueryMetrics {
             in_flight: gauge!("ox_protect_resolutions_in_flight"),
             resolution_s: histogram!("ox_protect_resolution_seconds"),
             stale: counter!("ox_protect_stale_answers_total"),
-            prefetches: counter!("ox_protect_renewals_total"),
+            prefetches: counter!("ox_protect_prefetches_total"),
         }
     }
 

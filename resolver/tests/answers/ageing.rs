@@ -1,10 +1,19 @@
-//! Answers that grow old: TTLs, renewal before the end, and stale answers behind it (RFC 8767), for
-//! every client alike.
+//! The age of answers: TTLs, prefetch before they end, and stale answers after that (RFC 8767), alike
+//! for all clients.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use policy::lists::entry::{EntryAction::OperatorPolicy, Tier::Choice};
-use resolver::message::types::Transport;
+use policy::{
+    lists::entry::{EntryAction::OperatorPolicy, Tier::Choice},
+    unix_seconds::UnixSeconds,
+};
+use resolver::{message::types::Transport, time::Clock};
 use tokio::time::advance;
 
 use crate::world::{Lists, Setup, World};
@@ -95,7 +104,7 @@ async fn an_answer_is_shared_by_clients_with_any_flags() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_time_for_stale_answers_a_query_fails() {
+async fn after_the_stale_bound_a_query_fails() {
     let world = world();
     world.ask("w.st.own. A").await;
     world.go_down(true);
@@ -116,7 +125,7 @@ async fn past_the_time_for_stale_answers_a_query_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_ttl_of_a_cached_answer_falls_and_a_new_one_begins_again() {
+async fn the_ttl_of_a_cached_answer_falls_until_a_new_resolution() {
     let world = world();
     let mut seen = Vec::new();
     for _ in 0..22 {
@@ -128,7 +137,7 @@ async fn the_ttl_of_a_cached_answer_falls_and_a_new_one_begins_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_renewed_once_and_only_near_its_end() {
+async fn an_answer_is_prefetched_once_near_the_end_of_its_ttl() {
     let world = World::with(
         INTERNET,
         Lists::default(),
@@ -168,7 +177,7 @@ async fn an_answer_is_renewed_once_and_only_near_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blocked_name_is_never_renewed() {
+async fn a_blocked_name_is_never_prefetched() {
     let lists = Lists::default().name("bets", Choice, "slow.own", OperatorPolicy);
     let world = World::with(
         INTERNET,
@@ -206,12 +215,12 @@ async fn an_explanation_shows_the_stale_answer_that_a_query_gets() {
         ("w.st.own ANY", "NOERROR", 1, Some(3)),
     ] {
         let explained = world.explain(question).await;
-        let told = (
+        let shown = (
             explained.answer.rcode.as_str(),
             explained.answer.records.len(),
             explained.answer.error.map(|(code, _)| code),
         );
-        assert_eq!(told, (rcode, records, error), "{question}");
+        assert_eq!(shown, (rcode, records, error), "{question}");
     }
     assert_eq!(
         world.explain("w.st.own A").await.answer.records,
@@ -229,7 +238,7 @@ async fn an_explanation_shows_the_stale_answer_that_a_query_gets() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_denial_is_told_as_such_and_explained_as_it_is_answered() {
+async fn a_stale_denial_has_its_code_and_is_explained_as_answered() {
     let world = world();
     assert_eq!(world.ask("x.denied.example. A").await, "NXDOMAIN");
     world.go_down(true);
@@ -255,7 +264,7 @@ async fn a_stale_denial_is_told_as_such_and_explained_as_it_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_answer_is_judged_whole_also_for_a_client_that_only_looks() {
+async fn a_stale_answer_is_judged_with_its_chain_also_without_rd() {
     let world = World::with(
         INTERNET,
         Lists::default().name("bets", Choice, "w.st.own", OperatorPolicy),
@@ -290,7 +299,7 @@ async fn a_stale_answer_is_judged_whole_also_for_a_client_that_only_looks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_explanation_takes_a_place_among_the_resolutions() {
+async fn an_explanation_takes_a_permit_for_a_resolution() {
     let world = World::with(
         INTERNET,
         Lists::default(),
@@ -311,4 +320,44 @@ async fn an_explanation_takes_a_place_among_the_resolutions() {
         ),
         ("SERVFAIL".into(), 0)
     );
+}
+
+/// A clock that shows the seconds that a test sets.
+#[derive(Default)]
+struct TestClock(AtomicU64);
+
+impl Clock for TestClock {
+    fn elapsed(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+
+    fn moment(&self) -> UnixSeconds {
+        UnixSeconds::from_unix(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn prefetch_and_stale_answers_follow_the_clock_that_the_engine_gets() {
+    let clock = Arc::new(TestClock::default());
+    let world = World::with(
+        INTERNET,
+        Lists::default(),
+        Setup {
+            prefetch: true,
+            stale_s: 3_600,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..Setup::default()
+        },
+    );
+    assert_eq!(ttl(&world, "slow.own. A").await, 100);
+    clock.0.store(89, Ordering::Relaxed);
+    assert_eq!(world.prefetch("slow.own. A").await, 0);
+    clock.0.store(90, Ordering::Relaxed);
+    assert_eq!(world.prefetch("slow.own. A").await, 1);
+    assert_eq!(ttl(&world, "slow.own. A").await, 100);
+    world.go_down(true);
+    clock.0.store(189, Ordering::Relaxed);
+    assert_eq!(world.ask("slow.own. A").await, "5.6.7.9");
+    clock.0.store(190, Ordering::Relaxed);
+    assert_eq!(world.ask("slow.own. A").await, "5.6.7.9 (3)");
 }

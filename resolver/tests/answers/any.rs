@@ -1,5 +1,4 @@
-//! ANY (RFC 8482): one record says that the name exists, and a name that does not exist is denied
-//! as for every other type.
+//! ANY (RFC 8482): one record if the name exists, and a denial as for other types if not.
 
 use hickory_proto::rr::RecordType;
 use policy::lists::entry::{
@@ -21,7 +20,7 @@ sneaky.own. 60 IN CNAME bets.own.
 const EXISTS: &str = "RFC8482 ";
 
 #[tokio::test]
-async fn any_has_one_record_where_the_name_exists_and_is_denied_where_not() {
+async fn any_has_one_record_if_the_name_exists_and_is_denied_if_not() {
     let world = World::new(INTERNET, Lists::default());
     for (name, expected) in [
         ("here.own.", EXISTS),
@@ -66,7 +65,7 @@ async fn any_has_one_record_where_the_name_exists_and_is_denied_where_not() {
 }
 
 #[tokio::test]
-async fn any_costs_no_more_than_the_address_that_others_ask_for() {
+async fn any_costs_the_resolution_of_the_a_record_only() {
     let world = World::new(INTERNET, Lists::default());
     world.ask("here.own. A").await;
     assert_eq!(

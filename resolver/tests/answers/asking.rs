@@ -1,5 +1,5 @@
-//! Who may ask: lines of households, `dns.allow_from` and forwarders. Everybody else is refused
-//! before anything else is looked at.
+//! Access control: households, `dns.allow_from` and forwarders may query. Other clients are refused
+//! before any other check.
 
 use hickory_proto::{
     op::{Message, OpCode, ResponseCode},
@@ -75,7 +75,7 @@ async fn a_client_of_no_household_and_no_listed_network_is_refused() {
 }
 
 #[tokio::test]
-async fn what_a_stranger_sends_that_is_no_query_is_refused_too() {
+async fn a_strangers_malformed_packet_is_refused_too() {
     let world = World::with(INTERNET, Lists::default(), setup());
     let mut update = query("here.own. A");
     update.metadata.op_code = OpCode::Update;
@@ -102,7 +102,7 @@ async fn what_a_stranger_sends_that_is_no_query_is_refused_too() {
         assert_ne!(
             known.metadata.response_code,
             ResponseCode::Refused,
-            "whoever may ask is told what is wrong"
+            "a client that may query gets the code of the error"
         );
     }
     assert!(
@@ -114,7 +114,7 @@ async fn what_a_stranger_sends_that_is_no_query_is_refused_too() {
 }
 
 #[tokio::test]
-async fn households_listed_networks_and_forwarders_may_ask() {
+async fn households_listed_networks_and_forwarders_may_query() {
     let world = World::with(INTERNET, Lists::default(), setup());
     for peer in [
         "127.0.7.9",
@@ -146,7 +146,7 @@ async fn households_listed_networks_and_forwarders_may_ask() {
 }
 
 #[tokio::test]
-async fn with_an_empty_list_only_households_and_forwarders_may_ask() {
+async fn with_an_empty_list_only_households_and_forwarders_may_query() {
     let trusted_peers = &["203.0.113.53/32", "127.0.0.0/8"];
     let world = World::with(
         INTERNET,
@@ -172,7 +172,7 @@ async fn with_an_empty_list_only_households_and_forwarders_may_ask() {
 }
 
 #[tokio::test]
-async fn a_trusted_network_may_ask_only_for_devices_of_households() {
+async fn a_trusted_network_may_query_for_devices_of_households_only() {
     let family = |household: &mut Household| {
         let identifiers = vec![DeviceIdentifier::Mac(Mac([2, 0, 0, 0, 0, 1]))];
         let settings = Settings::default();
@@ -219,7 +219,7 @@ async fn a_trusted_network_may_ask_only_for_devices_of_households() {
 }
 
 #[tokio::test]
-async fn a_notify_is_judged_by_its_zone_and_not_by_who_may_ask() {
+async fn a_notify_is_accepted_by_its_zone_and_not_by_access_control() {
     let world = World::with(
         INTERNET,
         Lists::default(),

@@ -1,10 +1,10 @@
-//! Names behind names: each of them is judged, however many there are.
+//! Chains of aliases: each name is judged, in chains of any length.
 
 use policy::lists::entry::{EntryAction::*, Tier::*};
 
 use crate::world::{Lists, World};
 
-/// So many aliases, one leading to the next, and an address at the end.
+/// A chain of `count` aliases with an address at the end.
 fn chain(count: usize) -> String {
     let aliases = (0..count)
         .map(|number| format!("c{number}.example. 300 IN CNAME c{}.example.\n", number + 1));

@@ -1,5 +1,4 @@
-//! Devices that say who they are: what an assertion adds to what the source address proves, and
-//! which of several holds.
+//! Asserted identities: what an assertion adds to the source address, and which of several counts.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +24,8 @@ free.own. 60 IN A 192.0.2.1
 bets.own. 60 IN A 192.0.2.7
 sneaky.own. 60 IN CNAME bets.own.
 ";
-/// The child's tablet is known by its address, and a parent's laptop, which may go everywhere, by
-/// its MAC address alone.
+/// The child's tablet is identified by its address; a parent's laptop, which nothing blocks, by its
+/// MAC address alone.
 const TABLET: &str = "127.0.7.10";
 const LAPTOP: &str = "02:00:5e:00:53:01";
 const UNKNOWN: &str = "02:00:5e:00:53:99";
@@ -100,7 +99,7 @@ fn bets() -> Lists {
 }
 
 #[tokio::test]
-async fn a_device_known_by_its_address_gains_nothing_by_saying_it_is_another() {
+async fn a_device_with_an_address_gains_nothing_by_another_mac_address() {
     for trusted_peers in [&[][..], &["127.0.0.0/8"]] {
         let world = world(bets(), trusted_peers);
         for mac in [
@@ -134,7 +133,7 @@ async fn a_device_known_by_its_address_gains_nothing_by_saying_it_is_another() {
             "NXDOMAIN (17)",
             "what the camera may not"
         );
-        // From an address that is no device's, a MAC address picks the device.
+        // The address belongs to no device; the MAC address identifies the device.
         assert_eq!(
             world.ask(&format!("bets.own. A mac={LAPTOP}")).await,
             "192.0.2.7"
@@ -148,7 +147,7 @@ async fn a_device_known_by_its_address_gains_nothing_by_saying_it_is_another() {
 }
 
 #[tokio::test]
-async fn a_forwarder_trusted_by_its_address_speaks_for_those_behind_it() {
+async fn a_forwarder_trusted_by_its_address_asserts_other_devices() {
     let world = world(bets(), &["127.0.7.10/32"]);
     assert_eq!(
         world
@@ -160,7 +159,7 @@ async fn a_forwarder_trusted_by_its_address_speaks_for_those_behind_it() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_blocked_for_one_of_two_devices_stays_blocked_over_tcp() {
+async fn a_name_blocked_for_one_of_two_devices_stays_blocked_over_tcp() {
     let world = world(bets().name("slow", Security, "bets.own", TcpOnly), &[]);
     let question = format!("bets.own. A mac={LAPTOP}");
     for _ in 0..2 {
@@ -173,7 +172,7 @@ async fn a_name_that_is_blocked_for_one_of_two_devices_stays_blocked_over_tcp() 
 }
 
 #[tokio::test]
-async fn of_several_mac_addresses_in_a_query_the_first_one_holds() {
+async fn the_first_of_several_mac_addresses_in_a_query_counts() {
     let world = world(bets(), &[]);
     for (first, second, expected) in [
         (LAPTOP, UNKNOWN, "192.0.2.7"),
@@ -203,7 +202,7 @@ async fn of_several_mac_addresses_in_a_query_the_first_one_holds() {
 }
 
 #[tokio::test]
-async fn other_options_change_nothing_wherever_they_stand_and_however_often() {
+async fn other_options_change_nothing_in_any_order_and_number() {
     let world = world(bets(), &[]);
     let others: [(u16, &[u8]); 8] = [
         (10, b"12345678"),

@@ -1,4 +1,4 @@
-//! Nothing is sent that was not judged: however many addresses and names stand in an answer.
+//! All names and addresses of an answer are judged, in any number.
 
 use policy::{
     lists::{
@@ -15,18 +15,18 @@ use resolver::message::types::Transport;
 
 use crate::world::{Lists, Setup, World, in_words};
 
-/// A line that blocks no category.
+/// An address outside of the family, for which no category is blocked.
 const OPEN: &str = "127.0.8.9";
 
-/// A name with addresses 192.0.2.1 on, as many as this.
+/// A name with `count` addresses from 192.0.2.1 on.
 fn addresses(count: usize) -> String {
     (1..=count)
         .map(|last| format!("many.own. 60 IN A 192.0.2.{last}\n"))
         .collect()
 }
 
-/// Each of so many addresses is listed by a feed of its own, for a category that not everybody
-/// blocks.
+/// Lists in which each of `count` addresses is in a feed of its own, in a category that not all
+/// clients block.
 fn listed_apart(count: usize) -> Lists {
     (1..=count).fold(Lists::default(), |lists, last| {
         lists.network(
@@ -43,7 +43,7 @@ async fn over_tcp(world: &World, from: &str, question: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_address_under_an_order_is_found_however_many_stand_before_it() {
+async fn an_ordered_address_is_found_behind_any_number_of_others() {
     for count in [1, 2, 15, 16, 17, 18, 33, 200] {
         let order = |lists: Lists| {
             lists.network("court", Mandatory, &format!("192.0.2.{count}/32"), Nodata)
@@ -100,7 +100,7 @@ async fn an_order_on_an_address_holds_for_ipv6_addresses_that_embed_it() {
 }
 
 #[tokio::test]
-async fn an_address_of_the_security_lists_is_found_behind_many_that_are_listed() {
+async fn a_security_address_is_found_behind_many_listed_ones() {
     for count in [17, 40] {
         let lists = listed_apart(count - 1).network(
             "evil",
@@ -170,7 +170,7 @@ async fn each_name_of_a_long_chain_is_judged() {
 }
 
 #[tokio::test]
-async fn addresses_that_are_listed_alike_are_kept_once() {
+async fn addresses_with_equal_classification_are_kept_once() {
     let world = World::new(
         &addresses(40),
         Lists::default().network("net", Choice, "192.0.2.0/24", OperatorPolicy),
@@ -180,7 +180,7 @@ async fn addresses_that_are_listed_alike_are_kept_once() {
 }
 
 #[tokio::test]
-async fn an_address_that_wants_tcp_is_truncated_over_udp_and_answered_over_tcp() {
+async fn a_tcp_only_address_is_truncated_over_udp_and_answered_over_tcp() {
     let slow = || Lists::default().network("slow", Security, "192.0.2.1/32", TcpOnly);
     let world = World::new(&addresses(2), slow());
     for _ in 0..2 {
@@ -206,7 +206,7 @@ async fn an_address_that_wants_tcp_is_truncated_over_udp_and_answered_over_tcp()
 }
 
 #[tokio::test]
-async fn a_name_behind_an_alias_that_the_family_blocks_itself_is_blocked() {
+async fn an_alias_target_among_the_familys_custom_names_is_blocked() {
     let internet = "a.own. 60 IN CNAME b.own.\nb.own. 60 IN A 192.0.2.1\n";
     let family = |household: &mut Household| {
         let value = CustomName {
@@ -243,7 +243,7 @@ async fn a_name_behind_an_alias_that_the_family_blocks_itself_is_blocked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_answer_led_to_decides_nothing_when_it_has_ended() {
+async fn the_chain_of_an_expired_answer_decides_nothing() {
     let internet = "a.own. 60 IN CNAME b.own.\nb.own. 60 IN A 192.0.2.1\n";
     for lists in [
         Lists::default().name("bets", Choice, "b.own", OperatorPolicy),
@@ -263,7 +263,7 @@ async fn what_an_answer_led_to_decides_nothing_when_it_has_ended() {
 }
 
 #[tokio::test]
-async fn lists_that_come_and_go_are_asked_of_each_cached_answer() {
+async fn each_cached_answer_is_classified_by_the_lists_of_the_moment() {
     let world = World::new(&addresses(1), Lists::default());
     let none = || Lists::default().name("other", Choice, "other.own", OperatorPolicy);
     let listed = || Lists::default().network("net", Choice, "192.0.2.1/32", OperatorPolicy);

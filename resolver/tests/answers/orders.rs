@@ -1,4 +1,4 @@
-//! What is told of a block to whom asks for more, and how mandates are answered.
+//! The reason of a block as JSON, and the answers of mandates.
 
 use std::sync::Arc;
 
@@ -17,14 +17,11 @@ use resolver::message::{
     types::Transport,
 };
 
-use crate::{
-    INTERNET,
-    world::{Lists, Setup, World},
-};
+use crate::world::{INTERNET, Lists, Setup, World};
 
-/// A reply over UDP to somebody who asks for JSON and takes so many octets; its length, and the
-/// text of its reason.
-async fn told(world: &World, question: &str, payload: u16) -> (usize, bool, String) {
+/// The length of a reply over UDP to a client that asks for JSON with this payload size, and the text
+/// of its reason.
+async fn json_reply(world: &World, question: &str, payload: u16) -> (usize, bool, String) {
     let mut message = Message::query();
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(
@@ -45,7 +42,7 @@ async fn told(world: &World, question: &str, payload: u16) -> (usize, bool, Stri
 }
 
 #[tokio::test]
-async fn a_reason_in_json_is_shortened_rather_than_the_reply_truncated() {
+async fn a_json_reason_is_shortened_before_a_reply_is_truncated() {
     let long = format!("{}.bets.example.", ["x".repeat(55).as_str(); 4].join("."));
     let contact = || BlockContact {
         uris: vec![format!("mailto:{}@isp.example", "h".repeat(140))],
@@ -65,14 +62,14 @@ async fn a_reason_in_json_is_shortened_rather_than_the_reply_truncated() {
             ..Setup::default()
         },
     );
-    let (_, _, whole) = told(&world, "bets.example.", 1232).await;
+    let (_, _, whole) = json_reply(&world, "bets.example.", 1232).await;
     assert!(
         whole.starts_with("{\"c\":[\"mailto:hhh") && whole.ends_with("\"l\":\"en\"}"),
         "{whole}"
     );
     let mut forms = Vec::new();
     for payload in 512..=1232 {
-        let (octets, is_truncated, text) = told(&world, &long, payload).await;
+        let (octets, is_truncated, text) = json_reply(&world, &long, payload).await;
         assert!(
             octets <= usize::from(payload) && !is_truncated,
             "{payload}: {octets}"
@@ -93,11 +90,15 @@ async fn a_reason_in_json_is_shortened_rather_than_the_reply_truncated() {
             ..Setup::default()
         },
     );
-    assert_eq!(told(&crowded, &long, 512).await.2, "", "the code alone");
+    assert_eq!(
+        json_reply(&crowded, &long, 512).await.2,
+        "",
+        "the code alone"
+    );
 }
 
 #[tokio::test]
-async fn a_mandate_is_answered_with_its_landing_or_as_orders_are() {
+async fn a_mandate_is_answered_with_its_own_page_or_the_operators() {
     let landing = BlockedAnswer::Landing {
         v4: Some([192, 0, 2, 98].into()),
         v6: None,

@@ -1,6 +1,5 @@
-//! What is no query for us is answered so that its sender can go on: with the code, the question
-//! where it can be read, and an OPT record where the sender speaks EDNS (RFC 6891 sections 6.1.1,
-//! 6.1.3 and 7).
+//! Packets that are no query are answered with the code, the question if it can be read, and an OPT
+//! record if the sender speaks EDNS (RFC 6891 sections 6.1.1, 6.1.3 and 7).
 
 use hickory_proto::op::{Message, ResponseCode};
 use resolver::message::types::Transport;
@@ -18,9 +17,9 @@ const QUESTION: &[u8] = b"\x04HeRe\x03own\0\0\x01\0\x01";
 const OPT: &[u8] = b"\0\0\x29\x04\xd0\0\0\0\0\0\0";
 const OPT_DO: &[u8] = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0";
 const OPT_VERSION_1: &[u8] = b"\0\0\x29\x04\xd0\0\x01\0\0\0\0";
-/// An option that says it has four octets and has one.
+/// An option with a length of four octets and one octet of data.
 const OPT_BAD_OPTION: &[u8] = b"\0\0\x29\x04\xd0\0\0\0\0\0\x05\0\x0a\0\x04x";
-/// Data that are said to be longer than the packet.
+/// A record whose data is longer than the packet.
 const OPT_CUT: &[u8] = b"\0\0\x29\x04\xd0\0\0\x80\0\0\x09\0\x0a";
 const OPT_BEGUN: &[u8] = b"\0\0\x29\x04";
 const OPT_NAMED: &[u8] = b"\x01x\0\0\x29\x04\xd0\0\0\0\0\0\0";
@@ -35,7 +34,7 @@ fn with_opcode(mut packet: Vec<u8>, opcode: u8) -> Vec<u8> {
     packet
 }
 
-/// The reply's octets to a packet of somebody who may ask, over both transports alike.
+/// The reply to a packet of a client that may query, in octets; equal over both transports.
 async fn reply(packet: &[u8]) -> Vec<u8> {
     let world = World::new("here.own. 60 IN A 192.0.2.1\n", Lists::default());
     let over_udp = world.answer("127.0.7.9", Transport::Udp, packet).await;
@@ -55,14 +54,14 @@ async fn a_bad_query_with_edns_is_answered_with_edns_and_its_question() {
         ("STATUS", with_opcode(good.clone(), 2), NotImp, true, true),
         ("UPDATE", with_opcode(good.clone(), 5), NotImp, true, true),
         (
-            "NOTIFY where nobody listens",
+            "NOTIFY without a handler",
             with_opcode(good.clone(), 4),
             NotImp,
             true,
             true,
         ),
         (
-            "an opcode that nobody has",
+            "an unassigned opcode",
             with_opcode(good.clone(), 15),
             NotImp,
             true,
@@ -104,7 +103,7 @@ async fn a_bad_query_with_edns_is_answered_with_edns_and_its_question() {
             false,
         ),
         (
-            "an option that does not add up",
+            "an option longer than the record",
             packet([1, 0, 0, 1], &[QUESTION, OPT_BAD_OPTION]),
             FormErr,
             true,
@@ -281,7 +280,7 @@ async fn a_bad_query_without_edns_is_answered_without() {
 }
 
 #[tokio::test]
-async fn flags_of_a_bad_query_come_back_as_they_should() {
+async fn flags_of_a_bad_query_are_repeated_in_the_answer() {
     for (third, fourth, expected) in [
         (0x28, 0x00, [0xa8, 0x84]),
         (0x29, 0x10, [0xa9, 0x94]),
@@ -298,7 +297,7 @@ async fn flags_of_a_bad_query_come_back_as_they_should() {
 }
 
 #[tokio::test]
-async fn checking_disabled_and_recursion_desired_come_back_in_an_answer() {
+async fn cd_and_rd_are_repeated_in_an_answer() {
     for (flags, expected) in [
         ("", [0x81, 0x80]),
         (" +cd", [0x81, 0x90]),

@@ -1,6 +1,5 @@
-//! The words these tests are written in: an engine without a socket, an Internet of some records,
-//! lists made entry by entry, and a family on 127.0.7.0/24 that blocks what the strict preset
-//! blocks.
+//! The vocabulary of these tests: an engine without sockets, an Internet of some records, lists built
+//! entry by entry, and a family on 127.0.7.0/24 with the strict preset.
 
 use std::{
     collections::HashMap,
@@ -49,17 +48,35 @@ use resolver::{
     engine::{Engine, EngineConfig, ServeStale, Step},
     listener::{client::Client, notify::OnNotify},
     message::{
-        blocked::BlockedAnswers, ede::BlockContact, reply::read_extended_error, types::Transport,
+        blocked::{BlockedAnswer, BlockedAnswers},
+        ede::BlockContact,
+        reply::read_extended_error,
+        types::Transport,
     },
-    time::SystemClock,
+    time::{Clock, SystemClock},
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };
 
-/// A line of the family.
+/// The zone data of most tests.
+pub const INTERNET: &str = "\
+bets.example. 300 IN A 192.0.2.7
+bets.example. 300 IN AAAA 2001:db8::7
+bets.example. 300 IN TXT \"dice\"
+sneaky.example. 300 IN CNAME bets.example.
+news.example. 300 IN A 192.0.2.80
+news.example. 300 IN AAAA 2001:db8::80
+";
+
+/// The block page of the operator.
+pub const LANDING: BlockedAnswer = BlockedAnswer::Landing {
+    v4: Some(std::net::Ipv4Addr::new(192, 0, 2, 99)),
+    v6: None,
+};
+
+/// The source address of a device of the family.
 const HOME: &str = "127.0.7.9";
 
-/// What nobody has is not there, with a SOA below `denied.example`; and what is below
-/// `broken.example` cannot be told.
+/// Answers NXDOMAIN, with a SOA record below `denied.example`, and fails below `broken.example`.
 struct Nothing;
 
 #[async_trait]
@@ -106,11 +123,11 @@ fn failed(question: &Question) -> RecursionError {
         name: question.name.clone(),
         rtype: question.rtype,
         code: Some(22),
-        source: "nobody answers".into(),
+        source: "no server answers".into(),
     }
 }
 
-/// An Internet, and how often it was asked for each name.
+/// An Internet that counts its queries by name.
 struct Counted {
     records: LocalRecords,
     asked: Asked,
@@ -128,7 +145,7 @@ impl Recursion for Counted {
             .unwrap()
             .entry(question.name.clone())
             .or_default() += 1;
-        // Who asks at the same time shall meet.
+        // Lets tasks that ask at the same time meet in one flight.
         tokio::task::yield_now().await;
         if self.is_down.load(Ordering::Relaxed) {
             return Err(failed(question));
@@ -137,7 +154,7 @@ impl Recursion for Counted {
     }
 }
 
-/// Lists as they are written down: feeds in order, and what each says.
+/// Lists under construction: feeds in order, with their entries.
 #[derive(Default)]
 pub struct Lists {
     builder: ArtefactBuilder,
@@ -173,21 +190,21 @@ impl Lists {
         }
     }
 
-    /// A name and all below it.
+    /// An entry for a name and all names below it.
     pub fn name(mut self, feed: &str, tier: Tier, name: &str, action: EntryAction) -> Self {
         let mark = self.mark(feed, tier, category(tier), action);
         self.builder.push(self::name(name).borrow(), mark).unwrap();
         self
     }
 
-    /// The same for a category of one's own.
+    /// The same with a category.
     pub fn named(mut self, feed: &str, category: &str, name: &str, action: EntryAction) -> Self {
         let mark = self.mark(feed, Tier::Choice, category, action);
         self.builder.push(self::name(name).borrow(), mark).unwrap();
         self
     }
 
-    /// A name with records of the feed's own, a line each: `3600 IN A 192.0.2.1`.
+    /// A name with local data, one record a line: `3600 IN A 192.0.2.1`.
     pub fn records(mut self, feed: &str, tier: Tier, name: &str, lines: &str) -> Self {
         let data = self
             .builder
@@ -201,7 +218,7 @@ impl Lists {
         self
     }
 
-    /// All addresses of a network.
+    /// An entry for a network.
     pub fn network(mut self, feed: &str, tier: Tier, network: &str, action: EntryAction) -> Self {
         let mark = self.mark(feed, tier, category(tier), action);
         for name in names_of_prefix(network.parse().unwrap()) {
@@ -210,7 +227,7 @@ impl Lists {
         self
     }
 
-    /// One path of a host.
+    /// An entry for a path of a host.
     pub fn path(mut self, feed: &str, tier: Tier, host: &str, path: &str) -> Self {
         let mark = self.mark(feed, tier, category(tier), EntryAction::Path);
         self.builder
@@ -263,23 +280,23 @@ pub fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-/// An engine and who asks it.
+/// An engine and its surroundings.
 pub struct World {
     pub engine: Arc<Engine>,
     pub lists: Arc<CurrentLists>,
     directory: Arc<Directory>,
-    /// Zones and peers of which was told that they changed.
-    pub told: Arc<Mutex<Vec<(String, IpAddr)>>>,
+    /// Zones and sources of NOTIFY messages that were handled.
+    pub notified: Arc<Mutex<Vec<(String, IpAddr)>>>,
     asked: Asked,
     is_down: Arc<AtomicBool>,
 }
 
-/// What a node is set up with, beside its lists.
+/// Settings of a node, beside its lists.
 pub struct Setup {
     pub blocked: BlockedAnswers,
     pub contact: BlockContact,
     pub proxy: &'static [&'static str],
-    /// What the family allows.
+    /// Names that the family allows.
     pub allowed: &'static [&'static str],
     pub sample_every: u32,
     pub handles_notify: bool,
@@ -287,13 +304,12 @@ pub struct Setup {
     pub trusted_peers: &'static [&'static str],
     pub snoop_from: &'static [&'static str],
     pub resolutions_max: usize,
-    /// How long an answer that is too old may be served, in seconds; a client then waits for
-    /// nobody.
+    /// How long a stale answer may be served, in seconds.
     pub stale_s: u64,
-    /// Whether an answer is renewed before its end.
     pub prefetch: bool,
+    pub clock: Arc<dyn Clock>,
     pub server_id: Option<&'static str>,
-    /// What the family sets beside the strict preset.
+    /// Changes the settings of the family.
     pub family: fn(&mut Household),
 }
 
@@ -312,6 +328,7 @@ impl Default for Setup {
             resolutions_max: 16,
             stale_s: 0,
             prefetch: false,
+            clock: Arc::new(SystemClock::start()),
             server_id: None,
             family: |_| {},
         }
@@ -356,10 +373,10 @@ impl World {
             jiff::Timestamp::UNIX_EPOCH,
         ));
         let lists = Arc::new(CurrentLists::new(lists.open(1)));
-        let told: Arc<Mutex<Vec<(String, IpAddr)>>> = Arc::default();
-        let heard = Arc::clone(&told);
+        let notified: Arc<Mutex<Vec<(String, IpAddr)>>> = Arc::default();
+        let log = Arc::clone(&notified);
         let on_notify: OnNotify = Arc::new(move |zone, peer| {
-            heard.lock().unwrap().push((zone.to_string(), peer));
+            log.lock().unwrap().push((zone.to_string(), peer));
             zone == name("rpz.example")
         });
         let asked = Asked::default();
@@ -396,35 +413,35 @@ impl World {
             prefetch: setup.prefetch,
             sample_every: setup.sample_every,
             on_notify: setup.handles_notify.then_some(on_notify),
-            clock: Arc::new(SystemClock::start()),
+            clock: setup.clock,
         }));
         Self {
             engine,
             lists,
             directory,
-            told,
+            notified,
             asked,
             is_down,
         }
     }
 
-    /// No server answers from now on, or all do again.
+    /// Makes all resolutions fail, or succeed again.
     pub fn go_down(&self, is_down: bool) {
         self.is_down.store(is_down, Ordering::Relaxed);
     }
 
-    /// Makes other lists live.
+    /// Installs other lists.
     pub fn relist(&self, lists: Lists) {
         self.lists
             .install(lists.open(self.lists.load().generation() + 1));
     }
 
-    /// What the family is answered over UDP.
+    /// The answer to the family over UDP, in words.
     pub async fn ask(&self, question: &str) -> String {
         self.ask_over(Transport::Udp, question).await
     }
 
-    /// What it is answered over TCP.
+    /// The answer to the family over TCP, in words.
     pub async fn ask_tcp(&self, question: &str) -> String {
         self.ask_over(Transport::Tcp, question).await
     }
@@ -435,7 +452,7 @@ impl World {
             .map_or_else(|| "silence".to_owned(), |reply| in_words(&reply))
     }
 
-    /// A reply to somebody; none where none is sent. For the question see [`query`].
+    /// The reply to a source address, if one is sent. For the question see [`query`].
     pub async fn reply(&self, from: &str, transport: Transport, question: &str) -> Option<Message> {
         let wire = self
             .answer(from, transport, &query(question).to_vec().unwrap())
@@ -443,14 +460,14 @@ impl World {
         (!wire.is_empty()).then(|| Message::from_vec(&wire).unwrap())
     }
 
-    /// The same in words.
+    /// The answer to a source address over UDP, in words.
     pub async fn ask_from(&self, from: &str, question: &str) -> String {
         self.reply(from, Transport::Udp, question)
             .await
             .map_or_else(|| "silence".to_owned(), |reply| in_words(&reply))
     }
 
-    /// Resolves again what a client was answered near its end: how many answers that is.
+    /// Asks once and runs the prefetches that this makes due; returns their number.
     pub async fn prefetch(&self, question: &str) -> usize {
         let mut state = self.engine.worker_state();
         let packet = query(question).to_vec().unwrap();
@@ -468,7 +485,7 @@ impl World {
         due
     }
 
-    /// The octets of a reply to a packet.
+    /// The reply to a packet, in octets.
     pub async fn answer(&self, from: &str, transport: Transport, packet: &[u8]) -> Vec<u8> {
         let mut state = self.engine.worker_state();
         // Old content of the buffer must not be sent.
@@ -488,11 +505,11 @@ impl World {
         reply
     }
 
-    /// The explanation of the same, for the family.
+    /// The explanation of a question for the family.
     pub async fn explain(&self, question: &str) -> QueryExplanation {
         let (asked, record_type) = question.split_once(' ').unwrap();
         let record_type: RecordType = record_type.parse().unwrap();
-        let asker: EffectivePolicy = self
+        let policy: EffectivePolicy = self
             .directory
             .identify(
                 HOME.parse().unwrap(),
@@ -502,11 +519,11 @@ impl World {
             )
             .policy;
         self.engine
-            .explain(asker, name(asked), record_type.into(), None)
+            .explain(policy, name(asked), record_type.into(), None)
             .await
     }
 
-    /// How often the Internet was asked about a name.
+    /// Number of resolutions of a name.
     pub fn resolutions(&self, of: &str) -> usize {
         self.asked
             .lock()
@@ -516,15 +533,15 @@ impl World {
             .unwrap_or_default()
     }
 
-    /// How many queries a feed blocked.
+    /// Number of queries that a feed blocked.
     pub fn hits(&self, feed: &str) -> Option<u64> {
         self.engine.metrics.publish();
         self.engine.metrics.feed_hits().get(feed).copied()
     }
 }
 
-/// A query as a person writes it: `bets.example. A`. Behind it may stand `+norecurse`, `+do`,
-/// `+cd`, `+noedns`, `+ch`, and `mac=` with a MAC address, which may come twice.
+/// A query from a text such as `bets.example. A`, with the flags `+norecurse`, `+do`, `+cd`,
+/// `+noedns`, `+ch`, and `mac=` with a MAC address, which may come twice.
 pub fn query(question: &str) -> Message {
     let words: Vec<&str> = question.split(' ').collect();
     let mut message = Message::query();
@@ -557,8 +574,8 @@ fn networks(texts: &[&str]) -> Vec<IpNet> {
         .collect()
 }
 
-/// `192.0.2.1`, `NXDOMAIN`, `nothing`, `truncated`; behind it the code of the Extended DNS Error
-/// where there is one.
+/// An answer as `192.0.2.1`, `NXDOMAIN`, `nothing` or `truncated`, then the code of the Extended DNS
+/// Error if there is one.
 pub fn in_words(reply: &Message) -> String {
     let data: Vec<String> = reply
         .answers

@@ -14,13 +14,13 @@ use tokio::time::sleep;
 use super::script::*;
 
 const DNAME: &str = "an d.example.com. 300 DNAME e.example.com.";
-const MADE: &str = "an w.d.example.com. 300 CNAME w.e.example.com.";
+const SYNTHESISED: &str = "an w.d.example.com. 300 CNAME w.e.example.com.";
 
 /// A zone with a DNAME. Its servers send it with or without the synthesised CNAME.
 fn with_dname(seed: u64, with_cname: bool) -> Script {
     let script = usual(seed);
     let both = if with_cname {
-        format!("NOERROR aa\n{DNAME}\n{MADE}")
+        format!("NOERROR aa\n{DNAME}\n{SYNTHESISED}")
     } else {
         format!("NOERROR aa\n{DNAME}")
     };
@@ -51,7 +51,7 @@ fn with_dname(seed: u64, with_cname: bool) -> Script {
     script
 }
 
-const LED: [&str; 3] = [
+const REDIRECTED: [&str; 3] = [
     "NoError",
     "d.example.com. DNAME",
     "w.d.example.com. CNAME w.e.example.com.",
@@ -65,34 +65,34 @@ async fn a_dname_precedes_its_synthesised_cname_each_time() {
             let a = lines(&recursor, "w.d.example.com", RecordType::A).await;
             assert_eq!(
                 a,
-                [&LED[..], &["w.e.example.com. A 192.0.2.1"]].concat(),
+                [&REDIRECTED[..], &["w.e.example.com. A 192.0.2.1"]].concat(),
                 "round {round}"
             );
             let aaaa = lines(&recursor, "w.d.example.com", RecordType::AAAA).await;
             assert_eq!(
                 aaaa,
-                [&LED[..], &["w.e.example.com. AAAA 2001:db8::1"]].concat(),
+                [&REDIRECTED[..], &["w.e.example.com. AAAA 2001:db8::1"]].concat(),
                 "round {round}"
             );
             // The alias itself, which is cached already.
             assert_eq!(
                 lines(&recursor, "w.d.example.com", RecordType::CNAME).await,
-                LED,
+                REDIRECTED,
                 "round {round}"
             );
             let dname = lines(&recursor, "w.d.example.com", RecordType::DNAME).await;
             assert_eq!(
                 dname,
-                [&LED[..], &["w.e.example.com. DNAME"]].concat(),
+                [&REDIRECTED[..], &["w.e.example.com. DNAME"]].concat(),
                 "round {round}"
             );
             assert_eq!(
                 lines(&recursor, "d.example.com", RecordType::DNAME).await,
-                LED[..2],
+                REDIRECTED[..2],
                 "a DNAME does not redirect its own name"
             );
             sleep(Duration::from_secs(1)).await;
-            assert_eq!(script.asked().is_empty(), round > 0, "round {round}");
+            assert_eq!(script.queries().is_empty(), round > 0, "round {round}");
         }
     }
 }
@@ -102,9 +102,9 @@ async fn an_alias_below_a_cached_dname_is_synthesised() {
     let (recursor, script) = recursor(with_dname(3, true));
     assert_eq!(
         lines(&recursor, "w.d.example.com", RecordType::CNAME).await,
-        LED
+        REDIRECTED
     );
-    script.asked();
+    script.queries();
     let other = lines(&recursor, "other.d.example.com", RecordType::CNAME).await;
     assert_eq!(
         other,
@@ -114,7 +114,7 @@ async fn an_alias_below_a_cached_dname_is_synthesised() {
             "other.d.example.com. CNAME other.e.example.com."
         ]
     );
-    assert_eq!(script.asked(), [""; 0]);
+    assert_eq!(script.queries(), [""; 0]);
     sleep(Duration::from_secs(100)).await;
     let traced = recursor
         .trace(&Question::new(
@@ -156,7 +156,7 @@ async fn a_dname_that_makes_too_long_a_name_is_yxdomain() {
                 lines(&recursor, &name, RecordType::A).await,
                 ["YXDomain", "d.yx. DNAME"]
             );
-            assert_eq!(script.asked().is_empty(), round > 0, "round {round}");
+            assert_eq!(script.queries().is_empty(), round > 0, "round {round}");
         }
         assert_eq!(
             lines(&recursor, &name, RecordType::CNAME).await,
@@ -240,7 +240,7 @@ async fn a_forwarder_may_send_sixteen_aliases_in_one_response() {
         };
         assert!(said.ends_with(&right), "{said}");
         assert_eq!(
-            script.asked(),
+            script.queries(),
             [format!("{FIRST} c0.example.com. A")],
             "its answer is believed, and it gets the full name"
         );

@@ -23,7 +23,7 @@ fn with_tld(tld: &str, seed: u64, lines: &[(&str, &str)]) -> Script {
 }
 
 /// A server that denies empty non-terminals, as some do.
-fn denies_what_is_empty(seed: u64) -> Script {
+fn denies_empty_non_terminals(seed: u64) -> Script {
     let denial = format!("NXDOMAIN aa\nns e05. {SOA}");
     with_tld(
         "e05.",
@@ -54,7 +54,7 @@ async fn a_denial_does_not_cover_names_below() {
     .into_iter()
     .enumerate()
     {
-        let (recursor, _) = recursor(denies_what_is_empty(seed as u64));
+        let (recursor, _) = recursor(denies_empty_non_terminals(seed as u64));
         assert_eq!(ask(&recursor, first, RecordType::A).await, "NXDomain");
         assert_eq!(
             ask(&recursor, "jsd.a7e4.e05", RecordType::A).await,
@@ -95,7 +95,7 @@ async fn a_dns_blocklist_that_denies_its_branches_works() {
 
 #[tokio::test(start_paused = true)]
 async fn a_denial_of_a_minimised_name_does_not_cover_that_name() {
-    let (recursor, _) = recursor(denies_what_is_empty(2));
+    let (recursor, _) = recursor(denies_empty_non_terminals(2));
     assert_eq!(
         ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await,
         "NXDomain"
@@ -108,37 +108,37 @@ async fn a_denial_of_a_minimised_name_does_not_cover_that_name() {
 
 #[tokio::test(start_paused = true)]
 async fn a_denied_name_is_not_queried_again_in_any_type() {
-    let (recursor, script) = recursor(denies_what_is_empty(3));
+    let (recursor, script) = recursor(denies_empty_non_terminals(3));
     assert_eq!(
         ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await,
         "NXDomain"
     );
-    script.asked();
+    script.queries();
     for kind in [RecordType::A, RecordType::AAAA, RecordType::TXT] {
         assert_eq!(ask(&recursor, "tpyo.a7e4.e05", kind).await, "NXDomain");
     }
-    assert_eq!(script.asked(), [""; 0]);
+    assert_eq!(script.queries(), [""; 0]);
     sleep(Duration::from_secs(301)).await;
     assert_eq!(
         ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await,
         "NXDomain"
     );
-    assert!(!script.asked().is_empty(), "negative entries expire");
+    assert!(!script.queries().is_empty(), "negative entries expire");
 }
 
 #[tokio::test(start_paused = true)]
 async fn random_names_below_a_denied_one_cost_one_query_each() {
     for (seed, first) in ["x.nope.e05", "nope.e05"].into_iter().enumerate() {
-        let (recursor, script) = in_small_letters(denies_what_is_empty(seed as u64));
+        let (recursor, script) = in_lower_case(denies_empty_non_terminals(seed as u64));
         assert_eq!(ask(&recursor, first, RecordType::A).await, "NXDomain");
-        script.asked();
+        script.queries();
         for number in 0..20 {
             assert_eq!(
                 ask(&recursor, &format!("r{number}.nope.e05"), RecordType::A).await,
                 "NXDomain"
             );
             assert_eq!(
-                script.asked(),
+                script.queries(),
                 [format!("{TLD} r{number}.nope.e05. A")],
                 "after {first}"
             );
@@ -147,7 +147,7 @@ async fn random_names_below_a_denied_one_cost_one_query_each() {
 }
 
 /// A server that sends NODATA without AA and without a record.
-fn says_nothing(seed: u64) -> Script {
+fn sends_empty_nodata(seed: u64) -> Script {
     with_tld(
         "c01.",
         seed,
@@ -167,16 +167,16 @@ fn says_nothing(seed: u64) -> Script {
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_reply_without_authority_is_nodata_for_seconds() {
-    let (recursor, script) = in_small_letters(says_nothing(4));
+    let (recursor, script) = in_lower_case(sends_empty_nodata(4));
     for kind in [RecordType::AAAA, RecordType::HTTPS] {
         assert_eq!(ask(&recursor, "www.c01", kind).await, "NoError");
-        script.asked();
+        script.queries();
         sleep(Duration::from_secs(4)).await;
         assert_eq!(ask(&recursor, "www.c01", kind).await, "NoError");
-        assert_eq!(script.asked(), [""; 0], "it is cached");
+        assert_eq!(script.queries(), [""; 0], "it is cached");
         sleep(Duration::from_secs(2)).await;
         assert_eq!(ask(&recursor, "www.c01", kind).await, "NoError");
-        assert_eq!(script.asked().len(), 1, "not for long");
+        assert_eq!(script.queries().len(), 1, "not for long");
     }
     assert_eq!(
         ask(&recursor, "www.c01", RecordType::A).await,

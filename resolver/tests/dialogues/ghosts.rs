@@ -97,7 +97,7 @@ async fn a_server_whose_address_the_parent_changed_is_gone() {
             };
             recursor.trace(&prefetch).await.result.unwrap();
         }
-        script.asked();
+        script.queries();
         for second in 0..20 {
             assert_eq!(
                 fresh(&recursor, &script, "moved.own").await,
@@ -107,7 +107,7 @@ async fn a_server_whose_address_the_parent_changed_is_gone() {
             sleep(Duration::from_secs(1)).await;
         }
         assert!(
-            !script.asked().iter().any(|line| line.starts_with(OLD)),
+            !script.queries().iter().any(|line| line.starts_with(OLD)),
             "the old server is not queried any more"
         );
     }
@@ -136,7 +136,7 @@ async fn servers_that_the_parent_replaced_are_gone() {
             &format!("sold.own. 5 NS {host}\n{host} 5 A 10.9.1.2\n"),
         );
         sleep(Duration::from_secs(6)).await;
-        script.asked();
+        script.queries();
         for second in 0..20 {
             assert_eq!(
                 fresh(&recursor, &script, "sold.own").await,
@@ -146,7 +146,7 @@ async fn servers_that_the_parent_replaced_are_gone() {
             sleep(Duration::from_secs(1)).await;
         }
         assert!(
-            !script.asked().iter().any(|line| line.starts_with(OLD)),
+            !script.queries().iter().any(|line| line.starts_with(OLD)),
             "the old server is not queried any more"
         );
     }
@@ -351,10 +351,10 @@ async fn stale_glue_gives_way_to_the_address_in_the_servers_own_zone() {
         ask(&recursor, "first.guest.own", RecordType::A).await,
         format!("NoError {AFTER}")
     );
-    script.asked();
+    script.queries();
     assert_eq!(fresh(&recursor, &script, "guest.own").await, AFTER);
     assert!(
-        script.asked().iter().all(|line| line.starts_with(NEW)),
+        script.queries().iter().all(|line| line.starts_with(NEW)),
         "lame servers are queried last"
     );
 }

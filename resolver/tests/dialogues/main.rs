@@ -5,8 +5,11 @@
 
 mod aliases;
 mod denials;
+mod edns;
+mod forwarding;
 mod ghosts;
 mod iteration;
+mod name_servers;
 mod odd_data;
 mod odd_servers;
 mod script;
@@ -35,7 +38,7 @@ async fn a_name_is_found_from_the_root_down_and_each_zone_sees_only_its_part() {
         "NoError 192.0.2.1"
     );
     let asked: Vec<String> = script
-        .asked()
+        .queries()
         .iter()
         .map(|line| line.split_once(' ').unwrap().1.to_owned())
         .collect();
@@ -47,7 +50,7 @@ async fn a_name_is_found_from_the_root_down_and_each_zone_sees_only_its_part() {
         ask(&recursor, "www.example.com", RecordType::A).await,
         "NoError 192.0.2.1"
     );
-    assert_eq!(script.asked(), [""; 0], "the answer is cached");
+    assert_eq!(script.queries(), [""; 0], "the answer is cached");
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::MX).await,
         "NoError"
@@ -56,7 +59,7 @@ async fn a_name_is_found_from_the_root_down_and_each_zone_sees_only_its_part() {
         ask(&recursor, "none.example.com", RecordType::A).await,
         "NXDomain"
     );
-    assert_eq!(script.asked().len(), 2, "the delegation is cached, too");
+    assert_eq!(script.queries().len(), 2, "the delegation is cached, too");
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,7 +219,7 @@ async fn a_server_that_lacks_a_feature_is_queried_without_it() {
         let (recursor, script) = recursor(script);
         let at_first = |script: &Script| {
             script
-                .asked()
+                .queries()
                 .iter()
                 .filter(|line| line.starts_with(FIRST))
                 .count()
@@ -266,7 +269,7 @@ async fn nothing_out_of_bailiwick_is_believed() {
     );
     assert!(
         !script
-            .asked()
+            .queries()
             .iter()
             .any(|line| line.starts_with("6.6.6.6"))
     );
@@ -290,14 +293,14 @@ async fn a_removed_name_is_gone_when_its_delegation_expires() {
             "after {second} s"
         );
     }
-    script.asked();
+    script.queries();
     sleep(Duration::from_secs(10)).await;
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
         "NXDomain"
     );
     assert!(
-        script.asked().iter().all(|line| line.starts_with(TLD)),
+        script.queries().iter().all(|line| line.starts_with(TLD)),
         "the old servers are not queried any more"
     );
 }
@@ -398,13 +401,13 @@ async fn names_on_the_way_are_not_queried_again() {
         ask(&recursor, "one.a.b.example.com", RecordType::A).await,
         "NoError 192.0.2.1"
     );
-    script.asked();
+    script.queries();
     assert_eq!(
         ask(&recursor, "two.a.b.example.com", RecordType::A).await,
         "NoError 192.0.2.2"
     );
     assert_eq!(
-        script.asked().len(),
+        script.queries().len(),
         1,
         "NODATA of the names between is cached"
     );
@@ -426,12 +429,12 @@ async fn a_failure_is_cached_for_seconds_and_then_tried_again() {
         "{:?}",
         script.now() - began
     );
-    script.asked();
+    script.queries();
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
         format!("{:?}", ResolutionFailure::Unreachable)
     );
-    assert_eq!(script.asked(), [""; 0]);
+    assert_eq!(script.queries(), [""; 0]);
     for server in [FIRST, SECOND] {
         script.serve(server, authority(&[("example.com.", EXAMPLE)]));
     }
@@ -450,13 +453,13 @@ async fn a_prefetch_queries_again_before_the_ttl_ends() {
         "NoError 192.0.2.1"
     );
     sleep(Duration::from_secs(56)).await;
-    script.asked();
+    script.queries();
     let prefetch = Question {
         prefetch: true,
         ..Question::new(Name::parse("www.example.com").unwrap(), Rtype::A)
     };
     let answer = recursor.trace(&prefetch).await.result.unwrap();
-    assert_eq!((answer.answers[0].ttl, script.asked().len()), (60, 1));
+    assert_eq!((answer.answers[0].ttl, script.queries().len()), (60, 1));
 }
 
 /// `com` delegates a zone to many names in a victim's zone, without addresses (NXNSAttack).
@@ -470,7 +473,7 @@ async fn a_referral_to_a_hundred_names_of_a_victim_does_it_no_harm() {
     let (recursor, script) = recursor(script);
     let failed = ask(&recursor, "www.evil.com", RecordType::A).await;
     assert!(!failed.contains("NoError"), "{failed}");
-    let asked = script.asked();
+    let asked = script.queries();
     let at_victim = asked
         .iter()
         .filter(|line| line.starts_with(FIRST) || line.starts_with(SECOND))
@@ -501,7 +504,7 @@ async fn servers_that_are_found_only_through_each_other_fail_soon() {
         .await;
         assert!(!failed.starts_with("NoError"), "{failed}");
     }
-    let asked = script.asked().len();
+    let asked = script.queries().len();
     assert!(asked <= 25, "{asked} queries");
 }
 
@@ -565,7 +568,10 @@ async fn with_a_third_of_datagrams_lost_nearly_every_name_is_found() {
             }
         }
     }
-    println!("{found} of {ZONES} names, {} queries", script.asked().len());
+    println!(
+        "{found} of {ZONES} names, {} queries",
+        script.queries().len()
+    );
     assert!(found * 1_000 >= ZONES * 999, "{found} of {ZONES}");
 }
 
@@ -577,7 +583,7 @@ async fn the_same_seed_is_the_same_dialogue() {
         for number in 0..20 {
             ask(&recursor, &format!("www.z{number}.com"), RecordType::A).await;
         }
-        runs.push((script.now(), script.asked()));
+        runs.push((script.now(), script.queries()));
     }
     assert_eq!(runs[0], runs[1]);
     assert_ne!(runs[0], runs[2]);

@@ -1,4 +1,5 @@
-//! Servers with restrictions: lower case only, no EDNS options, no EDNS, or no reply within a second.
+//! Servers with restrictions: lower case only, or no reply within a second; and how often a fallback
+//! is tried. EDNS and its options: `edns.rs`.
 
 use std::{
     sync::{Arc, Mutex},
@@ -6,8 +7,8 @@ use std::{
 };
 
 use hickory_proto::{
-    op::{Edns, Message, ResponseCode},
-    rr::{Name as ProtoName, RecordType, rdata::opt::EdnsOption},
+    op::{Message, ResponseCode},
+    rr::{Name as ProtoName, RecordType},
 };
 use policy::name::Name;
 use resolver::{message::types::Rtype, upstream::Question};
@@ -17,14 +18,14 @@ use super::script::*;
 
 /// The features of a query.
 #[derive(Debug, Clone, Copy)]
-struct Shown {
-    capitals: bool,
-    edns: bool,
-    options: bool,
-    tcp: bool,
+pub struct QueryFeatures {
+    pub capitals: bool,
+    pub edns: bool,
+    pub options: bool,
+    pub tcp: bool,
 }
 
-impl Shown {
+impl QueryFeatures {
     fn by(query: &Message, tcp: bool) -> Self {
         let capitals = query.queries[0]
             .name
@@ -45,10 +46,10 @@ impl Shown {
 
 /// One server for `example.com`, which has long names, and `other.com`. `play` alters its correct
 /// responses.
-fn world(
+pub fn world(
     seed: u64,
-    play: impl Fn(Shown, &Message, Message) -> Play + Send + Sync + 'static,
-) -> (Script, Arc<Mutex<Vec<Shown>>>) {
+    play: impl Fn(QueryFeatures, &Message, Message) -> Play + Send + Sync + 'static,
+) -> (Script, Arc<Mutex<Vec<QueryFeatures>>>) {
     let script = usual(seed);
     script.serve(
         TLD,
@@ -67,26 +68,26 @@ fn world(
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     script.serve(FIRST, move |query, tcp| {
-        let shown = Shown::by(query, tcp);
-        log.lock().unwrap().push(shown);
+        let sent = QueryFeatures::by(query, tcp);
+        log.lock().unwrap().push(sent);
         let Play::Reply(truth) = honest(query, tcp) else {
             unreachable!("it is honest")
         };
-        play(shown, query, *truth)
+        play(sent, query, *truth)
     });
     (script, seen)
 }
 
-fn taken(seen: &Mutex<Vec<Shown>>) -> Vec<Shown> {
+pub fn taken(seen: &Mutex<Vec<QueryFeatures>>) -> Vec<QueryFeatures> {
     std::mem::take(&mut *seen.lock().unwrap())
 }
 
-fn say(message: Message) -> Play {
+pub fn say(message: Message) -> Play {
     Play::Reply(Box::new(message))
 }
 
 /// The correct response without its records, with another code.
-fn denial(truth: &Message, code: ResponseCode) -> Message {
+pub fn denial(truth: &Message, code: ResponseCode) -> Message {
     let mut reply = truth.clone();
     (reply.answers, reply.authorities, reply.additionals) = Default::default();
     reply.metadata.response_code = code;
@@ -94,7 +95,7 @@ fn denial(truth: &Message, code: ResponseCode) -> Message {
 }
 
 /// A denial with SOA.
-fn with_soa(mut reply: Message) -> Message {
+pub fn with_soa(mut reply: Message) -> Message {
     let apex = ProtoName::from_ascii("example.com.").unwrap();
     reply.authorities = parse("example.com.", "").remove(&apex).unwrap();
     reply
@@ -107,25 +108,25 @@ fn upwards(truth: &Message) -> Message {
     reply
 }
 
-fn without_opt(mut reply: Message) -> Message {
+pub fn without_opt(mut reply: Message) -> Message {
     reply.edns = None;
     reply
 }
 
-const TWO: [(&str, &str); 2] = [
+pub const NAMES: [(&str, &str); 2] = [
     ("wonderful.example.com", "NoError 192.0.2.1"),
     ("marvellous.example.com", "NoError 192.0.2.2"),
 ];
 
 /// Queries two names. The second one must cost one query with these features.
-async fn found_and_remembered(
+pub async fn found_and_remembered(
     what: &str,
-    world: (Script, Arc<Mutex<Vec<Shown>>>),
-    is_right: impl Fn(&Shown) -> bool,
+    world: (Script, Arc<Mutex<Vec<QueryFeatures>>>),
+    is_right: impl Fn(&QueryFeatures) -> bool,
 ) {
     let (script, seen) = world;
     let (recursor, _) = recursor(script);
-    let [first, second] = TWO;
+    let [first, second] = NAMES;
     assert_eq!(
         ask(&recursor, first.0, RecordType::A).await,
         first.1,
@@ -142,6 +143,13 @@ async fn found_and_remembered(
         again.len() == 1 && is_right(&again[0]),
         "{what}: it is remembered: {again:?}"
     );
+}
+
+/// A message whose octets are altered.
+pub fn altered(message: &Message, alter: impl Fn(&mut Vec<u8>)) -> Play {
+    let mut octets = message.to_vec().unwrap();
+    alter(&mut octets);
+    Play::Octets(octets)
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,14 +181,14 @@ async fn a_server_that_needs_lower_case_is_queried_in_lower_case() {
     ];
     for seed in 0..4 {
         for (what, play) in wrong {
-            let world = world(seed, move |shown, _, truth| {
-                if shown.capitals {
+            let world = world(seed, move |sent, _, truth| {
+                if sent.capitals {
                     play(&truth)
                 } else {
                     say(truth)
                 }
             });
-            found_and_remembered(what, world, |shown| !shown.capitals).await;
+            found_and_remembered(what, world, |sent| !sent.capitals).await;
         }
     }
 }
@@ -189,23 +197,23 @@ async fn a_server_that_needs_lower_case_is_queried_in_lower_case() {
 async fn mixed_case_is_tried_again_after_an_hour() {
     let is_fixed = Arc::new(Mutex::new(false));
     let fixed = Arc::clone(&is_fixed);
-    let (script, seen) = world(1, move |shown, _, truth| {
-        say(if shown.capitals && !*fixed.lock().unwrap() {
+    let (script, seen) = world(1, move |sent, _, truth| {
+        say(if sent.capitals && !*fixed.lock().unwrap() {
             with_soa(denial(&truth, ResponseCode::NXDomain))
         } else {
             truth
         })
     });
     let (recursor, _) = recursor(script);
-    assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
+    assert_eq!(ask(&recursor, NAMES[0].0, RecordType::A).await, NAMES[0].1);
     *is_fixed.lock().unwrap() = true;
     sleep(Duration::from_secs(3_590)).await;
-    assert_eq!(ask(&recursor, TWO[1].0, RecordType::A).await, TWO[1].1);
+    assert_eq!(ask(&recursor, NAMES[1].0, RecordType::A).await, NAMES[1].1);
     sleep(Duration::from_secs(61)).await;
     taken(&seen);
-    assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
+    assert_eq!(ask(&recursor, NAMES[0].0, RecordType::A).await, NAMES[0].1);
     assert!(
-        taken(&seen).iter().all(|shown| shown.capitals),
+        taken(&seen).iter().all(|sent| sent.capitals),
         "it is tried again"
     );
 }
@@ -214,7 +222,7 @@ async fn mixed_case_is_tried_again_after_an_hour() {
 async fn a_correct_server_gets_one_query_for_each_name_that_does_not_exist() {
     let (script, seen) = world(2, |_, _, truth| say(truth));
     let (recursor, _) = recursor(script);
-    assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
+    assert_eq!(ask(&recursor, NAMES[0].0, RecordType::A).await, NAMES[0].1);
     taken(&seen);
     for number in 0..50 {
         assert_eq!(
@@ -227,11 +235,11 @@ async fn a_correct_server_gets_one_query_for_each_name_that_does_not_exist() {
             "NXDomain"
         );
     }
-    assert_eq!(ask(&recursor, TWO[0].0, RecordType::MX).await, "NoError");
+    assert_eq!(ask(&recursor, NAMES[0].0, RecordType::MX).await, "NoError");
     let asked = taken(&seen);
     assert_eq!(asked.len(), 51);
     assert!(
-        asked.iter().all(|shown| shown.capitals && shown.options),
+        asked.iter().all(|sent| sent.capitals && sent.options),
         "no feature is left out"
     );
 }
@@ -262,34 +270,34 @@ async fn a_flood_of_names_that_do_not_exist_costs_few_comparisons() {
 
 #[tokio::test(start_paused = true)]
 async fn the_quirks_of_one_zone_do_not_affect_another_at_the_same_server() {
-    let (script, seen) = world(4, |shown, query, truth| {
+    let (script, seen) = world(4, |sent, query, truth| {
         let is_other = query.queries[0]
             .name
             .to_lowercase()
             .to_ascii()
             .ends_with("other.com.");
-        say(if is_other && shown.capitals {
+        say(if is_other && sent.capitals {
             with_soa(denial(&truth, ResponseCode::NXDomain))
         } else {
             truth
         })
     });
     let (recursor, _) = recursor(script);
-    assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
+    assert_eq!(ask(&recursor, NAMES[0].0, RecordType::A).await, NAMES[0].1);
     // The SOA is out of bailiwick, so the denial counts as one without SOA.
     assert_eq!(
         ask(&recursor, "wonderful.other.com", RecordType::A).await,
         "NoError 192.0.2.4"
     );
     taken(&seen);
-    assert_eq!(ask(&recursor, TWO[1].0, RecordType::A).await, TWO[1].1);
-    assert!(taken(&seen).iter().all(|shown| shown.capitals));
+    assert_eq!(ask(&recursor, NAMES[1].0, RecordType::A).await, NAMES[1].1);
+    assert!(taken(&seen).iter().all(|sent| sent.capitals));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_comparison_without_reply_costs_no_answer() {
-    let (script, _) = world(5, |shown, _, truth| {
-        if shown.capitals {
+    let (script, _) = world(5, |sent, _, truth| {
+        if sent.capitals {
             say(truth)
         } else {
             Play::Silence
@@ -304,307 +312,19 @@ async fn a_comparison_without_reply_costs_no_answer() {
     assert!(script.started.elapsed() - began < Duration::from_secs(1));
 }
 
-/// A message whose octets are altered.
-fn altered(message: &Message, alter: impl Fn(&mut Vec<u8>)) -> Play {
-    let mut octets = message.to_vec().unwrap();
-    alter(&mut octets);
-    Play::Octets(octets)
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_reply_that_is_cut_off_is_queried_again_without_edns() {
-    type Cut = (&'static str, fn(&Message) -> Play);
-    let cuts: [Cut; 7] = [
-        ("counts a record that is not there", |truth| {
-            altered(&without_opt(truth.clone()), |octets| octets[11] = 1)
-        }),
-        ("counts too many additional records", |truth| {
-            altered(truth, |octets| octets[11] = 3)
-        }),
-        ("counts too many answers", |truth| {
-            altered(&without_opt(truth.clone()), |octets| octets[7] = 9)
-        }),
-        ("counts authorities that are not there", |truth| {
-            altered(&without_opt(truth.clone()), |octets| octets[9] = 1)
-        }),
-        ("ends within the answer", |truth| {
-            altered(&without_opt(truth.clone()), |octets| {
-                octets.truncate(octets.len() - 2)
-            })
-        }),
-        ("ends within the OPT", |truth| {
-            altered(truth, |octets| octets.truncate(octets.len() - 3))
-        }),
-        ("has an OPT that reaches past its end", |truth| {
-            altered(truth, |octets| *octets.last_mut().unwrap() = 200)
-        }),
-    ];
-    for (what, cut) in cuts {
-        let world = world(
-            6,
-            move |shown, _, truth| if shown.edns { cut(&truth) } else { say(truth) },
-        );
-        found_and_remembered(what, world, |shown| !shown.edns).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn trailing_octets_and_odd_opt_records_are_accepted() {
-    const OPT: [u8; 11] = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0];
-    type Odd = (&'static str, fn(&Message) -> Play);
-    let odd: [Odd; 5] = [
-        ("octets behind the message", |truth| {
-            altered(truth, |octets| octets.extend(b"garbage"))
-        }),
-        ("two OPT records", |truth| {
-            altered(truth, |octets| {
-                octets.extend(OPT);
-                octets[11] += 1;
-            })
-        }),
-        ("an option that is longer than its list", |truth| {
-            altered(&without_opt(truth.clone()), |octets| {
-                octets.extend(&OPT[..10]);
-                octets.extend([4, 0, 10, 0, 9]);
-                octets[11] += 1;
-            })
-        }),
-        ("half an option", |truth| {
-            altered(&without_opt(truth.clone()), |octets| {
-                octets.extend(&OPT[..10]);
-                octets.extend([1, 0]);
-                octets[11] += 1;
-            })
-        }),
-        ("an OPT with a name", |truth| {
-            altered(&without_opt(truth.clone()), |octets| {
-                octets.extend([1, b'x']);
-                octets.extend(OPT);
-                octets[11] += 1;
-            })
-        }),
-    ];
-    for (what, odd) in odd {
-        let world = world(7, move |shown, _, truth| {
-            if shown.edns {
-                odd(&truth)
-            } else {
-                Play::Silence
-            }
-        });
-        found_and_remembered(what, world, |shown| shown.edns && shown.options).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reply_without_its_last_records_serves_without_edns() {
-    let world = world(8, |_, _, truth| {
-        altered(&without_opt(truth), |octets| octets[11] = 5)
-    });
-    found_and_remembered("counts too many, always", world, |shown| !shown.tcp).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_fails_with_options_is_queried_without_them() {
-    type Wrong = (&'static str, fn(&Message) -> Play);
-    let wrong: [Wrong; 7] = [
-        ("fails", |truth| say(denial(truth, ResponseCode::ServFail))),
-        ("refuses", |truth| say(denial(truth, ResponseCode::Refused))),
-        ("fails without OPT", |truth| {
-            say(without_opt(denial(truth, ResponseCode::ServFail)))
-        }),
-        ("does not understand", |truth| {
-            say(denial(truth, ResponseCode::FormErr))
-        }),
-        ("takes it for another version", |truth| {
-            say(denial(truth, ResponseCode::BADVERS))
-        }),
-        ("cannot do that", |truth| {
-            say(denial(truth, ResponseCode::NotImp))
-        }),
-        ("is silent", |_| Play::Silence),
-    ];
-    for (what, play) in wrong {
-        let world = world(9, move |shown, _, truth| {
-            if shown.options {
-                play(&truth)
-            } else {
-                say(truth)
-            }
-        });
-        found_and_remembered(what, world, |shown| shown.edns && !shown.options).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_fails_with_edns_is_queried_without_it() {
-    type Wrong = (&'static str, fn(&Message) -> Play);
-    let wrong: [Wrong; 6] = [
-        ("fails", |truth| {
-            say(without_opt(denial(truth, ResponseCode::ServFail)))
-        }),
-        ("refuses", |truth| {
-            say(without_opt(denial(truth, ResponseCode::Refused)))
-        }),
-        ("does not understand", |truth| {
-            say(without_opt(denial(truth, ResponseCode::FormErr)))
-        }),
-        ("does not understand, with OPT", |truth| {
-            say(denial(truth, ResponseCode::FormErr))
-        }),
-        ("knows no version", |truth| {
-            say(denial(truth, ResponseCode::BADVERS))
-        }),
-        ("is silent", |_| Play::Silence),
-    ];
-    for (what, play) in wrong {
-        let world = world(10, move |shown, _, truth| {
-            if shown.edns {
-                play(&truth)
-            } else {
-                say(without_opt(truth))
-            }
-        });
-        found_and_remembered(what, world, |shown| !shown.edns).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_without_edns_is_tried_with_it_again_after_an_hour() {
-    let (script, seen) = world(11, |shown, _, truth| {
-        say(if shown.edns {
-            without_opt(denial(&truth, ResponseCode::FormErr))
-        } else {
-            without_opt(truth)
-        })
-    });
-    let (recursor, _) = recursor(script);
-    assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
-    for _ in 0..35 {
-        sleep(Duration::from_secs(100)).await;
-        assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
-    }
-    taken(&seen);
-    sleep(Duration::from_secs(100)).await;
-    assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
-    assert!(
-        taken(&seen)[0].edns,
-        "responses without EDNS do not prolong the hour"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_cookies_no_server_gets_an_option() {
-    let (script, seen) = world(12, |_, _, truth| say(truth));
-    let (recursor, _) = recursor_with(script, |settings| settings.cookies = false);
-    assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
-    let asked = taken(&seen);
-    assert!(
-        !asked.is_empty() && asked.iter().all(|shown| shown.edns && !shown.options),
-        "{asked:?}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_spoofed_error_does_not_disable_the_cookie_of_a_server() {
-    type Forged = fn(&Message) -> Play;
-    let forged: [Forged; 4] = [
-        |truth| say(denial(truth, ResponseCode::ServFail)),
-        |truth| say(without_opt(denial(truth, ResponseCode::FormErr))),
-        |truth| say(with_soa(denial(truth, ResponseCode::NXDomain))),
-        |truth| altered(truth, |octets| octets[7] = 9),
-    ];
-    for forge in forged {
-        let (script, seen) = world(13, move |shown, query, mut truth| {
-            let cookie = query
-                .edns
-                .as_ref()
-                .and_then(|edns| match edns.option(10.into()) {
-                    Some(EdnsOption::Unknown(_, cookie)) => Some(cookie.clone()),
-                    _ => None,
-                });
-            let cookie = cookie.expect("every query has a cookie");
-            if cookie.len() > 8 && !shown.tcp {
-                return forge(&truth);
-            }
-            truth
-                .edns
-                .get_or_insert_with(Edns::new)
-                .options_mut()
-                .insert(EdnsOption::Unknown(
-                    10,
-                    [&cookie[..8], b"server!!"].concat(),
-                ));
-            say(truth)
-        });
-        let (recursor, _) = recursor(script);
-        for (name, said) in TWO {
-            assert_eq!(ask(&recursor, name, RecordType::A).await, said);
-        }
-        let asked = taken(&seen);
-        assert!(asked.iter().all(|shown| shown.options), "{asked:?}");
-        assert!(
-            asked.iter().any(|shown| shown.tcp),
-            "a reply without the cookie is queried again over TCP"
-        );
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_drops_options_is_believed_over_tcp() {
-    let has_dropped = Arc::new(Mutex::new(false));
-    let dropped = Arc::clone(&has_dropped);
-    let (script, seen) = world(17, move |shown, query, mut truth| {
-        let cookie = query
-            .edns
-            .as_ref()
-            .and_then(|edns| match edns.option(10.into()) {
-                Some(EdnsOption::Unknown(_, cookie)) => Some(cookie.clone()),
-                _ => None,
-            });
-        match cookie {
-            Some(_) if *dropped.lock().unwrap() => {
-                return say(denial(&truth, ResponseCode::ServFail));
-            }
-            Some(cookie) => {
-                let option = EdnsOption::Unknown(10, [&cookie[..8], b"server!!"].concat());
-                truth
-                    .edns
-                    .get_or_insert_with(Edns::new)
-                    .options_mut()
-                    .insert(option);
-            }
-            None => assert!(*dropped.lock().unwrap() && (shown.tcp || !shown.options)),
-        }
-        say(truth)
-    });
-    let (recursor, _) = recursor(script);
-    assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
-    *has_dropped.lock().unwrap() = true;
-    assert_eq!(ask(&recursor, TWO[1].0, RecordType::A).await, TWO[1].1);
-    taken(&seen);
-    assert_eq!(
-        ask(&recursor, "alphabetical.example.com", RecordType::A).await,
-        "NoError 192.0.2.3"
-    );
-    let again = taken(&seen);
-    assert!(
-        again.len() == 1 && !again[0].options && !again[0].tcp,
-        "it is remembered: {again:?}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_downgrade_that_helps_is_tried_in_each_zone_of_a_server() {
+async fn a_fallback_that_helps_is_tried_in_each_zone_of_a_server() {
     let script = usual(18);
-    let cuts: String = (0..12)
+    let delegations: String = (0..12)
         .map(|number| format!("zone{number}.com. 3600 NS ns1.example.com.\n"))
         .collect();
     script.serve(
         TLD,
         authority(&[(
             "com.",
-            &format!("a.gtld.com. 3600 A 10.0.0.2\nns1.example.com. 3600 A 10.0.0.3\n{cuts}"),
+            &format!(
+                "a.gtld.com. 3600 A 10.0.0.2\nns1.example.com. 3600 A 10.0.0.3\n{delegations}"
+            ),
         )]),
     );
     let zones: Vec<(String, String)> = (0..12)
@@ -621,7 +341,7 @@ async fn a_downgrade_that_helps_is_tried_in_each_zone_of_a_server() {
         .collect();
     let honest = authority(&zones);
     script.serve(FIRST, move |query, tcp| match honest(query, tcp) {
-        Play::Reply(truth) if Shown::by(query, tcp).capitals => {
+        Play::Reply(truth) if QueryFeatures::by(query, tcp).capitals => {
             say(denial(&truth, ResponseCode::Refused))
         }
         play => play,
@@ -641,7 +361,7 @@ async fn a_downgrade_that_helps_is_tried_in_each_zone_of_a_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_refuses_everything_gets_few_downgraded_queries() {
+async fn a_server_that_refuses_everything_gets_few_fallback_queries() {
     let (script, seen) = world(14, |_, _, truth| say(denial(&truth, ResponseCode::Refused)));
     let (recursor, _) = recursor(script);
     for number in 0..40 {
@@ -654,43 +374,40 @@ async fn a_server_that_refuses_everything_gets_few_downgraded_queries() {
         assert_eq!(said, "Useless");
     }
     let asked = taken(&seen);
-    let downgraded = asked
+    let fallbacks = asked
         .iter()
-        .filter(|shown| !shown.options || !shown.capitals)
+        .filter(|sent| !sent.options || !sent.capitals)
         .count();
-    assert!(downgraded <= 8, "{downgraded} of {} queries", asked.len());
+    assert!(fallbacks <= 8, "{fallbacks} of {} queries", asked.len());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_folds_case_without_tcp_is_remembered() {
-    let world = world(15, |shown, _, mut truth| {
+    let world = world(15, |sent, _, mut truth| {
         truth.queries[0].name = truth.queries[0].name.to_lowercase();
-        if shown.tcp { Play::Silence } else { say(truth) }
+        if sent.tcp { Play::Silence } else { say(truth) }
     });
-    found_and_remembered("folds letters", world, |shown| {
-        !shown.capitals && !shown.tcp
-    })
-    .await;
+    found_and_remembered("folds letters", world, |sent| !sent.capitals && !sent.tcp).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_needs_seconds_is_waited_for() {
     for (seconds, seed) in [(2, 1), (2, 2), (4, 1), (4, 2)] {
-        let late = move |_: Shown, _: &Message, truth: Message| {
+        let late = move |_: QueryFeatures, _: &Message, truth: Message| {
             Play::Late(Duration::from_secs(seconds), Box::new(say(truth)))
         };
         let (script, _) = world(seed, late);
         let (recursor, _) = recursor(script);
-        let first = ask(&recursor, TWO[0].0, RecordType::A).await;
+        let first = ask(&recursor, NAMES[0].0, RecordType::A).await;
         sleep(Duration::from_secs(4)).await;
-        let again = ask(&recursor, TWO[0].0, RecordType::A).await;
+        let again = ask(&recursor, NAMES[0].0, RecordType::A).await;
         assert!(
-            [&first, &again].contains(&&TWO[0].1.to_owned()),
+            [&first, &again].contains(&&NAMES[0].1.to_owned()),
             "{seconds} s: {first}, then {again}"
         );
         assert_eq!(
-            ask(&recursor, TWO[1].0, RecordType::A).await,
-            TWO[1].1,
+            ask(&recursor, NAMES[1].0, RecordType::A).await,
+            NAMES[1].1,
             "{seconds} s: another name"
         );
     }

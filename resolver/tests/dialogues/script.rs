@@ -52,7 +52,7 @@ pub struct Script {
     /// Share of datagrams that are lost, in each direction.
     pub loss: f64,
     latency: Duration,
-    asked: Mutex<Vec<String>>,
+    log: Mutex<Vec<String>>,
 }
 
 impl Script {
@@ -63,7 +63,7 @@ impl Script {
             servers: Mutex::default(),
             loss: 0.0,
             latency: Duration::from_millis(5),
-            asked: Mutex::default(),
+            log: Mutex::default(),
         }
     }
 
@@ -92,7 +92,7 @@ impl Script {
             question.name.to_lowercase(),
             question.query_type
         );
-        self.asked.lock().unwrap().push(line);
+        self.log.lock().unwrap().push(line);
         self.servers
             .lock()
             .unwrap()
@@ -101,8 +101,8 @@ impl Script {
     }
 
     /// The queries since the last call.
-    pub fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut *self.asked.lock().unwrap())
+    pub fn queries(&self) -> Vec<String> {
+        std::mem::take(&mut *self.log.lock().unwrap())
     }
 
     async fn exchange(
@@ -406,7 +406,7 @@ pub fn recursor(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) {
 }
 
 /// The same without mixed case, so that a denial is not compared.
-pub fn in_small_letters(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) {
+pub fn in_lower_case(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) {
     recursor_with(script, |settings| settings.case_randomisation = false)
 }
 
@@ -458,4 +458,12 @@ pub async fn lines(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordTyp
     std::iter::once(format!("{:?}", answer.rcode))
         .chain(records)
         .collect()
+}
+
+/// The queries to one address.
+pub fn at(asked: &[String], address: &str) -> Vec<String> {
+    let mine = asked
+        .iter()
+        .filter_map(|line| line.strip_prefix(address)?.strip_prefix(' '));
+    mine.map(str::to_owned).collect()
 }

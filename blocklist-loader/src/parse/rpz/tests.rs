@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     feed::Format::Rpz,
-    testing::{World, said},
+    testing::{World, all_entries},
 };
 
 fn reads(row: &str, expected: &str) {
@@ -242,7 +242,7 @@ fn rules_become_entries_and_what_is_not_applied_is_counted() {
     );
 }
 
-/// The marks that the built lists have for each key of a zone, without the feed's name and
+/// The entries that the built lists have for each key of a zone, without the feed's name and
 /// category.
 fn built(feed: Feed, rows: &[&str]) -> Vec<String> {
     let world = World::of([feed]);
@@ -262,7 +262,7 @@ fn built(feed: Feed, rows: &[&str]) -> Vec<String> {
             marks.iter().map(plain).collect::<Vec<_>>().join(" + ")
         )
     };
-    said(&lists).into_iter().map(marks).collect()
+    all_entries(&lists).into_iter().map(marks).collect()
 }
 
 #[test]

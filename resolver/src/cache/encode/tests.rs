@@ -35,7 +35,7 @@ fn address(ttl: u32) -> Record {
     )
 }
 
-/// The TTLs of all records, and how long the whole is fresh.
+/// Compares the TTLs of all records, and the time for which the entry is fresh.
 fn check(answers: Vec<Record>, authorities: Vec<Record>, ttls: &[u32], fresh_s: u64) {
     let entry = entry(RecordType::A, answers, authorities);
     let message = crate::message::reader::read(entry.message())

@@ -100,8 +100,8 @@ fn connected() -> (DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
     )
 }
 
-/// The ids of the answers in a stream, each of which must be whole; and how many octets of a last
-/// one are missing.
+/// The ids of the complete answers in a stream, and the number of missing octets of a last, partial
+/// one.
 fn read_frames(mut stream: &[u8]) -> (BTreeSet<u16>, usize) {
     let mut ids = BTreeSet::new();
     while let Some((length, rest)) = stream.split_first_chunk::<2>() {

@@ -44,7 +44,7 @@ fn a_query_is_read_in_place() {
 }
 
 #[test]
-fn a_mac_comes_in_octets_or_in_text_and_otherwise_not_at_all() {
+fn a_mac_address_is_accepted_as_octets_or_text_only() {
     let mac = |value: &[u8]| {
         Query::parse(
             &packet("a.", Some(&[(65001, value)])),
@@ -71,7 +71,7 @@ fn a_mac_comes_in_octets_or_in_text_and_otherwise_not_at_all() {
 }
 
 #[test]
-fn json_is_asked_for_by_an_extended_error_that_says_nothing() {
+fn an_empty_extended_error_asks_for_json() {
     let wants = |options: &[(u16, &[u8])]| {
         Query::parse(&packet("a.", Some(options)), &mut WireName::default())
             .ok()
@@ -94,7 +94,7 @@ fn json_is_asked_for_by_an_extended_error_that_says_nothing() {
 }
 
 #[test]
-fn what_is_no_query_is_refused_or_ignored() {
+fn a_packet_that_is_no_query_is_rejected_or_ignored() {
     let good = packet("a.example.", None);
     let with = |at: usize, octet: u8| {
         let mut packet = good.clone();
@@ -108,7 +108,7 @@ fn what_is_no_query_is_refused_or_ignored() {
     assert_eq!(
         with(2, 0x81),
         Some(Rejection::Ignore),
-        "an answer is never answered"
+        "a response is never answered"
     );
     assert_eq!(
         with(2, 0x28),
@@ -133,7 +133,7 @@ fn what_is_no_query_is_refused_or_ignored() {
     assert_eq!(
         with(11, 1),
         Some(Rejection::Answer(Rcode::FormErr)),
-        "a record that is not there"
+        "a missing record"
     );
     let mut version = packet("a.", Some(&[]));
     let at = version.len() - 5;
@@ -148,7 +148,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn our_reading_agrees_with_hickorys(mut packet in prop::collection::vec(any::<u8>(), 0..80), flips in prop::collection::vec((0_usize..90, any::<u8>()), 0..4), random in any::<bool>()) {
+    fn the_parser_agrees_with_hickorys(mut packet in prop::collection::vec(any::<u8>(), 0..80), flips in prop::collection::vec((0_usize..90, any::<u8>()), 0..4), random in any::<bool>()) {
         if !random {
             packet = self::packet("wWw.example.COM.", Some(&[(65001, b"\x02\0\x5e\0\x53\x01"), (12, b"\0\0\0")]));
             for (at, octet) in flips {
@@ -157,8 +157,8 @@ proptest! {
                 }
             }
         }
-        // Hickory reads more than we do (all rdata), so it may refuse what we take; what both
-        // take must be the same.
+        // Hickory also parses the rdata, and may reject what ours accepts. What both accept must be
+        // equal.
         let mut room = WireName::default();
         if let (Ok(ours), Ok(theirs)) = (Query::parse(&packet, &mut room), Message::from_vec(&packet)) {
             prop_assert_eq!(theirs.queries.len(), 1);

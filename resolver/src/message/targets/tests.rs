@@ -1,8 +1,8 @@
-//! Addresses and hints of whole and broken messages.
+//! Addresses and hints of complete and broken messages.
 
 use super::*;
 
-/// A message with one question, and answers of one octet of name each.
+/// A message with one question, whose name owns the answers.
 fn message(answers: &[(Rtype, &[u8])]) -> Vec<u8> {
     let mut message = vec![
         0,
@@ -85,7 +85,7 @@ fn addresses_and_hints_are_found_in_order_and_nothing_else() {
 }
 
 #[test]
-fn parameters_that_cannot_be_read_hide_no_address_behind_them() {
+fn broken_parameters_hide_no_later_address() {
     // One hint, then a parameter that is longer than the record; then a good record of the same
     // set.
     let broken = b"\0\x01\0\0\x04\0\x04\xc0\0\x02\x01\0\x05\0\x09short";

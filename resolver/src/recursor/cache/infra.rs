@@ -15,8 +15,8 @@ use super::{
 const SERVERS_MAX: usize = 200_000;
 /// Pairs of a server and a zone. A count.
 const QUIRKS_MAX: usize = 100_000;
-/// How long a downgraded query is known to bring the same error, in seconds.
-const DOWNGRADE_FUTILE_FOR_S: u32 = 60;
+/// How long a fallback query is known to bring the same error, in seconds.
+const FALLBACK_FUTILE_FOR_S: u32 = 60;
 /// Denials that are compared with the response to the name in lower case, per server and zone whose
 /// handling of mixed case is unknown: a burst, and one more each second. It bounds the second
 /// queries that a flood of names that do not exist costs.
@@ -29,7 +29,7 @@ const COMPARISONS_BURST: u32 = 16;
 pub struct ServerQuirks {
     lower_case_until_s: u32,
     mixed_case_until_s: u32,
-    downgrade_futile_until_s: u32,
+    fallback_futile_until_s: u32,
     compared_until_s: u32,
 }
 
@@ -55,14 +55,14 @@ impl ServerQuirks {
         self.mixed_case_until_s = seconds(now + UNSUPPORTED_FOR);
     }
 
-    /// Whether a downgraded query brought the same error less than a minute ago.
+    /// Whether a fallback query brought the same error less than a minute ago.
     #[must_use]
-    pub fn is_downgrade_futile(&self, now: Duration) -> bool {
-        seconds(now) < self.downgrade_futile_until_s
+    pub fn is_fallback_futile(&self, now: Duration) -> bool {
+        seconds(now) < self.fallback_futile_until_s
     }
 
-    pub fn set_downgrade_futile(&mut self, now: Duration) {
-        self.downgrade_futile_until_s = seconds(now) + DOWNGRADE_FUTILE_FOR_S;
+    pub fn set_fallback_futile(&mut self, now: Duration) {
+        self.fallback_futile_until_s = seconds(now) + FALLBACK_FUTILE_FOR_S;
     }
 
     /// Charges one comparison of a denial with the response in lower case. False where the rate
@@ -193,10 +193,10 @@ mod tests {
             !infra.quirks(here, &one).supports_mixed_case(3 * S),
             "the latest response counts"
         );
-        infra.update(here, &one, |quirks| quirks.set_downgrade_futile(3 * S));
+        infra.update(here, &one, |quirks| quirks.set_fallback_futile(3 * S));
         assert!(
-            infra.quirks(here, &one).is_downgrade_futile(62 * S)
-                && !infra.quirks(here, &one).is_downgrade_futile(63 * S)
+            infra.quirks(here, &one).is_fallback_futile(62 * S)
+                && !infra.quirks(here, &one).is_fallback_futile(63 * S)
         );
         assert!(
             Arc::ptr_eq(&infra.server(here), &infra.server(here))

@@ -37,9 +37,9 @@ pub const UNSUPPORTED_FOR: Duration = Duration::from_secs(3_600);
 /// The same where the feature is only suspected: a query without it was answered after timeouts,
 /// which may be due to loss.
 pub const SUSPECTED_FOR: Duration = Duration::from_secs(300);
-/// Errors of one server that are followed by a downgraded query: a burst, and one more each minute.
-const DOWNGRADES_BURST: u32 = 3;
-const DOWNGRADES_EVERY: Duration = Duration::from_secs(60);
+/// Errors of one server that are followed by a fallback query: a burst, and one more each minute.
+const FALLBACKS_BURST: u32 = 3;
+const FALLBACKS_EVERY: Duration = Duration::from_secs(60);
 
 /// The state of one server.
 #[derive(Debug, Default)]
@@ -57,8 +57,8 @@ struct State {
     options: Support,
     folds_case_until: Duration,
     mixed_case_proved_until: Duration,
-    /// The rate limit of downgraded queries: when its burst is whole again.
-    downgrades_until: Duration,
+    /// The rate limit of fallback queries: when its burst is whole again.
+    fallbacks_until: Duration,
     cookie: Vec<u8>,
     lame: Vec<(Name, Duration)>,
     in_flight: u32,
@@ -221,21 +221,21 @@ impl ServerState {
         self.state().mixed_case_proved_until = now + UNSUPPORTED_FOR;
     }
 
-    /// Charges one downgraded query after an error of the server. False where the rate limit is
+    /// Charges one fallback query after an error of the server. False where the rate limit is
     /// reached.
-    pub fn try_downgrade(&self, now: Duration) -> bool {
+    pub fn try_fallback(&self, now: Duration) -> bool {
         let mut state = self.state();
-        let until = state.downgrades_until.max(now) + DOWNGRADES_EVERY;
-        let may = until <= now + DOWNGRADES_EVERY * DOWNGRADES_BURST;
+        let until = state.fallbacks_until.max(now) + FALLBACKS_EVERY;
+        let may = until <= now + FALLBACKS_EVERY * FALLBACKS_BURST;
         if may {
-            state.downgrades_until = until;
+            state.fallbacks_until = until;
         }
         may
     }
 
-    /// Gives the whole burst of downgraded queries back, because one of them helped.
-    pub fn refund_downgrades(&self) {
-        self.state().downgrades_until = Duration::ZERO;
+    /// Gives the whole burst of fallback queries back, because one of them helped.
+    pub fn refund_fallbacks(&self) {
+        self.state().fallbacks_until = Duration::ZERO;
     }
 
     /// Whether the server may repeat the letter case of the query name: false only where it is known

@@ -14,9 +14,9 @@ use policy::{
 
 use super::*;
 
-fn record(metrics: &mut WorkerMetrics, asker: &EffectivePolicy, name: &Name, verdict: Verdict) {
+fn record(metrics: &mut WorkerMetrics, policy: &EffectivePolicy, name: &Name, verdict: Verdict) {
     metrics.record(&QueryEvent {
-        asker,
+        policy,
         name: name.borrow(),
         at: UnixSeconds::FIRST,
         outcome: QueryOutcome::Judged {
@@ -29,7 +29,7 @@ fn record(metrics: &mut WorkerMetrics, asker: &EffectivePolicy, name: &Name, ver
 #[test]
 fn a_full_ring_drops_and_counts_and_loses_no_count() {
     let (mut metrics, mut source) = pair(0);
-    let asker = Directory::new(OperatorDefaults::default()).unknown_line();
+    let policy = Directory::new(OperatorDefaults::default()).unknown_line();
     let name = Name::parse("bet.example").unwrap();
     let taxonomy = Taxonomy::shipped();
     let categories = taxonomy.find("gambling").into_iter().collect();
@@ -38,7 +38,7 @@ fn a_full_ring_drops_and_counts_and_loses_no_count() {
         ..Verdict::of_layer(Layer::Category)
     };
     for _ in 0..BLOCK_RING_SLOTS + 7 {
-        record(&mut metrics, &asker, &name, verdict);
+        record(&mut metrics, &policy, &name, verdict);
     }
     let count = |place: usize| source.counters.get(place);
     assert_eq!(count(Count::EventDropped as usize), 7);
@@ -82,20 +82,20 @@ fn a_household_with_a_history_gets_all_queries_but_orders() {
             jiff::Timestamp::UNIX_EPOCH,
         ))
     };
-    let asker = EffectivePolicy::of(&compile(&household), None, UnixSeconds::FIRST);
+    let policy = EffectivePolicy::of(&compile(&household), None, UnixSeconds::FIRST);
     let name = Name::parse("bet.example").unwrap();
     for layer in Layer::ALL {
-        record(&mut metrics, &asker, &name, Verdict::of_layer(layer));
+        record(&mut metrics, &policy, &name, Verdict::of_layer(layer));
     }
     let layers: Vec<Layer> = std::iter::from_fn(|| source.activity.pop().ok())
         .map(|event| event.layer)
         .collect();
     assert_eq!(layers, Layer::ALL[1..], "an order is in no history");
     household.history.as_mut().unwrap().value.unknown_devices = false;
-    let asker = EffectivePolicy::of(&compile(&household), None, UnixSeconds::FIRST);
+    let policy = EffectivePolicy::of(&compile(&household), None, UnixSeconds::FIRST);
     record(
         &mut metrics,
-        &asker,
+        &policy,
         &name,
         Verdict::of_layer(Layer::Default),
     );

@@ -45,7 +45,7 @@ fn yesterdays_sample_has_no_names_that_were_sampled_once() {
             && sample.day_is_over(at("2026-11-21T00:00:00Z"))
     );
 
-    // The node is started again, and goes on with what it had written.
+    // After a restart, the sample continues from its file.
     let sample = open("2026-11-20T23:30:00Z");
     sampled(&sample, "shop.example", 4);
     assert_eq!(sample.today().len(), 2);
@@ -79,7 +79,7 @@ fn yesterdays_sample_has_no_names_that_were_sampled_once() {
 }
 
 #[test]
-fn names_that_tell_of_a_home_or_are_no_hosts_are_not_counted() {
+fn local_names_and_names_that_are_no_hosts_are_not_counted() {
     let folder = tempfile::tempdir().unwrap();
     let sample =
         QuerySample::open(folder.path().to_owned(), 1, at("2026-11-20T22:00:00Z")).unwrap();
@@ -100,7 +100,7 @@ fn names_that_tell_of_a_home_or_are_no_hosts_are_not_counted() {
 }
 
 #[test]
-fn a_flood_of_names_fills_only_the_table_and_popular_names_stay() {
+fn a_flood_of_names_fills_the_table_and_popular_names_stay() {
     let folder = tempfile::tempdir().unwrap();
     let sample =
         QuerySample::open(folder.path().to_owned(), 1, at("2026-11-20T22:00:00Z")).unwrap();

@@ -157,9 +157,9 @@ fn what_a_server_does_not_support_is_known_for_the_given_time() {
 }
 
 #[test]
-fn three_downgrades_follow_errors_and_then_one_a_minute() {
+fn three_fallbacks_follow_errors_and_then_one_a_minute() {
     let server = ServerState::default();
-    let may = |now| server.try_downgrade(now);
+    let may = |now| server.try_fallback(now);
     assert_eq!(
         [S, S, S, S, 60 * S].map(may),
         [true, true, true, false, false]
@@ -170,7 +170,7 @@ fn three_downgrades_follow_errors_and_then_one_a_minute() {
         [true, true, true, false],
         "the burst does not grow"
     );
-    server.refund_downgrades();
+    server.refund_fallbacks();
     assert!(may(9_999 * S));
 }
 

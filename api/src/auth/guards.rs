@@ -1,0 +1,292 @@
+//! Authentication and authorisation. Both happen here and nowhere else.
+//!
+//! ```text
+//! Authorization: Bearer … -> Principal (once a request) -> a guard in the handler's signature -> the handler
+//! ```
+//!
+//! Every route under `/v1` has a guard in its signature, which is all that the handler does about
+//! authorisation:
+//!
+//! ```text
+//!            operator  auditor  parent  second parent  child
+//! Operator      x
+//! Reader        x        x
+//! Holder        x                 x*
+//! Family        x                 x*         x*
+//! Viewer        x       reads     x*         x*
+//! Member        x       reads     x*         x*          x*, of its own device
+//! Home          x                 x*         x*          x*, of its own device
+//! Anyone        x        x        x          x           x
+//!                                 * in their own household
+//! ```
+//!
+//! The guards read `{id}` and `{device}` of the path themselves. A principal of one household learns
+//! nothing of another, not even whether it exists: every other household is unknown to it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams},
+    http::{Method, StatusCode, header, request::Parts},
+};
+use policy::rules::household::Id;
+use policy_store::{Author, Role, fingerprint};
+
+use super::{
+    known::Actor,
+    oidc::{Refused, Tokens},
+    principal::{Principal, forbidden},
+};
+use crate::{Context, extract::segment, problem::Problem, versioned::unknown_household};
+
+/// The prefix of the routes of one household.
+const OF_HOUSEHOLD: &str = "/v1/households/{id}";
+
+/// The principal of a request. It is authenticated once, and kept with the request.
+pub async fn principal(parts: &mut Parts, context: &Context) -> Result<Principal, Problem> {
+    if let Some(known) = parts.extensions.get::<Principal>() {
+        return Ok(known.clone());
+    }
+    let principal = authenticate(parts, context).await?;
+    parts.extensions.insert(principal.clone());
+    Ok(principal)
+}
+
+/// The address at the other end of the connection. Headers that name another one are not believed.
+pub fn peer(parts: &Parts) -> IpAddr {
+    parts
+        .extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
+}
+
+async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Problem> {
+    let Some(secret) = bearer(parts) else {
+        context
+            .limits
+            .fail(peer(parts))
+            .map_err(Problem::too_often)?;
+        return Err(unauthorized(
+            "key_missing",
+            "send the key as Authorization: Bearer KEY",
+        ));
+    };
+    match context.tokens.as_ref().filter(|_| Tokens::is_token(secret)) {
+        Some(tokens) => of_token(secret, tokens, peer(parts), context).await,
+        None => of_key(secret, peer(parts), context).await,
+    }
+}
+
+/// The credential behind `Authorization: Bearer`.
+fn bearer(parts: &Parts) -> Option<&str> {
+    let (scheme, secret) = parts
+        .headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
+}
+
+fn unauthorized(code: &'static str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+}
+
+/// Authenticates a key. An unknown key costs its peer a failure before the store is asked; a known
+/// key counts against its own rate.
+async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Principal, Problem> {
+    let limits = &context.limits;
+    let known = &context.limits.known;
+    let wrong = || unauthorized("key_wrong", "this key is not in force");
+    let Some(fingerprint) = fingerprint(secret) else {
+        limits.fail(peer).map_err(Problem::too_often)?;
+        return Err(wrong());
+    };
+    let actor = known.actor(fingerprint);
+    if actor.is_none() && !known.holds(fingerprint) {
+        // Another process may have made the key a moment ago.
+        limits.learn(&context.control.store).await?;
+    }
+    let is_known = actor.is_some() || known.holds(fingerprint);
+    match &actor {
+        Some(actor) => limits
+            .ask(&actor.name, actor.is_of_household)
+            .map_err(Problem::too_often)?,
+        None if is_known => {}
+        None => limits.fail(peer).map_err(Problem::too_often)?,
+    }
+    let key = context.control.store.authenticate(secret).await?;
+    let is_in_force = key.is_some();
+    if let Some(principal) = key
+        .map(Principal::of_key)
+        .filter(|principal| principal.exists_in(&context.control.directory))
+    {
+        if actor.is_none() {
+            admitted(&principal, fingerprint, context)?;
+        }
+        return Ok(principal);
+    }
+    if !is_in_force {
+        known.forget(fingerprint);
+    }
+    if is_known {
+        limits.fail(peer).map_err(Problem::too_often)?;
+    }
+    Err(wrong())
+}
+
+/// Authenticates a token. Its signature must be verified to know whether it is valid; for peers
+/// without failures left, one token at a time is verified.
+async fn of_token(
+    token: &str,
+    tokens: &Tokens,
+    peer: IpAddr,
+    context: &Context,
+) -> Result<Principal, Problem> {
+    let limits = &context.limits;
+    let known = &context.limits.known;
+    let fingerprint = known.fingerprint(token);
+    let actor = known.actor(fingerprint);
+    let failures = match &actor {
+        Some(actor) => {
+            limits
+                .ask(&actor.name, actor.is_of_household)
+                .map_err(Problem::too_often)?;
+            Ok(())
+        }
+        None => limits.fail(peer),
+    };
+    let refused = match tokens.read(token, failures.is_err()).await {
+        Ok(principal) if principal.exists_in(&context.control.directory) => {
+            if actor.is_none() {
+                admitted(&principal, fingerprint, context)?;
+            }
+            return Ok(principal);
+        }
+        Ok(_) => "the token's household or device is not here".to_owned(),
+        Err(Refused::Wrong(detail)) => detail.to_owned(),
+        Err(Refused::Unavailable(wait)) => {
+            return Err(Problem::later(
+                "provider_unavailable",
+                "the keys of the OIDC provider cannot be read now; ask again",
+                wait,
+            ));
+        }
+    };
+    known.forget(fingerprint);
+    let failures = if actor.is_some() {
+        limits.fail(peer)
+    } else {
+        failures
+    };
+    failures.map_err(Problem::too_often)?;
+    Err(unauthorized("token_wrong", refused))
+}
+
+/// Counts the first request of a principal, and remembers the principal.
+fn admitted(principal: &Principal, fingerprint: u64, context: &Context) -> Result<(), Problem> {
+    let actor = Actor {
+        name: principal.author.actor.as_str().into(),
+        is_of_household: principal.household.is_some(),
+    };
+    let counted = context.limits.ask(&actor.name, actor.is_of_household);
+    context.limits.known.remember(fingerprint, actor);
+    counted.map_err(Problem::too_often)
+}
+
+/// Admits a principal with one of these roles, if the path is in its household and device.
+async fn admit(parts: &mut Parts, context: &Context, roles: &[Role]) -> Result<Principal, Problem> {
+    let principal = principal(parts, context).await?;
+    let (household, device) = target(parts).await?;
+    if let (Some(own), Some(household)) = (&principal.household, &household)
+        && own != household
+    {
+        return Err(unknown_household(household));
+    }
+    let is_reading = matches!(parts.method, Method::GET | Method::HEAD);
+    let is_elsewhere = principal.device.is_some() && device.is_some() && principal.device != device;
+    match roles.contains(&principal.role)
+        && !is_elsewhere
+        && (is_reading || principal.role != Role::Auditor)
+    {
+        true => Ok(principal),
+        false => Err(forbidden(principal.role)),
+    }
+}
+
+/// The household and the device of the path.
+async fn target(parts: &mut Parts) -> Result<(Option<Id>, Option<Id>), Problem> {
+    if !parts
+        .extensions
+        .get::<MatchedPath>()
+        .is_some_and(|path| path.as_str().starts_with(OF_HOUSEHOLD))
+    {
+        return Ok((None, None));
+    }
+    let segments = RawPathParams::from_request_parts(parts, &()).await;
+    let segments = segments.map_err(|rejection| {
+        Problem::new(StatusCode::BAD_REQUEST, "path", rejection.body_text())
+    })?;
+    let named = |name: &str| {
+        segments
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, text)| segment(name, text))
+            .transpose()
+    };
+    Ok((named("id")?, named("device")?))
+}
+
+/// Defines a guard, with the part of the principal that the handler uses.
+macro_rules! guard {
+    ($(#[$said:meta])* $name:ident: $roles:expr $(, $held:ty: $take:expr)?) => {
+        $(#[$said])*
+        #[allow(dead_code, reason = "a guard is there before the first route that needs it")]
+        pub struct $name$((pub $held))?;
+
+        impl FromRequestParts<Arc<Context>> for $name {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, context: &Arc<Context>) -> Result<Self, Problem> {
+                admit(parts, context, $roles).await.map(|_principal| Self$(($take(_principal)))?)
+            }
+        }
+    };
+}
+
+guard! {
+    /// The operator.
+    Operator: &[Role::Operator], Author: |principal: Principal| principal.author
+}
+guard! {
+    /// Those who may read everything: the operator and auditors.
+    Reader: &[Role::Operator, Role::Auditor]
+}
+guard! {
+    /// Those who may do everything in this household: the account holder and the operator.
+    Holder: &[Role::Operator, Role::Parent], Author: |principal: Principal| principal.author
+}
+guard! {
+    /// Those who may write in this household: its parents and the operator.
+    Family: &[Role::Operator, Role::Parent, Role::SecondParent], Author: |principal: Principal| principal.author
+}
+guard! {
+    /// Those who may read all of this household: its parents, the operator and auditors.
+    Viewer: &[Role::Operator, Role::Auditor, Role::Parent, Role::SecondParent]
+}
+guard! {
+    /// Members of this household, including a child, and those who may read it. If the path names no
+    /// device, the handler checks the principal's own.
+    Member: &Role::ALL, Principal: |principal: Principal| principal
+}
+guard! {
+    /// Members of this household, and the operator; not auditors.
+    Home: &[Role::Operator, Role::Parent, Role::SecondParent, Role::Child], Principal: |principal: Principal| principal
+}
+guard! {
+    /// All principals. The handler checks what the path does not say, by [`Principal::must_see`].
+    Anyone: &Role::ALL, Principal: |principal: Principal| principal
+}

@@ -1,0 +1,224 @@
+//! Rate limits: of each principal, and before authentication, of failures by address.
+//!
+//! Before authentication, only failures count against an address. A valid key always works, also
+//! from an address from which others guess keys: a thousand homes, or the portal, may share one.
+//! See `known`. Large documents that need no key count against the address, too.
+
+use std::{
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use governor::{Quota, RateLimiter, clock::MonotonicClock, state::keyed::HashMapStateStore};
+use policy_store::{Store, StoreError};
+
+use crate::auth::known::Known;
+
+/// The most counters. More are needed only if more clients are active than a node can answer.
+const COUNTERS_MAX: usize = 100_000;
+/// How often idle counters are looked for.
+const SWEEP_EVERY_MS: u64 = 1_000;
+
+/// A rate and a burst.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests a second. 0: no limit.
+    pub per_s: u32,
+    /// Requests at once before the rate applies.
+    pub burst: u32,
+}
+
+/// All counters. By default there is no limit.
+#[derive(Default)]
+pub struct Limits {
+    family: Counters<String>,
+    operator: Counters<String>,
+    failures: Counters<IpAddr>,
+    open: Counters<IpAddr>,
+    /// Fingerprints of valid credentials.
+    pub(crate) known: Known,
+}
+
+impl Limits {
+    /// Limits for principals of households, for operators and auditors, and for failed
+    /// authentications.
+    #[must_use]
+    pub fn new(family: Rate, operator: Rate, failures: Rate) -> Self {
+        let family = Counters::new(family);
+        let operator = Counters::new(operator);
+        let failures = Counters::new(failures);
+        Self {
+            family,
+            operator,
+            failures,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a limit for each address on documents that need no key: `/openapi.json` and `/metrics`.
+    #[must_use]
+    pub fn with_open(self, open: Rate) -> Self {
+        Self {
+            open: Counters::new(open),
+            ..self
+        }
+    }
+
+    /// Reads the valid keys, so that they work from the first request on, whatever their address
+    /// did before.
+    pub async fn learn(&self, store: &Store) -> Result<(), StoreError> {
+        self.known.read(store).await
+    }
+
+    /// Counts a request of a principal. Fails with the time to wait.
+    pub(crate) fn ask(&self, actor: &str, is_of_household: bool) -> Result<(), Duration> {
+        let counters = if is_of_household {
+            &self.family
+        } else {
+            &self.operator
+        };
+        counters.count(actor.to_owned())
+    }
+
+    /// Counts a failure of an address. Fails with the time to wait.
+    pub(crate) fn fail(&self, peer: IpAddr) -> Result<(), Duration> {
+        self.failures.count(counted(peer))
+    }
+
+    /// Counts a request of an address for a document that needs no key. Fails with the time to
+    /// wait.
+    pub(crate) fn read_open(&self, peer: IpAddr) -> Result<(), Duration> {
+        self.open.count(counted(peer))
+    }
+}
+
+/// The part of an address that is counted: a client with one IPv6 address has 2^64 of them.
+pub(crate) fn counted(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
+        four => four,
+    }
+}
+
+/// Counters of one kind, made when needed and removed when they are full again.
+struct Counters<K: Hash + Eq + Clone> {
+    limiter: Option<RateLimiter<K, HashMapStateStore<K>, MonotonicClock>>,
+    begun: Instant,
+    swept_ms: AtomicU64,
+}
+
+impl<K: Hash + Eq + Clone> Default for Counters<K> {
+    fn default() -> Self {
+        Self::new(Rate::default())
+    }
+}
+
+impl<K: Hash + Eq + Clone> Counters<K> {
+    fn new(rate: Rate) -> Self {
+        let period = Duration::from_secs(1).checked_div(rate.per_s);
+        let quota = period.and_then(Quota::with_period);
+        let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
+        let limiter = quota
+            .map(|quota| RateLimiter::hashmap_with_clock(quota.allow_burst(burst), MonotonicClock));
+        Self {
+            limiter,
+            begun: Instant::now(),
+            swept_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn count(&self, key: K) -> Result<(), Duration> {
+        let Some(limiter) = &self.limiter else {
+            return Ok(());
+        };
+        if limiter.len() >= COUNTERS_MAX && !self.sweep(limiter) {
+            return Err(Duration::from_secs(1));
+        }
+        limiter
+            .check_key(&key)
+            .map_err(|not_until| not_until.wait_time_from(Instant::now()))
+    }
+
+    /// Removes counters that are full again. Returns whether there is room for another one.
+    fn sweep(&self, limiter: &RateLimiter<K, HashMapStateStore<K>, MonotonicClock>) -> bool {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let swept = self.swept_ms.load(Ordering::Relaxed);
+        let is_due = now.saturating_sub(swept) >= SWEEP_EVERY_MS || swept == 0;
+        if is_due
+            && self
+                .swept_ms
+                .compare_exchange(swept, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+        limiter.len() < COUNTERS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_one_must_wait_each_for_itself() {
+        let limits = Limits::new(
+            Rate { per_s: 1, burst: 3 },
+            Rate::default(),
+            Rate { per_s: 1, burst: 1 },
+        );
+        for _ in 0..3 {
+            assert_eq!(limits.ask("key:a", true), Ok(()));
+        }
+        // A second later, one more request is admitted.
+        let wait = (0..1_000)
+            .find_map(|_| limits.ask("key:a", true).err())
+            .unwrap();
+        assert!(wait <= Duration::from_secs(1), "{wait:?}");
+        assert_eq!(limits.ask("key:b", true), Ok(()));
+        for _ in 0..10_000 {
+            assert_eq!(
+                limits.ask("key:operator", false),
+                Ok(()),
+                "none is set for operators"
+            );
+        }
+        let fail = |peer: &str| limits.fail(peer.parse().unwrap());
+        assert!(
+            fail("2001:db8::1").is_ok() && (0..1_000).any(|_| fail("2001:db8::2").is_err()),
+            "one home, one network"
+        );
+        assert!(fail("2001:db8:0:1::1").is_ok() && fail("192.0.2.1").is_ok());
+        assert!(
+            (0..1_000).any(|_| fail("::ffff:192.0.2.1").is_err()),
+            "the same address in another spelling"
+        );
+    }
+
+    #[test]
+    fn counters_have_a_bound_and_go_when_nobody_asks() {
+        let counters = Counters::new(Rate {
+            per_s: 1_000_000,
+            burst: 1,
+        });
+        for number in 0..COUNTERS_MAX {
+            assert_eq!(counters.count(number), Ok(()));
+        }
+        std::thread::yield_now();
+        assert_eq!(
+            counters.count(COUNTERS_MAX),
+            Ok(()),
+            "the first are long full again"
+        );
+        assert!(counters.limiter.as_ref().unwrap().len() < COUNTERS_MAX);
+        let slow = Counters::new(Rate { per_s: 1, burst: 1 });
+        for number in 0..2 * COUNTERS_MAX {
+            let _refused_once_they_are_too_many = slow.count(number);
+        }
+        assert!(slow.limiter.as_ref().unwrap().len() <= COUNTERS_MAX);
+    }
+}

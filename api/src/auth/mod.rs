@@ -1,0 +1,7 @@
+//! Who asks, what they may do, and how often: keys, tokens of an OIDC provider, roles, rate limits.
+
+pub(crate) mod guards;
+pub(crate) mod known;
+pub mod limits;
+pub mod oidc;
+pub(crate) mod principal;

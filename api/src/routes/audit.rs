@@ -1,0 +1,158 @@
+//! The audit: who did what and when, and whether it is as it was written.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use policy_store::{ChainReport, Order, Record};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{Context, auth::guards::Reader, extract::QueryParameters, problem::Problem};
+
+/// Rows on a page: the default and the most.
+const PAGE: u32 = 100;
+const PAGE_MAX: u32 = 1_000;
+
+/// Which rows to show.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Pages {
+    /// Only rows of this subject: `household:home`, `feed:gambling`, `mandate:court-7`, `lists`.
+    subject: Option<String>,
+    /// `oldest` first (the default), or `newest`.
+    #[serde(default)]
+    #[param(value_type = Option<String>, pattern = "^(oldest|newest)$")]
+    order: Order,
+    /// The cursor of the page: `next` of the page before.
+    cursor: Option<String>,
+    /// Rows on a page, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+/// A page of the audit.
+#[derive(Serialize, ToSchema)]
+pub struct AuditPage {
+    #[schema(value_type = Vec<AuditRecord>)]
+    records: Vec<Record>,
+    /// The cursor of the next page. Null on the last one.
+    next: Option<String>,
+}
+
+/// A row of the audit.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "the shape of the store's record, for the document"
+)]
+struct AuditRecord {
+    /// The number of the row, from 1.
+    sequence: u64,
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    at: String,
+    /// The author: `key:ID`, or `jwt:SUBJECT` for a token.
+    actor: String,
+    /// The role of the author.
+    role: String,
+    /// The action: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
+    /// `_failed` if it failed, with `_done` if its outcome has a row of its own.
+    action: String,
+    /// The subject: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
+    subject: String,
+    /// The state before. Of a household, only what changed.
+    before: Option<Value>,
+    /// The state after.
+    after: Option<Value>,
+    /// Hash of the row before, hexadecimal. Zeros for the first row.
+    previous: String,
+    /// SHA-256 over the whole row and the hash before it, hexadecimal.
+    hash: String,
+}
+
+/// Rows of the audit: who did what and when, with the state before and after.
+#[utoipa::path(get, path = "/v1/audit", tag = "audit", params(Pages),
+    responses((status = 200, description = "a page", body = AuditPage), (status = 422, description = "a value cannot be used")))]
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    _reader: Reader,
+    QueryParameters(pages): QueryParameters<Pages>,
+) -> Result<Json<AuditPage>, Problem> {
+    let limit = pages.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
+    }
+    let after = pages.cursor.as_deref().map(str::parse).transpose();
+    let after = after
+        .map_err(|_| Problem::value("cursor", "cursor", "a cursor is `next` of the page before"))?;
+    let page = context
+        .control
+        .store
+        .audit(pages.subject.as_deref(), pages.order, after, limit)
+        .await?;
+    Ok(Json(AuditPage {
+        records: page.records,
+        next: page.next.map(|next| next.to_string()),
+    }))
+}
+
+/// The outcome of the verification.
+#[derive(Serialize, ToSchema)]
+pub struct Verified {
+    /// Whether all rows fit.
+    is_whole: bool,
+    /// The number of rows that fit, from the first.
+    rows: u64,
+    /// Hash of the last row that fits, hexadecimal. Kept elsewhere, it proves later that no row
+    /// before it is missing.
+    head: String,
+    /// The last row covered by a signed head. Null if no head is known.
+    signed: Option<u64>,
+    /// The newest signed head. Kept elsewhere, it proves later that no row up to it was changed or
+    /// removed.
+    signed_head: Option<String>,
+    /// The first row that does not fit. Null if all do.
+    fault: Option<Misfit>,
+}
+
+/// The first row that does not fit.
+#[derive(Serialize, ToSchema)]
+pub struct Misfit {
+    sequence: u64,
+    /// Why it does not fit.
+    detail: String,
+}
+
+/// Verifies the audit. Names the first row that does not fit the chain, its signed heads, or the
+/// protection of the database.
+#[utoipa::path(get, path = "/v1/audit/verify", tag = "audit", responses((status = 200, description = "what was found", body = Verified)))]
+pub async fn verify(
+    State(context): State<Arc<Context>>,
+    _reader: Reader,
+) -> Result<Json<Verified>, Problem> {
+    let signed_head = context
+        .control
+        .store
+        .signed_head()?
+        .map(|head| head.to_string());
+    let ChainReport {
+        rows,
+        head,
+        signed,
+        fault,
+    } = context.control.store.verify_audit().await?;
+    let fault = fault.map(|fault| Misfit {
+        sequence: fault.sequence,
+        detail: fault.detail,
+    });
+    Ok(Json(Verified {
+        is_whole: fault.is_none(),
+        rows,
+        head,
+        signed,
+        signed_head,
+        fault,
+    }))
+}

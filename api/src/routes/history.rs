@@ -1,0 +1,174 @@
+//! How long a household's activity is kept.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use control::{
+    Control,
+    households::write::{change_existing, set_by},
+};
+use policy::rules::household::{Attributed, HistorySettings, Household, Id};
+use policy_store::Activity;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Context,
+    auth::guards::{Holder, Member},
+    extract::{Body, IfMatch, Segments, segment},
+    problem::Problem,
+    schema,
+    versioned::{unknown_household, with_version, written},
+};
+
+/// The settings of a household that never set them.
+const FIRST: HistorySettings = HistorySettings {
+    days: 0,
+    names: true,
+    unknown_devices: false,
+};
+
+/// How long to keep activity.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryBody {
+    /// The days. 0 keeps nothing and erases what is kept. The operator sets the most; by default
+    /// 90.
+    #[schema(maximum = 366)]
+    days: u16,
+    /// Whether the names of blocked queries are kept beside the counts. Left out, it stays as it
+    /// is; at first it is true.
+    #[serde(default)]
+    names: Option<bool>,
+    /// Whether devices without a name are counted, as one: guests, and devices with a new address.
+    /// Left out, it stays as it is; at first it is false.
+    #[serde(default)]
+    unknown_devices: Option<bool>,
+}
+
+/// Sets for how many days counts of queries are kept, and whether the names of blocked ones are.
+/// Everything beyond that is erased at once, on disk, too.
+#[utoipa::path(put, path = "/v1/households/{id}/history", tag = "activity", request_body = HistoryBody, params(("id" = String, Path)),
+    responses((status = 200, description = "true from the next query on", body = schema::activity::HistoryWritten), (status = 422, description = "more days than the operator allows")))]
+pub async fn put(
+    State(context): State<Arc<Context>>,
+    Holder(author): Holder,
+    Segments(id): Segments<String>,
+    IfMatch(expected): IfMatch,
+    Body(HistoryBody {
+        days,
+        names,
+        unknown_devices,
+    }): Body<HistoryBody>,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    let days_max = context.control.history.days_max;
+    if days > days_max {
+        return Err(Problem::value("days", "limit", format!("0 to {days_max}")));
+    }
+    let actor = author.actor.clone();
+    let (changed, ()) =
+        change_existing(&context.control, &author, id, expected, move |household| {
+            let was = household
+                .history
+                .as_ref()
+                .map_or(FIRST, |history| history.value);
+            let names = names.unwrap_or(was.names);
+            let unknown_devices = unknown_devices.unwrap_or(was.unknown_devices);
+            household.history = Some(set_by(
+                HistorySettings {
+                    days,
+                    names,
+                    unknown_devices,
+                },
+                &actor,
+            ));
+            Ok(())
+        })
+        .await?;
+    Ok(written(
+        &changed,
+        StatusCode::OK,
+        json!({ "history": shown(&context.control, changed.household.as_ref()) }),
+    ))
+}
+
+/// Keeps nothing from now on, and erases what is kept.
+#[utoipa::path(delete, path = "/v1/households/{id}/history", tag = "activity", params(("id" = String, Path)),
+    responses((status = 200, description = "nothing is kept", body = schema::activity::HistoryWritten)))]
+pub async fn delete(
+    State(context): State<Arc<Context>>,
+    Holder(author): Holder,
+    Segments(id): Segments<String>,
+    IfMatch(expected): IfMatch,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    let (changed, ()) = change_existing(&context.control, &author, id, expected, |household| {
+        household.history = None;
+        Ok(())
+    })
+    .await?;
+    Ok(written(
+        &changed,
+        StatusCode::OK,
+        json!({ "history": shown(&context.control, changed.household.as_ref()) }),
+    ))
+}
+
+/// How long activity is kept. All members of the family may know it, including a child.
+#[utoipa::path(get, path = "/v1/households/{id}/history", tag = "activity", params(("id" = String, Path)),
+    responses((status = 200, description = "what is kept", body = schema::activity::History), (status = 404, description = "no such household")))]
+pub async fn get(
+    State(context): State<Arc<Context>>,
+    _member: Member,
+    Segments(id): Segments<String>,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    let household = context
+        .control
+        .store
+        .household(&id)
+        .await?
+        .ok_or_else(|| unknown_household(&id))?;
+    Ok(with_version(
+        household.version,
+        Json(shown(&context.control, Some(&household))).into_response(),
+    ))
+}
+
+/// How long activity is kept, and who set it. Zeros if that was never set. At most what the
+/// operator allows now.
+pub fn shown(control: &Control, household: Option<&Household>) -> Value {
+    match household.and_then(|household| household.history.as_ref()) {
+        Some(history) => {
+            let days = history.value.days.min(control.history.days_max);
+            json!(Attributed {
+                value: HistorySettings {
+                    days,
+                    ..history.value
+                },
+                ..history.clone()
+            })
+        }
+        None => {
+            json!({ "days": 0, "names": false, "unknown_devices": false, "set_by": null, "set_at": null })
+        }
+    }
+}
+
+/// 503 if the file of the activity could not be opened at the start of the node.
+pub fn opened(control: &Control) -> Result<&Activity, Problem> {
+    let unavailable = || {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "history_unavailable",
+            "what is kept cannot be read at the moment; nothing is counted meanwhile",
+        )
+    };
+    control.activity.as_deref().ok_or_else(unavailable)
+}

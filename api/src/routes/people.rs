@@ -1,0 +1,153 @@
+//! The people of a household. A person's settings apply to all of their devices.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use control::households::write::change_existing;
+use policy::{
+    rules::household::{Household, Id, PEOPLE_MAX, Person, Settings},
+    text::Text,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Context,
+    auth::guards::{Family, Viewer},
+    extract::{Body, IfMatch, Segments, check_name, segment},
+    problem::Problem,
+    schema,
+    versioned::{made_or_changed, unknown_household, with_version, written},
+};
+
+/// The longest name, in octets.
+const NAME_OCTETS_MAX: usize = 128;
+
+/// The settings of a person. A field that is left out keeps its value.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PersonBody {
+    /// The name that the family uses, 1 to 128 octets. Default: the identifier.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    name: Option<Text>,
+}
+
+/// 404 for a person.
+pub fn unknown_person(id: &Id) -> Problem {
+    Problem::not_found(
+        "unknown_person",
+        format!("the household has no person {id}"),
+    )
+}
+
+/// A person as shown: with their identifier, their devices, and the version of the household.
+fn shown(household: &Household, id: &Id) -> Option<Value> {
+    let mut shown = json!(household.people.get(id)?);
+    let devices = household
+        .devices
+        .iter()
+        .filter(|(_, device)| device.person.as_ref() == Some(id));
+    shown["id"] = json!(id);
+    shown["devices"] = json!(devices.map(|(device, _)| device).collect::<Vec<_>>());
+    shown["version"] = json!(household.version);
+    Some(shown)
+}
+
+/// Makes a person, or changes the given fields. Their switches stay.
+#[utoipa::path(put, path = "/v1/households/{id}/people/{person}", tag = "people", request_body = PersonBody,
+    params(("id" = String, Path), ("person" = String, Path)),
+    responses((status = 201, description = "made", body = schema::Person), (status = 200, description = "changed", body = schema::Person),
+        (status = 404, description = "no such household")))]
+pub async fn put(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    Segments((id, person)): Segments<(String, String)>,
+    IfMatch(expected): IfMatch,
+    Body(PersonBody { name }): Body<PersonBody>,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    let person: Id = segment("person", &person)?;
+    check_name("name", name.as_ref(), NAME_OCTETS_MAX)?;
+    let whose = person.clone();
+    let change = move |household: &mut Household| {
+        let is_new = !household.people.contains_key(&whose);
+        if is_new && household.people.len() >= PEOPLE_MAX {
+            return Err(Problem::value(
+                "person",
+                "limit",
+                format!("a household has at most {PEOPLE_MAX} people"),
+            ));
+        }
+        let entry = household.people.entry(whose.clone());
+        let person = entry.or_insert_with(|| Person {
+            name: whose.to_string(),
+            settings: Settings::default(),
+        });
+        person.name = name.map_or_else(|| std::mem::take(&mut person.name), Text::into_string);
+        Ok(is_new)
+    };
+    let (changed, is_new) =
+        change_existing(&context.control, &author, id, expected, change).await?;
+    let household = changed
+        .household
+        .as_ref()
+        .expect("a change of a person deletes no household");
+    Ok(written(
+        &changed,
+        made_or_changed(is_new),
+        shown(household, &person).expect("they were put there"),
+    ))
+}
+
+/// A person with their settings and devices.
+#[utoipa::path(get, path = "/v1/households/{id}/people/{person}", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
+    responses((status = 200, description = "the person", body = schema::Person), (status = 404, description = "there is none")))]
+pub async fn get(
+    State(context): State<Arc<Context>>,
+    _viewer: Viewer,
+    Segments((id, person)): Segments<(String, String)>,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    let person: Id = segment("person", &person)?;
+    let household = context
+        .control
+        .store
+        .household(&id)
+        .await?
+        .ok_or_else(|| unknown_household(&id))?;
+    let shown = shown(&household, &person).ok_or_else(|| unknown_person(&person))?;
+    Ok(with_version(household.version, Json(shown).into_response()))
+}
+
+/// Removes a person and their settings. Their devices are assigned to no person from now on.
+#[utoipa::path(delete, path = "/v1/households/{id}/people/{person}", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
+    responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
+pub async fn delete(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    Segments((id, person)): Segments<(String, String)>,
+    IfMatch(expected): IfMatch,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    let person: Id = segment("person", &person)?;
+    let change = move |household: &mut Household| {
+        household
+            .people
+            .remove(&person)
+            .ok_or_else(|| unknown_person(&person))?;
+        let theirs = household
+            .devices
+            .values_mut()
+            .filter(|device| device.person.as_ref() == Some(&person));
+        theirs.for_each(|device| device.person = None);
+        Ok(())
+    };
+    let (changed, ()) = change_existing(&context.control, &author, id, expected, change).await?;
+    Ok(written(&changed, StatusCode::OK, json!({})))
+}

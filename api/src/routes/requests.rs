@@ -1,0 +1,570 @@
+//! Requests: a child asks for a blocked name, a parent answers, and the child is notified.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use control::{
+    Control,
+    households::{
+        events::HouseholdEvent,
+        write::{Beside, change_beside, set_by},
+    },
+};
+use jiff::{SignedDuration, Timestamp};
+use policy::{
+    decide::{EffectivePolicy, Layer, Verdict as PolicyVerdict, decide},
+    lists::{blocklist::Classification, entry::Scope},
+    name::Name,
+    rules::{
+        builtin_names::BuiltinName,
+        household::{
+            CUSTOM_NAMES_MAX, CustomName, Household, Id, SearchLevel, Settings, Switch, SwitchState,
+        },
+        schedule::{GRANT_MINUTES_MAX, Grant, GrantTarget},
+    },
+    text::Text,
+    unix_seconds::UnixSeconds,
+};
+use policy_store::{Answer, Asked as AskedFor, Author, Request, RequestError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    Context,
+    auth::{
+        guards::{Family, Member},
+        principal::{Principal, forbidden},
+    },
+    extract::{Body, IfMatch, Segments, check_length, segment},
+    problem::Problem,
+    routes::{
+        devices::unknown_device,
+        mandates::{ordered, refuse_ordered},
+        people::unknown_person,
+        schedules::open,
+        switches::own_name,
+    },
+    schema::asking,
+    versioned::{made_or_changed, unknown_household, with_version, written},
+};
+
+/// The record types of addresses (RFC 1035, section 3.2.2, and RFC 3596, section 2.1).
+const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
+/// The longest reason and the longest note, in octets.
+const TEXT_OCTETS_MAX: usize = 500;
+
+/// A request.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestBody {
+    /// The name.
+    name: String,
+    /// The category that the child was shown, by slug. Categories of the lists override it.
+    #[serde(default)]
+    category: Option<String>,
+    /// The reason, at most 500 octets.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 500)]
+    reason: Option<Text>,
+    /// The device. Default: a child's own.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    device: Option<Id>,
+}
+
+/// The answer to a request.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerBody {
+    /// `allow` or `deny`.
+    #[schema(value_type = String)]
+    answer: Verdict,
+    /// For how long, 1 to 10080 minutes. Default: for good.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 10080)]
+    minutes: Option<u32>,
+    /// `domain` for the name and all below it (the default), or `category` for all categories for
+    /// which it is blocked.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    scope: What,
+    /// For whom: `device` (the default), `person` or `household`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    whose: Whose,
+    /// A note to the child, at most 500 octets.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 500)]
+    note: Option<Text>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Allow,
+    Deny,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    #[default]
+    Domain,
+    Category,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Whose {
+    #[default]
+    Device,
+    Person,
+    Household,
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Store(error) => error.into(),
+            RequestError::TooManyOpen | RequestError::TooManyToday => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "requests_limit",
+                error.to_string(),
+            ),
+        }
+    }
+}
+
+/// The verdict of the data path on a name for a device, and on the chain of its addresses.
+async fn verdict_for(
+    context: &Context,
+    asker: &EffectivePolicy,
+    name: &Name,
+    listed: &Classification,
+) -> PolicyVerdict {
+    let own = decide(asker, name.borrow(), listed);
+    if own.is_block() {
+        return own;
+    }
+    let explain = |record_type| {
+        context
+            .control
+            .explainer
+            .explain(asker.clone(), name.clone(), record_type, None)
+    };
+    let (four, six) = tokio::join!(explain(TYPE_A), explain(TYPE_AAAA));
+    [four.verdict, six.verdict]
+        .into_iter()
+        .find(|verdict| verdict.is_block())
+        .unwrap_or(own)
+}
+
+/// Refuses a request that no answer could grant, or for a name that is not blocked.
+fn refuse_pointless(
+    asker: &EffectivePolicy,
+    name: &Name,
+    listed: &Classification,
+    verdict: PolicyVerdict,
+) -> Result<(), Problem> {
+    let standards = asker.flags();
+    let is_closed = match listed.builtin {
+        BuiltinName::SearchClosed(engine) => standards.level(engine) != SearchLevel::Off,
+        _ => verdict.layer == Layer::SafeSearchDeny,
+    };
+    if verdict.layer == Layer::Mandatory {
+        Err(ordered())
+    } else if is_closed && !standards.unlocks_search() {
+        let detail = format!(
+            "{name} is blocked by safe search, which an answer does not lift; the level of safe search does"
+        );
+        Err(Problem::conflict("safe_search", detail).with_field("name".to_owned()))
+    } else if !verdict.is_block() {
+        Err(Problem::conflict(
+            "not_blocked",
+            format!("{name} is not blocked for this device"),
+        )
+        .with_field("name".to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+/// The device that a request is for: a child's own, or the one that a parent names.
+fn asking_device(principal: &Principal, named: Option<Id>) -> Result<Id, Problem> {
+    match (&principal.device, named) {
+        (Some(own), Some(device)) if *own != device => {
+            Err(forbidden(principal.role).with_field("device".to_owned()))
+        }
+        (Some(own), _) => Ok(own.clone()),
+        (None, Some(device)) => Ok(device),
+        (None, None) => Err(Problem::value("device", "device", "say for which device")),
+    }
+}
+
+/// Asks for a blocked name. The parents are notified at once. If the device has an open request for
+/// this name or one above it, that request is returned with 200, and no further notification is
+/// sent.
+#[utoipa::path(post, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)), request_body = RequestBody,
+    responses((status = 201, description = "asked", body = asking::Request),
+        (status = 200, description = "asked before, and not answered yet: the open request", body = asking::Request),
+        (status = 404, description = "no such household or device"),
+        (status = 409, description = "not blocked for this device: `not_blocked`; blocked by order: `mandatory`; or by safe search: `safe_search`"), (status = 422, description = "a value cannot be used"),
+        (status = 429, description = "too many requests: `requests_limit`")))]
+pub async fn post(
+    State(context): State<Arc<Context>>,
+    Member(principal): Member,
+    Segments(id): Segments<String>,
+    Body(body): Body<RequestBody>,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    check_length("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
+    let device = asking_device(&principal, body.device)?;
+    let name = own_name(&body.name).map_err(|problem| problem.with_field("name".to_owned()))?;
+    refuse_ordered(&context, name.borrow())?;
+    let rules = context
+        .control
+        .directory
+        .household(&id)
+        .ok_or_else(|| unknown_household(&id))?;
+    let place = rules
+        .device_by_id(&device)
+        .ok_or_else(|| unknown_device(&device))?;
+    let now = Timestamp::now();
+    let asker = EffectivePolicy::of(&rules, Some(place), UnixSeconds::of(now));
+    let listed = context.control.lists.load().classify(name.borrow());
+    let verdict = verdict_for(&context, &asker, &name, &listed).await;
+    refuse_pointless(&asker, &name, &listed, verdict)?;
+    let blocked = listed
+        .choice
+        .intersection(asker.blocked())
+        .union(listed.security)
+        .union(verdict.categories);
+    let mut categories: Vec<String> = context
+        .control
+        .taxonomy
+        .slugs(blocked)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    if let Some(told) = body.category.filter(|_| categories.is_empty()) {
+        if context.control.taxonomy.find(&told).is_none() {
+            return Err(Problem::value(
+                "category",
+                "unknown_category",
+                format!("{told:?} is not in the taxonomy, see /v1/categories"),
+            ));
+        }
+        categories.push(told);
+    }
+    let reason = body.reason.map(Text::into_string);
+    let asked = AskedFor {
+        name,
+        categories,
+        reason,
+        asked_by: principal.author.actor,
+        answer: None,
+    };
+    let (request, is_new) = context
+        .control
+        .store
+        .add_request(&id, &device, asked, now)
+        .await?;
+    if is_new {
+        context.control.events.publish(
+            &id,
+            HouseholdEvent::of_device("request", device, json!(request)),
+        );
+    }
+    Ok((made_or_changed(is_new), Json(request)).into_response())
+}
+
+/// The requests of the last month and their answers, newest first. A child sees its own.
+#[utoipa::path(get, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)),
+    responses((status = 200, description = "the requests", body = asking::Requests), (status = 404, description = "no such household")))]
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    Member(principal): Member,
+    Segments(id): Segments<String>,
+) -> Result<Json<Value>, Problem> {
+    let id: Id = segment("id", &id)?;
+    if context.control.directory.household(&id).is_none() {
+        return Err(unknown_household(&id));
+    }
+    let requests = context
+        .control
+        .store
+        .requests(&id, principal.device.as_ref(), Timestamp::now())
+        .await?;
+    Ok(Json(json!({ "requests": requests })))
+}
+
+/// Answers a request. An allow applies from the next query on, for the given time.
+#[utoipa::path(put, path = "/v1/households/{id}/requests/{request}", tag = "requests", request_body = AnswerBody,
+    params(("id" = String, Path), ("request" = String, Path)),
+    responses((status = 200, description = "answered", body = asking::RequestAnswered), (status = 404, description = "no such household or request"),
+        (status = 409, description = "answered before, or blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used")))]
+pub async fn put(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    Segments((id, request)): Segments<(String, String)>,
+    IfMatch(expected): IfMatch,
+    Body(body): Body<AnswerBody>,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    body.check()?;
+    let rules = context
+        .control
+        .directory
+        .household(&id)
+        .ok_or_else(|| unknown_household(&id))?;
+    let now = Timestamp::now();
+    let asked = context
+        .control
+        .store
+        .request(&id, &request, now)
+        .await?
+        .ok_or_else(|| {
+            Problem::not_found("unknown_request", "the household has no such request")
+        })?;
+    let writer = Writer {
+        control: &context.control,
+        author: &author,
+        household: id,
+        expected,
+    };
+    if body.answer == Verdict::Deny {
+        return writer
+            .deny(rules.version(), asked, body.into_answer(&author, now))
+            .await;
+    }
+    refuse_ordered(&context, asked.asked.name.borrow())?;
+    writer.allow(asked, body, now).await
+}
+
+impl AnswerBody {
+    fn check(&self) -> Result<(), Problem> {
+        check_length("note", self.note.as_ref(), TEXT_OCTETS_MAX)?;
+        let is_wrong = |minutes| !(1..=GRANT_MINUTES_MAX).contains(&minutes);
+        match self.minutes.is_some_and(is_wrong) {
+            true => Err(Problem::value(
+                "minutes",
+                "limit",
+                format!("1 to {GRANT_MINUTES_MAX} minutes"),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// When the answer ends. `None` if it holds for good.
+    fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.minutes
+            .map(|minutes| now + SignedDuration::from_mins(minutes.into()))
+    }
+
+    /// The answer as it is stored.
+    fn into_answer(self, author: &Author, now: Timestamp) -> Answer {
+        let is_allowed = self.answer == Verdict::Allow;
+        let word = |value: Value| value.as_str().map(str::to_owned).filter(|_| is_allowed);
+        Answer {
+            answer: if is_allowed { "allow" } else { "deny" }.to_owned(),
+            scope: word(json!(self.scope)),
+            whose: word(json!(self.whose)),
+            until: self.until(now).filter(|_| is_allowed),
+            note: self.note.map(Text::into_string),
+            answered_by: author.actor.clone(),
+            answered_at: now,
+        }
+    }
+}
+
+/// The author of an answer, and the household that it is about.
+struct Writer<'w> {
+    control: &'w Arc<Control>,
+    author: &'w Author,
+    household: Id,
+    /// The version of the household that the author has seen.
+    expected: Option<u64>,
+}
+
+impl Writer<'_> {
+    /// Denies a request. The household, whose version is `version`, does not change.
+    async fn deny(
+        self,
+        version: u64,
+        request: Request,
+        answer: Answer,
+    ) -> Result<Response, Problem> {
+        if let Some(expected) = self.expected.filter(|expected| *expected != version) {
+            let detail = format!("the version is {version}, not {expected}");
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version_mismatch",
+                detail,
+            ));
+        }
+        let store = &self.control.store;
+        let denied = store
+            .deny_request(&self.household, &request.id, &answer)
+            .await
+            .map_err(Problem::from)?;
+        let mut said = json!(denied);
+        self.publish(request.device, said.clone());
+        said["version"] = json!(version);
+        Ok(with_version(version, Json(said).into_response()))
+    }
+
+    /// Allows what a request asks for.
+    async fn allow(
+        self,
+        request: Request,
+        body: AnswerBody,
+        now: Timestamp,
+    ) -> Result<Response, Problem> {
+        let Request {
+            id: number,
+            device,
+            asked,
+            ..
+        } = request;
+        if body.scope == What::Category && asked.categories.is_empty() {
+            return Err(Problem::value(
+                "scope",
+                "scope",
+                "the name is blocked for no category; allow it as a domain",
+            ));
+        }
+        let scope = body.scope;
+        let whose = body.whose;
+        let until = body.until(now);
+        let actor = self.author.actor.clone();
+        let of = device.clone();
+        let edit = move |household: Option<Household>| {
+            let mut household = household.ok_or_else(|| {
+                Problem::not_found("unknown_household", "there is no such household")
+            })?;
+            let settings = settings_of(&mut household, &of, whose)?;
+            allow(
+                settings,
+                &asked.name,
+                &asked.categories,
+                scope,
+                until,
+                &actor,
+            )?;
+            Ok((Some(household), ()))
+        };
+        let beside = Beside {
+            allows: Some((number, body.into_answer(self.author, now))),
+            ..Beside::default()
+        };
+        let id = self.household.clone();
+        let (changed, ()) =
+            change_beside(self.control, self.author, id, self.expected, beside, edit).await?;
+        let allowed = json!(changed.allowed);
+        self.publish(device, allowed.clone());
+        Ok(written(&changed, StatusCode::OK, allowed))
+    }
+
+    fn publish(&self, device: Id, answer: Value) {
+        let event = HouseholdEvent::of_device("answer", device, answer);
+        self.control.events.publish(&self.household, event);
+    }
+}
+
+/// The settings that an answer changes.
+fn settings_of<'h>(
+    household: &'h mut Household,
+    device: &Id,
+    whose: Whose,
+) -> Result<&'h mut Settings, Problem> {
+    if whose == Whose::Household {
+        return Ok(&mut household.settings);
+    }
+    let of = household
+        .devices
+        .get_mut(device)
+        .ok_or_else(|| unknown_device(device))?;
+    if whose == Whose::Device {
+        return Ok(&mut of.settings);
+    }
+    let person = of
+        .person
+        .clone()
+        .ok_or_else(|| Problem::value("whose", "person", "the device is nobody's"))?;
+    household
+        .people
+        .get_mut(&person)
+        .map(|person| &mut person.settings)
+        .ok_or_else(|| unknown_person(&person))
+}
+
+fn allow(
+    settings: &mut Settings,
+    name: &Name,
+    categories: &[String],
+    scope: What,
+    until: Option<Timestamp>,
+    actor: &str,
+) -> Result<(), Problem> {
+    match (scope, until) {
+        (What::Domain, Some(until)) => open(
+            settings,
+            Grant {
+                what: GrantTarget::Domain(name.clone()),
+                until,
+            },
+            actor,
+        )
+        .map(drop),
+        (What::Category, Some(until)) => categories.iter().try_for_each(|slug| {
+            open(
+                settings,
+                Grant {
+                    what: GrantTarget::Category(slug.clone()),
+                    until,
+                },
+                actor,
+            )
+            .map(drop)
+        }),
+        (What::Domain, None) => {
+            settings.names.insert(
+                name.clone(),
+                set_by(
+                    CustomName {
+                        state: SwitchState::Allow,
+                        scope: Scope::Subtree,
+                    },
+                    actor,
+                ),
+            );
+            if settings.names.len() > CUSTOM_NAMES_MAX {
+                return Err(Problem::conflict(
+                    "limit",
+                    format!("an own list has at most {CUSTOM_NAMES_MAX} names"),
+                ));
+            }
+            Ok(())
+        }
+        (What::Category, None) => {
+            for slug in categories {
+                settings.categories.insert(
+                    slug.clone(),
+                    set_by(
+                        Switch {
+                            state: SwitchState::Allow,
+                        },
+                        actor,
+                    ),
+                );
+            }
+            Ok(())
+        }
+    }
+}

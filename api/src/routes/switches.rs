@@ -1,0 +1,311 @@
+//! Switches: categories, custom names, safe search and whether an allow lifts it, and names for
+//! bypassing the filter. On each level, see [`crate::routes::level`].
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use control::households::write::set_by;
+use policy::{
+    lists::entry::Scope,
+    name::Name,
+    rules::{
+        builtin_names::BuiltinNames,
+        custom_names::is_custom_scope,
+        household::{
+            CUSTOM_NAMES_MAX, CustomName, SafeSearchSetting, SearchLevel, Switch, SwitchState,
+        },
+    },
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    Context,
+    auth::guards::Family,
+    extract::{Body, IfMatch},
+    problem::Problem,
+    routes::{level::Level, mandates::refuse_ordered},
+    schema,
+    versioned::made_or_changed,
+};
+
+/// A switch.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchBody {
+    /// `block` or `allow`.
+    #[schema(value_type = String)]
+    state: SwitchState,
+}
+
+/// An entry of a custom list.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnNameBody {
+    /// `block` or `allow`.
+    #[schema(value_type = String)]
+    state: SwitchState,
+    /// `exact`, or `subtree` for the name and all below it (the default).
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    scope: Option<Scope>,
+}
+
+/// 404 for a category that the taxonomy does not have.
+pub fn check_slug(context: &Context, slug: &str) -> Result<(), Problem> {
+    match context.control.taxonomy.find(slug) {
+        Some(_) => Ok(()),
+        None => Err(Problem::not_found(
+            "unknown_category",
+            format!("{slug:?} is not in the taxonomy, see /v1/categories"),
+        )
+        .with_field("slug".to_owned())),
+    }
+}
+
+/// Parses a name for a custom list or a grant.
+pub fn own_name(domain: &str) -> Result<Name, Problem> {
+    let name = Name::parse(domain)
+        .map_err(|error| Problem::value("domain", "name", format!("{domain:?}: {error}")))?;
+    // The root on a list would block the Internet, or lift every protection.
+    if name.borrow().is_root() {
+        Err(Problem::value(
+            "domain",
+            "name",
+            "the root is not a name to list",
+        ))
+    } else {
+        Ok(name)
+    }
+}
+
+/// Blocks or allows a category.
+#[utoipa::path(put, path = "/v1/households/{id}/categories/{slug}", tag = "switches", request_body = SwitchBody,
+    params(("id" = String, Path), ("slug" = String, Path)),
+    responses((status = 200, description = "switched, and true from the next query on", body = schema::CategoryWritten), (status = 404, description = "no such place or category")))]
+pub async fn put_category(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    level: Level,
+    IfMatch(expected): IfMatch,
+    Body(SwitchBody { state }): Body<SwitchBody>,
+) -> Result<Response, Problem> {
+    let slug: String = level.item("slug")?;
+    check_slug(&context, &slug)?;
+    let actor = author.actor.clone();
+    let change = level.change(&context.control, &author, expected, move |settings| {
+        let said = json!({ "category": slug, "state": state });
+        settings
+            .categories
+            .insert(slug, set_by(Switch { state }, &actor));
+        // A category always has a switch, so setting it creates nothing.
+        Ok((StatusCode::OK, said))
+    });
+    change.await
+}
+
+/// Inherits a category: from the person, the household, or its preset.
+#[utoipa::path(delete, path = "/v1/households/{id}/categories/{slug}", tag = "switches", params(("id" = String, Path), ("slug" = String, Path)),
+    responses((status = 200, description = "inherited", body = schema::CategoryWritten), (status = 404, description = "no such place or category")))]
+pub async fn delete_category(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    level: Level,
+    IfMatch(expected): IfMatch,
+) -> Result<Response, Problem> {
+    let slug: String = level.item("slug")?;
+    check_slug(&context, &slug)?;
+    let change = level.change(&context.control, &author, expected, move |settings| {
+        // Inheriting means having no switch, so removing one twice is no error.
+        settings.categories.remove(&slug);
+        Ok((
+            StatusCode::OK,
+            json!({ "category": slug, "state": "inherit" }),
+        ))
+    });
+    change.await
+}
+
+/// Adds a name to the custom list.
+#[utoipa::path(put, path = "/v1/households/{id}/names/{domain}", tag = "switches", request_body = OwnNameBody,
+    params(("id" = String, Path), ("domain" = String, Path)),
+    responses((status = 201, description = "listed, and true from the next query on", body = schema::NameWritten), (status = 200, description = "changed", body = schema::NameWritten), (status = 404, description = "no such place"), (status = 409, description = "blocked by order: `mandatory`")))]
+pub async fn put_name(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    level: Level,
+    IfMatch(expected): IfMatch,
+    Body(OwnNameBody { state, scope }): Body<OwnNameBody>,
+) -> Result<Response, Problem> {
+    let name = own_name(&level.item::<String>("domain")?)?;
+    let scope = scope.unwrap_or(Scope::Subtree);
+    if !is_custom_scope(scope) {
+        return Err(Problem::value("scope", "scope", "exact or subtree"));
+    }
+    if state == SwitchState::Allow {
+        refuse_ordered(&context, name.borrow())?;
+    }
+    let actor = author.actor.clone();
+    let change = level.change(&context.control, &author, expected, move |settings| {
+        let said = json!({ "name": name, "state": state, "scope": scope });
+        let is_new = settings
+            .names
+            .insert(name, set_by(CustomName { state, scope }, &actor))
+            .is_none();
+        if settings.names.len() > CUSTOM_NAMES_MAX {
+            return Err(Problem::value(
+                "domain",
+                "limit",
+                format!("an own list has at most {CUSTOM_NAMES_MAX} names"),
+            ));
+        }
+        Ok((made_or_changed(is_new), said))
+    });
+    change.await
+}
+
+/// Removes a name from the custom list.
+#[utoipa::path(delete, path = "/v1/households/{id}/names/{domain}", tag = "switches", params(("id" = String, Path), ("domain" = String, Path)),
+    responses((status = 200, description = "off the list", body = schema::NameWritten), (status = 404, description = "no such place, or the name is not listed")))]
+pub async fn delete_name(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    level: Level,
+    IfMatch(expected): IfMatch,
+) -> Result<Response, Problem> {
+    let name = own_name(&level.item::<String>("domain")?)?;
+    let change = level.change(
+        &context.control,
+        &author,
+        expected,
+        move |settings| match settings.names.remove(&name) {
+            Some(_) => Ok((StatusCode::OK, json!({ "name": name, "state": "inherit" }))),
+            None => Err(Problem::not_found(
+                "unknown_name",
+                format!("{name} is not in the list"),
+            )),
+        },
+    );
+    change.await
+}
+
+/// Sets the safe search of engines: `off`, `moderate` or `strict` by the engine's name (google,
+/// youtube, bing, duckduckgo, ecosia, pixabay, yandex, brave, qwant). `null` inherits; other
+/// engines keep their level.
+#[utoipa::path(put, path = "/v1/households/{id}/safe-search", tag = "switches", request_body = BTreeMap<String, Option<String>>,
+    params(("id" = String, Path)),
+    responses((status = 200, description = "set, and true from the next query on", body = schema::SafeSearchWritten), (status = 404, description = "no such place"), (status = 422, description = "no such engine or level")))]
+pub async fn put_safe_search(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    level: Level,
+    IfMatch(expected): IfMatch,
+    Body(levels): Body<BTreeMap<String, Option<SearchLevel>>>,
+) -> Result<Response, Problem> {
+    if let Some(unknown) = levels
+        .keys()
+        .find(|engine| BuiltinNames::shipped().engine(engine).is_none())
+    {
+        let known: Vec<&str> = BuiltinNames::shipped()
+            .engines()
+            .iter()
+            .map(|engine| engine.slug.as_str())
+            .collect();
+        return Err(Problem::value(
+            unknown,
+            "unknown_engine",
+            format!("{unknown:?} is no engine; one of {}", known.join(", ")),
+        ));
+    }
+    let actor = author.actor.clone();
+    let change = level.change(&context.control, &author, expected, move |settings| {
+        for (engine, level) in levels {
+            match level {
+                Some(level) => drop(
+                    settings
+                        .safe_search
+                        .insert(engine, set_by(SafeSearchSetting { level }, &actor)),
+                ),
+                None => drop(settings.safe_search.remove(&engine)),
+            }
+        }
+        let set: BTreeMap<&String, SearchLevel> = settings
+            .safe_search
+            .iter()
+            .map(|(engine, set)| (engine, set.value.level))
+            .collect();
+        Ok((StatusCode::OK, json!({ "safe_search": set })))
+    });
+    change.await
+}
+
+/// Sets whether an allow or a grant of a search engine also lifts its safe search: `allow` lifts
+/// it. Otherwise the engine is opened, but led to its address for safe search. The account holder
+/// is notified of an `allow`.
+#[utoipa::path(put, path = "/v1/households/{id}/search-unlock", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
+    responses((status = 200, description = "set, and true from the next query on", body = schema::SearchUnlockWritten), (status = 404, description = "no such place")))]
+pub async fn put_search_unlock(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    level: Level,
+    IfMatch(expected): IfMatch,
+    Body(SwitchBody { state }): Body<SwitchBody>,
+) -> Result<Response, Problem> {
+    let actor = author.actor.clone();
+    let change = level.change(&context.control, &author, expected, move |settings| {
+        settings.search_unlock = Some(set_by(Switch { state }, &actor));
+        Ok((StatusCode::OK, json!({ "search_unlock": state })))
+    });
+    change.await
+}
+
+/// Inherits whether an allow also lifts safe search.
+#[utoipa::path(delete, path = "/v1/households/{id}/search-unlock", tag = "switches", params(("id" = String, Path)),
+    responses((status = 200, description = "inherited", body = schema::SearchUnlockWritten), (status = 404, description = "no such place")))]
+pub async fn delete_search_unlock(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    level: Level,
+    IfMatch(expected): IfMatch,
+) -> Result<Response, Problem> {
+    let change = level.change(&context.control, &author, expected, move |settings| {
+        settings.search_unlock = None;
+        Ok((StatusCode::OK, json!({ "search_unlock": "inherit" })))
+    });
+    change.await
+}
+
+/// Sets what happens to names by which software bypasses the filter by itself (canary names,
+/// private relays): `block` answers them negatively, so that it does not.
+#[utoipa::path(put, path = "/v1/households/{id}/bypass", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
+    responses((status = 200, description = "set, and true from the next query on", body = schema::BypassWritten), (status = 404, description = "no such place")))]
+pub async fn put_bypass(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    level: Level,
+    IfMatch(expected): IfMatch,
+    Body(SwitchBody { state }): Body<SwitchBody>,
+) -> Result<Response, Problem> {
+    let actor = author.actor.clone();
+    let change = level.change(&context.control, &author, expected, move |settings| {
+        settings.bypass = Some(set_by(Switch { state }, &actor));
+        Ok((StatusCode::OK, json!({ "bypass": state })))
+    });
+    change.await
+}
+
+/// Inherits what happens to names for bypassing the filter.
+#[utoipa::path(delete, path = "/v1/households/{id}/bypass", tag = "switches", params(("id" = String, Path)),
+    responses((status = 200, description = "inherited", body = schema::BypassWritten), (status = 404, description = "no such place")))]
+pub async fn delete_bypass(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    level: Level,
+    IfMatch(expected): IfMatch,
+) -> Result<Response, Problem> {
+    let change = level.change(&context.control, &author, expected, move |settings| {
+        settings.bypass = None;
+        Ok((StatusCode::OK, json!({ "bypass": "inherit" })))
+    });
+    change.await
+}

@@ -1,0 +1,39 @@
+//! Answers to writes: the household's version, as a field and as `ETag`.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use policy::rules::household::Id;
+use policy_store::Changed;
+use serde_json::{Value, json};
+
+use crate::problem::Problem;
+
+/// 201 for what is new, 200 for what was changed.
+pub fn made_or_changed(is_new: bool) -> StatusCode {
+    if is_new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    }
+}
+
+/// Answers a write with what was written and the household's version.
+pub fn written(changed: &Changed, status: StatusCode, mut body: Value) -> Response {
+    body["version"] = json!(changed.version);
+    with_version(changed.version, (status, Json(body)).into_response())
+}
+
+/// Adds the version as `ETag`.
+pub fn with_version(version: u64, mut response: Response) -> Response {
+    let value = HeaderValue::from_str(&format!("\"{version}\"")).expect("digits and quotes");
+    response.headers_mut().insert(header::ETAG, value);
+    response
+}
+
+/// 404 for a household.
+pub fn unknown_household(id: &Id) -> Problem {
+    Problem::not_found("unknown_household", format!("there is no household {id}"))
+}

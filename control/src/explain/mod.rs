@@ -1,0 +1,399 @@
+//! Why a name is blocked or not: the data path's verdict in words, and who set what decided.
+//!
+//! The verdict comes from the function that answers queries ([`Explainer`]); nothing is decided
+//! here.
+
+mod display;
+mod reason;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use policy::{
+    category::Taxonomy,
+    decide::{Action, EffectivePolicy, Layer},
+    explain::QueryExplanation,
+    lists::{
+        artefact::Header,
+        blocklist::{Blocklist, EntryMatch},
+        entry::{EntryAction, Polarity, Scope, Tier},
+        index_key::prefix_of_name,
+        mandates::Mandate,
+        services::ServiceMatch,
+    },
+    name::{Name, NameRef},
+    rules::household::Id,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use self::{display::shown, reason::VerdictReason};
+use crate::households::{provenance::Setter, subscriber::Subscriber};
+
+/// Answers a question as the data path does.
+#[async_trait]
+pub trait Explainer: Send + Sync {
+    /// Judges and answers one question by the live lists, or by `lists`.
+    async fn explain(
+        &self,
+        asker: EffectivePolicy,
+        name: Name,
+        record_type: u16,
+        lists: Option<Arc<Blocklist>>,
+    ) -> QueryExplanation;
+}
+
+/// An explanation.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    name: String,
+    r#type: String,
+    household: Option<Id>,
+    device: Option<Id>,
+    /// `block` or `allow`.
+    verdict: &'static str,
+    /// The deciding layer.
+    layer: &'static str,
+    /// How the deciding entry answers the name: `policy` means as the operator configured, and
+    /// `proxied` a host with listed paths.
+    action: &'static str,
+    /// One sentence to read out.
+    reason: String,
+    /// The first blocked category.
+    category: Option<String>,
+    /// All blocked categories.
+    categories: Vec<String>,
+    /// The deciding entry: of a feed, a bundle, a custom list, or a mandate.
+    entry: Option<String>,
+    /// Where that entry is listed.
+    source: Option<Source>,
+    feed: Option<String>,
+    scope: Option<Value>,
+    mandate: Option<Ordering>,
+    generation: u64,
+    setter: Option<Setter>,
+    hop: Hop,
+    chain: Vec<String>,
+    matches: Vec<Matched>,
+    answer: Answer,
+}
+
+/// Where an entry is listed.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Source {
+    Feed,
+    /// The names that a category of the taxonomy brings itself.
+    Bundle,
+    OwnList,
+    Mandate,
+}
+
+/// The deciding mandate, as far as the reader may see it.
+#[derive(Debug, Serialize)]
+struct Ordering {
+    id: Option<Id>,
+    basis: &'static str,
+    reference: Option<String>,
+    confidential: bool,
+}
+
+/// How much of an explanation its reader may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// Everything: for the operator and auditors.
+    Whole,
+    /// For a family: of a mandate, confidential or not, only its basis.
+    Family,
+}
+
+/// The deciding name: 0 is the queried one, followed by those of its chain, then listed addresses.
+#[derive(Debug, Serialize)]
+struct Hop {
+    index: usize,
+    name: String,
+}
+
+/// An entry that matches the name.
+#[derive(Debug, Serialize)]
+struct Matched {
+    entry: String,
+    source: Source,
+    /// `None` for an entry of a bundle.
+    feed: Option<String>,
+    category: Option<String>,
+    scope: Value,
+    polarity: Value,
+    tier: Value,
+    /// How the entry answers the name: `policy` means as the operator configured.
+    action: Value,
+    /// False if another entry of its feed outranks it.
+    counts: bool,
+    /// When it was added to the lists, or later, RFC 3339.
+    since: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    rcode: String,
+    records: Vec<String>,
+    ede: Option<Ede>,
+}
+
+#[derive(Debug, Serialize)]
+struct Ede {
+    code: u16,
+    text: String,
+}
+
+/// The mnemonics of common record types.
+const TYPES: [(&str, u16); 16] = [
+    ("A", 1),
+    ("NS", 2),
+    ("CNAME", 5),
+    ("SOA", 6),
+    ("PTR", 12),
+    ("MX", 15),
+    ("TXT", 16),
+    ("AAAA", 28),
+    ("SRV", 33),
+    ("NAPTR", 35),
+    ("DS", 43),
+    ("DNSKEY", 48),
+    ("SVCB", 64),
+    ("HTTPS", 65),
+    ("CAA", 257),
+    ("ANY", 255),
+];
+
+/// Parses a record type: a mnemonic, a number, or `TYPE123` (RFC 3597).
+pub fn record_type(text: &str) -> Option<u16> {
+    let upper = text.to_ascii_uppercase();
+    let known = TYPES
+        .iter()
+        .find(|(mnemonic, _)| *mnemonic == upper)
+        .map(|&(_, number)| number);
+    known.or_else(|| upper.strip_prefix("TYPE").unwrap_or(&upper).parse().ok())
+}
+
+fn mnemonic(record_type: u16) -> String {
+    TYPES
+        .iter()
+        .find(|(_, number)| *number == record_type)
+        .map_or_else(
+            || format!("TYPE{record_type}"),
+            |(mnemonic, _)| (*mnemonic).to_owned(),
+        )
+}
+
+/// Composes an explanation, for the API and for the command line.
+pub fn compose(
+    explained: &QueryExplanation,
+    record_type: u16,
+    subscriber: Option<&Subscriber>,
+    taxonomy: &Taxonomy,
+    sight: Sight,
+) -> Explanation {
+    let verdict = explained.verdict;
+    let is_hidden = sight == Sight::Family && verdict.layer == Layer::Mandatory;
+    // A family does not learn which name of the chain a mandate blocks.
+    let hop = if is_hidden { 0 } else { explained.hop };
+    let name = &explained.names[hop];
+    let header = explained.lists.header();
+    let mut found = explained.lists.matches(name.borrow());
+    if sight == Sight::Family {
+        found.retain(|found| found.tier != Tier::Mandatory);
+    }
+    let decisive = decisive(explained, &found);
+    let bundled = explained.lists.service_matches(name.borrow());
+    let slugs = taxonomy.slugs(verdict.categories).into_iter();
+    let categories: Vec<String> = slugs.map(str::to_owned).collect();
+    let mandates = explained.lists.mandates();
+    let mandate = verdict.mandate().and_then(|number| mandates.get(number));
+    let visible_mandate = mandate.filter(|_| !is_hidden);
+    let reason = VerdictReason {
+        explained,
+        subscriber,
+        taxonomy,
+        feed: decisive.map(|found| feed_name(header, found)),
+        mandate,
+        is_hidden,
+    };
+    let of_bundle = deciding_bundle(explained, &bundled, decisive);
+    let (entry, source, scope) = deciding_entry(decisive, of_bundle, &reason, visible_mandate);
+    // Addresses are in the chain because they are listed or under a mandate: a family sees only
+    // names.
+    let chain = explained.names[1..]
+        .iter()
+        .filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
+    let setter = reason.setter();
+    let device = subscriber.and_then(Subscriber::device);
+    Explanation {
+        name: explained.names[0].to_string(),
+        r#type: mnemonic(record_type),
+        household: subscriber.map(|subscriber| subscriber.household.id.clone()),
+        device: device.map(|(id, _)| id.clone()),
+        verdict: if verdict.is_block() { "block" } else { "allow" },
+        layer: verdict.layer.as_str(),
+        action: match is_hidden {
+            true => Action::OperatorPolicy.as_str(),
+            false => verdict.action.as_str(),
+        },
+        reason: reason.sentence(setter.as_ref()),
+        category: categories.first().cloned(),
+        categories,
+        entry,
+        source,
+        feed: reason.feed.clone(),
+        scope: scope.as_ref().map(word),
+        mandate: mandate.map(|mandate| Ordering::of(mandate, is_hidden)),
+        generation: header.generation,
+        setter,
+        hop: Hop {
+            index: hop,
+            name: shown(name.borrow()),
+        },
+        chain: chain.map(|name| shown(name.borrow())).collect(),
+        matches: matched(header, &found, &bundled, taxonomy),
+        answer: Answer::of(explained),
+    }
+}
+
+impl Ordering {
+    fn of(mandate: &Mandate, is_hidden: bool) -> Self {
+        let visible = Some(mandate).filter(|_| !is_hidden);
+        Self {
+            id: visible.map(|mandate| mandate.id.clone()),
+            basis: mandate.basis.as_str(),
+            reference: visible.and_then(|mandate| mandate.reference.clone()),
+            confidential: visible.is_some_and(|mandate| mandate.confidential),
+        }
+    }
+}
+
+impl Answer {
+    fn of(explained: &QueryExplanation) -> Self {
+        let answer = &explained.answer;
+        let error = answer.error.clone();
+        Self {
+            rcode: answer.rcode.clone(),
+            records: answer.records.clone(),
+            ede: error.map(|(code, text)| Ede { code, text }),
+        }
+    }
+}
+
+/// The entry of a feed that decided: the deepest one of the deciding feed, of the host or of its
+/// paths.
+fn decisive<'f>(
+    explained: &QueryExplanation,
+    found: &'f [EntryMatch<'f>],
+) -> Option<&'f EntryMatch<'f>> {
+    let verdict = explained.verdict;
+    let is_of_paths = matches!(verdict.action, Action::RedirectToProxy { .. });
+    found
+        .iter()
+        .filter(|found| found.counts && found.mark.polarity == Polarity::Deny)
+        .rfind(|found| {
+            verdict.feed == Some(found.mark.feed)
+                && (found.mark.action == EntryAction::RedirectToProxy) == is_of_paths
+                && (verdict.categories.is_empty()
+                    || found
+                        .category
+                        .is_some_and(|category| verdict.categories.contains(category)))
+        })
+}
+
+/// The bundle that decided. An entry of a feed counts before one of a bundle.
+fn deciding_bundle<'b>(
+    explained: &QueryExplanation,
+    bundled: &'b [ServiceMatch<'b>],
+    decisive: Option<&EntryMatch<'_>>,
+) -> Option<&'b ServiceMatch<'b>> {
+    let verdict = explained.verdict;
+    let is_of_bundle = verdict.layer == Layer::Category && decisive.is_none();
+    bundled.iter().rfind(|bundled| {
+        is_of_bundle
+            && !bundled
+                .categories
+                .intersection(verdict.categories)
+                .is_empty()
+    })
+}
+
+/// The entry that decided, where it is listed, and its scope.
+fn deciding_entry(
+    decisive: Option<&EntryMatch<'_>>,
+    of_bundle: Option<&ServiceMatch<'_>>,
+    reason: &VerdictReason<'_>,
+    mandate: Option<&Mandate>,
+) -> (Option<String>, Option<Source>, Option<Scope>) {
+    if let Some(found) = decisive {
+        let entry = shown(found.entry);
+        return (Some(entry), Some(Source::Feed), Some(found.mark.scope));
+    }
+    if let Some(bundled) = of_bundle {
+        let entry = bundled.entry.to_string();
+        return (Some(entry), Some(Source::Bundle), Some(Scope::Subtree));
+    }
+    if let Some((entry, own)) = reason.own_entry() {
+        let entry = entry.to_string();
+        return (Some(entry), Some(Source::OwnList), Some(own.value.scope));
+    }
+    if let Some(mandate) = mandate {
+        let entry = mandate.target.to_string();
+        return (Some(entry), Some(Source::Mandate), mandate.target.scope());
+    }
+    (None, None, None)
+}
+
+/// The matching entries of feeds, then those of bundles, one for each category.
+fn matched(
+    header: &Header,
+    found: &[EntryMatch<'_>],
+    bundled: &[ServiceMatch<'_>],
+    taxonomy: &Taxonomy,
+) -> Vec<Matched> {
+    let slug = |category| taxonomy.category(category).slug.clone();
+    let of_feed = |found: &EntryMatch<'_>| Matched {
+        entry: shown(found.entry),
+        source: Source::Feed,
+        feed: Some(feed_name(header, found)),
+        category: found.category.map(slug),
+        scope: word(&found.mark.scope),
+        polarity: word(&found.mark.polarity),
+        tier: word(&found.tier),
+        action: word(&found.mark.action),
+        counts: found.counts,
+        since: found.since,
+    };
+    let of_bundle = |entry: NameRef<'_>, category| Matched {
+        entry: entry.to_string(),
+        source: Source::Bundle,
+        feed: None,
+        category: Some(slug(category)),
+        scope: word(&Scope::Subtree),
+        polarity: word(&Polarity::Deny),
+        tier: word(&Tier::Choice),
+        action: word(&EntryAction::OperatorPolicy),
+        counts: true,
+        since: None,
+    };
+    let of_bundles = bundled.iter().flat_map(|bundled| {
+        bundled
+            .categories
+            .iter()
+            .map(|category| of_bundle(bundled.entry, category))
+    });
+    found.iter().map(of_feed).chain(of_bundles).collect()
+}
+
+/// A plain enum as its JSON word.
+fn word(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).expect("a plain enum is a word")
+}
+
+fn feed_name(header: &Header, found: &EntryMatch<'_>) -> String {
+    header.feeds[usize::from(found.mark.feed)].name.clone()
+}

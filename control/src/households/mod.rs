@@ -1,0 +1,7 @@
+//! Households: stored, compiled, live; and what happens in them.
+
+pub mod events;
+pub mod load;
+pub mod provenance;
+pub mod subscriber;
+pub mod write;

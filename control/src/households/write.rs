@@ -1,0 +1,241 @@
+//! A write to one household. When it returns, the new rules are live.
+//!
+//! ```text
+//! edit -> store: one transaction (document, version, notices, audit) -> compile -> swap -> publish
+//! ```
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use policy::rules::{
+    compiled::HouseholdRules,
+    household::{Attributed, Household, Id},
+};
+use policy_store::{Answer, Author, Change, ChangeError, Changed, NewNotice, StoreError};
+use tokio::task::JoinError;
+
+use super::{
+    events::{HouseholdEvent, devices_affected},
+    load::install,
+};
+use crate::{Control, activity::retention, notifications::text as notices};
+
+/// Why a household was not changed. `E` is why the caller's edit refused.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError<E> {
+    #[error("there is no household {0}")]
+    UnknownHousehold(Id),
+    #[error(transparent)]
+    Change(#[from] ChangeError<E>),
+    /// The task of the write panicked, or the runtime is about to end.
+    #[error("the task of the write did not finish")]
+    Task(#[source] JoinError),
+}
+
+impl<E> From<StoreError> for WriteError<E> {
+    fn from(error: StoreError) -> Self {
+        Self::Change(ChangeError::Store(error))
+    }
+}
+
+impl<E> WriteError<E> {
+    /// Takes an error out of the edit that ran inside the store's transaction.
+    fn flattened(error: ChangeError<Self>) -> Self {
+        match error {
+            ChangeError::Refused(inner) => inner,
+            ChangeError::Store(error) => Self::Change(ChangeError::Store(error)),
+            ChangeError::Version { expected, current } => {
+                Self::Change(ChangeError::Version { expected, current })
+            }
+            ChangeError::NetworkTaken { network, owner } => {
+                Self::Change(ChangeError::NetworkTaken { network, owner })
+            }
+            ChangeError::Settled => Self::Change(ChangeError::Settled),
+        }
+    }
+}
+
+/// Why a household and its rules could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("there is no household {0}")]
+    UnknownHousehold(Id),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a write does beside the household, in the same transaction.
+#[derive(Default)]
+pub struct Beside {
+    /// The child's request that the write allows, and the answer.
+    pub allows: Option<(String, Answer)>,
+    /// Notices to holders of other accounts.
+    pub notices: Vec<NewNotice>,
+}
+
+/// Changes a household: stored, compiled, live, in this order. Writers take turns, so what is
+/// stored last is live last. Returns what `edit` returned beside the household.
+///
+/// The write runs as a task of its own: a client that disconnects would otherwise cancel its
+/// handler, and leave a change stored that is not live.
+pub async fn change<T: Send + 'static, E: Send + 'static>(
+    control: &Arc<Control>,
+    by: &Author,
+    id: Id,
+    expected: Option<u64>,
+    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), E> + Send + 'static,
+) -> Result<(Changed, T), WriteError<E>> {
+    change_beside(control, by, id, expected, Beside::default(), edit).await
+}
+
+/// Changes a household, and does what `beside` says in the same transaction.
+pub async fn change_beside<T: Send + 'static, E: Send + 'static>(
+    control: &Arc<Control>,
+    by: &Author,
+    id: Id,
+    expected: Option<u64>,
+    beside: Beside,
+    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), E> + Send + 'static,
+) -> Result<(Changed, T), WriteError<E>> {
+    let edit = move |household| {
+        edit(household).map_err(|refusal| WriteError::Change(ChangeError::Refused(refusal)))
+    };
+    in_task(control, by, id, expected, beside, edit).await
+}
+
+/// Changes a household that must exist.
+pub async fn change_existing<T: Send + 'static, E: Send + 'static>(
+    control: &Arc<Control>,
+    by: &Author,
+    id: Id,
+    expected: Option<u64>,
+    edit: impl FnOnce(&mut Household) -> Result<T, E> + Send + 'static,
+) -> Result<(Changed, T), WriteError<E>> {
+    let name = id.clone();
+    let edit = move |household: Option<Household>| {
+        let mut household = household.ok_or(WriteError::UnknownHousehold(name))?;
+        let told = edit(&mut household)
+            .map_err(|refusal| WriteError::Change(ChangeError::Refused(refusal)))?;
+        Ok((Some(household), told))
+    };
+    in_task(control, by, id, expected, Beside::default(), edit).await
+}
+
+/// Runs a write to its end, whether the caller waits for it or not.
+async fn in_task<T: Send + 'static, E: Send + 'static>(
+    control: &Arc<Control>,
+    by: &Author,
+    id: Id,
+    expected: Option<u64>,
+    beside: Beside,
+    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), WriteError<E>>
+    + Send
+    + 'static,
+) -> Result<(Changed, T), WriteError<E>> {
+    let control = Arc::clone(control);
+    let by = by.clone();
+    let write = async move { write(&control, &by, &id, expected, beside, edit).await };
+    tokio::spawn(write).await.map_err(WriteError::Task)?
+}
+
+async fn write<T: Send + 'static, E: Send + 'static>(
+    control: &Control,
+    by: &Author,
+    id: &Id,
+    expected: Option<u64>,
+    beside: Beside,
+    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), WriteError<E>> + Send,
+) -> Result<(Changed, T), WriteError<E>> {
+    let turn = control.writes.lock().await;
+    let label = control.store.label_of(&by.actor).await?;
+    let mut edited = None;
+    let edit = |before: Option<Household>| {
+        let was = before.clone();
+        let (after, told) = edit(before)?;
+        let (was, is) = (was.as_ref(), after.as_ref());
+        let duties = retention::duties(was, is);
+        let mut notices = beside.notices;
+        if let Some(was) = was {
+            notices.extend(notices::of_change(control, by, label.as_deref(), was, is)?);
+        }
+        edited = Some(Edited {
+            told,
+            devices: devices_affected(was, is),
+            owes: !duties.is_empty(),
+            removes: removes(was, is),
+        });
+        Ok(Change {
+            household: after,
+            notices,
+            duties,
+            allows: beside.allows,
+        })
+    };
+    let changed = control
+        .store
+        .change_with(by, id, expected, edit)
+        .await
+        .map_err(WriteError::flattened)?;
+    let edited = edited.expect("a change that was stored was edited");
+    match &changed.household {
+        Some(household) => install(control, household),
+        None => control.directory.remove(id),
+    }
+    let event = HouseholdEvent::change(changed.version, edited.devices);
+    control.events.publish(id, event);
+    if edited.removes {
+        control.events.removed();
+    }
+    // From here on, what the household no longer wants is not counted. What was counted before is
+    // erased while other writes go on.
+    drop(turn);
+    if edited.owes {
+        retention::fulfil(control, Some(id)).await;
+    }
+    Ok((changed, edited.told))
+}
+
+/// What an edit means for the steps after the commit.
+struct Edited<T> {
+    /// What the edit returned beside the household.
+    told: T,
+    /// The devices that it affects; `None` if it may affect all.
+    devices: Option<std::collections::BTreeSet<Id>>,
+    /// Whether it owes an erasure of activity.
+    owes: bool,
+    /// Whether it removes the household or a device.
+    removes: bool,
+}
+
+/// Whether a change removes a household or one of its devices.
+fn removes(before: Option<&Household>, after: Option<&Household>) -> bool {
+    let Some(before) = before else { return false };
+    after.is_none_or(|after| {
+        before
+            .devices
+            .keys()
+            .any(|device| !after.devices.contains_key(device))
+    })
+}
+
+/// Reads a household's document and its live rules. Both are of one version: no write runs
+/// meanwhile.
+pub async fn read_with_rules(
+    control: &Control,
+    id: &Id,
+) -> Result<(Household, Arc<HouseholdRules>), ReadError> {
+    let unknown = || ReadError::UnknownHousehold(id.clone());
+    let _turn = control.writes.lock().await;
+    let household = control.store.household(id).await?.ok_or_else(unknown)?;
+    let rules = control.directory.household(id).ok_or_else(unknown)?;
+    Ok((household, rules))
+}
+
+/// A value with its author and the current time.
+pub fn set_by<T>(value: T, actor: &str) -> Attributed<T> {
+    Attributed {
+        value,
+        set_by: actor.to_owned(),
+        set_at: Timestamp::now(),
+    }
+}

@@ -1,0 +1,87 @@
+//! The control plane: everything that a node does beside answering queries.
+//!
+//! ```text
+//! api, command line -> households::write -> store -> compile -> directory      (one household)
+//!                   -> lists::manager    -> fetch, build, swap                 (all lists)
+//! clock             -> schedules, mandates
+//! data path         -> activity::aggregate -> counts, household events
+//! outbox            -> notifications::delivery -> webhook, e-mail
+//! ```
+//!
+//! - [`households`]: stored households become live rules; writes, events, and who set what.
+//! - [`schedules`]: compiles a household anew when one of its schedules begins or ends.
+//! - [`mandates`]: brings legal orders into force and ends them.
+//! - [`lists`]: fetches feeds, builds generations of the lists, and swaps them in.
+//! - [`notifications`]: messages to account holders: their text and their delivery.
+//! - [`activity`]: counts of a household's queries, their retention, and devices that went silent.
+//! - [`explain`]: why a name is blocked or not, for the API and for the command line.
+//! - [`audit_heads`]: signed heads of the audit leave the machine.
+//! - [`store_health`]: whether the stores can be written.
+//! - [`shutdown`]: the background tasks, and their end.
+//!
+//! This crate knows no HTTP status, route or header. `api` maps its errors to problems, and the
+//! program's `daemon` starts its tasks.
+
+pub mod activity;
+pub mod audit_heads;
+mod error;
+pub mod explain;
+pub mod households;
+pub mod lists;
+pub mod mandates;
+pub mod notifications;
+pub mod schedules;
+pub mod shutdown;
+pub mod store_health;
+
+use std::sync::Arc;
+
+use policy::{
+    category::Taxonomy,
+    identity::directory::Directory,
+    lists::{current::CurrentLists, mandate_registry::MandateRegistry},
+    name::Name,
+    rules::operator::OperatorDefaults,
+};
+use policy_store::{Activity, Store};
+use tokio::sync::Mutex;
+
+use self::{
+    activity::limits::HistoryLimits, explain::Explainer, households::events::HouseholdEvents,
+    lists::model::ListControl, notifications::settings::Channels,
+};
+
+pub use self::error::causes;
+
+/// The state of the control plane that API handlers and background tasks share.
+pub struct Control {
+    pub store: Store,
+    /// Counts of households' queries. `None` if their file could not be opened: everything else
+    /// works without it.
+    pub activity: Option<Arc<Activity>>,
+    /// The operator's limits on what a household may keep in `activity`.
+    pub history: HistoryLimits,
+    /// The compiled rules of all households.
+    pub directory: Arc<Directory>,
+    pub taxonomy: Arc<Taxonomy>,
+    /// The rules of a client without a household, and of settings that a household leaves open.
+    pub defaults: OperatorDefaults,
+    pub lists: Arc<CurrentLists>,
+    pub mandates: Arc<MandateRegistry>,
+    /// Names that a mandate blocks only with `force`: the operator's, and those of certificate
+    /// checks.
+    pub own_names: Vec<Name>,
+    pub lists_control: Arc<dyn ListControl>,
+    pub explainer: Arc<dyn Explainer>,
+    pub events: Arc<HouseholdEvents>,
+    /// The channels over which notices go.
+    pub notices: Channels,
+    /// The slug of the preset of households that chose none.
+    pub default_preset: String,
+    /// Serialises writes of households: what is stored last is live last.
+    pub writes: Mutex<()>,
+    /// Serialises changes of feeds and lists, each of which may take seconds.
+    pub list_writes: Mutex<()>,
+    /// Serialises writes of mandates.
+    pub mandate_writes: Mutex<()>,
+}

@@ -1,0 +1,5 @@
+//! Notices to account holders: their text, and their delivery.
+
+pub mod delivery;
+pub mod settings;
+pub mod text;

@@ -1,0 +1,72 @@
+//! The whole configuration: its sections.
+
+use std::path::{Path, PathBuf};
+
+use blocklist_loader::Feed;
+use control::notifications::settings::NoticeSettings;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    api::Api, dns::Dns, history::History, lists::Lists, log::Log, policy::Policy,
+    recursion::Recursion, reports::Reports, store::Store,
+};
+use crate::oidc;
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The DNS listener, and answers to blocked queries.
+    pub dns: Dns,
+    /// The REST API.
+    pub api: Api,
+    /// Households and keys.
+    pub store: Store,
+    /// Compiled lists.
+    pub lists: Lists,
+    /// The operator's defaults.
+    pub policy: Policy,
+    /// Notices to account holders.
+    pub notices: NoticeSettings,
+    /// The activity that households may keep.
+    pub history: History,
+    /// Reports of the public.
+    pub reports: Reports,
+    /// Recursion and forwarding.
+    pub recursion: Recursion,
+    /// The log on standard error.
+    pub log: Log,
+    pub feeds: Vec<Feed>,
+}
+
+impl Config {
+    /// Resolves relative paths against the folder of the configuration file.
+    pub fn rooted(mut self, base: &Path) -> Self {
+        let root = |path: &mut PathBuf| {
+            if !path.as_os_str().is_empty() {
+                *path = base.join(&*path);
+            }
+        };
+        root(&mut self.lists.directory);
+        if let Some(folder) = &mut self.lists.api_folder {
+            root(folder);
+        }
+        root(&mut self.policy.taxonomy);
+        root(&mut self.recursion.root_hints);
+        root(&mut self.recursion.tls_authorities);
+        root(&mut self.recursion.local_records);
+        if let Some(path) = self.store.url.strip_prefix("sqlite:") {
+            self.store.url = format!("sqlite:{}", base.join(path).display());
+        }
+        self.history = self.history.rooted(base, &self.store.url);
+        self.feeds = self
+            .feeds
+            .into_iter()
+            .map(|feed| feed.rooted(base))
+            .collect();
+        self.lists.share = self.lists.share.map(|share| share.rooted(base));
+        self.notices = self.notices.rooted(base);
+        self.api.oidc = self.api.oidc.map(|settings| oidc::rooted(settings, base));
+        self
+    }
+}
