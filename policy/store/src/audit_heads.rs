@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use crate::{
     Author, Store,
-    audit::{self, Deed, hexadecimal},
+    audit::{self, AuditEntry, hexadecimal},
     chain::{Findings, fits, guard, head_of, insert_head, kept_heads, note_loss},
     error::{StoreError, step},
     heads::SignedHead,
@@ -52,7 +52,7 @@ impl Store {
         let restored = audit::restore_triggers(&mut change).await?;
         if !restored.is_empty() {
             let after = Value::from(restored.clone());
-            let deed = Deed {
+            let deed = AuditEntry {
                 action: "triggers_restored",
                 subject: "audit",
                 before: None,
@@ -204,7 +204,7 @@ impl Store {
         }
         let before = Value::from(unfit.iter().map(ToString::to_string).collect::<Vec<_>>());
         let after = json!({ "note": note });
-        let deed = Deed {
+        let deed = AuditEntry {
             action: "acknowledge",
             subject: "audit",
             before: Some(&before),

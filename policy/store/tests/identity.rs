@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use policy_store::{Author, Deed, Home, Order, SignedHead, Store, StoreError};
+use policy_store::{AuditEntry, Author, Home, Order, SignedHead, Store, StoreError};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
@@ -111,7 +111,7 @@ impl Node {
             } else {
                 actor
             };
-            let deed = Deed {
+            let deed = AuditEntry {
                 action: &action,
                 subject: &subject,
                 before: None,
@@ -135,7 +135,7 @@ impl Node {
 async fn append(store: &Store, rows: u64) {
     for number in 0..rows {
         let after = json!({ "number": number });
-        let deed = Deed {
+        let deed = AuditEntry {
             action: "change",
             subject: "lists",
             before: None,
@@ -642,7 +642,7 @@ async fn a_row_that_a_foreign_trigger_leaves_out_fails_its_change() {
     let store = node.start().await;
     node.around("CREATE TRIGGER hides BEFORE INSERT ON audit BEGIN SELECT RAISE(IGNORE); END")
         .await;
-    let deed = Deed {
+    let deed = AuditEntry {
         action: "change",
         subject: "lists",
         before: None,
