@@ -110,11 +110,11 @@ pub(crate) fn hexadecimal(octets: &[u8]) -> String {
 }
 
 /// Appends a row inside the transaction that does what it tells of, which must hold the database's
-/// write lock: the row and the deed are there together or not at all.
+/// write lock: the row and the entry are there together or not at all.
 pub(crate) async fn append(
     connection: &mut SqliteConnection,
     by: &Author,
-    deed: &AuditEntry<'_>,
+    entry: &AuditEntry<'_>,
 ) -> Result<u64, StoreError> {
     let head = sqlx::query_as("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1");
     let head: Option<(i64, Vec<u8>)> = head
@@ -127,10 +127,10 @@ pub(crate) async fn append(
         at: Timestamp::now().to_string(),
         actor: by.actor.clone(),
         role: by.role.clone(),
-        action: deed.action.to_owned(),
-        subject: deed.subject.to_owned(),
-        before: deed.before.map(Value::to_string),
-        after: deed.after.map(Value::to_string),
+        action: entry.action.to_owned(),
+        subject: entry.subject.to_owned(),
+        before: entry.before.map(Value::to_string),
+        after: entry.after.map(Value::to_string),
         previous,
         hash: Vec::new(),
     };

@@ -340,7 +340,7 @@ mod tests {
             match database.execute(write, "testing").await {
                 Ok(_) => break,
                 Err(StoreError::Database { source, .. }) => {
-                    assert_eq!(crate::failure::primary_code(&source), Some(13), "{source}");
+                    assert_eq!(primary_code(&source), Some(13), "{source}");
                     full += 1;
                 }
                 Err(error) => panic!("{error}"),

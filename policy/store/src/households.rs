@@ -377,13 +377,13 @@ async fn tell(
         }
     };
     let subject = format!("household:{id}");
-    let deed = AuditEntry {
+    let entry = AuditEntry {
         action,
         subject: &subject,
         before: before.as_ref(),
         after: after.as_ref(),
     };
-    append(connection, by, &deed).await.map(drop)
+    append(connection, by, &entry).await.map(drop)
 }
 
 /// Takes out of two documents what is the same in both.
