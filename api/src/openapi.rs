@@ -51,11 +51,11 @@ struct Problem {
     ),
     components(schemas(Problem))
 )]
-struct Base;
+struct ApiDocument;
 
 /// The document without routes.
 pub fn base() -> Document {
-    let mut document = Base::openapi();
+    let mut document = ApiDocument::openapi();
     let key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("A key of `ox-protect keys create` or of a household's keys, or a token of the configured OIDC provider."))

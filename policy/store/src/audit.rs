@@ -50,7 +50,7 @@ pub struct AuditEntry<'d> {
 
 /// A row as it lies in the table: all text as it was hashed.
 #[derive(FromRow)]
-pub(crate) struct Row {
+pub(crate) struct AuditRow {
     pub(crate) sequence: i64,
     pub(crate) at: String,
     pub(crate) actor: String,
@@ -63,7 +63,7 @@ pub(crate) struct Row {
     pub(crate) hash: Vec<u8>,
 }
 
-impl Row {
+impl AuditRow {
     /// The hash that the row must have. Every field goes in with its length before it, so that no
     /// two rows are the same octets.
     fn digest(&self) -> [u8; 32] {
@@ -122,7 +122,7 @@ pub(crate) async fn append(
         .await
         .map_err(step("reading the audit"))?;
     let (sequence, previous) = head.unwrap_or((0, GENESIS.to_vec()));
-    let mut row = Row {
+    let mut row = AuditRow {
         sequence: sequence + 1,
         at: Timestamp::now().to_string(),
         actor: by.actor.clone(),
