@@ -73,7 +73,7 @@ struct AuditRecord {
 }
 
 /// Rows of the audit: who did what and when, with the state before and after.
-#[utoipa::path(get, path = "/v1/audit", tag = "audit", params(Pages),
+#[utoipa::path(get, path = "/v1/audit", operation_id = "list_audit_records", tag = "audit", params(Pages),
     responses((status = 200, description = "a page", body = AuditPage), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
@@ -127,7 +127,7 @@ pub struct Misfit {
 
 /// Verifies the audit. Names the first row that does not fit the chain, its signed heads, or the
 /// protection of the database.
-#[utoipa::path(get, path = "/v1/audit/verify", tag = "audit", responses((status = 200, description = "what was found", body = Verified)))]
+#[utoipa::path(get, path = "/v1/audit/verify", operation_id = "verify_audit", tag = "audit", responses((status = 200, description = "what was found", body = Verified)))]
 pub async fn verify(
     State(context): State<Arc<Context>>,
     _reader: Reader,

@@ -248,7 +248,7 @@ impl HouseholdBody {
 }
 
 /// Makes a household, or changes the given fields. Networks, devices and switches stay.
-#[utoipa::path(put, path = "/v1/households/{id}", tag = "households", request_body = HouseholdBody, params(("id" = String, Path)),
+#[utoipa::path(put, path = "/v1/households/{id}", operation_id = "put_household", tag = "households", request_body = HouseholdBody, params(("id" = String, Path)),
     responses((status = 201, description = "made", body = schema::Household), (status = 200, description = "changed", body = schema::Household),
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used")))]
 pub async fn put(
@@ -296,7 +296,7 @@ pub async fn put(
 }
 
 /// A household with its networks, devices, switches and custom names.
-#[utoipa::path(get, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}", operation_id = "get_household", tag = "households", params(("id" = String, Path)),
     responses((status = 200, description = "the household", body = schema::Household), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
@@ -317,7 +317,7 @@ pub async fn get(
 }
 
 /// Removes a household. Its lines have no household from now on. The account holder is notified.
-#[utoipa::path(delete, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}", operation_id = "delete_household", tag = "households", params(("id" = String, Path)),
     responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
@@ -359,7 +359,7 @@ pub struct Search {
 }
 
 /// Households: all of them by page, by the operator's key, or by address.
-#[utoipa::path(get, path = "/v1/households", tag = "households", params(Search), responses((status = 200, description = "a page", body = schema::HouseholdPage)))]
+#[utoipa::path(get, path = "/v1/households", operation_id = "list_households", tag = "households", params(Search), responses((status = 200, description = "a page", body = schema::HouseholdPage)))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,

@@ -160,7 +160,7 @@ fn moved(item: &PathItem, word: &str) -> PathItem {
         operation.operation_id = operation
             .operation_id
             .as_ref()
-            .map(|id| format!("{id}_of_{word}"));
+            .map(|id| id.replacen("household", word, 1));
         let parameter = ParameterBuilder::new()
             .name(word)
             .parameter_in(ParameterIn::Path)

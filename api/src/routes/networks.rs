@@ -122,7 +122,7 @@ pub struct Force {
 
 /// Gives a household a network. The most specific network of an address wins; one of equal length
 /// belongs to one household. `force` may be in the body or in the query.
-#[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path), Force),
+#[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", operation_id = "put_household_network", tag = "households", params(("id" = String, Path), ("cidr" = String, Path), Force),
     request_body = Option<Force>,
     responses((status = 201, description = "given", body = schema::NetworkWritten), (status = 200, description = "it had it", body = schema::NetworkWritten),
         (status = 404, description = "no such household"), (status = 409, description = "another household has it"),
@@ -232,7 +232,7 @@ async fn of_owner(
 }
 
 /// Takes a network from a household. The account holder is notified.
-#[utoipa::path(delete, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/networks/{cidr}", operation_id = "delete_household_network", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
     responses((status = 200, description = "taken", body = schema::NetworkWritten), (status = 404, description = "it did not have it")))]
 pub async fn delete_network(
     State(context): State<Arc<Context>>,

@@ -60,7 +60,7 @@ fn shown(household: &Household, id: &Id) -> Option<Value> {
 }
 
 /// Makes a person, or changes the given fields. Their switches stay.
-#[utoipa::path(put, path = "/v1/households/{id}/people/{person}", tag = "people", request_body = PersonBody,
+#[utoipa::path(put, path = "/v1/households/{id}/people/{person}", operation_id = "put_person", tag = "people", request_body = PersonBody,
     params(("id" = String, Path), ("person" = String, Path)),
     responses((status = 201, description = "made", body = schema::Person), (status = 200, description = "changed", body = schema::Person),
         (status = 404, description = "no such household")))]
@@ -106,7 +106,7 @@ pub async fn put(
 }
 
 /// A person with their settings and devices.
-#[utoipa::path(get, path = "/v1/households/{id}/people/{person}", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}/people/{person}", operation_id = "get_person", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
     responses((status = 200, description = "the person", body = schema::Person), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
@@ -126,7 +126,7 @@ pub async fn get(
 }
 
 /// Removes a person and their settings. Their devices are assigned to no person from now on.
-#[utoipa::path(delete, path = "/v1/households/{id}/people/{person}", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/people/{person}", operation_id = "delete_person", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
     responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,

@@ -126,7 +126,7 @@ impl ScheduleBody {
 }
 
 /// Makes a schedule, or replaces it.
-#[utoipa::path(put, path = "/v1/households/{id}/schedules/{name}", tag = "time", request_body = ScheduleBody,
+#[utoipa::path(put, path = "/v1/households/{id}/schedules/{name}", operation_id = "put_household_schedule", tag = "time", request_body = ScheduleBody,
     params(("id" = String, Path), ("name" = String, Path)),
     responses((status = 201, description = "made, and true at once", body = schema::ScheduleWritten), (status = 200, description = "replaced", body = schema::ScheduleWritten),
         (status = 404, description = "no such place"), (status = 422, description = "a value cannot be used")))]
@@ -152,7 +152,7 @@ pub async fn put_schedule(
 }
 
 /// Removes a schedule.
-#[utoipa::path(delete, path = "/v1/households/{id}/schedules/{name}", tag = "time", params(("id" = String, Path), ("name" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/schedules/{name}", operation_id = "delete_household_schedule", tag = "time", params(("id" = String, Path), ("name" = String, Path)),
     responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "no such place or schedule")))]
 pub async fn delete_schedule(
     State(context): State<Arc<Context>>,
@@ -228,7 +228,7 @@ impl GrantBody {
 }
 
 /// Makes a grant: opens something for a while, as a reward. It ends by itself.
-#[utoipa::path(post, path = "/v1/households/{id}/grants", tag = "time", request_body = GrantBody, params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/households/{id}/grants", operation_id = "post_household_grant", tag = "time", request_body = GrantBody, params(("id" = String, Path)),
     responses((status = 201, description = "open from the next query on", body = schema::GrantWritten), (status = 404, description = "no such place"),
         (status = 409, description = "blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used")))]
 pub async fn post_grant(
@@ -276,7 +276,7 @@ pub fn open(settings: &mut Settings, grant: Grant, actor: &str) -> Result<Id, Pr
 }
 
 /// Ends a grant early.
-#[utoipa::path(delete, path = "/v1/households/{id}/grants/{grant}", tag = "time", params(("id" = String, Path), ("grant" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/grants/{grant}", operation_id = "delete_household_grant", tag = "time", params(("id" = String, Path), ("grant" = String, Path)),
     responses((status = 200, description = "closed", body = schema::Written), (status = 404, description = "no such place or grant")))]
 pub async fn delete_grant(
     State(context): State<Arc<Context>>,
@@ -301,7 +301,7 @@ pub async fn delete_grant(
 }
 
 /// Ends all grants of this level.
-#[utoipa::path(delete, path = "/v1/households/{id}/grants", tag = "time", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/grants", operation_id = "delete_household_grants", tag = "time", params(("id" = String, Path)),
     responses((status = 200, description = "closed", body = schema::Written), (status = 404, description = "no such place")))]
 pub async fn delete_grants(
     State(context): State<Arc<Context>>,
@@ -331,7 +331,7 @@ pub struct PauseBody {
 }
 
 /// Switches the Internet off until a time.
-#[utoipa::path(put, path = "/v1/households/{id}/pause", tag = "time", request_body = PauseBody, params(("id" = String, Path)),
+#[utoipa::path(put, path = "/v1/households/{id}/pause", operation_id = "put_household_pause", tag = "time", request_body = PauseBody, params(("id" = String, Path)),
     responses((status = 200, description = "off from the next query on", body = schema::PauseWritten), (status = 404, description = "no such place"), (status = 422, description = "a value cannot be used")))]
 pub async fn put_pause(
     State(context): State<Arc<Context>>,
@@ -385,7 +385,7 @@ pub async fn put_pause(
 }
 
 /// Switches the Internet on again.
-#[utoipa::path(delete, path = "/v1/households/{id}/pause", tag = "time", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/pause", operation_id = "delete_household_pause", tag = "time", params(("id" = String, Path)),
     responses((status = 200, description = "on from the next query on", body = schema::PauseWritten), (status = 404, description = "no such place")))]
 pub async fn delete_pause(
     State(context): State<Arc<Context>>,

@@ -80,7 +80,7 @@ pub fn own_name(domain: &str) -> Result<Name, Problem> {
 }
 
 /// Blocks or allows a category.
-#[utoipa::path(put, path = "/v1/households/{id}/categories/{slug}", tag = "switches", request_body = SwitchBody,
+#[utoipa::path(put, path = "/v1/households/{id}/categories/{slug}", operation_id = "put_household_category", tag = "switches", request_body = SwitchBody,
     params(("id" = String, Path), ("slug" = String, Path)),
     responses((status = 200, description = "switched, and true from the next query on", body = schema::CategoryWritten), (status = 404, description = "no such place or category")))]
 pub async fn put_category(
@@ -105,7 +105,7 @@ pub async fn put_category(
 }
 
 /// Inherits a category: from the person, the household, or its preset.
-#[utoipa::path(delete, path = "/v1/households/{id}/categories/{slug}", tag = "switches", params(("id" = String, Path), ("slug" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/categories/{slug}", operation_id = "delete_household_category", tag = "switches", params(("id" = String, Path), ("slug" = String, Path)),
     responses((status = 200, description = "inherited", body = schema::CategoryWritten), (status = 404, description = "no such place or category")))]
 pub async fn delete_category(
     State(context): State<Arc<Context>>,
@@ -127,7 +127,7 @@ pub async fn delete_category(
 }
 
 /// Adds a name to the custom list.
-#[utoipa::path(put, path = "/v1/households/{id}/names/{domain}", tag = "switches", request_body = OwnNameBody,
+#[utoipa::path(put, path = "/v1/households/{id}/names/{domain}", operation_id = "put_household_name", tag = "switches", request_body = OwnNameBody,
     params(("id" = String, Path), ("domain" = String, Path)),
     responses((status = 201, description = "listed, and true from the next query on", body = schema::NameWritten), (status = 200, description = "changed", body = schema::NameWritten), (status = 404, description = "no such place"), (status = 409, description = "blocked by order: `mandatory`")))]
 pub async fn put_name(
@@ -165,7 +165,7 @@ pub async fn put_name(
 }
 
 /// Removes a name from the custom list.
-#[utoipa::path(delete, path = "/v1/households/{id}/names/{domain}", tag = "switches", params(("id" = String, Path), ("domain" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/names/{domain}", operation_id = "delete_household_name", tag = "switches", params(("id" = String, Path), ("domain" = String, Path)),
     responses((status = 200, description = "off the list", body = schema::NameWritten), (status = 404, description = "no such place, or the name is not listed")))]
 pub async fn delete_name(
     State(context): State<Arc<Context>>,
@@ -192,7 +192,7 @@ pub async fn delete_name(
 /// Sets the safe search of engines: `off`, `moderate` or `strict` by the engine's name (google,
 /// youtube, bing, duckduckgo, ecosia, pixabay, yandex, brave, qwant). `null` inherits; other
 /// engines keep their level.
-#[utoipa::path(put, path = "/v1/households/{id}/safe-search", tag = "switches", request_body = BTreeMap<String, Option<String>>,
+#[utoipa::path(put, path = "/v1/households/{id}/safe-search", operation_id = "put_household_safe_search", tag = "switches", request_body = BTreeMap<String, Option<String>>,
     params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = schema::SafeSearchWritten), (status = 404, description = "no such place"), (status = 422, description = "no such engine or level")))]
 pub async fn put_safe_search(
@@ -242,7 +242,7 @@ pub async fn put_safe_search(
 /// Sets whether an allow or a grant of a search engine also lifts its safe search: `allow` lifts
 /// it. Otherwise the engine is opened, but led to its address for safe search. The account holder
 /// is notified of an `allow`.
-#[utoipa::path(put, path = "/v1/households/{id}/search-unlock", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
+#[utoipa::path(put, path = "/v1/households/{id}/search-unlock", operation_id = "put_household_search_unlock", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = schema::SearchUnlockWritten), (status = 404, description = "no such place")))]
 pub async fn put_search_unlock(
     State(context): State<Arc<Context>>,
@@ -260,7 +260,7 @@ pub async fn put_search_unlock(
 }
 
 /// Inherits whether an allow also lifts safe search.
-#[utoipa::path(delete, path = "/v1/households/{id}/search-unlock", tag = "switches", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/search-unlock", operation_id = "delete_household_search_unlock", tag = "switches", params(("id" = String, Path)),
     responses((status = 200, description = "inherited", body = schema::SearchUnlockWritten), (status = 404, description = "no such place")))]
 pub async fn delete_search_unlock(
     State(context): State<Arc<Context>>,
@@ -277,7 +277,7 @@ pub async fn delete_search_unlock(
 
 /// Sets what happens to names by which software bypasses the filter by itself (canary names,
 /// private relays): `block` answers them negatively, so that it does not.
-#[utoipa::path(put, path = "/v1/households/{id}/bypass", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
+#[utoipa::path(put, path = "/v1/households/{id}/bypass", operation_id = "put_household_bypass", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = schema::BypassWritten), (status = 404, description = "no such place")))]
 pub async fn put_bypass(
     State(context): State<Arc<Context>>,
@@ -295,7 +295,7 @@ pub async fn put_bypass(
 }
 
 /// Inherits what happens to names for bypassing the filter.
-#[utoipa::path(delete, path = "/v1/households/{id}/bypass", tag = "switches", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/bypass", operation_id = "delete_household_bypass", tag = "switches", params(("id" = String, Path)),
     responses((status = 200, description = "inherited", body = schema::BypassWritten), (status = 404, description = "no such place")))]
 pub async fn delete_bypass(
     State(context): State<Arc<Context>>,
