@@ -12,7 +12,7 @@
 use std::{future::Future, sync::Arc};
 
 use control::lists::model::{ListError, RolledBack};
-use policy_store::{Author, Deed};
+use policy_store::{AuditEntry, Author};
 use serde_json::{Value, json};
 
 use crate::{Context, panics, problem::Problem};
@@ -84,7 +84,7 @@ impl Act {
         after: Option<Value>,
     ) -> Result<(), Problem> {
         let action = format!("{}{suffix}", self.action);
-        let deed = Deed {
+        let deed = AuditEntry {
             action: &action,
             subject: &self.subject,
             before: before.as_ref(),

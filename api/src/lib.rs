@@ -24,6 +24,7 @@
 
 mod audited;
 pub mod auth;
+mod context;
 mod control_errors;
 pub mod event_streams;
 mod extract;
@@ -42,33 +43,9 @@ mod versioned;
 use std::sync::Arc;
 
 use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
-use control::Control;
 
-use crate::{
-    auth::{limits::Limits, oidc::Tokens},
-    event_streams::Streams,
-    problem::Problem,
-    report_intake::ReportIntake,
-};
-
-/// What handlers need of the running node.
-pub struct Context {
-    /// Households, lists and everything else that has nothing to do with HTTP.
-    pub control: Arc<Control>,
-    /// Bounds how many answers about activity are added up at a time.
-    pub activity_seats: tokio::sync::Semaphore,
-    /// The open event streams.
-    pub streams: Streams,
-    /// Renders the metrics.
-    pub render_metrics: Box<dyn Fn() -> String + Send + Sync>,
-    /// Whether queries are answered.
-    pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Takes reports of the public.
-    pub reports: ReportIntake,
-    pub limits: Limits,
-    /// Verifies tokens of the OIDC provider, if one is configured.
-    pub tokens: Option<Tokens>,
-}
+pub use crate::context::Context;
+use crate::problem::Problem;
 
 /// All routes. Opens no socket.
 pub fn router(context: Arc<Context>) -> Router {

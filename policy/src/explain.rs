@@ -1,4 +1,4 @@
-//! What an explanation is made of. The verdict in it comes from the data path's own functions, see
+//! The content of an explanation. Its verdict comes from the functions of the data path, see
 //! `resolver`.
 
 use std::sync::Arc;

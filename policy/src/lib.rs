@@ -1,4 +1,4 @@
-//! Who is asking, what are their rules, what is the verdict.
+//! Identifies the client of a query, finds its rules, and decides about the name.
 //!
 //! ```text
 //! documents                       lists                      a query
@@ -6,15 +6,17 @@
 //!                          v                           v          |
 //!                        rules ──> directory        blocklist     v
 //!                                     |                |       identify
-//!                                     └── EffectivePolicy ───────┼──────────┤
-//!                                                      └─ classify ─> decide ─> verdict
+//!                                     └─ effective ────┼──────────┤
+//!                                          policy      └─ classify ─> decide ─> verdict
 //! ```
 //!
-//! What is ordered beside the lists hangs on them ([`mandates`], and [`register`] for all that are
-//! in force at some time).
+//! - [`name`], [`category`], [`text`], [`unix_seconds`]: the values.
+//! - [`lists`]: the list engine. Mandates belong to it.
+//! - [`rules`]: the rules engine. [`identity`]: the directory of all households.
+//! - [`decide`]: the order of the layers. [`verdict`]: what a decision results in.
 //!
-//! No sockets, no async, no clock; the only disk is in [`artefact`]. Deciding cannot fail, wait or
-//! allocate. This crate knows nothing of DNS messages, HTTP or feed formats.
+//! No sockets, no async, no clock; the only disk access is in [`lists::artefact`]. A decision cannot
+//! fail, wait or allocate. This crate knows nothing of DNS messages, HTTP or feed formats.
 
 pub mod category;
 pub mod decide;

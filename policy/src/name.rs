@@ -52,11 +52,11 @@ pub enum NameError {
     Wire,
 }
 
-/// A canonical name that somebody owns.
+/// A canonical name, owned.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Box<[u8]>);
 
-/// A canonical name in somebody else's memory: what the query path passes around.
+/// A canonical name, borrowed: what the query path passes around.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameRef<'a>(&'a [u8]);
 

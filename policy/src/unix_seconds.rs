@@ -1,9 +1,9 @@
-//! An instant as the data path compares it: whole seconds, one integer.
+//! An instant of the data path: whole seconds in one 32-bit integer.
 
 use jiff::Timestamp;
 
-/// Seconds since 1970-01-01T00:00:00Z. It ends in 2106; instants before and behind are the first
-/// and the last.
+/// Seconds since 1970-01-01T00:00:00Z, up to 2106. Earlier instants become the first, later ones
+/// the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixSeconds(u32);
 

@@ -16,7 +16,7 @@ use control::{Control, activity::inactivity::Silence};
 use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{Household, Id};
 use policy_store::{
-    Author, Deed,
+    AuditEntry, Author,
     activity::{BlockedName, Counted, DeviceKey, Forgotten, Hour, Sign},
 };
 use serde::Deserialize;
@@ -170,7 +170,7 @@ async fn audit(
     what: &Value,
 ) -> Result<(), Problem> {
     let subject = format!("activity:{id}");
-    let deed = Deed {
+    let deed = AuditEntry {
         action,
         subject: &subject,
         before: None,

@@ -14,7 +14,7 @@ use policy::rules::{
     compiled::HouseholdRules,
     household::{Household, Id},
 };
-use policy_store::{Duty, OpenDuty, StoreError, activity::Forgotten};
+use policy_store::{Erasure, PendingErasure, StoreError, activity::Forgotten};
 
 use crate::{Control, shutdown::Shutdown};
 
@@ -33,29 +33,29 @@ pub fn days_kept(control: &Control, rules: &HouseholdRules) -> u16 {
 }
 
 /// What a change of a household owes: activity that is no longer wanted.
-pub fn duties(was: Option<&Household>, is: Option<&Household>) -> Vec<Duty> {
+pub fn duties(was: Option<&Household>, is: Option<&Household>) -> Vec<Erasure> {
     let Some((was, history)) = was.and_then(|was| Some((was, was.kept()?))) else {
         return Vec::new();
     };
     let Some((is, now)) = is.and_then(|is| Some((is, is.kept()?))) else {
-        return vec![Duty::Forget(Forgotten::All)];
+        return vec![Erasure::Forget(Forgotten::All)];
     };
     let gone = |id: &Id| !is.devices.get(id).is_some_and(|device| device.log);
     let devices = was
         .devices
         .iter()
         .filter(|(id, device)| device.log && gone(id));
-    let mut duties: Vec<Duty> = devices
-        .map(|(id, _)| Duty::Forget(Forgotten::Device(id.clone())))
+    let mut duties: Vec<Erasure> = devices
+        .map(|(id, _)| Erasure::Forget(Forgotten::Device(id.clone())))
         .collect();
     if history.unknown_devices && !now.unknown_devices {
-        duties.push(Duty::Forget(Forgotten::Unknown));
+        duties.push(Erasure::Forget(Forgotten::Unknown));
     }
     if history.names && !now.names {
-        duties.push(Duty::Forget(Forgotten::Names));
+        duties.push(Erasure::Forget(Forgotten::Names));
     }
     if history.days != now.days {
-        duties.push(Duty::Keep);
+        duties.push(Erasure::Keep);
     }
     duties
 }
@@ -77,17 +77,17 @@ async fn try_fulfil(control: &Control, household: Option<&Id>) -> Result<(), Sto
         return Ok(());
     };
     let now = Timestamp::now;
-    for OpenDuty {
+    for PendingErasure {
         sequence,
         household,
         duty,
     } in control.store.duties(household, DUTIES_MAX).await?
     {
         match duty {
-            Duty::Forget(forgotten) => activity.forget(&household, forgotten, now()).await?,
+            Erasure::Forget(forgotten) => activity.forget(&household, forgotten, now()).await?,
             // By the rules in force now: of two changes at a time the later one counts, whichever
             // arrives here first.
-            Duty::Keep => {
+            Erasure::Keep => {
                 let rules = control.directory.household(&household);
                 let days = rules.map_or(0, |rules| days_kept(control, &rules));
                 activity.keep(&household, days, now()).await?;
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn what_is_no_longer_wanted_is_forgotten_and_nothing_else() {
         let all = household(7, true, true, &[("phone", true), ("guest", true)]);
-        let forget = |what| vec![Duty::Forget(what)];
+        let forget = |what| vec![Erasure::Forget(what)];
         let devices = [("phone", true), ("guest", true)];
         assert_eq!(duties(Some(&all), Some(&all)), []);
         assert_eq!(duties(None, Some(&all)), []);
@@ -188,7 +188,7 @@ mod tests {
         );
         assert_eq!(
             duties(Some(&all), Some(&household(3, true, true, &devices))),
-            [Duty::Keep]
+            [Erasure::Keep]
         );
         assert_eq!(
             duties(Some(&all), Some(&household(7, false, true, &devices))),

@@ -167,14 +167,20 @@ const TYPES: [(&str, u16); 16] = [
     ("ANY", 255),
 ];
 
-/// Parses a record type: a mnemonic, a number, or `TYPE123` (RFC 3597).
+/// Parses a type that a query can ask data of: a mnemonic, a number, or `TYPE123` (RFC 3597). Type 0,
+/// OPT and the meta-types (RFC 6895 section 3.1) have no data, except ANY.
 pub fn record_type(text: &str) -> Option<u16> {
+    const OPT: u16 = 41;
+    const ANY: u16 = 255;
+    const META: std::ops::RangeInclusive<u16> = 128..=255;
     let upper = text.to_ascii_uppercase();
     let known = TYPES
         .iter()
         .find(|(mnemonic, _)| *mnemonic == upper)
         .map(|&(_, number)| number);
-    known.or_else(|| upper.strip_prefix("TYPE").unwrap_or(&upper).parse().ok())
+    known
+        .or_else(|| upper.strip_prefix("TYPE").unwrap_or(&upper).parse().ok())
+        .filter(|number| *number == ANY || !(matches!(*number, 0 | OPT) || META.contains(number)))
 }
 
 fn mnemonic(record_type: u16) -> String {
@@ -396,4 +402,28 @@ fn word(value: &impl Serialize) -> Value {
 
 fn feed_name(header: &Header, found: &EntryMatch<'_>) -> String {
     header.feeds[usize::from(found.mark.feed)].name.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_types_with_data_can_be_explained() {
+        for (text, number) in [
+            ("A", 1),
+            ("https", 65),
+            ("ANY", 255),
+            ("TYPE65280", 65_280),
+            ("28", 28),
+            ("256", 256),
+        ] {
+            assert_eq!(record_type(text), Some(number), "{text}");
+        }
+        for text in [
+            "0", "TYPE0", "41", "128", "TYPE249", "252", "254", "65536", "", "AXFR",
+        ] {
+            assert_eq!(record_type(text), None, "{text}");
+        }
+    }
 }

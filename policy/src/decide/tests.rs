@@ -181,7 +181,7 @@ fn whatever_opens_a_search_engine_its_safe_search_holds() {
             }
         }
     }
-    // What is not opened is blocked as ever, and what nobody opened names no opener.
+    // A name without an allow is blocked as before, and a verdict without an allow names none.
     assert_eq!(
         judged(&[Layer::HouseholdDeny, Layer::SafeSearch], &[]).layer,
         Layer::HouseholdDeny
@@ -308,7 +308,7 @@ fn an_allowed_search_engine_keeps_its_chain_open_and_an_order_closes_it() {
         |class: &Classification| review(&asker, queried, [(next.borrow(), class)].into_iter());
     assert_eq!(review(&listed), (queried, 0));
     assert_eq!(review(&ordered).0.layer, Layer::Mandatory);
-    // What nobody allowed is judged name by name.
+    // Without an allow each name of the chain is decided by itself.
     let (asker, said) = asked(&[Layer::Category, Layer::SafeSearch], &[]);
     let free = Classification {
         choice: CategorySet::EMPTY,

@@ -1,5 +1,5 @@
-//! Who is asking: from a source address, and a MAC address where somebody may assert it, to the
-//! rules of a household.
+//! Identifies the client of a query: finds the rules of a household by the source address, and by
+//! an asserted MAC address.
 //!
 //! ```text
 //! address ── a prefix length in use, longest first ──> index of networks ──> slot ──> slot: the mask
@@ -121,7 +121,7 @@ pub struct Directory {
 
 #[derive(Default)]
 struct Book {
-    /// Slots that nobody has any more.
+    /// Free slot numbers.
     free: Vec<u32>,
     /// Slots that were ever handed out.
     made: u32,
@@ -192,8 +192,8 @@ impl Directory {
                         EffectivePolicy::of(rules, Some(rules.device_by_mac(mac)?), now),
                     ))
                 });
-                // A MAC address that two households have identifies nobody from outside. The same
-                // household twice is none such: two of its MAC addresses may have one fingerprint.
+                // A MAC address of two households identifies no device from outside. The same
+                // household may come twice: two of its MAC addresses may have one fingerprint.
                 match owners.next() {
                     Some((slot, policy)) if owners.all(|(other, _)| other == slot) => Identity {
                         policy,
@@ -340,9 +340,9 @@ impl Directory {
             .for_each(|mac| self.macs.remove(mac, slot));
     }
 
-    /// Households whose record the clock has run past, the longest past first, some of them at a
-    /// time; each is told once. Whoever keeps the time compiles them anew. Until then the data path
-    /// looks further in the record, which says what comes behind the next change.
+    /// Households whose record has expired, the longest expired first, at most `most`. Each is
+    /// returned once; the caller compiles it anew. Until then the data path uses the later phases
+    /// of the record.
     #[must_use]
     pub fn due(&self, now: UnixSeconds, most: usize) -> Vec<Id> {
         let mut book = self
@@ -474,11 +474,11 @@ pub struct DirectoryReader<'a> {
 }
 
 impl DirectoryReader<'_> {
-    /// Finds out who asks. The address proves a household; a MAC address then picks the device
-    /// inside it. Where the address proves a device too, a MAC address of another device, or of
-    /// none, adds that one's rules and takes nothing away. A peer that is trusted to assert
-    /// identities may stand outside of every household; from anybody else there a MAC address is
-    /// dropped.
+    /// Identifies a client. The source address proves a household; a MAC address then selects the
+    /// device inside it. Where the address proves a device as well, the MAC address of another or
+    /// unknown device adds its rules and removes none. A trusted peer may assert a MAC address from
+    /// outside of every household; from any other peer there the MAC address is ignored and
+    /// reported in the event.
     #[must_use]
     pub fn identify(&self, source: IpAddr, mac: Option<Mac>, trust: impl Into<Trust>) -> Identity {
         let source = source.to_canonical();

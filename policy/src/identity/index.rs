@@ -34,7 +34,7 @@ const CAPACITY_MIN: usize = 16;
 /// Entries by fingerprint.
 pub(crate) struct Index<S = RandomState> {
     table: ArcSwap<Table>,
-    /// Seeded by the process: nobody outside can choose keys that crowd one place.
+    /// Seeded at random for each process: clients cannot choose keys that collide.
     hasher: S,
 }
 
@@ -84,7 +84,8 @@ impl<S: BuildHasher> IndexView<'_, S> {
         let mut places = self.table.places(search.fingerprint);
         std::iter::from_fn(move || {
             loop {
-                // Acquire: whoever finds a slot finds the chunk of cells that it lies in.
+                // Acquire: a reader that finds a slot number also sees the chunk that holds the
+                // slot.
                 match self.table.entries[places.next()?].load(Ordering::Acquire) {
                     EMPTY => return None,
                     entry if (entry >> 32) as u32 == search.fingerprint && entry != TOMBSTONE => {
@@ -228,7 +229,7 @@ impl Table {
         }
     }
 
-    /// Tombstones that nothing stands behind are in nobody's way: searches may end there.
+    /// Clears tombstones before an empty entry: a search may end there.
     fn clear_behind(&self, place: usize) {
         let capacity = self.entries.len();
         if self.entries[(place + 1) % capacity].load(Ordering::Relaxed) != EMPTY {

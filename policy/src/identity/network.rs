@@ -11,7 +11,7 @@ use ipnet::IpNet;
 /// The first kind of an IPv6 network: IPv4 has the 33 lengths below it.
 const V6_KINDS: u8 = 33;
 
-/// A network: equal networks are equal values, whatever host bits somebody wrote.
+/// A network. Equal networks are equal values: host bits are cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Network {
     /// Family and length in one: the length of an IPv4 prefix, or 33 and the length of an IPv6

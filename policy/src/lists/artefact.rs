@@ -159,7 +159,8 @@ pub struct FeedSummary {
     /// When the entries were last read from their source and found good.
     #[serde(default)]
     pub read_at: jiff::Timestamp,
-    /// Whether an operator rolled the feed back, and it stays until he lets it go on.
+    /// Whether an operator rolled the feed back. It keeps this version until the operator resumes
+    /// it.
     #[serde(default)]
     pub held: bool,
     /// Whether the feed was no longer defined when these lists were gone back to: its entries stand

@@ -488,8 +488,7 @@ impl Blocklist {
         self.base.fst.as_inner().octets.len() + self.overlay.octets()
     }
 
-    /// What the lists say of a name that somebody asked for. What they say of addresses is not said
-    /// of names: nobody has those.
+    /// Classifies a queried name. The keys of addresses are no names: they are not listed.
     #[must_use]
     pub fn classify(&self, name: NameRef<'_>) -> Classification {
         if is_of_addresses(name) {

@@ -1,4 +1,4 @@
-//! The lists in use: one pointer, swapped as a whole.
+//! The current lists: one pointer, swapped as a whole.
 
 use std::{
     collections::VecDeque,
@@ -89,8 +89,8 @@ impl CurrentLists {
         self.current.load_full()
     }
 
-    /// Makes a generation live and returns the one before, so that the caller frees it where nobody
-    /// waits.
+    /// Makes a generation current and returns the previous one, so that the caller frees it off the
+    /// query path.
     pub fn install(&self, next: Arc<Blocklist>) -> Arc<Blocklist> {
         let orders = self.orders();
         let before = self.swap(next.with_mandates(&orders));

@@ -7,8 +7,8 @@
 //! 32   SHA-256 of everything above
 //! ```
 //!
-//! Entries, not octets: a delta of ten thousand names is half a megabyte in front of any base, is
-//! written in milliseconds, and can be read by whoever asks what changed.
+//! Entries, not octets: a delta of ten thousand names is half a megabyte, applies to any base, is
+//! written in milliseconds, and shows an auditor what changed.
 
 use std::{
     io::{BufWriter, Write},

@@ -1,4 +1,4 @@
-//! What a feed says of a name: the words that the loader writes and the blocklist reads.
+//! The entries of feeds: the terms that the loader writes and the blocklist reads.
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ pub enum Polarity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
-    /// Ordered by a court or by sanctions: nobody can lift it.
+    /// Required by a court or by sanctions: no subscriber can lift it.
     Mandatory,
     /// The operator's protection of everybody; a household's own allow list lifts it.
     Security,

@@ -1,5 +1,5 @@
-//! All mandates of a node, and which of them are in force. It reads no clock: whoever asks says
-//! what time it is.
+//! All mandates of a node, and which of them are in force. The caller passes the time: no clock is
+//! read here.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,4 @@
-//! What is ordered by name or by address: by courts, by law, by the police. Nobody's allow lifts
-//! it.
+//! Mandates: blocks of names and addresses that courts, law or police require. No allow lifts them.
 //!
 //! ```text
 //! documents ── read ──> mandates ── those in force now ──> a set, immutable ── hangs on the lists, asked while classifying
@@ -76,7 +75,7 @@ pub struct MandateDocument {
     pub not_after: Option<Timestamp>,
     /// Where A and AAAA lead instead; absent means the operator's way.
     pub landing: Option<Landing>,
-    /// Whether nobody but the operator and his auditors may learn of it.
+    /// Whether only the operator and the auditors may learn of it.
     pub confidential: bool,
     /// Whether it is taken although it covers more than an order ever should.
     pub force: bool,
@@ -166,7 +165,7 @@ pub struct Mandate {
     pub not_after: Option<Timestamp>,
     /// Where A and AAAA lead instead.
     pub landing: Option<Landing>,
-    /// Whether nobody but the operator and his auditors may learn of it.
+    /// Whether only the operator and the auditors may learn of it.
     pub confidential: bool,
     /// Whether it covers what it covers by intent.
     pub force: bool,
@@ -370,8 +369,7 @@ impl ActiveMandates {
         }
     }
 
-    /// The same, with names that nothing blocks but an order: somebody reported that they are
-    /// blocked by mistake.
+    /// Adds names that only a mandate may block, because a report of a wrong block was accepted.
     #[must_use]
     pub fn lifting<'n>(mut self, names: impl IntoIterator<Item = &'n Name>) -> Self {
         let mut hash = Sha256::new();

@@ -1,5 +1,5 @@
-//! The public-suffix guard: an entry that covers everything under `co.uk` is a mistake, whoever
-//! made it, a feed or somebody who writes down an order.
+//! The public-suffix guard: an entry that covers everything under `co.uk` is a mistake, in a feed
+//! as well as in a mandate.
 //!
 //! Two kinds are told apart. Under a top-level name lies a part of the Internet, and no list means
 //! that: the row is refused. A longer suffix (`co.uk`, `github.io`, but also `bet.br` and

@@ -6,8 +6,8 @@
 //! taxonomy ── names of each category ──> name -> set of categories ── hangs on the lists, asked while classifying
 //! ```
 //!
-//! A name is its category's with all below it. What a bundle says is said in the choice tier:
-//! orders, names that are never blocked and own lists stand above it, as they do above feeds.
+//! A name covers all names below it. Services are in the choice tier: mandates, never-block names
+//! and custom lists override them, as they override feeds.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,8 @@
 //! A household's document, compiled: flat, immutable, replaced as a whole by one pointer.
 //!
-//! What a device inherits is folded into its row here, so that deciding looks in one place.
-//! Millions of records stay in memory, so a record is one run of octets and a head that says how
-//! much of what is in it; own lists and what changes by the clock, which few have, are a pointer
-//! away.
+//! The rules that a device inherits are included in its row, so that a decision reads one place.
+//! Millions of records stay in memory, so a record is one run of octets with a header of counts.
+//! Custom lists and changes by the clock, which few households have, are behind a pointer.
 //!
 //! ```text
 //! rules      24 octets each: mask, flags, grants; the household's first, then what differs from it
@@ -205,15 +204,15 @@ impl HouseholdRules {
         self.kept
     }
 
-    /// Whether what a device asks for is counted, or what one asks that nobody named. No clock
-    /// changes it.
+    /// Whether the queries of a device are counted; `None` is an unnamed device. No clock changes
+    /// it.
     #[must_use]
     pub fn is_recorded(&self, device: Option<u16>) -> bool {
         self.first_rules(device).flags.is_recorded()
     }
 
-    /// What holds for a device at a time, everything inherited folded in, or for one that nobody
-    /// named.
+    /// The rules of a device at an instant, everything inherited included; `None` is an unnamed
+    /// device.
     pub(crate) fn effective_rules(&self, device: Option<u16>, now: UnixSeconds) -> EffectiveRules {
         if now < self.until {
             self.first_rules(device)
@@ -262,7 +261,7 @@ impl HouseholdRules {
         self.own.as_ref()?.list(whose)
     }
 
-    /// Whether an own list has a say in what a device asks for, or one that nobody named.
+    /// Whether a custom list applies to a device; `None` is an unnamed device.
     pub(crate) fn has_names(&self, device: Option<u16>) -> bool {
         let of_device = |device| [ListOwner::Device(device), ListOwner::PersonOf(device)];
         self.own.is_some()

@@ -1,4 +1,5 @@
-//! A household's, a person's or a device's own list of names, compiled. Nearly nobody has one.
+//! The custom lists of names of a household, a person or a device, compiled. Few households have
+//! one.
 
 use std::collections::BTreeMap;
 

@@ -37,8 +37,8 @@ pub const PEOPLE_MAX: usize = 64;
 /// The most schedules, and the most grants, in one place.
 pub const SCHEDULES_MAX: usize = 32;
 
-/// An identifier that somebody outside chose: 1 to 64 letters, digits, `.`, `_`, `~` or `-`, so
-/// that it fits into a path.
+/// An identifier chosen by a caller: 1 to 64 letters, digits, `.`, `_`, `~` or `-`, so that it fits
+/// into a URL path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Id(Box<str>);
@@ -224,7 +224,7 @@ pub struct Settings {
     pub bypass: Option<Attributed<Switch>>,
 }
 
-/// Somebody of a household; a person's settings hold for the devices that are theirs.
+/// A person of a household. The settings apply to the devices of the person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// What the family calls them.
@@ -238,7 +238,8 @@ pub struct Person {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filtering {
-    /// Nobody asked yet: the operator's default, and whatever the household has switched itself.
+    /// The household was not asked: the operator's default applies, and what the household has
+    /// switched itself.
     #[default]
     NotAsked,
     /// The household chose filtering.
@@ -258,14 +259,14 @@ pub struct FilteringChoice {
 /// The ways in which a household is asked for its choice.
 pub const CHANNELS: [&str; 5] = ["portal", "app", "call-centre", "shop", "operator"];
 
-/// What a household wants kept of what its devices ask for. Nothing is kept where nobody said so.
+/// Which activity the household wants to be kept. Without this setting nothing is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistorySettings {
     /// For how many days; 0 keeps nothing.
     pub days: u16,
     /// Whether the names of what was blocked are kept beside the counts.
     pub names: bool,
-    /// Whether devices that nobody named are counted, as one.
+    /// Whether unnamed devices are counted, together.
     pub unknown_devices: bool,
 }
 
@@ -326,7 +327,7 @@ pub struct Household {
     pub preset: Option<String>,
     /// Its choice.
     pub filtering: Filtering,
-    /// Who made the choice, when, and how; absent while nobody was asked.
+    /// Who made the choice, when, and how; absent until the household is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<Attributed<FilteringChoice>>,
     /// Where notices go.
@@ -392,7 +393,7 @@ impl Household {
             .filter(|history| history.days > 0)
     }
 
-    /// Whether what a device asks for is counted, or what one asks that nobody named.
+    /// Whether the queries of a device are counted; `None` is an unnamed device.
     #[must_use]
     pub fn records(&self, device: Option<&Device>) -> bool {
         self.kept()

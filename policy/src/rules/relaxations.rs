@@ -1,11 +1,11 @@
-//! What a change of a household's document opens, whichever way it was written: compared is what
-//! holds before and after it, for every device and for those that nobody named, now and over the
-//! days to come.
+//! What a change of a household's document permits that was restricted before. Compares the
+//! effective rules before and after the change, for every device and for unnamed devices, now and
+//! over the following days.
 //!
-//! Categories, pauses, safe search and the names of software are compared as they are compiled; own
-//! lists, grants and schedules entry by entry, because what they open may lie far ahead or behind a
-//! name that nobody lists. A network that the household loses is told whatever its rules are: its
-//! lines have somebody else's rules from then on.
+//! Categories, pauses, safe search and bypass prevention are compared as they are compiled. Custom
+//! lists, grants and schedules are compared entry by entry: their effect may lie far ahead, or
+//! concern a name that no list has. A network that the household loses is always reported: another
+//! household's rules apply to it from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,7 +62,7 @@ pub enum Relaxation {
 pub struct AffectedDevices {
     /// The devices, by identifier.
     pub devices: BTreeSet<Id>,
-    /// Devices that nobody named.
+    /// Whether unnamed devices are affected.
     pub others: bool,
     /// Everybody of the household.
     pub everybody: bool,
@@ -214,7 +214,7 @@ impl Found {
     }
 }
 
-/// Somebody whose rules are compared: a device, or those that nobody named.
+/// A device whose rules are compared, or all unnamed devices.
 struct Subject<'h> {
     device: Option<&'h Id>,
     before: Option<&'h Id>,
@@ -229,7 +229,7 @@ impl<'h> Subject<'h> {
             after: None,
         }];
         for id in before.devices.keys() {
-            // A device that is gone is one that nobody named.
+            // A removed device is an unnamed one.
             all.push(Self {
                 device: Some(id),
                 before: Some(id),
@@ -389,7 +389,7 @@ fn compare_standing(
     }
 }
 
-/// The settings that hold for somebody: the household's, a person's, a device's.
+/// The settings that apply to a device: the household's, its person's, its own.
 fn levels<'h>(household: &'h Household, device: Option<&Id>) -> [Option<&'h Settings>; 3] {
     let device: Option<&Device> = device.and_then(|id| household.devices.get(id));
     let person = device

@@ -7,9 +7,9 @@
 //!        └────────────────────── what holds at each of them, device by device <──────────────┘
 //! ```
 //!
-//! A timeline reaches over the next few changes. The data path compares its clock with the first of
-//! them and looks further only behind it; whoever keeps the time compiles the household anew long
-//! before the last.
+//! A timeline covers the next few changes. The data path compares its clock with the first of them
+//! and uses a later phase only after it. The schedule task compiles the household anew before the
+//! last phase ends.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +83,7 @@ struct Levels<'h> {
     /// For each device what holds at all hours, and the levels that hold for it, from the
     /// household's down.
     chains: Vec<(PolicyFlags, Vec<usize>)>,
-    /// What holds at all hours for devices that nobody named.
+    /// The flags of unnamed devices that no clock changes.
     of_unknown: PolicyFlags,
 }
 
@@ -302,8 +302,8 @@ impl<'h> Levels<'h> {
     }
 }
 
-/// What no clock changes: whether the queries of a device are counted for its household, and
-/// whether they are told to nobody.
+/// The flags that no clock changes: whether the queries of a device count in the household's
+/// activity, and whether they are private.
 fn at_all_hours(household: &Household, device: Option<&Device>) -> PolicyFlags {
     let mut flags = if device.is_some_and(|device| !device.log) {
         PolicyFlags::PRIVATE
@@ -321,8 +321,8 @@ struct Ground<'g> {
     preset: CategorySet,
     taxonomy: &'g Taxonomy,
     defaults: OperatorDefaults,
-    /// Whether anybody wants a filter here: the household, or the operator for those who were not
-    /// asked.
+    /// Whether filtering is on: by the household's choice, or by the operator's preset for a
+    /// household that was not asked.
     is_filtered: bool,
 }
 
@@ -347,8 +347,7 @@ impl Timeline {
     ) -> Self {
         let at = UnixSeconds::of(now);
         if household.filtering == Filtering::Off {
-            // Nothing is filtered and nothing is counted; what is nobody's affair is so all the
-            // same.
+            // Without filtering nothing is blocked or recorded; private devices stay private.
             let hidden = EffectiveRules {
                 flags: PolicyFlags::PRIVATE,
                 ..EffectiveRules::default()
@@ -412,8 +411,8 @@ impl Timeline {
     }
 }
 
-/// The zone that a household's clocks show. A name that nobody knows any more is UTC: a schedule at
-/// the wrong hour is seen and mended.
+/// The household's time zone. An unknown name is UTC: a schedule at a wrong hour is noticed and
+/// corrected.
 #[must_use]
 pub fn zone(household: &Household) -> TimeZone {
     TimeZone::get(&household.time_zone).unwrap_or(TimeZone::UTC)

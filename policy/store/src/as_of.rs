@@ -1,5 +1,5 @@
-//! What a household was, and what was ordered: the documents of today, with everything taken back
-//! that the audit says was done to them since.
+//! Households and mandates as of an earlier time: the current documents, with every later change of
+//! the audit reverted.
 
 use std::collections::BTreeMap;
 

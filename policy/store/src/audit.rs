@@ -37,7 +37,7 @@ pub struct Author {
 
 /// What is done, before it is written down.
 #[derive(Debug)]
-pub struct Deed<'d> {
+pub struct AuditEntry<'d> {
     /// What, in a word that stays: `create`, `change`, `delete`, `approve`, `rollback`, …
     pub action: &'d str,
     /// To what: `household:home`, `feed:gambling`, `lists`.
@@ -114,7 +114,7 @@ pub(crate) fn hexadecimal(octets: &[u8]) -> String {
 pub(crate) async fn append(
     connection: &mut SqliteConnection,
     by: &Author,
-    deed: &Deed<'_>,
+    deed: &AuditEntry<'_>,
 ) -> Result<u64, StoreError> {
     let head = sqlx::query_as("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1");
     let head: Option<(i64, Vec<u8>)> = head

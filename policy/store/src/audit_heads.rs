@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sqlx::SqliteConnection;
 
 use crate::{
     Author, Store,
-    audit::{self, Deed, hexadecimal},
+    audit::{self, AuditEntry, hexadecimal},
     chain::{Findings, fits, guard, head_of, insert_head, kept_heads, note_loss},
     error::{StoreError, step},
     heads::SignedHead,
@@ -17,7 +18,8 @@ use crate::{
 impl Store {
     /// Looks at the start whether the audit is what it was: restores its triggers, and compares its
     /// rows with the heads in the markers. What does not fit is written down and returned.
-    pub(crate) async fn guard_audit(&self) -> Result<Findings, StoreError> {
+    /// `has_signed` says that an earlier start had the key, so that rows must have a signed head.
+    pub(crate) async fn guard_audit(&self, has_signed: bool) -> Result<Findings, StoreError> {
         let mut findings = Findings::new();
         let mut change = self.begin().await?;
         let mut newest: Option<SignedHead> = None;
@@ -44,10 +46,13 @@ impl Store {
                 ));
             }
         }
+        if has_signed && findings.is_empty() && newest.is_none() {
+            findings.extend(self.note_missing_heads(&mut change).await?);
+        }
         let restored = audit::restore_triggers(&mut change).await?;
         if !restored.is_empty() {
             let after = Value::from(restored.clone());
-            let deed = Deed {
+            let deed = AuditEntry {
                 action: "triggers_restored",
                 subject: "audit",
                 before: None,
@@ -64,6 +69,34 @@ impl Store {
         let newest = self.chain.newest();
         self.chain.mark(newest.as_ref(), true);
         Ok(findings)
+    }
+
+    /// Where no signed head of the rows is left, neither in a marker nor in the database, rows may
+    /// have been cut off the end. Writes that down.
+    async fn note_missing_heads(
+        &self,
+        change: &mut SqliteConnection,
+    ) -> Result<Option<String>, StoreError> {
+        let (sequence, hash) = head_of(change).await?;
+        let kept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM audit_head")
+            .fetch_one(&mut *change)
+            .await
+            .map_err(step("reading the heads of the audit"))?;
+        if sequence == 0 || kept > 0 {
+            return Ok(None);
+        }
+        let after = json!({ "sequence": sequence, "hash": hexadecimal(&hash) });
+        let deed = Deed {
+            action: "heads_missing",
+            subject: "audit",
+            before: None,
+            after: Some(&after),
+        };
+        audit::append(change, &guard(), &deed).await?;
+        Ok(Some(format!(
+            "the audit has {sequence} rows and no signed head, although this node signs each change: \
+             rows may be missing at its end"
+        )))
     }
 
     /// The newest signed head of the audit: that of the running program, or the newest in the
@@ -171,7 +204,7 @@ impl Store {
         }
         let before = Value::from(unfit.iter().map(ToString::to_string).collect::<Vec<_>>());
         let after = json!({ "note": note });
-        let deed = Deed {
+        let deed = AuditEntry {
             action: "acknowledge",
             subject: "audit",
             before: Some(&before),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Store,
-    audit::{Author, Deed, Row, append, hexadecimal},
+    audit::{AuditEntry, Author, Row, append, hexadecimal},
     error::{StoreError, step},
 };
 
@@ -39,10 +39,10 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// As it was written: for whoever keeps a copy.
+    /// As written: for a reader that keeps a copy.
     #[default]
     Oldest,
-    /// The last row first: for whoever asks what just happened.
+    /// The last row first.
     Newest,
 }
 
@@ -97,7 +97,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn append_audit(&self, by: &Author, deed: Deed<'_>) -> Result<u64, StoreError> {
+    pub async fn append_audit(&self, by: &Author, deed: AuditEntry<'_>) -> Result<u64, StoreError> {
         let mut transaction = self.begin().await?;
         let sequence = append(&mut transaction, by, &deed).await?;
         transaction.commit().await?;

@@ -12,7 +12,7 @@ use serde_json::json;
 use sqlx::SqliteConnection;
 
 use crate::{
-    audit::{self, Author, Deed, GENESIS, hexadecimal},
+    audit::{self, AuditEntry, Author, GENESIS, hexadecimal},
     error::{StoreError, step},
     heads::{SignedHead, Signer},
     identity::{Marker, Markers},
@@ -70,6 +70,11 @@ impl Chain {
 
     pub(crate) fn last(&self) -> MutexGuard<'_, Option<SignedHead>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this program has the key that signs heads.
+    pub(crate) fn signs(&self) -> bool {
+        self.signer.is_some()
     }
 
     /// The newest head that this program signed or found.
@@ -195,7 +200,7 @@ pub(crate) async fn note_loss(
     );
     let before = json!({ "sequence": head.sequence, "hash": head.hash, "at": head.at, "head": head.to_string() });
     let after = json!({ "sequence": sequence, "hash": hexadecimal(&hash) });
-    let deed = Deed {
+    let deed = AuditEntry {
         action: "head_lost",
         subject: "audit",
         before: Some(&before),

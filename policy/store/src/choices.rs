@@ -1,4 +1,4 @@
-//! What households chose, counted. The figures stand in columns beside the documents.
+//! Counts of the households' choices. The figures stand in columns beside the documents.
 
 use policy::rules::household::Household;
 use sqlx::FromRow;

@@ -1,4 +1,4 @@
-//! Whether a file can be written: what the last failure said, until a write works again.
+//! Whether a file can be written: the last failure, until a write succeeds again.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,5 +1,4 @@
-//! A file of SQLite, opened: readers share a pool, and every write goes through
-//! [`Database::begin`].
+//! An open SQLite file: readers share a pool, and every write goes through [`Database::begin`].
 //!
 //! ```text
 //! begin (the files are there) -> statements -> commit (the files are still there) -> acknowledged

@@ -1,4 +1,4 @@
-//! What can go wrong with the store, by step.
+//! Errors of the store, by step.
 
 use std::{
     fmt, io,

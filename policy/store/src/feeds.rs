@@ -7,7 +7,7 @@ use sqlx::FromRow;
 
 use crate::{
     Author, Store,
-    audit::{Deed, append},
+    audit::{AuditEntry, append},
     error::{ChangeError, StoreError, step},
 };
 
@@ -157,7 +157,7 @@ impl Store {
         let shown_before = before.map(|feed| show(&feed.document));
         let shown_after = after.map(show);
         let subject = format!("feed:{name}");
-        let deed = Deed {
+        let deed = AuditEntry {
             action,
             subject: &subject,
             before: shown_before.as_ref(),

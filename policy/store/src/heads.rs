@@ -8,9 +8,9 @@
 //! oxhead1.STORE.SEQUENCE.HASH.UNIX-TIME.PUBLIC-KEY.SIGNATURE     the last three fields but the time are hexadecimal, as HASH is
 //! ```
 //!
-//! The signature is Ed25519 (RFC 8032) over the text before its dot. The key is the node's own, in
-//! a file beside the store, mode 600. Whoever can read that file can sign other heads; whoever can
-//! write the database alone cannot.
+//! The signature is Ed25519 (RFC 8032) over the text before the last dot. The key is the node's
+//! own, in a file beside the store with mode 600. A process that can read this file can sign other
+//! heads; a process that can only write the database cannot.
 
 use std::{fmt, io, path::Path, str::FromStr};
 

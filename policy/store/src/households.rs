@@ -9,12 +9,12 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     Author, Key, Store,
-    audit::{Deed, append},
+    audit::{AuditEntry, append},
     choices,
     error::{ChangeError, StoreError, step},
     keys::revoke_lost,
     notices::{self, NewNotice},
-    pending_erasures::{self, Duty},
+    pending_erasures::{self, Erasure},
     requests::{self, Answer, Request, RequestState},
 };
 
@@ -41,8 +41,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The documents; [`StoreError::Document`] in the place of one that cannot be read, so that it
-    /// costs nobody else the rules.
+    /// The documents. A document that cannot be read is [`StoreError::Document`], so that the other
+    /// households keep their rules.
     pub fn households(&self) -> impl Iterator<Item = Result<Household, StoreError>> {
         self.documents.iter().map(|(id, text)| parse(id, text))
     }
@@ -56,7 +56,7 @@ pub struct Change {
     /// What the holder of its account must learn of.
     pub notices: Vec<NewNotice>,
     /// What becomes of what was counted of it.
-    pub duties: Vec<Duty>,
+    pub duties: Vec<Erasure>,
     /// The request that the change allows.
     pub allows: Option<(String, Answer)>,
 }
@@ -377,7 +377,7 @@ async fn tell(
         }
     };
     let subject = format!("household:{id}");
-    let deed = Deed {
+    let deed = AuditEntry {
         action,
         subject: &subject,
         before: before.as_ref(),

@@ -1,4 +1,4 @@
-//! Which store this is, and how a node knows that it had one.
+//! The identity of a store, and how a node knows that it had one.
 //!
 //! The database holds the identity; two markers repeat it, one beside the file and one in the
 //! folder of the lists, each with the newest signed head of the audit. So a file that is gone,

@@ -1,5 +1,5 @@
-//! Which keys are in force, for callers that must know it without a question for each key:
-//! fingerprints, and revocations by any process.
+//! Which keys are in force, for callers that cannot ask the store for each key: fingerprints, and
+//! revocations by any process.
 
 use sha2::{Digest, Sha256};
 use sqlx::Row;

@@ -15,7 +15,7 @@ use sqlx::{Row, SqliteConnection};
 
 use crate::{
     Author, Store,
-    audit::{Deed, append},
+    audit::{AuditEntry, append},
     error::{KEYS_MAX, KeyError, StoreError, step},
     notices::{NewNotice, queue},
     secret::random_hex,
@@ -26,7 +26,7 @@ const REVOKED_KEPT: i64 = 64;
 /// The longest label, in octets.
 const LABEL_OCTETS_MAX: usize = 128;
 
-/// What somebody may do.
+/// The role of a key: what its holder may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -364,8 +364,8 @@ impl Store {
             .map(read)
             .transpose()
             .map_err(step("reading a key"))?;
-        // Before there were households on keys, a family's key could be made that belongs to
-        // nobody: it opens nothing.
+        // A version without household keys could make a family key that belongs to no household: it
+        // grants nothing.
         Ok(key.filter(|key| {
             key.role.is_of_household() == key.household.is_some()
                 && (key.role == Role::Child) == key.device.is_some()
@@ -409,7 +409,8 @@ async fn household_of_key(
     serde_json::from_str(&text).map(Some).map_err(unreadable)
 }
 
-/// Whether a household may have one key more; forgets revoked keys that nobody will ask for.
+/// Checks the limit of keys of a household, and deletes its oldest revoked keys beyond
+/// [`REVOKED_KEPT`].
 async fn make_room(connection: &mut SqliteConnection, household: &Id) -> Result<(), KeyError> {
     let forget = "DELETE FROM api_key WHERE id IN (SELECT id FROM api_key WHERE household = ?1 AND revoked_at IS NOT NULL
         ORDER BY revoked_at DESC, id LIMIT -1 OFFSET ?2)";
@@ -497,7 +498,7 @@ async fn tell(
     append(
         connection,
         by,
-        &Deed {
+        &AuditEntry {
             action,
             subject: &subject,
             before,

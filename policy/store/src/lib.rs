@@ -1,25 +1,22 @@
-//! What survives: households, feeds, keys and the audit. SQLite today; nothing outside this crate
-//! knows.
+//! The policy store: households, feeds, keys and the audit. SQLite today; no other crate knows.
 //!
-//! - `households`: documents, changed one transaction at a time.
-//! - `feeds`: the feeds that were defined over REST.
-//! - `mandates`: what is ordered, beside the feeds.
-//! - `choices`: what households chose, counted; `requests`: what children ask for.
-//! - `notices`: what holders of accounts must learn of; `reports`: what the public says is blocked
-//!   by mistake.
-//! - `audit`: who did what, in a chain of hashes; [`heads`]: signatures over it; `chain`: who keeps
-//!   them; `verification`: whether all fits.
-//! - `keys`: who may do what; `in_force`: which keys still may.
-//! - `retries`: writes that may come twice.
-//! - [`activity`]: what homes asked for, counted, in a file of its own.
-//! - `duties`: what of that is to be forgotten.
-//! - `database`: how a file is opened, read and written; [`condition`]: whether it can be; `file`:
-//!   the file itself, and who has it.
-//! - `identity`: which store this is, and that a node had one.
-//! - [`error`]: what can go wrong.
+//! - `store`: a node's store, opened and checked. `identity`: which store it is.
+//! - `households`: documents, changed one transaction at a time; `as_of`: earlier states.
+//! - `feeds`: feeds defined over REST. `mandates`: mandates beside the feeds.
+//! - `choices`: counts of the households' choices. `requests`: requests to unblock a name.
+//! - `notices`: the outbox to account holders. `reports`: public reports of wrong blocks.
+//! - `audit`: the log, a chain of hashes; `audit_rows`: its pages; [`heads`], `chain`,
+//!   `audit_heads`: signatures over it; `verification`: whether all of it is intact.
+//! - `keys`: API keys; `in_force`: which of them are in force; `secret`: random identifiers.
+//! - `retries`: idempotent writes.
+//! - [`activity`]: the activity of households as counts, in a file of its own;
+//!   `pending_erasures`: what is to be erased there.
+//! - `database`: how a file is opened, read and written; `condition`, `failure`, `health`: whether
+//!   it can be; `file`: the file itself, and its lock.
+//! - [`error`]: the errors.
 //!
 //! An acknowledged write is on disk: the journal is synced before `commit` returns, so neither
-//! `kill -9` nor a power cut takes it back.
+//! `kill -9` nor a power cut loses it.
 
 pub mod activity;
 mod as_of;
@@ -52,7 +49,7 @@ mod time;
 mod verification;
 
 pub use activity::Activity;
-pub use audit::{Author, Deed};
+pub use audit::{AuditEntry, Author};
 pub use audit_rows::{AuditPage, Order, Record};
 pub use chain::Findings;
 pub use choices::{ChoiceCount, ChoiceDay};
@@ -69,7 +66,7 @@ pub use in_force::{Revocations, fingerprint};
 pub use keys::{Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
-pub use pending_erasures::{Duty, OpenDuty};
+pub use pending_erasures::{Erasure, PendingErasure};
 pub use reports::{Closing, Outcome, REPORTS_OPEN_MAX, Report, ReportAge, ReportPage};
 pub use requests::{
     Answer, Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestError, RequestState,

@@ -10,7 +10,7 @@ use sqlx::FromRow;
 
 use crate::{
     Author, Store,
-    audit::{Deed, append},
+    audit::{AuditEntry, append},
     error::{ChangeError, StoreError, step},
 };
 
@@ -214,7 +214,7 @@ impl Store {
         append(
             &mut transaction,
             by,
-            &Deed {
+            &AuditEntry {
                 action,
                 subject: &subject,
                 before: before.as_ref(),

@@ -1,5 +1,5 @@
-//! What holders of accounts must learn of: written in the transaction that does it, and kept until
-//! it was delivered or given up.
+//! The outbox of notices to account holders: written in the transaction of the event, and kept
+//! until delivered or given up.
 
 use jiff::Timestamp;
 use policy::rules::household::Id;
@@ -235,7 +235,7 @@ impl Store {
             .map(drop)
     }
 
-    /// What the maker of a key calls it; nothing for whoever acts without one.
+    /// The label of the key that an actor used; `None` for an actor without a key.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -1,6 +1,6 @@
-//! What a change of a household's document means for what was counted of it: written in the
-//! transaction of the change, because the counts lie in another file. So whatever comes in between,
-//! a full disk or a `kill -9`, what nobody wants any more goes.
+//! Erasures of activity that a change of a household's document requires. They are written in the
+//! transaction of the change, because the activity lies in another file: after a full disk or a
+//! `kill -9` they are still carried out.
 
 use policy::rules::household::Id;
 use sqlx::SqliteConnection;
@@ -16,14 +16,14 @@ const DEVICE: &str = "device:";
 
 /// Something that is to be done to what was counted of a household.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Duty {
+pub enum Erasure {
     /// It is kept for other days than before.
     Keep,
     /// It is to be there no longer.
     Forget(Forgotten),
 }
 
-impl Duty {
+impl Erasure {
     fn to_text(&self) -> String {
         match self {
             Self::Keep => "keep".to_owned(),
@@ -47,20 +47,20 @@ impl Duty {
 
 /// A duty that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenDuty {
+pub struct PendingErasure {
     /// Its place.
     pub sequence: i64,
     /// Whose.
     pub household: Id,
     /// What.
-    pub duty: Duty,
+    pub duty: Erasure,
 }
 
 /// Writes a duty down, inside the transaction that it comes from.
 pub(crate) async fn owe(
     connection: &mut SqliteConnection,
     household: &Id,
-    duty: &Duty,
+    duty: &Erasure,
 ) -> Result<(), StoreError> {
     let insert = sqlx::query("INSERT INTO duty (household, what) VALUES (?, ?)")
         .bind(household.as_str())
@@ -81,7 +81,7 @@ impl Store {
         &self,
         household: Option<&Id>,
         limit: u32,
-    ) -> Result<Vec<OpenDuty>, StoreError> {
+    ) -> Result<Vec<PendingErasure>, StoreError> {
         let select = "SELECT sequence, household, what FROM duty WHERE ?1 IS NULL OR household = ?1 ORDER BY sequence LIMIT ?2";
         let rows = sqlx::query_as(select)
             .bind(household.map(Id::as_str))
@@ -92,10 +92,10 @@ impl Store {
             rows.map_err(step("reading what is to be forgotten"))?;
         // Of a later version, whose words are not ours: that version does it.
         let read = |(sequence, household, what): (i64, String, String)| {
-            Some(OpenDuty {
+            Some(PendingErasure {
                 sequence,
                 household: household.parse().ok()?,
-                duty: Duty::of(&what)?,
+                duty: Erasure::of(&what)?,
             })
         };
         Ok(rows.into_iter().filter_map(read).collect())
@@ -121,10 +121,11 @@ mod tests {
     #[test]
     fn a_duty_survives_as_text() {
         let device = Forgotten::Device("a.b-c~d".parse().expect("an identifier"));
-        let all = [Forgotten::All, Forgotten::Unknown, Forgotten::Names, device].map(Duty::Forget);
-        for duty in all.into_iter().chain([Duty::Keep]) {
-            assert_eq!(Duty::of(&duty.to_text()), Some(duty));
+        let all =
+            [Forgotten::All, Forgotten::Unknown, Forgotten::Names, device].map(Erasure::Forget);
+        for duty in all.into_iter().chain([Erasure::Keep]) {
+            assert_eq!(Erasure::of(&duty.to_text()), Some(duty));
         }
-        assert_eq!(Duty::of("of a later version"), None);
+        assert_eq!(Erasure::of("of a later version"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What the public says is blocked by mistake: tickets with a clock, and what became of them.
+//! Public reports of names blocked by mistake: tickets with a due time, and their outcomes.
 
 use jiff::Timestamp;
 use policy::name::Name;
@@ -8,12 +8,12 @@ use sqlx::{FromRow, sqlite::SqliteRow};
 
 use crate::{
     Author, Store,
-    audit::{Deed, append},
+    audit::{AuditEntry, append},
     error::{StoreError, step},
     time::second,
 };
 
-/// The most reports that wait for an answer: whoever floods the form fills no disk.
+/// The most open reports: a flood of the public form does not fill the disk.
 pub const REPORTS_OPEN_MAX: u32 = 100_000;
 
 /// A report.
@@ -33,7 +33,7 @@ pub struct Report {
     pub due_at: Timestamp,
     /// `open`, `unblocked`, `kept`, `duplicate`, or `review` where an override has run out.
     pub state: &'static str,
-    /// A word of whoever answered.
+    /// The note of the operator who answered.
     pub note: Option<String>,
     /// When it was answered.
     pub closed_at: Option<Timestamp>,
@@ -275,7 +275,7 @@ impl Store {
             .await
             .map_err(step("answering a report"))?;
         let after = after.report(now);
-        // Who sent it, and what he wrote, is not the audit's: it is never forgotten there.
+        // The audit is never erased, so it contains neither the sender nor the text of the report.
         let told = |report: &Report| json!({ "name": report.name, "state": report.state, "override_until": report.override_until });
         let subject = format!("report:{id}");
         let was = told(&before);
@@ -283,7 +283,7 @@ impl Store {
         append(
             &mut transaction,
             by,
-            &Deed {
+            &AuditEntry {
                 action: "answer",
                 subject: &subject,
                 before: Some(&was),
@@ -310,8 +310,7 @@ impl Store {
             .map(drop)
     }
 
-    /// Names that are never blocked because somebody reported them, each with the times from when
-    /// and until when.
+    /// Names that an accepted report keeps unblocked, each with the times from when and until when.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -1,5 +1,5 @@
-//! What children ask for, and what they were answered. Kept for a month, never in the audit: what
-//! somebody wanted to see is nobody's record.
+//! Requests of children to unblock a name, and the answers. Kept for 30 days and never written to
+//! the audit: what a child wanted to see is not recorded for good.
 
 use jiff::{SignedDuration, Timestamp};
 use policy::{

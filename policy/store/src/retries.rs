@@ -1,12 +1,12 @@
-//! Writes that may come twice: what each was answered, so that its repetition is answered the same
-//! and does nothing.
+//! Idempotent writes: the answer of each is stored, so that a repetition gets the same answer and
+//! has no effect.
 //!
 //! ```text
 //! begin -> do it -> keep the answer, or forget that it was tried
 //! ```
 //!
-//! The beginning is on disk before anything is done. So a write whose process died in the middle is
-//! known as one of which nobody knows how far it came.
+//! The attempt is on disk before the write begins. So a write whose process died is known as one
+//! with an unknown outcome.
 
 use std::{
     collections::HashSet,
@@ -143,7 +143,7 @@ impl Store {
             .bind(&attempt.key)
             .bind(&attempt.target)
             .bind(&attempt.request);
-        let insert = insert.bind(&*self.maker).bind(now);
+        let insert = insert.bind(&*self.process_id).bind(now);
         let inserted = insert
             .execute(&mut *transaction)
             .await
@@ -167,7 +167,7 @@ impl Store {
             return Ok(Begun::Other);
         }
         let Some(status) = row.try_get::<Option<i64>, _>("status")? else {
-            let is_ours = row.try_get::<String, _>("maker")? == *self.maker;
+            let is_ours = row.try_get::<String, _>("maker")? == *self.process_id;
             return Ok(if is_ours {
                 Begun::UnderWay
             } else {

@@ -48,8 +48,9 @@ pub struct Store {
     /// For readers; what is written goes through [`Self::begin`].
     pub(crate) pool: SqlitePool,
     pub(crate) chain: Arc<Chain>,
-    /// Tells what this process began from what one before it did.
-    pub(crate) maker: Arc<str>,
+    /// Random id of this process; separates idempotent writes it started from those of an earlier
+    /// run.
+    pub(crate) process_id: Arc<str>,
     /// Attempts that did nothing, and that the file would not forget.
     pub(crate) unforgotten: Arc<Mutex<HashSet<(String, String)>>>,
 }
@@ -129,24 +130,26 @@ impl Store {
         check_identity(path, &store, &markers)?;
         file::make_folder(&home.lists.join("-"))?;
         let key = beside(path, KEY_SUFFIX);
-        let signer = match Signer::read(&key)? {
+        let known_signer = Signer::read(&key)?;
+        let has_signed = known_signer.is_some();
+        let signer = match known_signer {
             Some(signer) => signer,
             None => Signer::make(&key, path)?,
         };
         file::tighten(&key);
         let store = Self::with(database, Chain::new(store, since, Some(signer), markers))?;
-        let findings = store.guard_audit().await?;
+        let findings = store.guard_audit(has_signed).await?;
         Ok((store, findings))
     }
 
     fn with(database: Database, chain: Chain) -> Result<Self, StoreError> {
         let pool = database.pool().clone();
-        let maker = random_hex(8)?.into();
+        let process_id = random_hex(8)?.into();
         Ok(Self {
             database,
             pool,
             chain: Arc::new(chain),
-            maker,
+            process_id,
             unforgotten: Arc::default(),
         })
     }
@@ -157,7 +160,7 @@ impl Store {
         file_of(url).is_ok_and(Path::exists)
     }
 
-    /// A number that nobody guesses and nothing else has, as text.
+    /// A random identifier, unguessable and unique, in hexadecimal.
     ///
     /// # Errors
     /// There is no randomness.

@@ -71,6 +71,7 @@ impl Store {
                 .chain(elsewhere.iter().cloned())
                 .map(|head| (head, None)),
         );
+        let has_heads = !heads.is_empty();
         // A head of no rows covers none.
         heads.retain(|(head, _)| head.sequence > 0);
         heads.sort_by_key(|(head, _)| head.sequence);
@@ -162,6 +163,15 @@ impl Store {
                         .or(Some(ChainFault { sequence, detail }));
                 }
             }
+        }
+        // The node signs each change, so rows and the key without any head are not as they were left.
+        if fault.is_none() && !has_heads && rows > 0 && self.chain.signs() {
+            fault = Some(ChainFault {
+                sequence: rows.unsigned_abs() + 1,
+                detail: "no signed head is left, although the node signs each change: rows may be \
+                         missing at the end"
+                    .to_owned(),
+            });
         }
         // A store that was opened without its markers and its key is looked at for its rows alone.
         if fault.is_none()

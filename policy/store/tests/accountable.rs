@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use policy::rules::household::{Filtering, Household, Id};
-use policy_store::{Author, ChangeError, Deed, FeedChanged, Order, Store};
+use policy_store::{AuditEntry, Author, ChangeError, FeedChanged, Order, Store};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqlitePool};
 
@@ -45,7 +45,7 @@ fn id(text: &str) -> Id {
 async fn append(store: &Store, subject: &str, number: u64) -> u64 {
     let before = json!({ "number": number });
     let after = json!({ "number": number + 1 });
-    let deed = Deed {
+    let deed = AuditEntry {
         action: "change",
         subject,
         before: Some(&before),

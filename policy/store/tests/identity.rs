@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use policy_store::{Author, Deed, Home, Order, SignedHead, Store, StoreError};
+use policy_store::{AuditEntry, Author, Home, Order, SignedHead, Store, StoreError};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
@@ -111,7 +111,7 @@ impl Node {
             } else {
                 actor
             };
-            let deed = Deed {
+            let deed = AuditEntry {
                 action: &action,
                 subject: &subject,
                 before: None,
@@ -135,7 +135,7 @@ impl Node {
 async fn append(store: &Store, rows: u64) {
     for number in 0..rows {
         let after = json!({ "number": number });
-        let deed = Deed {
+        let deed = AuditEntry {
             action: "change",
             subject: "lists",
             before: None,
@@ -417,6 +417,36 @@ async fn rows_that_are_cut_off_are_missed_at_once_and_after_a_start() {
 }
 
 #[tokio::test]
+async fn rows_that_are_cut_off_with_all_heads_are_missed() {
+    let node = Node::with_rows(8).await;
+    node.around(&format!(
+        "{DELETABLE} DELETE FROM audit WHERE sequence > 5; DELETE FROM audit_head;"
+    ))
+    .await;
+    for marker in ["data/store.db.node", "data/lists/store.node"] {
+        fs::remove_file(node.path(marker)).unwrap();
+    }
+    let store = node.command().await.unwrap();
+    let (row, detail) = fault(&store).await.unwrap();
+    assert!(
+        row == 6 && detail.contains("no signed head"),
+        "{row}: {detail}"
+    );
+    store.close().await;
+    let (store, findings) = node.start_with_findings().await;
+    let said = |findings: &[String]| findings.iter().any(|text| text.contains("no signed head"));
+    assert!(said(&findings), "{findings:?}");
+    let page = store
+        .audit(Some("audit"), Order::Oldest, None, 10)
+        .await
+        .unwrap();
+    assert_eq!(page.records[0].action, "heads_missing");
+    store.close().await;
+    let (_store, findings) = node.start_with_findings().await;
+    assert!(!said(&findings), "told once: {findings:?}");
+}
+
+#[tokio::test]
 async fn rows_that_are_cut_off_under_a_running_daemon_are_missed() {
     let node = Node::new();
     let store = node.start().await;
@@ -612,7 +642,7 @@ async fn a_row_that_a_foreign_trigger_leaves_out_fails_its_change() {
     let store = node.start().await;
     node.around("CREATE TRIGGER hides BEFORE INSERT ON audit BEGIN SELECT RAISE(IGNORE); END")
         .await;
-    let deed = Deed {
+    let deed = AuditEntry {
         action: "change",
         subject: "lists",
         before: None,

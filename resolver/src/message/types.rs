@@ -153,6 +153,8 @@ impl OptionCode {
 pub struct EdeCode(u16);
 
 impl EdeCode {
+    /// Any other error, section 4.1.
+    pub const OTHER: Self = Self(0);
     /// The answer is stale, RFC 8914 section 4.4.
     pub const STALE_ANSWER: Self = Self(3);
     /// The answer is another one than the authority's, by policy, section 4.5.

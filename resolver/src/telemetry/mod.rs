@@ -8,8 +8,8 @@
 //!        ──> sample ring   one name of N, of no client             ──> query_sample
 //! ```
 //!
-//! There are three rings, because their slots differ: 24 octets for a block, about 290 with a name
-//! and a household. One ring of the widest slots would copy 290 octets for each blocked query.
+//! There are three rings, because their slots differ: 32 octets for a block, about 300 with a name
+//! and a household. One ring of the widest slots would copy 300 octets for each blocked query.
 
 pub mod activity;
 pub mod counters;

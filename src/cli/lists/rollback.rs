@@ -10,7 +10,7 @@ use control::lists::{
 };
 use jiff::Timestamp;
 use policy::lists::artefact::Header;
-use policy_store::{Deed, Store};
+use policy_store::{AuditEntry, Store};
 use serde_json::{Value, json};
 
 use super::super::common::{author, print};
@@ -92,7 +92,7 @@ fn held(header: &Header) -> Vec<&str> {
 
 /// Writes a step of the rollback into the audit.
 async fn audit(store: &Store, action: &str, before: Value, after: Value) -> anyhow::Result<()> {
-    let deed = Deed {
+    let deed = AuditEntry {
         action,
         subject: "lists",
         before: Some(&before),

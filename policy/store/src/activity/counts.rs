@@ -20,7 +20,7 @@ pub const HOUR_NAMES_MAX: usize = 300;
 /// that were exchanged within the hour.
 pub const HOUR_DEVICES_MAX: usize = 300;
 
-/// A device by its identifier; none: those that nobody named, together.
+/// A device by its identifier; `None` stands for all unnamed devices together.
 pub type DeviceKey = Option<Id>;
 
 /// One query, told by the data path.

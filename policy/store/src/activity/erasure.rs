@@ -9,7 +9,7 @@ pub enum Forgotten {
     All,
     /// What one device did.
     Device(Id),
-    /// What devices did that nobody named.
+    /// The activity of unnamed devices.
     Unknown,
     /// Which names were blocked; that they were, stays counted.
     Names,

@@ -1,8 +1,8 @@
-//! What goes: because its time is over, or because somebody wants it gone. Gone is gone from the
-//! file as well: deleted octets are overwritten, and the journal, where they stand once more, is
-//! folded in and emptied. Which household had a row for which hour may stand between the rows for a
-//! while longer, never what was in it (`MARGIN` says why). What a disk keeps of blocks that were
-//! written before is the disk's affair.
+//! Deletes activity: because its retention is over, or because the household wants it erased.
+//! Erased means erased from the file as well: deleted octets are overwritten, and the journal,
+//! which holds them once more, is checkpointed and truncated. Which household had a row for which
+//! hour may remain between the rows for a while, never the content (`MARGIN` says why). Earlier
+//! copies of blocks on the disk are out of reach.
 
 use std::sync::atomic::Ordering;
 
@@ -69,10 +69,10 @@ impl Activity {
         self.fold(is_unfolded || deleted.rows_affected() > 0).await
     }
 
-    /// From now on nobody keeps more than so many days: rows kept longer are due then, with 0 all
-    /// of them, and [`Self::expire`] takes them away. It goes through the whole file in batches,
-    /// and leaves no marks: whoever says it must allow no more for what comes before they say it.
-    /// What is on its way from earlier keeps what it was promised.
+    /// Limits retention to so many days for all households: rows kept longer become due, with 0 all
+    /// of them, and [`Self::expire`] deletes them. Goes through the whole file in batches and sets
+    /// no cutoffs: the caller must already limit what it records. Queries recorded earlier keep
+    /// their retention.
     ///
     /// # Errors
     /// See [`StoreError`]; some rows may have been changed. It can be said again.
@@ -191,7 +191,7 @@ impl Activity {
             let Some((last, _)) = rows.last() else { break };
             behind = *last;
             for (hour, document) in rows {
-                // Of what cannot be read nobody knows whether it is in there: it goes.
+                // A row that cannot be read may contain it, so the row is deleted.
                 let mut counts = read_row(household, hour, &document).unwrap_or_default();
                 if !counts.forget(what) && !counts.0.is_empty() {
                     continue;
@@ -245,7 +245,7 @@ impl Activity {
     }
 }
 
-/// Looks for rows of hours to come. Whoever is stopped, or fails, leaves it to the next.
+/// Looks for rows of future hours. A search that is stopped or fails is repeated by the next one.
 struct Ahead<'a> {
     activity: &'a Activity,
     is_over: bool,

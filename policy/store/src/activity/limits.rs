@@ -25,8 +25,8 @@ pub const MARKS_KEPT: SignedDuration = SignedDuration::from_mins(10);
 pub(super) const PAGE_SIZE: u32 = 1_024;
 /// Spaces before each document: as many octets as a row of this table can have in a page of the
 /// tree (`https://sqlite.org/fileformat2.html`, section 1.6), so that the document stands in
-/// overflow pages altogether. `secure_delete` overwrites what is deleted, but in a page of the tree
-/// there are copies nobody knows of, between the rows, of such as have moved when the tree was
-/// balanced; a test found deleted names there. Overflow pages are never moved, and are overwritten
-/// whole when they are freed.
+/// overflow pages altogether. `secure_delete` overwrites what is deleted, but a page of the tree
+/// keeps stray copies between its rows, of rows that moved when the tree was balanced; a test found
+/// deleted names there. Overflow pages are never moved, and are overwritten whole when they are
+/// freed.
 pub(super) const MARGIN: usize = (PAGE_SIZE as usize - 12) * 64 / 255 - 23;

@@ -3,7 +3,7 @@
 //! - `counts`: what is counted, and how it is added up.
 //! - `waiting`: counts in memory.
 //! - `writing`: from memory into the file; `reading`: from both.
-//! - `forgetting`: what goes, because its time is over or somebody wants it gone.
+//! - `forgetting`: what goes, because its retention is over or the household wants it erased.
 //!
 //! It has a file of its own. The roll-ups of many homes would hold up the one writer of the policy
 //! store, who has promised families that a toggle is live at once; here a crash may take the last
@@ -14,8 +14,8 @@
 //! waiting in memory, or in the file.
 //!
 //! - From memory to the file it goes under `turn`, held alone from the taking out to the commit or
-//!   the putting back. Whoever forgets holds it, too: nothing is ever between the two places while
-//!   somebody forgets, so that clearing both is clearing all.
+//!   the putting back. An erasure holds it, too: nothing is between the two places meanwhile, so
+//!   that clearing both clears all.
 //! - What is on its way arrives under the lock of `waiting`. In the same moment under that lock in
 //!   which forgetting clears the memory, it leaves a mark there; what arrives before is cleared,
 //!   and what arrives behind and is not younger than the mark is not counted.
@@ -96,8 +96,7 @@ fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .page_size(PAGE_SIZE)
         // Four megabytes, as with pages of the usual size.
         .pragma("wal_autocheckpoint", "4000")
-        // What is deleted is overwritten, on every connection, and nothing is laid aside in files
-        // that nobody overwrites.
+        // Deleted octets are overwritten on every connection, and SQLite writes no temporary files.
         .pragma("secure_delete", "ON")
         .pragma("temp_store", "MEMORY")
 }

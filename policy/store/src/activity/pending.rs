@@ -1,5 +1,4 @@
-//! What is counted and not written yet, and what was forgotten a moment ago. Plain memory: whoever
-//! has it, has its lock.
+//! Counts that are not written yet, and recent erasures. Plain memory: the caller holds the lock.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -18,7 +17,7 @@ use super::{
 
 /// The most marks of one household: one for each device that it can have, and the other kinds.
 const MARKS_MAX: usize = DEVICES_MAX + 8;
-/// How often the marks of all homes are looked through, while nobody can count.
+/// How often the marks of all households are checked; recording waits meanwhile.
 const SWEEP_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
 /// The counts of all homes that wait to be written.
@@ -303,7 +302,7 @@ impl Waiting {
         });
     }
 
-    /// Keeps nothing of anybody longer than so many days, of what is here now.
+    /// Limits the retention of all pending counts.
     pub(super) fn bound(&mut self, days: u16) {
         self.retain_all(|hour, waited| {
             waited.until = waited.until.min(until(hour, days));
@@ -311,9 +310,8 @@ impl Waiting {
         });
     }
 
-    /// Drops what is due, and what lies in hours to come because the clock was ahead. Says whether
-    /// the file may hold such, too; whoever has not looked there in the end says so to
-    /// [`Self::look_ahead`].
+    /// Drops what is due, and hours in the future that a wrong clock left. Returns whether the file
+    /// may hold such hours as well; a caller that does not look there calls [`Self::look_ahead`].
     pub(super) fn expire(&mut self, now: Timestamp) -> bool {
         self.marks_sweep(now);
         let is_ahead = self.latest > last_hour(now);

@@ -13,8 +13,8 @@ use crate::{
     error::{StoreError, step},
 };
 
-/// Hours that are read from the file at a time, so that whoever adds up a quarter of a year does
-/// not hold it all.
+/// Hours that are read from the file at a time, so that a sum over three months is not in memory at
+/// once.
 const PAGE_ROWS: usize = 100;
 /// Rows that are read into counts before another task may run.
 const ROWS_AT_ONCE: usize = 50;
@@ -117,8 +117,8 @@ impl Activity {
         Ok(())
     }
 
-    /// Households of which something is in the file, in the order of their identifiers, from behind
-    /// `after`: whoever sweeps compares them with those that there are.
+    /// Households with rows in the file, in the order of their identifiers, after `after`: the
+    /// sweep compares them with the households that exist.
     ///
     /// # Errors
     /// See [`StoreError`].

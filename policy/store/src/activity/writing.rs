@@ -77,9 +77,9 @@ impl Activity {
                 .await?
                 .saturating_add(dropped);
         }
-        // Whoever is stopped from here on may have written it: better lost than counted twice. A
-        // commit that goes on without us still has the file's write lock, so that whoever forgets
-        // next finds what it wrote.
+        // From here on a cancelled write may have committed: the counts are then lost rather than
+        // counted twice. A commit that continues in the background keeps the file's write lock, so
+        // that the next erasure finds what it wrote.
         let entries = std::mem::take(&mut taken.entries);
         let committed = transaction.commit("writing counts").await;
         match committed {

@@ -207,9 +207,9 @@ impl Equivalent<Name> for Zone<'_> {
 }
 
 #[derive(Clone)]
-struct OctetWeighter;
+struct DelegationWeighter;
 
-impl OctetWeighter {
+impl DelegationWeighter {
     fn octets(zone: &Name, servers: &[NameServer]) -> u64 {
         let octets = |name: &Name| name.borrow().wire().len() as u64;
         let server = |server: &NameServer| {
@@ -221,7 +221,7 @@ impl OctetWeighter {
     }
 }
 
-impl Weighter<Name, Arc<Delegation>> for OctetWeighter {
+impl Weighter<Name, Arc<Delegation>> for DelegationWeighter {
     fn weight(&self, zone: &Name, delegation: &Arc<Delegation>) -> u64 {
         let ds = match &delegation.source {
             DelegationSource::Learned(learned) => learned.ds.octets(),
@@ -231,13 +231,13 @@ impl Weighter<Name, Arc<Delegation>> for OctetWeighter {
     }
 }
 
-impl Weighter<Name, Arc<ApexServers>> for OctetWeighter {
+impl Weighter<Name, Arc<ApexServers>> for DelegationWeighter {
     fn weight(&self, zone: &Name, apex: &Arc<ApexServers>) -> u64 {
         Self::octets(zone, &apex.servers)
     }
 }
 
-type ByZone<T> = Cache<Name, Arc<T>, OctetWeighter, RandomState>;
+type ByZone<T> = Cache<Name, Arc<T>, DelegationWeighter, RandomState>;
 
 /// The zones that are known, configured and learned.
 pub struct DelegationCache {
@@ -377,12 +377,12 @@ impl DelegationCache {
 
 fn by_zone<T>(octets_max: u64) -> ByZone<T>
 where
-    OctetWeighter: Weighter<Name, Arc<T>>,
+    DelegationWeighter: Weighter<Name, Arc<T>>,
 {
     Cache::with(
         (octets_max / DELEGATION_TYPICAL_OCTETS) as usize,
         octets_max,
-        OctetWeighter,
+        DelegationWeighter,
         RandomState::default(),
         DefaultLifecycle::default(),
     )

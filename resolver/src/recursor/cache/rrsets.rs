@@ -101,9 +101,9 @@ impl TtlBounds {
 }
 
 #[derive(Clone)]
-struct OctetWeighter;
+struct EntryWeighter;
 
-impl Weighter<QuestionKey, Arc<CacheEntry>> for OctetWeighter {
+impl Weighter<QuestionKey, Arc<CacheEntry>> for EntryWeighter {
     fn weight(&self, key: &QuestionKey, entry: &Arc<CacheEntry>) -> u64 {
         let data = match &entry.data {
             CachedData::Records(set) => set.octets(),
@@ -115,7 +115,7 @@ impl Weighter<QuestionKey, Arc<CacheEntry>> for OctetWeighter {
 
 /// RRsets and negative entries, within a budget of octets.
 pub struct RrSetCache {
-    entries: Cache<QuestionKey, Arc<CacheEntry>, OctetWeighter, RandomState>,
+    entries: Cache<QuestionKey, Arc<CacheEntry>, EntryWeighter, RandomState>,
     bounds: TtlBounds,
 }
 
@@ -129,7 +129,7 @@ impl RrSetCache {
             entries: Cache::with(
                 items,
                 octets_max,
-                OctetWeighter,
+                EntryWeighter,
                 RandomState::default(),
                 DefaultLifecycle::default(),
             ),

@@ -301,7 +301,7 @@ fn glue_is_found_in_each_delegation_above_the_name_of_a_server() {
 fn a_delegation_weighs_what_it_holds() {
     let zone = name("example.com");
     let weigh = |servers: &[(&str, &[&str])]| {
-        OctetWeighter.weight(&zone, &learned(servers, DelegationSigner::default()))
+        DelegationWeighter.weight(&zone, &learned(servers, DelegationSigner::default()))
     };
     // A name in wire format has a length octet for each label, and the root's.
     assert_eq!(weigh(&[]), 250 + 2 * 13);
@@ -351,7 +351,7 @@ fn a_ds_rrset_counts_in_the_weight() {
         proofs: Vec::new(),
     };
     let octets = ds.octets();
-    let weigh = |ds| OctetWeighter.weight(&zone, &learned(&[], ds));
+    let weigh = |ds| DelegationWeighter.weight(&zone, &learned(&[], ds));
     assert!(octets > 0);
     assert_eq!(weigh(ds) - weigh(DelegationSigner::default()), octets);
 }

@@ -1,0 +1,30 @@
+//! What handlers share: the control plane, and the state of the API itself.
+
+use std::sync::Arc;
+
+use control::Control;
+
+use crate::{
+    auth::{limits::Limits, oidc::Tokens},
+    event_streams::Streams,
+    report_intake::ReportIntake,
+};
+
+/// What handlers need of the running node.
+pub struct Context {
+    /// Households, lists and everything else that has nothing to do with HTTP.
+    pub control: Arc<Control>,
+    /// Bounds how many answers about activity are added up at a time.
+    pub activity_seats: tokio::sync::Semaphore,
+    /// The open event streams.
+    pub streams: Streams,
+    /// Renders the metrics.
+    pub render_metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Whether queries are answered.
+    pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Takes reports of the public.
+    pub reports: ReportIntake,
+    pub limits: Limits,
+    /// Verifies tokens of the OIDC provider, if one is configured.
+    pub tokens: Option<Tokens>,
+}
