@@ -35,6 +35,7 @@ pub struct Pages {
 /// A page of the audit.
 #[derive(Serialize, ToSchema)]
 pub struct AuditPage {
+    /// In the order that was asked for.
     #[schema(value_type = Vec<AuditRecord>)]
     records: Vec<Record>,
     /// The cursor of the next page. Null on the last one.
@@ -120,6 +121,7 @@ pub struct Verified {
 /// The first row that does not fit.
 #[derive(Serialize, ToSchema)]
 pub struct Misfit {
+    /// The number of the row.
     sequence: u64,
     /// Why it does not fit.
     detail: String,

@@ -85,6 +85,7 @@ impl FeedView {
 /// A page of feeds, by name.
 #[derive(Serialize, ToSchema)]
 pub struct FeedPage {
+    /// In the order of their names.
     feeds: Vec<FeedView>,
     /// The cursor of the next page. Null on the last one.
     next: Option<String>,

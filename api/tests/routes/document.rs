@@ -105,6 +105,17 @@ impl Reference {
         let operation = &self.document["paths"][template][method.as_str().to_lowercase()];
         let response = &operation["responses"][answer.status.to_string()];
         let schema = response["content"]["application/json"]["schema"].clone();
+        let (is_sent, is_said) = (
+            answer.headers.contains_key("etag"),
+            response["headers"]["ETag"].is_object(),
+        );
+        // A feed of the configuration has no version.
+        if is_sent != is_said && !template.starts_with("/v1/feeds/") {
+            self.complaints.push(format!(
+                "{method} {template} {}: ETag: sent {is_sent}, in the document {is_said}",
+                answer.status
+            ));
+        }
         if !schema["$ref"].is_string() {
             self.complaints.push(format!(
                 "{method} {template} {}: no type: {}",

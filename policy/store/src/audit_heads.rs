@@ -86,7 +86,7 @@ impl Store {
             return Ok(None);
         }
         let after = json!({ "sequence": sequence, "hash": hexadecimal(&hash) });
-        let deed = Deed {
+        let deed = AuditEntry {
             action: "heads_missing",
             subject: "audit",
             before: None,
