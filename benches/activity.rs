@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use policy::{name::Name, rules::household::Id};
 use policy_store::{
-    Activity,
+    ActivityStore,
     activity::{Blocked, Told, WRITE_AFTER},
 };
 
@@ -82,7 +82,7 @@ fn rate(what: &str, rows: usize, took: Duration) {
 
 fn weigh(
     what: &str,
-    activity: &Activity,
+    activity: &ActivityStore,
     now: Timestamp,
     homes: usize,
     told: impl Iterator<Item = Told>,
@@ -105,7 +105,7 @@ fn octets(folder: &Path) -> anyhow::Result<u64> {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let activity = Activity::open(&format!(
+    let activity = ActivityStore::open(&format!(
         "sqlite:{}",
         folder.path().join("activity.db").display()
     ))
@@ -113,7 +113,7 @@ async fn main() -> anyhow::Result<()> {
     let slugs: Vec<Arc<str>> = ["ads", "games", "social"].map(Into::into).to_vec();
     let now = Timestamp::from_second(NOW)?;
 
-    let scale = Activity::open(&format!(
+    let scale = ActivityStore::open(&format!(
         "sqlite:{}",
         folder.path().join("scale.db").display()
     ))

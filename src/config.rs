@@ -24,9 +24,9 @@ mod store;
 pub use self::{
     api::Api,
     differences::differences,
-    history::History,
+    history::HistoryConfig,
     load::{Checked, load},
     log::LogFormat,
-    recursion::{Recursion, Zone},
+    recursion::{RecursionConfig, Zone},
     reports::Reports,
 };

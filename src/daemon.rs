@@ -125,7 +125,7 @@ pub async fn serve(checked: Checked, how: Start) -> anyhow::Result<()> {
 }
 
 /// A running node, and what its shutdown needs.
-struct Node {
+struct ServingNode {
     context: Arc<Context>,
     engine: Arc<Engine>,
     sample: Arc<QuerySample>,
@@ -143,7 +143,7 @@ struct Node {
 }
 
 /// Puts the parts together and opens the listeners.
-async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
+async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let metrics = install_metrics()?;
     api::panics::describe();
     raise_descriptors(checked.config.dns.resolutions_max);
@@ -194,7 +194,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     let commands = parts.manager.sender();
     tasks.spawn_endless(parts.manager.run());
     say(&format!("api ready on http://{api_address}"))?;
-    Ok(Node {
+    Ok(ServingNode {
         context,
         engine: parts.engine,
         sample,
@@ -211,7 +211,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     })
 }
 
-impl Node {
+impl ServingNode {
     /// Checks the configuration file, says what a restart would change, and fetches all feeds. The
     /// running configuration stays.
     async fn reload(&self, running: &Checked, path: Option<&Path>) {
@@ -586,7 +586,7 @@ fn oidc_tokens(checked: &Checked, tasks: &BackgroundTasks) -> anyhow::Result<Opt
     Ok(tokens)
 }
 
-fn history_limits(history: &config::History) -> HistoryLimits {
+fn history_limits(history: &config::HistoryConfig) -> HistoryLimits {
     let silent_after = SignedDuration::from_mins(history.silent_after_min.into());
     HistoryLimits {
         days_max: history.days_max,

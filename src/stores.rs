@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use blocklist_loader::newest;
 use control::causes;
 use metrics::gauge;
-use policy_store::{Activity, Findings, Home, Lock, Store};
+use policy_store::{ActivityStore, Findings, Home, Lock, Store};
 
 use crate::config::Checked;
 
@@ -26,7 +26,7 @@ pub struct Stores {
     pub findings: Findings,
     /// The activity of households. `None` if its file cannot be opened: everything else works
     /// without it.
-    pub activity: Option<Arc<Activity>>,
+    pub activity: Option<Arc<ActivityStore>>,
     /// Held until the daemon ends.
     _locks: Vec<Lock>,
 }
@@ -61,11 +61,11 @@ pub async fn open(checked: &Checked, is_new: bool) -> anyhow::Result<Stores> {
     })
 }
 
-async fn open_activity(checked: &Checked, locks: &mut Vec<Lock>) -> Option<Arc<Activity>> {
+async fn open_activity(checked: &Checked, locks: &mut Vec<Lock>) -> Option<Arc<ActivityStore>> {
     let url = &checked.config.history.url;
     let opened = async {
         locks.push(Lock::take(url)?);
-        Activity::open(url).await
+        ActivityStore::open(url).await
     };
     let opened = opened.await;
     gauge!("ox_protect_history_available").set(f64::from(u8::from(opened.is_ok())));

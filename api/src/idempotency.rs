@@ -18,7 +18,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use policy_store::{Attempt, Begun, Kept};
+use policy_store::{Begun, Kept, WriteAttempt};
 
 use crate::{
     Context,
@@ -134,7 +134,7 @@ fn key(parts: &Parts) -> Result<String, Problem> {
     }
 }
 
-fn attempt(principal: &Principal, key: String, parts: &Parts, body: &[u8]) -> Attempt {
+fn attempt(principal: &Principal, key: String, parts: &Parts, body: &[u8]) -> WriteAttempt {
     // A token's subject with another role or household counts as another principal.
     let Principal {
         author,
@@ -168,7 +168,7 @@ fn attempt(principal: &Principal, key: String, parts: &Parts, body: &[u8]) -> At
         header(header::CONTENT_TYPE),
         body,
     ];
-    Attempt::new(
+    WriteAttempt::new(
         principal,
         key,
         &[parts.method.as_str().as_bytes(), target.as_bytes()],
@@ -179,7 +179,12 @@ fn attempt(principal: &Principal, key: String, parts: &Parts, body: &[u8]) -> At
 
 /// Runs the write and keeps the answer, whether the client waits or not. Otherwise a client that
 /// disconnects would leave the write unfinished.
-async fn run(context: Arc<Context>, attempt: Attempt, request: Request, next: Next) -> Response {
+async fn run(
+    context: Arc<Context>,
+    attempt: WriteAttempt,
+    request: Request,
+    next: Next,
+) -> Response {
     let done = tokio::spawn(async move {
         let answer = panics::of_task(tokio::spawn(next.run(request)).await)
             .unwrap_or_else(IntoResponse::into_response);
@@ -188,7 +193,7 @@ async fn run(context: Arc<Context>, attempt: Attempt, request: Request, next: Ne
     panics::of_task(done.await).unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn keep(context: &Context, attempt: &Attempt, answer: Response) -> Response {
+async fn keep(context: &Context, attempt: &WriteAttempt, answer: Response) -> Response {
     let (mut parts, body) = answer.into_parts();
     let is_small = body
         .size_hint()

@@ -31,7 +31,7 @@ const ID: &str = r"^\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
     ),
     components(schemas(ProblemBody<'static>))
 )]
-struct Base;
+struct ApiDocument;
 
 /// Operations that answer with a version, beside those that take `If-Match`.
 const VERSIONED: [&str; 12] = [
@@ -51,7 +51,7 @@ const VERSIONED: [&str; 12] = [
 
 /// The document without routes.
 pub fn base() -> Document {
-    let mut document = Base::openapi();
+    let mut document = ApiDocument::openapi();
     let key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("A key of `ox-protect keys create` or of a household's keys, or a token of the configured OIDC provider."))

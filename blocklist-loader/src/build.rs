@@ -20,7 +20,7 @@ use policy::{
 
 use self::generation::GenerationBuild;
 pub use self::{
-    need::{Need, needs_building, waiting},
+    need::{BuildNeed, needs_building, waiting},
     result::{BuildError, BuildOutcome, Built, RefusedFeed},
 };
 use crate::{
@@ -47,7 +47,7 @@ pub fn build(
     Feed::check_all(&plan.feeds, taxonomy)?;
     let need = needs_building(plan, previous.map(Blocklist::header));
     let same = previous.filter(|_| !plan.force);
-    if let Some(previous) = same.filter(|_| need == Need::Nothing) {
+    if let Some(previous) = same.filter(|_| need == BuildNeed::Nothing) {
         return Ok(BuildOutcome::Unchanged {
             generation: previous.generation(),
             refused: last_check::refusals(plan, previous.header()),
@@ -58,7 +58,7 @@ pub fn build(
     let mut build = GenerationBuild::new(plan, previous, generation, now);
     // Changed feeds are read first. If all of them are refused or equal the live content, the other
     // feeds need not be read.
-    if let Some(previous) = same.filter(|_| need == Need::Content)
+    if let Some(previous) = same.filter(|_| need == BuildNeed::Content)
         && let Some(refused) = build.read_changed(previous).map_err(write_error)?
     {
         return Ok(BuildOutcome::Unchanged {

@@ -53,7 +53,7 @@ mod unpack;
 pub mod watch;
 
 pub use build::{
-    BuildError, BuildOutcome, Built, Need, RefusedFeed, build, needs_building, waiting,
+    BuildError, BuildNeed, BuildOutcome, Built, RefusedFeed, build, needs_building, waiting,
 };
 pub use feed::{
     Bounds, Feed, FeedError, FeedFault, Format, Matching, OutOfBounds, Secret, Tsig, TsigAlgorithm,

@@ -26,60 +26,60 @@ use crate::{
 
 /// Why a feed could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadError {
+pub(crate) enum FeedReadError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("it changed while it was read")]
     Changed,
 }
 
-impl From<ReadError> for Refusal {
-    fn from(refusal: ReadError) -> Self {
+impl From<FeedReadError> for Refusal {
+    fn from(refusal: FeedReadError) -> Self {
         let gate = match &refusal {
-            ReadError::Source(
+            FeedReadError::Source(
                 SourceError::Io { .. }
                 | SourceError::NotAFile(_)
                 | SourceError::NotAFolder(_)
                 | SourceError::NotFetched,
             ) => Gate::Transport,
-            ReadError::Source(SourceError::Unpack {
+            FeedReadError::Source(SourceError::Unpack {
                 source: UnpackError::TooLarge(_),
                 ..
             }) => Gate::Size,
-            ReadError::Source(SourceError::Unpack { .. }) => Gate::Compression,
-            ReadError::Source(
+            FeedReadError::Source(SourceError::Unpack { .. }) => Gate::Compression,
+            FeedReadError::Source(
                 SourceError::Binary { .. }
                 | SourceError::LineTooLong { .. }
                 | SourceError::Archive(_),
             ) => Gate::Format,
-            ReadError::Changed => Gate::Disk,
+            FeedReadError::Changed => Gate::Disk,
         };
         Self::new(gate, refusal.to_string())
     }
 }
 
 /// The result of reading a feed.
-pub(crate) struct Reading {
+pub(crate) struct FeedReading {
     pub(crate) report: FeedReport,
     pub(crate) fingerprint: String,
     /// The provider's version, or the first digits of the content's SHA-256.
     pub(crate) version: String,
     /// Rows with content, accepted or not.
     pub(crate) rows: u64,
-    pub(crate) error: Option<ReadError>,
+    pub(crate) error: Option<FeedReadError>,
 }
 
 /// Reads a feed from its files or its spool in the folder of the artefacts. The caller must discard
 /// the entries if the feed is refused in the end.
 ///
 /// # Errors
-/// Those of `take`. Every fault of the feed itself is in the [`Reading`].
+/// Those of `take`. Every fault of the feed itself is in the [`FeedReading`].
 pub(crate) fn read_feed(
     feed: &Feed,
     directory: &Path,
     place_of: &dyn Fn(&str) -> u8,
     take: &mut Take<'_>,
-) -> Result<Reading, ArtefactError> {
+) -> Result<FeedReading, ArtefactError> {
     let before = source::fingerprint(feed, directory);
     let mut rows = Rows::new(!feed.force_public_suffixes, take);
     let mut hash = Sha256::new();
@@ -97,7 +97,7 @@ pub(crate) fn read_feed(
     let count = rows.rows();
     let mut report = rows.report;
     report.sha256 = hexadecimal(&hash.finalize());
-    let mut reading = Reading {
+    let mut reading = FeedReading {
         version: report.sha256[..VERSION_DIGITS].to_owned(),
         report,
         fingerprint: before,
@@ -112,7 +112,7 @@ pub(crate) fn read_feed(
             reading.fingerprint = source::fingerprint_of_content(feed, directory, digest);
         }
         Ok(None) if source::fingerprint(feed, directory) != reading.fingerprint => {
-            reading.error = Some(ReadError::Changed)
+            reading.error = Some(FeedReadError::Changed)
         }
         Ok(None) => {}
     }

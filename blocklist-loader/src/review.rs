@@ -36,7 +36,7 @@ const CONTENT: &str = "content";
 
 /// One name that a refused version would block or unblock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NameChange {
+pub struct NameDiff {
     /// Whether the name would be blocked; otherwise it would be unblocked.
     pub blocked: bool,
     /// The category; `None` where the feed assigns none.
@@ -53,7 +53,7 @@ pub struct NameChange {
 pub fn changes(
     directory: &Path,
     feed: &str,
-    mut visit: impl FnMut(NameChange),
+    mut visit: impl FnMut(NameDiff),
 ) -> io::Result<Option<String>> {
     let folder = folder_of(directory, feed).join(FOLDER);
     let version = match std::fs::read_to_string(folder.join(VERSION)) {
@@ -65,7 +65,7 @@ pub fn changes(
         let line = line?;
         let mut cells = line.splitn(3, '\t');
         if let (Some(sign), Some(slug), Some(name)) = (cells.next(), cells.next(), cells.next()) {
-            visit(NameChange {
+            visit(NameDiff {
                 blocked: sign == "+",
                 category: (slug != "-").then(|| slug.to_owned()),
                 name: name.to_owned(),
@@ -128,11 +128,11 @@ pub fn keep_changes(
     directory: &Path,
     feed: &Feed,
     version: &str,
-    changes: &[NameChange],
+    changes: &[NameDiff],
 ) -> io::Result<()> {
     keep(directory, feed, version, |out| {
         changes.iter().try_for_each(
-            |NameChange {
+            |NameDiff {
                  blocked,
                  category,
                  name,

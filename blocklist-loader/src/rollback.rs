@@ -119,7 +119,7 @@ pub fn restore_feed(
     let then_place = place_of(then, feed)?;
     let mut arrivals = live.header().arrivals.clone();
     arrivals.push(now);
-    let mut translation = Translation::new(live, then, place, arrivals.len() - 1)?;
+    let mut translation = FeedTranslation::new(live, then, place, arrivals.len() - 1)?;
     let mut changes = Vec::new();
     let mut entries = 0_i64;
     let mut names = 0_i64;
@@ -195,7 +195,7 @@ fn is_same(left: &[ListEntry], right: &[ListEntry]) -> bool {
 }
 
 /// Translates entries of an earlier generation into the indexes of the live one.
-struct Translation<'l> {
+struct FeedTranslation<'l> {
     live: &'l Blocklist,
     then: &'l Blocklist,
     /// Index of the feed in the live lists.
@@ -210,7 +210,7 @@ struct Translation<'l> {
     answer_places: HashMap<u32, u32>,
 }
 
-impl<'l> Translation<'l> {
+impl<'l> FeedTranslation<'l> {
     fn new(live: &'l Blocklist, then: &'l Blocklist, place: u16, arrival: usize) -> Option<Self> {
         let slugs = &live.header().categories;
         let category = |slug: &String| {

@@ -43,7 +43,7 @@ use policy::{
     name::Name,
     rules::operator::OperatorDefaults,
 };
-use policy_store::{Activity, Store};
+use policy_store::{ActivityStore, Store};
 use tokio::sync::Mutex;
 
 use self::{
@@ -58,7 +58,7 @@ pub struct Control {
     pub store: Store,
     /// Counts of households' queries. `None` if their file could not be opened: everything else
     /// works without it.
-    pub activity: Option<Arc<Activity>>,
+    pub activity: Option<Arc<ActivityStore>>,
     /// The operator's limits on what a household may keep in `activity`.
     pub history: HistoryLimits,
     /// The compiled rules of all households.

@@ -395,8 +395,7 @@ impl NameBuffer {
         }
         let text = text.strip_suffix(b".").unwrap_or(text);
         let mut label = 0;
-        let mut at = 1;
-        for &octet in text.iter().chain(b".") {
+        for (at, &octet) in (1..).zip(text.iter().chain(b".")) {
             if octet == b'.' {
                 let length = at - label - 1;
                 if length == 0 {
@@ -416,7 +415,6 @@ impl NameBuffer {
             } else {
                 return Err(NameError::Character(char::from(octet)));
             }
-            at += 1;
         }
         self.octets[label] = 0;
         Ok(NameRef(&self.octets[..=label]))

@@ -183,7 +183,7 @@ impl Dns {
 
     /// The answers to blocked queries, by tier.
     pub fn blocked_answers(&self) -> BlockedAnswers {
-        let Dns {
+        let Self {
             blocked_answer,
             landing,
             blocked_by,
@@ -216,7 +216,7 @@ impl Dns {
 
     /// The contact for questions about a block, as replies carry it.
     pub fn block_contact(&self) -> BlockContact {
-        let Dns {
+        let Self {
             contact,
             organization,
             language,

@@ -9,7 +9,7 @@ use super::error::ConfigError;
 /// `[history]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct History {
+pub struct HistoryConfig {
     /// `sqlite:PATH`. Empty: a file beside the store.
     pub url: String,
     /// The longest retention that a household may choose, in days.
@@ -19,7 +19,7 @@ pub struct History {
     pub silent_after_min: u32,
 }
 
-impl Default for History {
+impl Default for HistoryConfig {
     fn default() -> Self {
         Self {
             url: String::new(),
@@ -29,7 +29,7 @@ impl Default for History {
     }
 }
 
-impl History {
+impl HistoryConfig {
     /// Resolves the path: against the folder of the configuration, or beside the store, whose URL
     /// is resolved already.
     pub fn rooted(mut self, base: &Path, store: &str) -> Self {
@@ -50,7 +50,7 @@ impl History {
 }
 
 /// Checks that all values are in their ranges.
-pub fn check(history: &History) -> Result<(), ConfigError> {
+pub fn check(history: &HistoryConfig) -> Result<(), ConfigError> {
     let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
     let is_url = history.url.is_empty() || history.url.starts_with("sqlite:");
     value(

@@ -11,7 +11,7 @@ use super::error::ConfigError;
 /// `[lists]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Lists {
+pub struct ListsConfig {
     /// The folder of the artefacts.
     pub directory: PathBuf,
     /// How many whole generations are kept, with the deltas between them.
@@ -31,7 +31,7 @@ pub struct Lists {
     pub share: Option<share::ShareSettings>,
 }
 
-impl Default for Lists {
+impl Default for ListsConfig {
     fn default() -> Self {
         Self {
             directory: "data/lists".into(),
@@ -45,7 +45,7 @@ impl Default for Lists {
     }
 }
 
-impl Lists {
+impl ListsConfig {
     /// The bounds of feeds that are defined over the API.
     pub fn bounds(&self) -> Bounds {
         Bounds {
@@ -73,7 +73,7 @@ fn real_path(path: &Path) -> PathBuf {
 }
 
 /// Checks that all values are in their ranges.
-pub fn check(lists: &Lists) -> Result<(), ConfigError> {
+pub fn check(lists: &ListsConfig) -> Result<(), ConfigError> {
     let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
     value(

@@ -11,7 +11,7 @@ use super::{error::ConfigError, networks};
 /// `[recursion]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Recursion {
+pub struct RecursionConfig {
     /// A root hints file. Empty: the shipped one.
     pub root_hints: PathBuf,
     /// The port of all authoritative servers.
@@ -87,7 +87,7 @@ pub struct Zone {
     pub first: bool,
 }
 
-impl Default for Recursion {
+impl Default for RecursionConfig {
     fn default() -> Self {
         Self {
             root_hints: PathBuf::new(),
@@ -123,7 +123,7 @@ impl Default for Recursion {
     }
 }
 
-impl Recursion {
+impl RecursionConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let value = |key, is_good, error| ConfigError::unless(is_good, key, error);
         value(

@@ -7,8 +7,8 @@ use control::notifications::settings::NoticeSettings;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    api::Api, dns::Dns, history::History, lists::Lists, log::Log, policy::Policy,
-    recursion::Recursion, reports::Reports, store::Store,
+    api::Api, dns::Dns, history::HistoryConfig, lists::ListsConfig, log::Log, policy::Policy,
+    recursion::RecursionConfig, reports::Reports, store::StoreConfig,
 };
 use crate::oidc;
 
@@ -21,19 +21,19 @@ pub struct Config {
     /// The REST API.
     pub api: Api,
     /// Households and keys.
-    pub store: Store,
+    pub store: StoreConfig,
     /// Compiled lists.
-    pub lists: Lists,
+    pub lists: ListsConfig,
     /// The operator's defaults.
     pub policy: Policy,
     /// Notices to account holders.
     pub notices: NoticeSettings,
     /// The activity that households may keep.
-    pub history: History,
+    pub history: HistoryConfig,
     /// Reports of the public.
     pub reports: Reports,
     /// Recursion and forwarding.
-    pub recursion: Recursion,
+    pub recursion: RecursionConfig,
     /// The log on standard error.
     pub log: Log,
     pub feeds: Vec<Feed>,

@@ -7,14 +7,14 @@ use super::error::ConfigError;
 /// `[store]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Store {
+pub struct StoreConfig {
     /// `sqlite:PATH`.
     pub url: String,
     /// How often a signed head of the audit is announced while rows are written, in seconds.
     pub audit_head_interval_s: u32,
 }
 
-impl Default for Store {
+impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             url: "sqlite:data/ox-protect.db".to_owned(),
@@ -23,7 +23,7 @@ impl Default for Store {
     }
 }
 
-impl Store {
+impl StoreConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         ConfigError::unless(
             self.url.starts_with("sqlite:"),

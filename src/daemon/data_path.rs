@@ -61,7 +61,7 @@ pub fn engine(
 
 /// Forward and stub zones: they may have private addresses. The root is left out, because it
 /// belongs to the Internet.
-fn own_zones(config: &config::Recursion) -> impl Iterator<Item = Name> {
+fn own_zones(config: &config::RecursionConfig) -> impl Iterator<Item = Name> {
     config
         .forward
         .iter()

@@ -34,10 +34,10 @@ pub struct Rate {
 /// All counters. By default there is no limit.
 #[derive(Default)]
 pub struct Limits {
-    family: Counters<String>,
-    operator: Counters<String>,
-    failures: Counters<IpAddr>,
-    open: Counters<IpAddr>,
+    family: RateCounters<String>,
+    operator: RateCounters<String>,
+    failures: RateCounters<IpAddr>,
+    open: RateCounters<IpAddr>,
     /// Fingerprints of valid credentials.
     pub(crate) known: Known,
 }
@@ -47,9 +47,9 @@ impl Limits {
     /// authentications.
     #[must_use]
     pub fn new(family: Rate, operator: Rate, failures: Rate) -> Self {
-        let family = Counters::new(family);
-        let operator = Counters::new(operator);
-        let failures = Counters::new(failures);
+        let family = RateCounters::new(family);
+        let operator = RateCounters::new(operator);
+        let failures = RateCounters::new(failures);
         Self {
             family,
             operator,
@@ -62,7 +62,7 @@ impl Limits {
     #[must_use]
     pub fn with_open(self, open: Rate) -> Self {
         Self {
-            open: Counters::new(open),
+            open: RateCounters::new(open),
             ..self
         }
     }
@@ -104,19 +104,19 @@ pub(crate) fn counted(peer: IpAddr) -> IpAddr {
 }
 
 /// Counters of one kind, made when needed and removed when they are full again.
-struct Counters<K: Hash + Eq + Clone> {
+struct RateCounters<K: Hash + Eq + Clone> {
     limiter: Option<RateLimiter<K, HashMapStateStore<K>, MonotonicClock>>,
     begun: Instant,
     swept_ms: AtomicU64,
 }
 
-impl<K: Hash + Eq + Clone> Default for Counters<K> {
+impl<K: Hash + Eq + Clone> Default for RateCounters<K> {
     fn default() -> Self {
         Self::new(Rate::default())
     }
 }
 
-impl<K: Hash + Eq + Clone> Counters<K> {
+impl<K: Hash + Eq + Clone> RateCounters<K> {
     fn new(rate: Rate) -> Self {
         let period = Duration::from_secs(1).checked_div(rate.per_s);
         let quota = period.and_then(Quota::with_period);
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn counters_have_a_bound_and_go_when_nobody_asks() {
-        let counters = Counters::new(Rate {
+        let counters = RateCounters::new(Rate {
             per_s: 1_000_000,
             burst: 1,
         });
@@ -215,7 +215,7 @@ mod tests {
             "the first are long full again"
         );
         assert!(counters.limiter.as_ref().unwrap().len() < COUNTERS_MAX);
-        let slow = Counters::new(Rate { per_s: 1, burst: 1 });
+        let slow = RateCounters::new(Rate { per_s: 1, burst: 1 });
         for number in 0..2 * COUNTERS_MAX {
             let _refused_once_they_are_too_many = slow.count(number);
         }

@@ -13,7 +13,7 @@ use control::{
     households::write::{change_existing, set_by},
 };
 use policy::rules::household::{Attributed, HistorySettings, Household, Id};
-use policy_store::Activity;
+use policy_store::ActivityStore;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -162,7 +162,7 @@ pub fn shown(control: &Control, household: Option<&Household>) -> Value {
 }
 
 /// 503 if the file of the activity could not be opened at the start of the node.
-pub fn opened(control: &Control) -> Result<&Activity, Problem> {
+pub fn opened(control: &Control) -> Result<&ActivityStore, Problem> {
     let unavailable = || {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -30,7 +30,7 @@ use policy::{
     text::Text,
     unix_seconds::UnixSeconds,
 };
-use policy_store::{Answer, Asked as AskedFor, Author, Request, RequestError};
+use policy_store::{Asked as AskedFor, Author, Request, RequestAnswer, RequestError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -368,10 +368,10 @@ impl AnswerBody {
     }
 
     /// The answer as it is stored.
-    fn into_answer(self, author: &Author, now: Timestamp) -> Answer {
+    fn into_answer(self, author: &Author, now: Timestamp) -> RequestAnswer {
         let is_allowed = self.answer == Verdict::Allow;
         let word = |value: Value| value.as_str().map(str::to_owned).filter(|_| is_allowed);
-        Answer {
+        RequestAnswer {
             answer: if is_allowed { "allow" } else { "deny" }.to_owned(),
             scope: word(json!(self.scope)),
             whose: word(json!(self.whose)),
@@ -398,7 +398,7 @@ impl Writer<'_> {
         self,
         version: u64,
         request: Request,
-        answer: Answer,
+        answer: RequestAnswer,
     ) -> Result<Response, Problem> {
         if let Some(expected) = self.expected.filter(|expected| *expected != version) {
             let detail = format!("the version is {version}, not {expected}");

@@ -41,7 +41,7 @@ use policy::{
     name::Name,
     rules::{compiled::HouseholdRules, operator::OperatorDefaults},
 };
-use policy_store::{Activity, Author, NewKey, Role, Store};
+use policy_store::{ActivityStore, Author, NewKey, Role, Store};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -228,9 +228,10 @@ impl World {
         let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display()))
             .await
             .unwrap();
-        let activity = Activity::open(&format!("sqlite:{}/history.db", folder.path().display()))
-            .await
-            .unwrap();
+        let activity =
+            ActivityStore::open(&format!("sqlite:{}/history.db", folder.path().display()))
+                .await
+                .unwrap();
         let (key, made) = store
             .create_key(&author(), NewKey::operator("tests"))
             .await

@@ -21,7 +21,7 @@ use crate::{
     gate::{NameGuard, Refusal, by_numbers, by_own_names, own_names},
     last_check::{self, LastCheck},
     plan::Plan,
-    read_feed::{ReadError, Reading, read_feed},
+    read_feed::{FeedReadError, FeedReading, read_feed},
     review,
     rows::ParsedEntry,
     source::SourceError,
@@ -49,7 +49,7 @@ pub(super) struct GenerationBuild<'p> {
 }
 
 /// A version that was read into the builder, before it is accepted or refused.
-struct Candidate<'c> {
+struct FeedCandidate<'c> {
     feed: &'c Feed,
     place: u16,
     /// The feed in the previous generation: its index there, and its summary.
@@ -62,7 +62,7 @@ struct Candidate<'c> {
     is_live: bool,
 }
 
-impl Candidate<'_> {
+impl FeedCandidate<'_> {
     /// The result that is stored for this version.
     fn check(&self, own_names: &[Name], refused: Option<RejectedVersion>) -> LastCheck {
         let against = self.before.map_or("", |(_, before)| &before.version);
@@ -173,7 +173,7 @@ impl<'p> GenerationBuild<'p> {
             own_names_denied,
             canaries,
         } = self.read(place, feed)?;
-        let Reading {
+        let FeedReading {
             report,
             fingerprint,
             version,
@@ -187,7 +187,7 @@ impl<'p> GenerationBuild<'p> {
             .filter(|report| report.entries + report.paths > 0);
         // The fetcher reports why there is no content yet; there is no version that could be
         // refused.
-        let was_fetched = !matches!(error, Some(ReadError::Source(SourceError::NotFetched)));
+        let was_fetched = !matches!(error, Some(FeedReadError::Source(SourceError::NotFetched)));
         let is_approved = self.plan.approved.get(&feed.name) == Some(&version);
         let result = match error {
             Some(error) => Err(error.into()),
@@ -196,7 +196,7 @@ impl<'p> GenerationBuild<'p> {
                 .and_then(|()| by_own_names(expected, &own_names_denied))
                 .or_else(|refusal| if is_approved { Ok(()) } else { Err(refusal) }),
         };
-        let candidate = Candidate {
+        let candidate = FeedCandidate {
             feed,
             place,
             before,
@@ -288,7 +288,11 @@ impl<'p> GenerationBuild<'p> {
     }
 
     /// Makes a version part of the generation.
-    fn accept(&mut self, candidate: Candidate<'_>, denied: &[Name]) -> Result<(), ArtefactError> {
+    fn accept(
+        &mut self,
+        candidate: FeedCandidate<'_>,
+        denied: &[Name],
+    ) -> Result<(), ArtefactError> {
         let is_same = candidate.before.is_some_and(|(_, before)| {
             candidate.is_live && is_same_content(candidate.feed, before, &candidate.summary)
         });
@@ -309,7 +313,7 @@ impl<'p> GenerationBuild<'p> {
 
     /// Removes a version from the builder; the feed keeps its entries. There is no refusal where
     /// nothing was fetched yet.
-    fn refuse(&mut self, candidate: Candidate<'_>, refusal: Option<Refusal>) {
+    fn refuse(&mut self, candidate: FeedCandidate<'_>, refusal: Option<Refusal>) {
         let refused = refusal.map(|refusal| self.record(&candidate, refusal));
         let check = candidate.check(&self.plan.own_names, refused);
         self.checks.insert(candidate.feed.name.clone(), Some(check));
@@ -333,7 +337,7 @@ impl<'p> GenerationBuild<'p> {
     }
 
     /// Keeps a refused version for review and adds it to the refused feeds.
-    fn record(&mut self, candidate: &Candidate<'_>, refusal: Refusal) -> RejectedVersion {
+    fn record(&mut self, candidate: &FeedCandidate<'_>, refusal: Refusal) -> RejectedVersion {
         self.keep_for_review(candidate);
         let Refusal { gate, detail } = refusal;
         let summary = &candidate.summary;
@@ -396,8 +400,8 @@ impl<'p> GenerationBuild<'p> {
 
     /// Stores what a refused version would change, for the operator. Best effort: the refusal
     /// itself is what matters.
-    fn keep_for_review(&self, candidate: &Candidate<'_>) {
-        let Candidate { feed, summary, .. } = candidate;
+    fn keep_for_review(&self, candidate: &FeedCandidate<'_>) {
+        let FeedCandidate { feed, summary, .. } = candidate;
         let kept = review::keep(&self.plan.directory, feed, &summary.version, |out| {
             let entries = self.builder.since(&candidate.checkpoint);
             let before = review::Before {
@@ -472,7 +476,7 @@ impl<'p> GenerationBuild<'p> {
 
 /// The entries of a feed in the builder, and what the gates need to know of them.
 struct ReadVersion {
-    reading: Reading,
+    reading: FeedReading,
     /// The operator's own names that the version would block.
     own_names_denied: Vec<Name>,
     /// The result of the canary check.

@@ -6,7 +6,7 @@ use crate::{feed::Feed, last_check, plan::Plan, source::fingerprint};
 
 /// What differs between a plan and the current lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum BuildNeed {
     Nothing,
     /// The content of a source.
     Content,
@@ -16,9 +16,9 @@ pub enum Need {
 
 /// Whether a build would change anything. Examines file metadata only.
 #[must_use]
-pub fn needs_building(plan: &Plan, built: Option<&Header>) -> Need {
+pub fn needs_building(plan: &Plan, built: Option<&Header>) -> BuildNeed {
     let Some(built) = built else {
-        return Need::Definitions;
+        return BuildNeed::Definitions;
     };
     // A withdrawn feed that is no longer defined, and a feed held back by a rollback to before it
     // existed, count as undefined.
@@ -33,14 +33,14 @@ pub fn needs_building(plan: &Plan, built: Option<&Header>) -> Need {
     if defined.clone().count() != live.clone().count()
         || !defined.clone().zip(live.clone()).all(is_defined_so)
     {
-        Need::Definitions
+        BuildNeed::Definitions
     } else if defined
         .zip(live)
         .any(|(feed, summary)| has_changed(plan, feed, summary))
     {
-        Need::Content
+        BuildNeed::Content
     } else {
-        Need::Nothing
+        BuildNeed::Nothing
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     feed::{Feed, Format},
     gate::NameGuard,
     parse::{category_feed, rpz},
-    review::{NameChange, shown},
+    review::{NameDiff, shown},
     row_change::RowChange,
     rows::{EntryRule, ParsedEntry, Rows},
     source,
@@ -59,7 +59,7 @@ pub(super) struct DeltaParts {
     entries: i64,
     paths: i64,
     /// The names that become blocked or unblocked.
-    pub(super) blocked: Vec<NameChange>,
+    pub(super) blocked: Vec<NameDiff>,
 }
 
 impl RowCounts {
@@ -440,7 +440,7 @@ impl<'l> DeltaBuilder<'l> {
                 .chain(has.difference(&had).map(|entry| (true, entry)));
             parts
                 .blocked
-                .extend(changed.map(|(blocked, (category, is_path))| NameChange {
+                .extend(changed.map(|(blocked, (category, is_path))| NameDiff {
                     blocked,
                     category: category.clone(),
                     name: shown(key, *is_path),

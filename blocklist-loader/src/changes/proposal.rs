@@ -4,7 +4,7 @@ use std::io;
 
 use policy::lists::{artefact::ArtefactError, delta::Delta};
 
-use crate::{feed::Feed, gate::Refusal, review::NameChange, row_change::RowChange};
+use crate::{feed::Feed, gate::Refusal, review::NameDiff, row_change::RowChange};
 
 /// Why rows did not become a generation.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum DeltaError {
 pub struct Proposal {
     pub delta: Delta,
     /// The names that would be blocked or unblocked, as [`crate::review`] keeps them.
-    pub changes: Vec<NameChange>,
+    pub changes: Vec<NameDiff>,
     /// The number of entries of the feed.
     pub entries: u64,
 }

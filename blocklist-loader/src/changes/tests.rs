@@ -83,7 +83,7 @@ const DATA: [&str; 7] = [
 enum Data {
     Nothing,
     Cname(usize),
-    LocalData(BTreeSet<usize>),
+    Records(BTreeSet<usize>),
 }
 
 #[derive(Debug, Clone)]
@@ -109,7 +109,7 @@ fn zone() -> impl Strategy<Value = Vec<(usize, Data)>> {
     let data = prop_oneof![
         2 => Just(Data::Nothing),
         4 => (0..TARGETS.len()).prop_map(Data::Cname),
-        2 => prop::collection::btree_set(0..DATA.len(), 1..4).prop_map(Data::LocalData),
+        2 => prop::collection::btree_set(0..DATA.len(), 1..4).prop_map(Data::Records),
     ];
     prop::collection::vec((0..OWNERS.len(), data), 0..8)
 }
@@ -128,7 +128,7 @@ impl Published {
             match data {
                 Data::Nothing => Vec::new(),
                 Data::Cname(target) => vec![format!("{owner}\tCNAME\t{}", TARGETS[*target])],
-                Data::LocalData(all) => all
+                Data::Records(all) => all
                     .iter()
                     .map(|data| format!("{owner}\t{}", DATA[*data]))
                     .collect(),

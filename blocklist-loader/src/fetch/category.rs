@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{
     category_state::{State, names_of},
-    client::{self, Client, HttpAnswer, Validators},
+    client::{self, HttpAnswer, HttpClient, Validators},
     error::{FetchError, disk, unpack_failed},
     fetched::Fetched,
     manifest::{Codes, FeedManifest, PublishedFile, Route},
@@ -51,7 +51,7 @@ const ROW_OCTETS_MAX: u64 = 64 << 10;
 
 /// Where a feed is published.
 enum FeedLocation {
-    Http(Box<Client>),
+    Http(Box<HttpClient>),
     /// A folder, and the folder that its files must be in after links are resolved.
     Folder(PathBuf, Option<PathBuf>),
 }
@@ -90,7 +90,7 @@ impl CategoryFeed {
             ),
         };
         let place = match is_remote {
-            true => FeedLocation::Http(Box::new(Client::new(&Feed {
+            true => FeedLocation::Http(Box::new(HttpClient::new(&Feed {
                 source: base,
                 ..feed.clone()
             })?)),
@@ -441,7 +441,7 @@ fn put(
     })
 }
 
-fn join(client: &Client, file: &str) -> Result<Url, FetchError> {
+fn join(client: &HttpClient, file: &str) -> Result<Url, FetchError> {
     let joined = client.source().join(file);
     joined.map_err(|error| {
         FetchError::because(

@@ -60,7 +60,7 @@ pub(crate) enum HttpAnswer {
 }
 
 /// The client of one feed.
-pub(crate) struct Client {
+pub(crate) struct HttpClient {
     inner: reqwest::Client,
     /// The source. Only its origin gets the credentials.
     source: Url,
@@ -72,7 +72,7 @@ pub(crate) struct Client {
     timeout: Duration,
 }
 
-impl Client {
+impl HttpClient {
     /// The client of a feed whose definition was checked.
     pub(crate) fn new(feed: &Feed) -> Result<Self, FetchError> {
         let source = parse(&feed.source)?;

@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    client::{self, Client, HttpAnswer, Validators, plain},
+    client::{self, HttpAnswer, HttpClient, Validators, plain},
     error::{FetchError, disk, unpack_failed},
     fetched::{Fetched, VERSION_DIGITS},
 };
@@ -36,7 +36,7 @@ struct State {
 
 /// The fetcher of one list.
 pub struct HttpList {
-    client: Client,
+    client: HttpClient,
     spool: Spool,
     asked: String,
     name: String,
@@ -49,7 +49,7 @@ impl HttpList {
     pub(crate) fn new(feed: &Feed, directory: &Path) -> Result<Self, FetchError> {
         let spool = Spool::open(&spool::folder_of(directory, &feed.name), RowKey::WholeRow)
             .map_err(disk)?;
-        let client = Client::new(feed)?;
+        let client = HttpClient::new(feed)?;
         let checksum = feed.sha256_url.as_deref().map(client::parse).transpose()?;
         let signature = feed.minisign_key.as_ref().map(|key| {
             let key = PublicKey::from_base64(key).map_err(|error| {

@@ -195,13 +195,13 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
         // The version is not read again until an operator approves exactly this version.
         assert_eq!(
             crate::needs_building(&fixture.world.plan, Some(carried.header())),
-            crate::Need::Nothing
+            crate::BuildNeed::Nothing
         );
         fixture.world.plan.approved =
             [(fixture.world.plan.feeds[0].name.clone(), "3".to_owned())].into();
         assert_eq!(
             crate::needs_building(&fixture.world.plan, Some(carried.header())),
-            crate::Need::Nothing
+            crate::BuildNeed::Nothing
         );
         fixture.world.plan.force = true;
         let (built, goes_on) = fixture.world.build(Some(&carried));
@@ -216,7 +216,7 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
             [(fixture.world.plan.feeds[0].name.clone(), "2".to_owned())].into();
         assert_eq!(
             crate::needs_building(&fixture.world.plan, Some(carried.header())),
-            crate::Need::Content
+            crate::BuildNeed::Content
         );
         let (built, approved) = fixture.world.build(Some(&carried));
         assert!(built.refused.is_empty(), "{:?}", built.refused);
@@ -515,7 +515,7 @@ fn a_feed_that_is_held_goes_on_as_it_was_until_it_is_released() {
             .publish_changes(0, 3, &fixture.rows(&owned(&["+c.example"])));
         assert_eq!(
             crate::needs_building(&fixture.world.plan, Some(held.header())),
-            crate::Need::Nothing
+            crate::BuildNeed::Nothing
         );
         fixture.world.plan.force = true;
         let (built, still) = fixture.world.build(Some(&held));

@@ -42,7 +42,7 @@ const ZEROES: &str = "zz";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RpzRow<'a> {
     pub(crate) trigger: Trigger<'a>,
-    pub(crate) action: Action<'a>,
+    pub(crate) action: RpzAction<'a>,
 }
 
 /// When a rule applies.
@@ -60,7 +60,7 @@ pub(crate) enum Trigger<'a> {
 
 /// The policy action.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Action<'a> {
+pub(crate) enum RpzAction<'a> {
     Nxdomain,
     Nodata,
     Passthru,
@@ -89,7 +89,7 @@ impl<'a> RpzRow<'a> {
         };
         Ok(Self {
             trigger: Trigger::parse(owner)?,
-            action: Action::parse(owner, rtype, rdata.trim())?,
+            action: RpzAction::parse(owner, rtype, rdata.trim())?,
         })
     }
 }
@@ -114,7 +114,7 @@ impl<'a> Trigger<'a> {
     }
 }
 
-impl<'a> Action<'a> {
+impl<'a> RpzAction<'a> {
     fn parse(owner: &str, rtype: &'a str, rdata: &'a str) -> Result<Self, &'static str> {
         if rtype.is_empty() || rdata.is_empty() {
             return Err("has a column with nothing in it");
@@ -258,7 +258,7 @@ impl Reader {
             Err(reason) => return rows.bad(row, &reason),
         };
         let records = match action {
-            Action::LocalData { rtype, rdata } => match self.parser.record(rtype, rdata) {
+            RpzAction::LocalData { rtype, rdata } => match self.parser.record(rtype, rdata) {
                 Ok(record) => Some(LocalData(vec![record])),
                 Err(reason) => return rows.bad(row, &reason),
             },
@@ -266,13 +266,13 @@ impl Reader {
         };
         let rule = |scope| {
             let action = match action {
-                Action::Passthru if !self.lists_passed => return EntryRule::allow(scope),
-                Action::Passthru => entry::EntryAction::OperatorPolicy,
-                Action::Nxdomain => entry::EntryAction::Nxdomain,
-                Action::Nodata => entry::EntryAction::Nodata,
-                Action::Drop => entry::EntryAction::Drop,
-                Action::TcpOnly => entry::EntryAction::TcpOnly,
-                Action::LocalData { .. } => entry::EntryAction::LocalData,
+                RpzAction::Passthru if !self.lists_passed => return EntryRule::allow(scope),
+                RpzAction::Passthru => entry::EntryAction::OperatorPolicy,
+                RpzAction::Nxdomain => entry::EntryAction::Nxdomain,
+                RpzAction::Nodata => entry::EntryAction::Nodata,
+                RpzAction::Drop => entry::EntryAction::Drop,
+                RpzAction::TcpOnly => entry::EntryAction::TcpOnly,
+                RpzAction::LocalData { .. } => entry::EntryAction::LocalData,
             };
             EntryRule {
                 action,

@@ -20,15 +20,15 @@ use crate::{
 };
 
 /// A format with the scope of bare names; default: subtree.
-pub(super) struct Reading(Format, Scope);
+pub(super) struct FeedReading(Format, Scope);
 
-impl From<Format> for Reading {
+impl From<Format> for FeedReading {
     fn from(format: Format) -> Self {
         Self(format, Scope::Subtree)
     }
 }
 
-impl From<(Format, &str)> for Reading {
+impl From<(Format, &str)> for FeedReading {
     fn from((format, scope): (Format, &str)) -> Self {
         Self(format, serde_json::from_value(scope.into()).unwrap())
     }
@@ -162,12 +162,12 @@ fn check_file(
 }
 
 pub(super) fn check(
-    reading: impl Into<Reading>,
+    reading: impl Into<FeedReading>,
     text: impl AsRef<[u8]>,
     entries: &str,
     counts: Counts,
 ) {
-    let Reading(format, scope) = reading.into();
+    let FeedReading(format, scope) = reading.into();
     check_file(
         format,
         FileKind::Names,

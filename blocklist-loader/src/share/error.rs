@@ -55,7 +55,7 @@ pub enum ShareError {
     Key { key: String, reason: String },
     /// The store did not answer, or refused.
     #[error("{step} {object}")]
-    Store {
+    ShareStore {
         step: &'static str,
         object: String,
         #[source]
@@ -172,7 +172,7 @@ impl ShareError {
     #[must_use]
     pub fn gate(&self) -> Gate {
         match self {
-            Self::Store { .. }
+            Self::ShareStore { .. }
             | Self::NothingPublished(_)
             | Self::Missing(_)
             | Self::ShareSettings(_) => Gate::Transport,

@@ -28,7 +28,7 @@ use super::{
     local::{self, DigestCache, SeenManifest, hash_reader},
     manifest::{Manifest, ManifestEntry, StoredObject},
     settings::ShareSettings,
-    store::{LiveManifest, Store, failed, seconds_for, within},
+    store::{LiveManifest, ShareStore, failed, seconds_for, within},
 };
 use crate::digest::hexadecimal;
 
@@ -73,7 +73,7 @@ pub struct FollowerStatus {
 
 /// The fetching side of sharing.
 pub struct Follower {
-    store: Store,
+    store: ShareStore,
     verifier: Verifier,
     public_key: String,
     directory: PathBuf,
@@ -103,7 +103,7 @@ impl Follower {
         let lock = local::lock(directory)?;
         let public_key = verifier.to_string();
         Ok(Self {
-            store: Store::open(settings)?,
+            store: ShareStore::open(settings)?,
             verifier,
             memory: SeenManifest::read(directory, &public_key)?,
             public_key,

@@ -67,12 +67,12 @@ pub fn generate_keys(directory: &Path) -> Result<KeyFiles, ShareError> {
 }
 
 /// The secret key, for signing.
-pub(super) struct Signer {
+pub(super) struct ManifestSigner {
     secret: SecretKey,
     pub(super) verifier: Verifier,
 }
 
-impl Signer {
+impl ManifestSigner {
     pub(super) fn read(path: &Path) -> Result<Self, ShareError> {
         let name = path.display().to_string();
         let mode = std::fs::metadata(path)
@@ -181,7 +181,7 @@ mod tests {
                 & 0o777,
             0o600
         );
-        let signer = Signer::read(&keys.secret).unwrap();
+        let signer = ManifestSigner::read(&keys.secret).unwrap();
         let signature = signer.sign(b"content", "of a test").unwrap();
         let text = std::fs::read_to_string(&keys.public).unwrap();
         for public in [
@@ -215,7 +215,7 @@ mod tests {
         let keys = generate_keys(folder.path()).unwrap();
         std::fs::set_permissions(&keys.secret, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(
-            Signer::read(&keys.secret)
+            ManifestSigner::read(&keys.secret)
                 .err()
                 .unwrap()
                 .to_string()
@@ -224,7 +224,7 @@ mod tests {
         std::fs::write(&keys.secret, "no key").unwrap();
         std::fs::set_permissions(&keys.secret, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert!(matches!(
-            Signer::read(&keys.secret),
+            ManifestSigner::read(&keys.secret),
             Err(ShareError::Key { .. })
         ));
         for text in ["", "RWabc", "file:/absent/lists.pub"] {

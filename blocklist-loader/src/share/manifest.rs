@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::ShareError,
-    keys::{Signer, Verifier},
+    keys::{ManifestSigner, Verifier},
 };
 use crate::{digest::sha256, generations::ArtefactKind};
 
@@ -156,7 +156,7 @@ impl Manifest {
     }
 
     /// As it lies in the store, and the digest of what is signed.
-    pub(super) fn seal(&self, signer: &Signer) -> Result<(Vec<u8>, String), ShareError> {
+    pub(super) fn seal(&self, signer: &ManifestSigner) -> Result<(Vec<u8>, String), ShareError> {
         self.check()?;
         let json =
             serde_json::to_vec(self).map_err(|error| ShareError::Format(error.to_string()))?;
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn a_sealed_manifest_opens_with_its_key_and_no_octet_of_it_can_be_changed() {
         let folder = tempfile::tempdir().unwrap();
-        let signer = Signer::read(&generate_keys(folder.path()).unwrap().secret).unwrap();
+        let signer = ManifestSigner::read(&generate_keys(folder.path()).unwrap().secret).unwrap();
         let (sealed, digest) = manifest().seal(&signer).unwrap();
         assert_eq!(
             Manifest::open(&sealed, &signer.verifier).unwrap(),
@@ -346,7 +346,8 @@ mod tests {
             );
         }
         let stranger =
-            Signer::read(&generate_keys(&folder.path().join("other")).unwrap().secret).unwrap();
+            ManifestSigner::read(&generate_keys(&folder.path().join("other")).unwrap().secret)
+                .unwrap();
         assert!(matches!(
             Manifest::open(&sealed, &stranger.verifier),
             Err(ShareError::Signature(_))

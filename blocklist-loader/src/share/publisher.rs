@@ -13,12 +13,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     error::{ShareError, ShareSettingsFault, blocking, causes, disk},
-    keys::Signer,
+    keys::ManifestSigner,
     local::{self, DigestCache, SeenManifest},
     manifest::Manifest,
     merge::{LocalArtefact, Merged, ObjectFile, PublishRequest, merge},
     settings::ShareSettings,
-    store::{LiveManifest, Store},
+    store::{LiveManifest, ShareStore},
 };
 use crate::generations::{ArtefactKind, kept};
 
@@ -59,8 +59,8 @@ struct StoredManifest {
 
 /// The publishing side of sharing.
 pub struct Publisher {
-    store: Store,
-    signer: Signer,
+    store: ShareStore,
+    signer: ManifestSigner,
     public_key: String,
     directory: PathBuf,
     keep: usize,
@@ -78,7 +78,7 @@ impl Publisher {
     /// # Errors
     /// The settings, the key or the folder cannot be used.
     pub fn new(settings: &ShareSettings, directory: &Path) -> Result<Self, ShareError> {
-        let signer = Signer::read(
+        let signer = ManifestSigner::read(
             settings
                 .secret_key
                 .as_deref()
@@ -89,7 +89,7 @@ impl Publisher {
         let sequence =
             SeenManifest::read(directory, &public_key)?.map_or(0, |memory| memory.sequence);
         Ok(Self {
-            store: Store::open(settings)?,
+            store: ShareStore::open(settings)?,
             signer,
             public_key,
             directory: directory.to_owned(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::{ShareSettingsFault, causes},
-    keys::{Signer, Verifier},
+    keys::{ManifestSigner, Verifier},
 };
 use crate::feed::Secret;
 
@@ -154,7 +154,7 @@ impl ShareSettings {
                 if self.delay_s > 0 {
                     return Err(ShareSettingsFault::OtherRole("delay_s", "publish"));
                 }
-                Signer::read(path)
+                ManifestSigner::read(path)
                     .map(drop)
                     .map_err(|error| ShareSettingsFault::Key(causes(&error)))
             }

@@ -41,7 +41,7 @@ const RETRIES: usize = 3;
 /// Octets of one part of an upload. S3 requires at least 5 MiB.
 const PART_OCTETS: usize = 8 << 20;
 
-pub(super) struct Store {
+pub(super) struct ShareStore {
     objects: Arc<dyn ObjectStore>,
     root: Key,
     /// The folder of a local store, where conditional writes need a lock.
@@ -59,7 +59,7 @@ pub(super) enum LiveManifest {
     },
 }
 
-impl Store {
+impl ShareStore {
     /// Opens a store without contacting it.
     pub(super) fn open(settings: &ShareSettings) -> Result<Self, ShareError> {
         let url = settings.url.clone();
@@ -410,7 +410,7 @@ fn slow(object: &str, seconds: u64) -> ShareError {
 
 pub(super) fn failed(step: &'static str, object: &str) -> impl FnOnce(Error) -> ShareError {
     let object = object.to_owned();
-    move |source| ShareError::Store {
+    move |source| ShareError::ShareStore {
         step,
         object,
         source,

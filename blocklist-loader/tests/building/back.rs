@@ -38,7 +38,7 @@ fn a_deleted_feed_stays_deleted_in_lists_that_had_it() {
     assert_eq!(names.len(), 1, "it is not among the names either");
     assert_eq!(
         needs_building(&fixture.plan, Some(back.header())),
-        Need::Nothing,
+        BuildNeed::Nothing,
         "and that needs no build"
     );
     fixture.plan.force = true;
@@ -65,7 +65,7 @@ fn a_feed_that_came_later_stays_out_until_it_is_let_go_on() {
     assert!(fixture.categories(&back, "bets.example").is_empty());
     assert_eq!(
         needs_building(&fixture.plan, Some(back.header())),
-        Need::Nothing
+        BuildNeed::Nothing
     );
     fixture.write("ads", "other.ads.example\n");
     fixture.plan.force = true;

@@ -8,7 +8,7 @@ mod sources;
 use std::path::{Path, PathBuf};
 
 use blocklist_loader::{
-    Bounds, BuildOutcome, Built, Feed, Format, Need, Plan, RefusedFeed, build, last_check,
+    Bounds, BuildNeed, BuildOutcome, Built, Feed, Format, Plan, RefusedFeed, build, last_check,
     needs_building, newest, rollback, waiting,
 };
 use policy::{
@@ -182,10 +182,10 @@ fn without_a_change_nothing_is_built_and_no_number_is_given_twice() {
     let mut fixture = BuildFixture::new().with("gambling", Format::Domains, "bets.example\n");
     let (built, lists) = fixture.build(None);
     assert!(built.written.path.ends_with("generation-0000000001.oxl"));
-    assert_eq!(needs_building(&fixture.plan, None), Need::Definitions);
+    assert_eq!(needs_building(&fixture.plan, None), BuildNeed::Definitions);
     assert_eq!(
         needs_building(&fixture.plan, Some(lists.header())),
-        Need::Nothing
+        BuildNeed::Nothing
     );
     assert!(matches!(
         fixture.try_build(Some(&lists)),
@@ -195,17 +195,17 @@ fn without_a_change_nothing_is_built_and_no_number_is_given_twice() {
     fixture.write("beside", "not.a.source\n");
     assert_eq!(
         needs_building(&fixture.plan, Some(lists.header())),
-        Need::Nothing
+        BuildNeed::Nothing
     );
     fixture.write("gambling", "bets.example\nmore.example\n");
     assert_eq!(
         needs_building(&fixture.plan, Some(lists.header())),
-        Need::Content
+        BuildNeed::Content
     );
     fixture.plan.feeds[0].tier = Tier::Security;
     assert_eq!(
         needs_building(&fixture.plan, Some(lists.header())),
-        Need::Definitions
+        BuildNeed::Definitions
     );
 
     // An unreadable file still occupies its number, and a build without previous lists continues

@@ -54,7 +54,7 @@ fn a_refused_feed_keeps_its_entries_while_others_go_on_changing() {
         // each time.
         assert_eq!(
             needs_building(&fixture.plan, Some(second.header())),
-            Need::Nothing
+            BuildNeed::Nothing
         );
         assert_eq!(
             fixture.unchanged(&second)[0].reason,
@@ -89,7 +89,7 @@ fn a_version_that_is_refused_makes_no_generation_and_is_read_once() {
         fixture.write("gambling", format!("<html>{page}</html>\n").repeat(9));
         assert_eq!(
             needs_building(&fixture.plan, Some(live.header())),
-            Need::Content,
+            BuildNeed::Content,
             "page {page} is a new one"
         );
         assert_eq!(waiting(&fixture.plan, live.header()), ["gambling"]);
@@ -102,7 +102,7 @@ fn a_version_that_is_refused_makes_no_generation_and_is_read_once() {
         // Neither another build nor a restart reads it again; the result is still known.
         assert_eq!(
             needs_building(&fixture.plan, Some(live.header())),
-            Need::Nothing
+            BuildNeed::Nothing
         );
         assert_eq!(fixture.unchanged(&live), refused);
         assert_eq!(last_check::refusals(&fixture.plan, live.header()), refused);
@@ -146,12 +146,12 @@ fn content_that_is_only_touched_makes_no_generation() {
         fixture.write("folders/jeux/domains", "game.example\n");
         assert_eq!(
             needs_building(&fixture.plan, Some(live.header())),
-            Need::Content
+            BuildNeed::Content
         );
         assert_eq!(fixture.unchanged(&live), []);
         assert_eq!(
             needs_building(&fixture.plan, Some(live.header())),
-            Need::Nothing
+            BuildNeed::Nothing
         );
     }
     // The same rows under another folder's name are other entries.
@@ -238,7 +238,7 @@ fn a_feed_whose_definition_is_barred_goes_on_with_the_entries_it_had() {
     fixture.write("gambling", "secret.example\n");
     assert_eq!(
         needs_building(&fixture.plan, Some(first.header())),
-        Need::Nothing
+        BuildNeed::Nothing
     );
     fixture.write("ads", "more.example\n");
     let (built, second) = fixture.build(Some(&first));

@@ -93,7 +93,7 @@ impl InactivityWatch {
             (Some(watched), None)
                 if watched.reported.is_none() && at - self.after >= watched.at =>
             {
-                drop(self.devices.remove(&key))
+                self.devices.remove(&key);
             }
             (Some(watched), None) => watched.last = at,
             (None, Some(sign)) if is_room => {

@@ -13,7 +13,7 @@ use resolver::{engine::Engine, telemetry::query_sample::QuerySample};
 
 use crate::{
     causes,
-    lists::handle::{Hits, Yesterday},
+    lists::handle::{QueryHits, Yesterday},
 };
 
 /// How often the workers' rings are emptied. A ring holds what a worker samples in this time.
@@ -50,7 +50,7 @@ pub fn yesterday(sample: &Arc<QuerySample>) -> Yesterday {
 }
 
 /// The number of queries that each feed decided, since the start.
-pub fn hits(engine: &Arc<Engine>) -> Hits {
+pub fn hits(engine: &Arc<Engine>) -> QueryHits {
     let engine = Arc::clone(engine);
     Box::new(move || {
         engine.metrics.publish();

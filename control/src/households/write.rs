@@ -11,7 +11,9 @@ use policy::rules::{
     compiled::HouseholdRules,
     household::{Attributed, Household, Id},
 };
-use policy_store::{Answer, Author, Change, ChangeError, Changed, NewNotice, StoreError};
+use policy_store::{
+    Author, ChangeError, Changed, HouseholdChange, NewNotice, RequestAnswer, StoreError,
+};
 use tokio::task::JoinError;
 
 use super::{
@@ -68,7 +70,7 @@ pub enum ReadError {
 #[derive(Default)]
 pub struct Beside {
     /// The child's request that the write allows, and the answer.
-    pub allows: Option<(String, Answer)>,
+    pub allows: Option<(String, RequestAnswer)>,
     /// Notices to holders of other accounts.
     pub notices: Vec<NewNotice>,
 }
@@ -164,7 +166,7 @@ async fn write<T: Send + 'static, E: Send + 'static>(
             owes: !duties.is_empty(),
             removes: removes(was, is),
         });
-        Ok(Change {
+        Ok(HouseholdChange {
             household: after,
             notices,
             duties,

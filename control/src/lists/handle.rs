@@ -30,7 +30,7 @@ use super::{
 /// Reads a file of several megabytes, so it must run on a blocking thread.
 pub type Yesterday = Arc<dyn Fn() -> Vec<(Name, u64)> + Send + Sync>;
 /// Returns the number of queries that each feed decided, since the start.
-pub type Hits = Box<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
+pub type QueryHits = Box<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
 
 /// Sends commands to the manager, and reads the status.
 pub struct ManagerHandle {
@@ -46,7 +46,7 @@ pub struct ManagerHandle {
     pub bounds: Bounds,
     pub taxonomy: Arc<Taxonomy>,
     pub yesterday: Yesterday,
-    pub hits: Hits,
+    pub hits: QueryHits,
 }
 
 impl ManagerHandle {

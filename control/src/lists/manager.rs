@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::Context;
 use blocklist_loader::{
-    Feed, Fetched, Gate, Need, Plan, RefusedFeed, Watcher, generations, last_check, needs_building,
-    newest,
+    BuildNeed, Feed, Fetched, Gate, Plan, RefusedFeed, Watcher, generations, last_check,
+    needs_building, newest,
     share::{self, ShareRole},
 };
 use jiff::Timestamp;
@@ -338,7 +338,7 @@ impl ListManager {
     async fn waits_for_a_build(&self) -> bool {
         let plan = self.plan.clone();
         let lists = self.live.current();
-        let needs = move || needs_building(&plan, Some(lists.header())) != Need::Nothing;
+        let needs = move || needs_building(&plan, Some(lists.header())) != BuildNeed::Nothing;
         tokio::task::spawn_blocking(needs).await.unwrap_or(true)
     }
 
@@ -368,7 +368,7 @@ impl ListManager {
             feeds: files,
             ..self.plan.clone()
         };
-        let needs = move || needs_building(&plan, Some(&header)) != Need::Nothing;
+        let needs = move || needs_building(&plan, Some(&header)) != BuildNeed::Nothing;
         tokio::task::spawn_blocking(needs).await.unwrap_or(true)
     }
 

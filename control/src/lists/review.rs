@@ -37,7 +37,7 @@ pub(super) fn what_if(
     };
     let mut changed: HashSet<String> = HashSet::new();
     let kept = review::changes(directory, feed, |change| {
-        let review::NameChange {
+        let review::NameDiff {
             blocked,
             category,
             name,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::bail;
-use blocklist_loader::{Need, needs_building, share};
+use blocklist_loader::{BuildNeed, needs_building, share};
 use policy::lists::{blocklist::Blocklist, current::CurrentLists};
 
 use super::{
@@ -40,7 +40,7 @@ pub async fn start(
         newest = open_newest(&settings.plan, &settings.taxonomy)?;
     }
     let has_other_feeds = needs_building(&settings.plan, newest.as_deref().map(Blocklist::header))
-        == Need::Definitions;
+        == BuildNeed::Definitions;
     let needs_build = has_other_feeds && follower.is_none();
     let has_lists = newest.is_some();
     let live =

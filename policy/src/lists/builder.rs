@@ -46,18 +46,18 @@ pub struct ArtefactBuilder {
     marks: Vec<ListEntry>,
     mark_places: HashMap<ListEntry, u32>,
     last_mark: Option<(ListEntry, u32)>,
-    answers: Answers,
+    answers: AnswerTable,
     has_paths: bool,
 }
 
 /// Sets of records, each once.
 #[derive(Default)]
-struct Answers {
+struct AnswerTable {
     all: Vec<LocalData>,
     places: HashMap<LocalData, u32>,
 }
 
-impl Answers {
+impl AnswerTable {
     fn place(&mut self, records: LocalData) -> Result<u32, ArtefactError> {
         if let Some(&place) = self.places.get(&records) {
             return Ok(place);
@@ -278,7 +278,7 @@ impl ArtefactBuilder {
         self.sort();
         let mut past = Past::new(previous, &header);
         let mut sets = Sets::default();
-        let mut answers = Answers::default();
+        let mut answers = AnswerTable::default();
         let mut names: Vec<(u32, u32)> = Vec::new();
         let mut marks = Vec::new();
         let mut at = 0;

@@ -130,7 +130,7 @@ impl Relaxations {
         let after = &switched_on(after);
         let schedules = schedules(before, after);
         let subjects = Subject::all(before, after);
-        let mut found = Found::default();
+        let mut found = FoundChange::default();
         compare_standings(
             before, after, &subjects, taxonomy, defaults, now, &mut found,
         );
@@ -201,9 +201,9 @@ fn keeps_more(before: &Household, after: &Household) -> bool {
 
 /// What was found, for whom, and whether only at a later hour.
 #[derive(Default)]
-struct Found(BTreeMap<Relaxation, (BTreeSet<Option<Id>>, bool)>);
+struct FoundChange(BTreeMap<Relaxation, (BTreeSet<Option<Id>>, bool)>);
 
-impl Found {
+impl FoundChange {
     fn add(&mut self, loss: Relaxation, whom: &Subject<'_>, is_later: bool) {
         let (devices, later) = self
             .0
@@ -304,7 +304,7 @@ fn compare_standings(
     taxonomy: &Taxonomy,
     defaults: OperatorDefaults,
     now: Timestamp,
-    found: &mut Found,
+    found: &mut FoundChange,
 ) {
     let place = |household: &Household, id: Option<&Id>| {
         id.and_then(|id| household.devices.keys().position(|other| other == id))
@@ -408,7 +408,7 @@ fn compare_entries(
     after: &Household,
     subject: &Subject<'_>,
     now: Timestamp,
-    found: &mut Found,
+    found: &mut FoundChange,
 ) {
     let were = levels(before, subject.before);
     let are = levels(after, subject.after);

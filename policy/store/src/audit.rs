@@ -50,7 +50,7 @@ pub struct AuditEntry<'d> {
 
 /// A row as it lies in the table: all text as it was hashed.
 #[derive(FromRow)]
-pub(crate) struct Row {
+pub(crate) struct AuditRow {
     pub(crate) sequence: i64,
     pub(crate) at: String,
     pub(crate) actor: String,
@@ -63,7 +63,7 @@ pub(crate) struct Row {
     pub(crate) hash: Vec<u8>,
 }
 
-impl Row {
+impl AuditRow {
     /// The hash that the row must have. Every field goes in with its length before it, so that no
     /// two rows are the same octets.
     fn digest(&self) -> [u8; 32] {
@@ -110,11 +110,11 @@ pub(crate) fn hexadecimal(octets: &[u8]) -> String {
 }
 
 /// Appends a row inside the transaction that does what it tells of, which must hold the database's
-/// write lock: the row and the deed are there together or not at all.
+/// write lock: the row and the entry are there together or not at all.
 pub(crate) async fn append(
     connection: &mut SqliteConnection,
     by: &Author,
-    deed: &AuditEntry<'_>,
+    entry: &AuditEntry<'_>,
 ) -> Result<u64, StoreError> {
     let head = sqlx::query_as("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1");
     let head: Option<(i64, Vec<u8>)> = head
@@ -122,15 +122,15 @@ pub(crate) async fn append(
         .await
         .map_err(step("reading the audit"))?;
     let (sequence, previous) = head.unwrap_or((0, GENESIS.to_vec()));
-    let mut row = Row {
+    let mut row = AuditRow {
         sequence: sequence + 1,
         at: Timestamp::now().to_string(),
         actor: by.actor.clone(),
         role: by.role.clone(),
-        action: deed.action.to_owned(),
-        subject: deed.subject.to_owned(),
-        before: deed.before.map(Value::to_string),
-        after: deed.after.map(Value::to_string),
+        action: entry.action.to_owned(),
+        subject: entry.subject.to_owned(),
+        before: entry.before.map(Value::to_string),
+        after: entry.after.map(Value::to_string),
         previous,
         hash: Vec::new(),
     };

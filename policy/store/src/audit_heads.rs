@@ -52,13 +52,13 @@ impl Store {
         let restored = audit::restore_triggers(&mut change).await?;
         if !restored.is_empty() {
             let after = Value::from(restored.clone());
-            let deed = AuditEntry {
+            let entry = AuditEntry {
                 action: "triggers_restored",
                 subject: "audit",
                 before: None,
                 after: Some(&after),
             };
-            audit::append(&mut change, &guard(), &deed).await?;
+            audit::append(&mut change, &guard(), &entry).await?;
             findings.push(format!(
                 "triggers that keep the audit append-only were missing or changed, and are there again: {}",
                 restored.join(", ")
@@ -86,13 +86,13 @@ impl Store {
             return Ok(None);
         }
         let after = json!({ "sequence": sequence, "hash": hexadecimal(&hash) });
-        let deed = AuditEntry {
+        let entry = AuditEntry {
             action: "heads_missing",
             subject: "audit",
             before: None,
             after: Some(&after),
         };
-        audit::append(change, &guard(), &deed).await?;
+        audit::append(change, &guard(), &entry).await?;
         Ok(Some(format!(
             "the audit has {sequence} rows and no signed head, although this node signs each change: \
              rows may be missing at its end"
@@ -204,13 +204,13 @@ impl Store {
         }
         let before = Value::from(unfit.iter().map(ToString::to_string).collect::<Vec<_>>());
         let after = json!({ "note": note });
-        let deed = AuditEntry {
+        let entry = AuditEntry {
             action: "acknowledge",
             subject: "audit",
             before: Some(&before),
             after: Some(&after),
         };
-        let row = audit::append(&mut change, by, &deed).await?;
+        let row = audit::append(&mut change, by, &entry).await?;
         for head in &unfit {
             let update = sqlx::query(
                 "UPDATE audit_head SET acknowledged = ? WHERE sequence = ? AND signed = ?",

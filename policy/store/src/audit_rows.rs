@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Store,
-    audit::{AuditEntry, Author, Row, append, hexadecimal},
+    audit::{AuditEntry, AuditRow, Author, append, hexadecimal},
     error::{StoreError, step},
 };
 
@@ -56,7 +56,7 @@ pub struct AuditPage {
 }
 
 impl Record {
-    fn of(row: Row) -> Result<Self, StoreError> {
+    fn of(row: AuditRow) -> Result<Self, StoreError> {
         let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| {
             step("reading the audit")(sqlx::Error::Decode(error))
         };
@@ -129,7 +129,7 @@ impl Store {
                 .bind(limit_and_one)
                 .bind(subject),
         };
-        let mut rows: Vec<Row> = query
+        let mut rows: Vec<AuditRow> = query
             .fetch_all(&self.pool)
             .await
             .map_err(step("reading the audit"))?;

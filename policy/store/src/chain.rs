@@ -200,13 +200,13 @@ pub(crate) async fn note_loss(
     );
     let before = json!({ "sequence": head.sequence, "hash": head.hash, "at": head.at, "head": head.to_string() });
     let after = json!({ "sequence": sequence, "hash": hexadecimal(&hash) });
-    let deed = AuditEntry {
+    let entry = AuditEntry {
         action: "head_lost",
         subject: "audit",
         before: Some(&before),
         after: Some(&after),
     };
-    audit::append(connection, &guard(), &deed).await?;
+    audit::append(connection, &guard(), &entry).await?;
     Ok(true)
 }
 

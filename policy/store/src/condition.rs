@@ -26,7 +26,7 @@ pub struct WriteFailure {
 
 /// What is known of one file.
 #[derive(Debug)]
-pub(crate) struct Condition {
+pub(crate) struct StoreCondition {
     pub(crate) path: PathBuf,
     /// The files that are open; known once the database is.
     pub(crate) files: OnceLock<OpenFiles>,
@@ -36,7 +36,7 @@ pub(crate) struct Condition {
     pub(crate) doubted: Notify,
 }
 
-impl Condition {
+impl StoreCondition {
     pub(crate) fn new(path: &Path) -> Self {
         let files = OnceLock::new();
         let failure = Mutex::default();

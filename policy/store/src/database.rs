@@ -30,10 +30,10 @@ use sqlx::{
 };
 
 use crate::{
-    condition::Condition,
+    condition::StoreCondition,
     error::{OpenFault, StoreError, file_faults, step},
     failure::primary_code,
-    file::{self, Content, OpenFiles},
+    file::{self, FileContent, OpenFiles},
 };
 
 /// How long a statement waits for another writer of the same file. A disk that is busy with other
@@ -56,15 +56,15 @@ pub(crate) struct Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     pool: SqlitePool,
-    condition: Arc<Condition>,
+    condition: Arc<StoreCondition>,
     anchor: Arc<tokio::sync::Mutex<Option<SqliteConnection>>>,
 }
 
 /// Looks what a file holds of a kind, and refuses what is no such store. Reads and never writes.
-pub(crate) async fn look(url: &str, kind: &Kind) -> Result<Content, StoreError> {
+pub(crate) async fn look(url: &str, kind: &Kind) -> Result<FileContent, StoreError> {
     let path = file::file_of(url)?;
     let content = file::look(path)?;
-    if content != Content::Filled {
+    if content != FileContent::Filled {
         return Ok(content);
     }
     let failed = |error| opening_failed(path, error);
@@ -83,8 +83,8 @@ pub(crate) async fn look(url: &str, kind: &Kind) -> Result<Content, StoreError> 
     connection.close().await.map_err(failed)?;
     match (ours, named) {
         // Before the first migration there is nothing, or the migrations' own table.
-        (0, _) => Ok(Content::Empty),
-        (_, 1) if tables > ours => Ok(Content::Filled),
+        (0, _) => Ok(FileContent::Empty),
+        (_, 1) if tables > ours => Ok(FileContent::Filled),
         _ => Err(StoreError::Foreign {
             path: path.to_owned(),
         }),
@@ -103,18 +103,18 @@ impl Database {
         // file.
         let content = file::look(path)?;
         match content {
-            Content::Missing if makes => file::make_file(path)?,
-            Content::Missing | Content::Empty if !makes => {
+            FileContent::Missing if makes => file::make_file(path)?,
+            FileContent::Missing | FileContent::Empty if !makes => {
                 return Err(StoreError::Missing {
                     path: path.to_owned(),
-                    is_empty: content == Content::Empty,
+                    is_empty: content == FileContent::Empty,
                 });
             }
             _ => {}
         }
         file::may_write(path)?;
         // Opening for real sets the journal's mode, which writes: so the file is looked at first.
-        if look(url, kind).await? == Content::Empty && !makes {
+        if look(url, kind).await? == FileContent::Empty && !makes {
             return Err(StoreError::Missing {
                 path: path.to_owned(),
                 is_empty: true,
@@ -151,7 +151,7 @@ impl Database {
                     source: error.into(),
                 },
             })?;
-        let condition = Arc::new(Condition::new(path));
+        let condition = Arc::new(StoreCondition::new(path));
         let files = OpenFiles::of(path).map_err(|source| StoreError::Access {
             path: path.to_owned(),
             source,
@@ -170,7 +170,7 @@ impl Database {
         &self.pool
     }
 
-    pub(crate) fn condition(&self) -> &Condition {
+    pub(crate) fn condition(&self) -> &StoreCondition {
         &self.condition
     }
 
@@ -212,7 +212,7 @@ impl Database {
     }
 }
 
-fn pool(condition: &Arc<Condition>) -> SqlitePoolOptions {
+fn pool(condition: &Arc<StoreCondition>) -> SqlitePoolOptions {
     let condition = Arc::clone(condition);
     SqlitePoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
@@ -240,7 +240,7 @@ fn pool(condition: &Arc<Condition>) -> SqlitePoolOptions {
 
 /// A write under way.
 pub(crate) struct Writing<'d> {
-    condition: &'d Condition,
+    condition: &'d StoreCondition,
     transaction: Option<Transaction<'static, Sqlite>>,
     /// Of all files, when it began.
     faults: u64,
@@ -340,7 +340,7 @@ mod tests {
             match database.execute(write, "testing").await {
                 Ok(_) => break,
                 Err(StoreError::Database { source, .. }) => {
-                    assert_eq!(crate::failure::primary_code(&source), Some(13), "{source}");
+                    assert_eq!(primary_code(&source), Some(13), "{source}");
                     full += 1;
                 }
                 Err(error) => panic!("{error}"),

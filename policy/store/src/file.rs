@@ -27,7 +27,7 @@ const ROOM_LOW_OCTETS: u64 = 1 << 20;
 
 /// What lies at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Content {
+pub(crate) enum FileContent {
     /// Nothing.
     Missing,
     /// A file without octets.
@@ -61,14 +61,14 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Looks what lies at the path, without opening it.
-pub(crate) fn look(path: &Path) -> Result<Content, StoreError> {
+pub(crate) fn look(path: &Path) -> Result<FileContent, StoreError> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => Err(StoreError::NotAFile {
             path: path.to_owned(),
         }),
-        Ok(found) if found.len() == 0 => Ok(Content::Empty),
-        Ok(_) => Ok(Content::Filled),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Content::Missing),
+        Ok(found) if found.len() == 0 => Ok(FileContent::Empty),
+        Ok(_) => Ok(FileContent::Filled),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileContent::Missing),
         Err(source) => Err(StoreError::Access {
             path: path.to_owned(),
             source,

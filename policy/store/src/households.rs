@@ -15,12 +15,12 @@ use crate::{
     keys::revoke_lost,
     notices::{self, NewNotice},
     pending_erasures::{self, Erasure},
-    requests::{self, Answer, Request, RequestState},
+    requests::{self, Request, RequestAnswer, RequestState},
 };
 
 /// A page of households, and from where the next one goes on.
 #[derive(Debug)]
-pub struct Page {
+pub struct StoredHouseholds {
     /// The households, by identifier.
     pub households: Vec<Household>,
     /// The last identifier of this page, where there is more.
@@ -50,7 +50,7 @@ impl Batch {
 
 /// What a change makes of a household, and what belongs to it.
 #[derive(Debug, Clone, Default)]
-pub struct Change {
+pub struct HouseholdChange {
     /// The household as it shall be; none takes it away.
     pub household: Option<Household>,
     /// What the holder of its account must learn of.
@@ -58,7 +58,7 @@ pub struct Change {
     /// What becomes of what was counted of it.
     pub duties: Vec<Erasure>,
     /// The request that the change allows.
-    pub allows: Option<(String, Answer)>,
+    pub allows: Option<(String, RequestAnswer)>,
 }
 
 /// What a change leaves behind.
@@ -125,7 +125,7 @@ impl Store {
         external_ref: Option<&str>,
         after: Option<&Id>,
         limit: u32,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<StoredHouseholds, StoreError> {
         // Two statements, because an OR would keep either index from being used.
         let after = after.map_or("", Id::as_str);
         let limit_and_one = i64::from(limit) + 1;
@@ -149,7 +149,7 @@ impl Store {
         let next = has_more
             .then(|| households.last().map(|household| household.id.clone()))
             .flatten();
-        Ok(Page { households, next })
+        Ok(StoredHouseholds { households, next })
     }
 
     /// The next of all households, in the order in which they lie in the file: for the start.
@@ -226,9 +226,9 @@ impl Store {
         change: impl FnOnce(Option<Household>) -> Result<Option<Household>, E> + Send,
     ) -> Result<Changed, ChangeError<E>> {
         let change = |before| {
-            change(before).map(|household| Change {
+            change(before).map(|household| HouseholdChange {
                 household,
-                ..Change::default()
+                ..HouseholdChange::default()
             })
         };
         self.change_with(by, id, expected, change).await
@@ -244,7 +244,7 @@ impl Store {
         by: &Author,
         id: &Id,
         expected: Option<u64>,
-        change: impl FnOnce(Option<Household>) -> Result<Change, E> + Send,
+        change: impl FnOnce(Option<Household>) -> Result<HouseholdChange, E> + Send,
     ) -> Result<Changed, ChangeError<E>> {
         let mut transaction = self.begin().await?;
         let row = sqlx::query("SELECT id, version, document FROM household WHERE id = ?")
@@ -282,7 +282,7 @@ impl Store {
             .as_ref()
             .map(|household| household.networks.clone())
             .unwrap_or_default();
-        let Change {
+        let HouseholdChange {
             household: mut after,
             notices,
             duties,
@@ -377,13 +377,13 @@ async fn tell(
         }
     };
     let subject = format!("household:{id}");
-    let deed = AuditEntry {
+    let entry = AuditEntry {
         action,
         subject: &subject,
         before: before.as_ref(),
         after: after.as_ref(),
     };
-    append(connection, by, &deed).await.map(drop)
+    append(connection, by, &entry).await.map(drop)
 }
 
 /// Takes out of two documents what is the same in both.

@@ -48,7 +48,7 @@ mod store;
 mod time;
 mod verification;
 
-pub use activity::Activity;
+pub use activity::ActivityStore;
 pub use audit::{AuditEntry, Author};
 pub use audit_rows::{AuditPage, Order, Record};
 pub use chain::Findings;
@@ -60,7 +60,7 @@ pub use feeds::{FeedChanged, StoredFeed};
 pub use file::Lock;
 pub use heads::SignedHead;
 pub use health::Health;
-pub use households::{Batch, Change, Changed, Page, Position};
+pub use households::{Batch, Changed, HouseholdChange, Position, StoredHouseholds};
 pub use identity::Home;
 pub use in_force::{Revocations, fingerprint};
 pub use keys::{Key, NewKey, Role};
@@ -69,8 +69,9 @@ pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
 pub use pending_erasures::{Erasure, PendingErasure};
 pub use reports::{Closing, Outcome, REPORTS_OPEN_MAX, Report, ReportAge, ReportPage};
 pub use requests::{
-    Answer, Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestError, RequestState,
+    Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestAnswer, RequestError,
+    RequestState,
 };
-pub use retries::{Attempt, Begun, Kept};
+pub use retries::{Begun, Kept, WriteAttempt};
 pub use store::Store;
 pub use verification::{ChainFault, ChainReport};

@@ -57,12 +57,12 @@ pub struct Asked {
     pub asked_by: String,
     /// What it was answered.
     #[serde(default)]
-    pub answer: Option<Answer>,
+    pub answer: Option<RequestAnswer>,
 }
 
 /// What a request was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct RequestAnswer {
     /// `allow` or `deny`.
     pub answer: String,
     /// `domain` or `category`; none where nothing was allowed.
@@ -151,7 +151,7 @@ pub(crate) async fn answer<E>(
     household: &Id,
     id: &str,
     state: RequestState,
-    answer: &Answer,
+    answer: &RequestAnswer,
 ) -> Result<Request, ChangeError<E>> {
     let select =
         sqlx::query_as("SELECT * FROM request WHERE id = ? AND household = ? AND state = 'open'")
@@ -339,7 +339,7 @@ impl Store {
         &self,
         household: &Id,
         id: &str,
-        with: &Answer,
+        with: &RequestAnswer,
     ) -> Result<Request, ChangeError<E>> {
         let mut transaction = self.begin().await?;
         let request = answer(&mut transaction, household, id, RequestState::Denied, with).await?;

@@ -39,7 +39,7 @@ const EXPIRED_AT_A_TIME: i64 = 64;
 
 /// A write that names itself.
 #[derive(Debug, Clone)]
-pub struct Attempt {
+pub struct WriteAttempt {
     principal: String,
     key: String,
     target: Vec<u8>,
@@ -47,7 +47,7 @@ pub struct Attempt {
     is_repeatable: bool,
 }
 
-impl Attempt {
+impl WriteAttempt {
     /// What `principal` calls `key`: parts that say what is written to, and parts that say what.
     /// One that `is_repeatable` has the same effect when it is done again.
     #[must_use]
@@ -115,7 +115,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn begin_once(&self, attempt: &Attempt) -> Result<Begun, StoreError> {
+    pub async fn begin_once(&self, attempt: &WriteAttempt) -> Result<Begun, StoreError> {
         let now = Timestamp::now().as_second();
         let mut transaction = self.begin().await?;
         forget_old(&mut transaction, attempt, now - KEPT_S).await?;
@@ -158,7 +158,7 @@ impl Store {
 
     fn known(
         &self,
-        attempt: &Attempt,
+        attempt: &WriteAttempt,
         row: &sqlx::sqlite::SqliteRow,
     ) -> Result<Begun, sqlx::Error> {
         if row.try_get::<Vec<u8>, _>("target")? != attempt.target
@@ -190,7 +190,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`]; it then stays under way.
-    pub async fn keep_answer(&self, attempt: &Attempt, kept: &Kept) -> Result<(), StoreError> {
+    pub async fn keep_answer(&self, attempt: &WriteAttempt, kept: &Kept) -> Result<(), StoreError> {
         let headers = serde_json::to_string(&kept.headers).expect("pairs of text are plain data");
         let update = "UPDATE idempotency SET status = ?3, headers = ?4, body = ?5 WHERE principal = ?1 AND key = ?2";
         let update = sqlx::query(update)
@@ -210,7 +210,7 @@ impl Store {
     /// See [`StoreError`]; it then stays under way.
     pub async fn keep_secret(
         &self,
-        attempt: &Attempt,
+        attempt: &WriteAttempt,
         status: u16,
         key: &str,
     ) -> Result<(), StoreError> {
@@ -231,7 +231,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn forget_attempt(&self, attempt: &Attempt) -> Result<(), StoreError> {
+    pub async fn forget_attempt(&self, attempt: &WriteAttempt) -> Result<(), StoreError> {
         let delete = sqlx::query("DELETE FROM idempotency WHERE principal = ? AND key = ?")
             .bind(&attempt.principal)
             .bind(&attempt.key);
@@ -261,7 +261,7 @@ impl Store {
 /// Takes away what is older than `before`: of this name, and some others in passing.
 async fn forget_old(
     connection: &mut SqliteConnection,
-    attempt: &Attempt,
+    attempt: &WriteAttempt,
     before: i64,
 ) -> Result<(), StoreError> {
     let own = sqlx::query("DELETE FROM idempotency WHERE principal = ? AND key = ? AND at < ?");

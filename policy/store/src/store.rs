@@ -18,7 +18,7 @@ use crate::{
     chain::{Chain, Findings, NextHead},
     database::{self, Database, Kind, Writing},
     error::{StoreError, step},
-    file::{self, Content, beside, file_of},
+    file::{self, FileContent, beside, file_of},
     heads::Signer,
     health::Health,
     identity::{Home, KEY_SUFFIX, Markers},
@@ -96,14 +96,14 @@ impl Store {
         let content = database::look(home.url, &KIND).await?;
         let marked = markers.read()?;
         match content {
-            Content::Filled if is_new => {
+            FileContent::Filled if is_new => {
                 return Err(StoreError::AlreadyThere {
                     path: path.to_owned(),
                 });
             }
-            Content::Filled => {}
+            FileContent::Filled => {}
             _ if is_new => markers.put_aside()?,
-            Content::Missing | Content::Empty => {
+            FileContent::Missing | FileContent::Empty => {
                 let journal = beside(path, "-wal");
                 let key = beside(path, KEY_SUFFIX);
                 let others = [journal.as_path(), key.as_path()]
@@ -115,7 +115,7 @@ impl Store {
                     .chain(others)
                     .find(|path| path.exists())
                 {
-                    let is_empty = content == Content::Empty;
+                    let is_empty = content == FileContent::Empty;
                     let evidence = evidence.display().to_string();
                     return Err(StoreError::Lost {
                         path: path.to_owned(),

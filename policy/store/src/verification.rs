@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     Store,
-    audit::{GENESIS, Row, hexadecimal, wrong_triggers},
+    audit::{AuditRow, GENESIS, hexadecimal, wrong_triggers},
     audit_rows::OLDEST,
     chain::kept_heads,
     error::{StoreError, step},
@@ -87,7 +87,7 @@ impl Store {
                 .bind(i64::from(VERIFY_BATCH))
                 .fetch_all(&mut *reading)
                 .await;
-            let batch: Vec<Row> = batch.map_err(step("reading the audit"))?;
+            let batch: Vec<AuditRow> = batch.map_err(step("reading the audit"))?;
             if batch.is_empty() {
                 break;
             }

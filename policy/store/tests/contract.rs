@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use policy::rules::household::{Household, Id};
 use policy_store::{
-    Attempt, Author, Begun, ChangeError, Changed, Kept, NewKey, Position, Store, StoreError,
+    Author, Begun, ChangeError, Changed, Kept, NewKey, Position, Store, StoreError, WriteAttempt,
 };
 
 type Refusal = &'static str;
@@ -570,7 +570,7 @@ async fn a_write_that_names_itself_begins_once() {
     let dead = place.open().await;
     let store = place.open().await;
     let attempt = |key: &str, body: &[u8], is_repeatable| {
-        Attempt::new(
+        WriteAttempt::new(
             "key:a".into(),
             key.into(),
             &[b"PUT /"],
@@ -597,7 +597,7 @@ async fn a_write_that_names_itself_begins_once() {
             Begun::Done(kept.clone())
         );
     }
-    let stranger = Attempt::new("key:b".into(), "k".into(), &[b"PUT /"], &[b"1"], false);
+    let stranger = WriteAttempt::new("key:b".into(), "k".into(), &[b"PUT /"], &[b"1"], false);
     assert_eq!(store.begin_once(&stranger).await.unwrap(), Begun::Fresh);
     // What the other process began and did not end: done again where that is the same, and
     // otherwise nobody knows.
@@ -631,7 +631,7 @@ async fn answers_are_kept_for_a_day_and_so_many_of_one_principal() {
             .unwrap()
     };
     let attempt =
-        |number: usize| Attempt::new("key:a".into(), format!("k{number}"), &[], &[], true);
+        |number: usize| WriteAttempt::new("key:a".into(), format!("k{number}"), &[], &[], true);
     let kept = Kept {
         status: 200,
         headers: Vec::new(),

@@ -10,8 +10,8 @@ use policy::{
     rules::household::{Device, Household, Id, Settings},
 };
 use policy_store::{
-    Answer, Asked, Author, Change, ChangeError, Delivery, NewNotice, RequestError, RequestState,
-    Store,
+    Asked, Author, ChangeError, Delivery, HouseholdChange, NewNotice, RequestAnswer, RequestError,
+    RequestState, Store,
 };
 use serde_json::json;
 
@@ -63,10 +63,10 @@ fn notice(name: &str, at: Timestamp) -> NewNotice {
 async fn change(
     store: &Store,
     notices: Vec<NewNotice>,
-    allows: Option<(String, Answer)>,
+    allows: Option<(String, RequestAnswer)>,
 ) -> Result<(), ChangeError<&'static str>> {
     let change = |_| {
-        Ok(Change {
+        Ok(HouseholdChange {
             household: Some(home()),
             notices,
             duties: Vec::new(),
@@ -159,10 +159,10 @@ async fn a_notice_stays_from_its_change_until_it_is_delivered_or_given_up() {
     );
 }
 
-fn answer(word: &str) -> Answer {
+fn answer(word: &str) -> RequestAnswer {
     let (scope, whose, until, note) = Default::default();
     let answered_at = Timestamp::from_second(2_000_000_100).unwrap();
-    Answer {
+    RequestAnswer {
         answer: word.to_owned(),
         scope,
         whose,

@@ -12,8 +12,8 @@ use std::{
 use jiff::Timestamp;
 use policy::rules::household::{Household, Id};
 use policy_store::{
-    Activity, Attempt, Author, Begun, ChangeError, Changed, FailureReason, Health, Lock, OpenFault,
-    Store, StoreError,
+    ActivityStore, Author, Begun, ChangeError, Changed, FailureReason, Health, Lock, OpenFault,
+    Store, StoreError, WriteAttempt,
     activity::{Forgotten, Told},
 };
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
@@ -128,7 +128,7 @@ async fn writes_work_again_after_rollbacks_by_the_engine() {
 #[tokio::test]
 async fn counts_are_written_again_after_rollbacks_by_the_engine() {
     let place = Place::new();
-    let activity = Activity::open(&place.history()).await.unwrap();
+    let activity = ActivityStore::open(&place.history()).await.unwrap();
     let now = Timestamp::now();
     run(
         &place.history(),
@@ -214,7 +214,7 @@ async fn writes_work_again_when_there_is_room_again() {
     }
     let place = Place::new();
     let store = place.open().await;
-    let activity = Activity::open(&place.history()).await.unwrap();
+    let activity = ActivityStore::open(&place.history()).await.unwrap();
     let now = Timestamp::now();
     write(&store, 5).await.unwrap();
     let health = store.health();
@@ -354,7 +354,7 @@ async fn a_write_that_did_nothing_is_tried_again_under_its_name() {
     let place = Place::new();
     let store = place.open().await;
     let attempt =
-        |body: &[u8]| Attempt::new("key:a".into(), "k".into(), &[b"POST /"], &[body], false);
+        |body: &[u8]| WriteAttempt::new("key:a".into(), "k".into(), &[b"POST /"], &[body], false);
     assert_eq!(
         store.begin_once(&attempt(b"1")).await.unwrap(),
         Begun::Fresh
@@ -569,7 +569,7 @@ fn mode(path: &Path) -> u32 {
 async fn the_files_of_the_stores_are_their_owners_alone() {
     let place = Place::new();
     let store = place.open().await;
-    let activity = Activity::open(&place.history()).await.unwrap();
+    let activity = ActivityStore::open(&place.history()).await.unwrap();
     write(&store, 5).await.unwrap();
     let _lock = Lock::take(&place.url()).unwrap();
     let now = Timestamp::now();

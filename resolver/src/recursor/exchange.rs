@@ -133,7 +133,7 @@ struct Exchange<'a, E> {
 }
 
 /// A reply that could be read.
-struct Reply {
+struct ReceivedReply {
     reading: Reading,
     expected: ExpectedReply,
     rtt: Duration,
@@ -261,7 +261,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
                     Err(ExchangeError::Unreadable)
                 }
             }
-            Some(reading) => self.handle(Reply {
+            Some(reading) => self.handle(ReceivedReply {
                 reading,
                 expected,
                 rtt,
@@ -364,7 +364,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
     }
 
     /// Handles a reply that could be read.
-    fn handle(&mut self, reply: Reply) -> Result<Option<Response>, ExchangeError> {
+    fn handle(&mut self, reply: ReceivedReply) -> Result<Option<Response>, ExchangeError> {
         let message = &reply.reading.message;
         let code = message.metadata.response_code;
         if code == ResponseCode::BADCOOKIE && self.attempt.features.options && self.attempt.is_udp()
@@ -407,7 +407,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
     }
 
     /// Remembers what an answer, an alias or a referral shows of the server.
-    fn handle_positive(&mut self, kind: &ResponseKind, reply: &Reply) {
+    fn handle_positive(&mut self, kind: &ResponseKind, reply: &ReceivedReply) {
         if matches!(self.earlier, EarlierResponse::Denial(_)) {
             self.attempt.left_out = Some(Feature::MixedCase);
         }
@@ -423,7 +423,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
     }
 
     /// A denial: the response, or None where it must be compared with the response in lower case.
-    fn handle_denial(&mut self, response: Response, reply: &Reply) -> Option<Response> {
+    fn handle_denial(&mut self, response: Response, reply: &ReceivedReply) -> Option<Response> {
         let now = reply.now;
         match std::mem::replace(&mut self.earlier, EarlierResponse::None) {
             EarlierResponse::Denial(first) => {
@@ -456,7 +456,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
 
     /// Whether a denial may be due to the mixed case of the query, and time and the rate limit allow
     /// a comparison.
-    fn must_compare(&self, kind: &ResponseKind, reply: &Reply) -> bool {
+    fn must_compare(&self, kind: &ResponseKind, reply: &ReceivedReply) -> bool {
         let now = reply.now;
         let quirks = self.memory.quirks();
         let is_suspicious = self.has_capitals_below_zone(&reply.expected)

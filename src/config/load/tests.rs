@@ -3,7 +3,7 @@
 use resolver::message::blocked::BlockedAnswer;
 
 use super::{
-    super::{dns::Dns, recursion::Recursion},
+    super::{dns::Dns, recursion::RecursionConfig},
     *,
 };
 
@@ -32,9 +32,9 @@ fn the_reference_shows_every_key_with_its_default() {
             );
         }
     }
-    let starter = Recursion {
+    let starter = RecursionConfig {
         local_records: reference.recursion.local_records.clone(),
-        ..Recursion::default()
+        ..RecursionConfig::default()
     };
     let feeds = reference.feeds.clone();
     assert_eq!(

@@ -20,7 +20,7 @@ fn reads(row: &str, expected: &str) {
                 Trigger::Apex => "apex".to_owned(),
             };
             let action = match action {
-                Action::LocalData { rtype, rdata } => format!("{rtype} {rdata}"),
+                RpzAction::LocalData { rtype, rdata } => format!("{rtype} {rdata}"),
                 other => format!("{other:?}").to_lowercase(),
             };
             format!("{trigger}: {action}")

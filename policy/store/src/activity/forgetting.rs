@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use policy::rules::household::Id;
 
 use super::{
-    Activity, BATCH_ROWS_MAX, Forgotten,
+    ActivityStore, BATCH_ROWS_MAX, Forgotten,
     hours::{hour_of, last_hour},
     read_row,
     reading::HOUSEHOLDS,
@@ -36,7 +36,7 @@ const BEHIND: &str = "DELETE FROM activity WHERE (household, hour) IN (
             CROSS JOIN activity AS there ON there.household = home.value AND there.hour > ?2 LIMIT ?3
     )";
 
-impl Activity {
+impl ActivityStore {
     /// From now on the household keeps so many days: what is older goes, with 0 all of it. What was
     /// counted under a shorter promise keeps that.
     ///
@@ -247,12 +247,12 @@ impl Activity {
 
 /// Looks for rows of future hours. A search that is stopped or fails is repeated by the next one.
 struct Ahead<'a> {
-    activity: &'a Activity,
+    activity: &'a ActivityStore,
     is_over: bool,
 }
 
 impl<'a> Ahead<'a> {
-    fn new(activity: &'a Activity) -> Self {
+    fn new(activity: &'a ActivityStore) -> Self {
         Self {
             activity,
             is_over: false,
@@ -263,7 +263,7 @@ impl<'a> Ahead<'a> {
     /// a second. There is something only where a clock was ahead, so it is looked after the
     /// opening, and when the clock was set back.
     async fn expire(mut self, now: Timestamp) -> Result<u64, StoreError> {
-        let Activity {
+        let ActivityStore {
             database,
             pool,
             turn,

@@ -19,7 +19,7 @@
 //! - What is on its way arrives under the lock of `waiting`. In the same moment under that lock in
 //!   which forgetting clears the memory, it leaves a mark there; what arrives before is cleared,
 //!   and what arrives behind and is not younger than the mark is not counted.
-//! - The mark goes after [`MARKS_KEPT`], and a clock may be set back. So [`Activity::note`] asks
+//! - The mark goes after [`MARKS_KEPT`], and a clock may be set back. So [`ActivityStore::note`] asks
 //!   besides, under the same lock, whether a query is still wanted; the caller answers from the
 //!   live directory, which is changed before it forgets.
 //!
@@ -34,7 +34,7 @@
 //! homes, where each asks now and then. Where all ask all the time, memory is the narrower: it is
 //! crowded with half of [`WAITING_MAX`], which takes 17 s to write, while which the other half
 //! fills up; a node is good for some 200,000 such homes. What is beyond either is not counted, and
-//! [`Activity::dropped`] says how much that was.
+//! [`ActivityStore::dropped`] says how much that was.
 
 mod counts;
 mod erasure;
@@ -104,7 +104,7 @@ fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
 /// What homes asked for, as counts by hour: only of those that want it, and no longer than they
 /// want it.
 #[derive(Debug)]
-pub struct Activity {
+pub struct ActivityStore {
     database: Database,
     /// For readers.
     pool: SqlitePool,
@@ -114,7 +114,7 @@ pub struct Activity {
     is_unfolded: AtomicBool,
 }
 
-impl Activity {
+impl ActivityStore {
     /// Opens the store, makes it where it is not there, and brings its tables up to date.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use policy::rules::household::Id;
 
 use super::{
-    Activity, DeviceKey, Hour,
+    ActivityStore, DeviceKey, Hour,
     hours::{beginning, hour_behind, hour_of},
     read_row,
 };
@@ -30,7 +30,7 @@ pub(super) const HOUSEHOLDS: &str = "WITH RECURSIVE home (id) AS (
         LIMIT ?2
     ) SELECT id FROM home WHERE id IS NOT NULL";
 
-impl Activity {
+impl ActivityStore {
     /// The hours of a household of which a part lies between two times, in order, as far as they
     /// are not due to go; of one device, where one is given. What waits to be written is in it. An
     /// hour in which nothing was asked is not there. All of it is held at once: for many days see

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{Activity, BATCH_ROWS_MAX, read_row};
+use super::{ActivityStore, BATCH_ROWS_MAX, read_row};
 use crate::{
     activity::pending::Entry,
     database::Writing,
@@ -18,7 +18,7 @@ const STATEMENT_ROWS: usize = 100;
 const THERE: &str = "SELECT wanted.key, there.until, CAST(there.document AS BLOB) FROM json_each(?1) AS wanted
     CROSS JOIN activity AS there ON there.household = wanted.value ->> 0 AND there.hour = wanted.value ->> 1";
 
-impl Activity {
+impl ActivityStore {
     /// Writes what has waited for [`super::WRITE_AFTER`], or everything where memory [is
     /// crowded](Self::is_crowded). Says how many rows that were.
     ///
@@ -143,7 +143,7 @@ async fn add(connection: &mut SqliteConnection, entries: &[Entry]) -> Result<u64
 /// What is between memory and the file; whatever is left of it goes back, also where the writing is
 /// cancelled.
 struct Taken<'a> {
-    activity: &'a Activity,
+    activity: &'a ActivityStore,
     now: Timestamp,
     entries: Vec<Entry>,
 }

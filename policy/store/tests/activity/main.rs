@@ -13,7 +13,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use policy::{name::Name, rules::household::Id};
 use policy_store::{
-    Activity,
+    ActivityStore,
     activity::{Blocked, DeviceKey, Hour, Told},
 };
 
@@ -42,8 +42,8 @@ impl Place {
             .unwrap()
     }
 
-    async fn open(&self) -> Activity {
-        Activity::open(&self.url()).await.unwrap()
+    async fn open(&self) -> ActivityStore {
+        ActivityStore::open(&self.url()).await.unwrap()
     }
 
     /// How often a text stands in any file of the store.
@@ -97,11 +97,11 @@ fn blocked(household: &str, key: &str, at: Timestamp, name: &str) -> Told {
     }
 }
 
-fn note(activity: &Activity, told: impl IntoIterator<Item = Told>, now: Timestamp) {
+fn note(activity: &ActivityStore, told: impl IntoIterator<Item = Told>, now: Timestamp) {
     activity.note(told, |_| true, now);
 }
 
-async fn read_all(activity: &Activity, household: &str, now: Timestamp) -> Vec<Hour> {
+async fn read_all(activity: &ActivityStore, household: &str, now: Timestamp) -> Vec<Hour> {
     activity
         .read(
             &id(household),
@@ -115,7 +115,7 @@ async fn read_all(activity: &Activity, household: &str, now: Timestamp) -> Vec<H
 }
 
 /// All queries that are counted of a household.
-async fn asked(activity: &Activity, household: &str, now: Timestamp) -> u64 {
+async fn asked(activity: &ActivityStore, household: &str, now: Timestamp) -> u64 {
     let hours = read_all(activity, household, now).await;
     hours
         .iter()

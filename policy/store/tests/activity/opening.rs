@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use policy_store::{
-    Activity, Store, StoreError,
+    ActivityStore, Store, StoreError,
     activity::{BATCH_ROWS_MAX, HOUR_NAMES_MAX, WAITING_MAX},
 };
 
@@ -166,7 +166,7 @@ async fn a_file_that_is_no_store_of_activity_is_left_as_it_is() {
     std::fs::create_dir_all(place.file().parent().unwrap()).unwrap();
     let refused = async |what: &str, is_right: fn(&StoreError) -> bool| {
         let before = std::fs::read(place.file()).unwrap();
-        let error = Activity::open(&place.url()).await.unwrap_err();
+        let error = ActivityStore::open(&place.url()).await.unwrap_err();
         assert!(is_right(&error), "{what}: {error:?}");
         assert_eq!(std::fs::read(place.file()).unwrap(), before, "{what}");
     };
@@ -200,7 +200,7 @@ async fn a_file_that_is_no_store_of_activity_is_left_as_it_is() {
     for url in ["sqlite::memory:", "sqlite:", "postgres:x"] {
         assert!(
             matches!(
-                Activity::open(url).await,
+                ActivityStore::open(url).await,
                 Err(StoreError::NoFile(_) | StoreError::Engine { .. })
             ),
             "{url}"

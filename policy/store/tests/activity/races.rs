@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use policy_store::{
-    Activity,
+    ActivityStore,
     activity::{Forgotten, Told},
 };
 
@@ -15,7 +15,10 @@ use crate::{HOUR, Place, asked, at, blocked, id, note, told};
 const NAME: &str = "very-secret.example";
 
 /// Writes, reads and expires without end until it is told to stop.
-fn busy(activity: &Arc<Activity>, is_over: &Arc<AtomicBool>) -> Vec<tokio::task::JoinHandle<()>> {
+fn busy(
+    activity: &Arc<ActivityStore>,
+    is_over: &Arc<AtomicBool>,
+) -> Vec<tokio::task::JoinHandle<()>> {
     (0..3)
         .map(|kind| {
             let activity = activity.clone();
