@@ -26,8 +26,8 @@ use crate::{
     },
     extract::{Body, IfMatch, Precondition, QueryParameters, Segments, check_name, segment},
     problem::Problem,
-    schema,
-    versioned::{made_or_changed, unknown_household, with_version, written},
+    schema::{self, Written},
+    versioned::{Versioned, made_or_changed, unknown_household, with_version, written},
 };
 
 /// Households on a page: the default and the most.
@@ -318,13 +318,13 @@ pub async fn get(
 
 /// Removes a household. Its lines have no household from now on. The account holder is notified.
 #[utoipa::path(delete, path = "/v1/households/{id}", operation_id = "delete_household", tag = "households", params(("id" = String, Path)),
-    responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
+    responses((status = 200, description = "gone", body = Written), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
     Segments(id): Segments<String>,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Written>, Problem> {
     let id: Id = segment("id", &id)?;
     let name = id.clone();
     let (changed, ()) =
@@ -339,7 +339,9 @@ pub async fn delete(
             },
         )
         .await?;
-    Ok(written(&changed, StatusCode::OK, json!({})))
+    Ok(Versioned::of(&changed, StatusCode::OK, |version| Written {
+        version,
+    }))
 }
 
 /// Which households to show.

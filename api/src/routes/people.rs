@@ -21,8 +21,8 @@ use crate::{
     auth::guards::{Family, Viewer},
     extract::{Body, IfMatch, Segments, check_name, segment},
     problem::Problem,
-    schema,
-    versioned::{made_or_changed, unknown_household, with_version, written},
+    schema::{self, Written},
+    versioned::{Versioned, made_or_changed, unknown_household, with_version, written},
 };
 
 /// The longest name, in octets.
@@ -127,13 +127,13 @@ pub async fn get(
 
 /// Removes a person and their settings. Their devices are assigned to no person from now on.
 #[utoipa::path(delete, path = "/v1/households/{id}/people/{person}", operation_id = "delete_person", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
-    responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
+    responses((status = 200, description = "gone", body = Written), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     Segments((id, person)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Written>, Problem> {
     let id: Id = segment("id", &id)?;
     let person: Id = segment("person", &person)?;
     let change = move |household: &mut Household| {
@@ -149,5 +149,7 @@ pub async fn delete(
         Ok(())
     };
     let (changed, ()) = change_existing(&context.control, &author, id, expected, change).await?;
-    Ok(written(&changed, StatusCode::OK, json!({})))
+    Ok(Versioned::of(&changed, StatusCode::OK, |version| Written {
+        version,
+    }))
 }
