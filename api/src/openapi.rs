@@ -5,16 +5,17 @@
 //! can miss it.
 
 use utoipa::{
-    OpenApi, ToSchema,
+    OpenApi,
     openapi::{
         ContentBuilder, OpenApi as Document, Ref, RefOr, Required, Response, ResponseBuilder,
+        header::HeaderBuilder,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn},
         schema::{ObjectBuilder, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
 
-use crate::idempotency::KEY_OCTETS_MAX;
+use crate::{idempotency::KEY_OCTETS_MAX, problem::ProblemBody};
 
 /// The name of the security scheme.
 const KEY: &str = "key";
@@ -22,36 +23,31 @@ const KEY: &str = "key";
 /// The pattern of `policy::rules::household::Id`: anything but dots alone.
 const ID: &str = r"^\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
 
-/// A problem (RFC 9457).
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the shape of what problem.rs writes, for the document"
-)]
-struct Problem {
-    /// Always `about:blank`; `code` says more.
-    r#type: String,
-    /// The status in words.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// The problem, as a stable identifier.
-    code: String,
-    /// The same, for people.
-    detail: String,
-    /// The field at fault, if there is one.
-    field: Option<String>,
-}
-
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "OX Protect",
         description = "Households, devices, rules and lists of a filtering DNS resolver."
     ),
-    components(schemas(Problem))
+    components(schemas(ProblemBody<'static>))
 )]
 struct ApiDocument;
+
+/// Operations that answer with a version, beside those that take `If-Match`.
+const VERSIONED: [&str; 12] = [
+    "get_household",
+    "get_household_history",
+    "delete_household_activity",
+    "get_person",
+    "get_device",
+    "get_household_effective",
+    "get_device_effective",
+    "get_mandate",
+    "get_feed",
+    "post_feed",
+    "refresh_feed",
+    "approve_feed",
+];
 
 /// The document without routes.
 pub fn base() -> Document {
@@ -91,8 +87,18 @@ pub fn complete(mut document: Document) -> Document {
                     && !path.starts_with("/v1/reports/")
                 {
                     add_parameter(operation, if_match());
+                    describe_version(operation);
+                }
+                let id = operation.operation_id.as_deref().unwrap_or_default();
+                if VERSIONED.contains(&id) || id.starts_with("post_") && id.ends_with("_grant") {
+                    describe_version(operation);
                 }
             }
+            // After all refusals are there.
+            let wait = "After how many seconds to ask again.";
+            add_header(operation, "429", "Retry-After", wait);
+            add_header(operation, "503", "Retry-After", wait);
+            add_header(operation, "401", "WWW-Authenticate", "Always `Bearer`.");
         }
     }
     document
@@ -144,6 +150,36 @@ fn describe_write(operation: &mut Operation) {
         "a value cannot be used, or another write had this Idempotency-Key",
     );
     add_parameter(operation, idempotency_key());
+    let replayed =
+        "`true` on a repetition of the answer to an earlier write with this Idempotency-Key.";
+    add_header(operation, "2", "Idempotency-Replayed", replayed);
+}
+
+/// Describes the version of an answer.
+fn describe_version(operation: &mut Operation) {
+    let version = "The version in quotes, for `If-Match`. Absent for a feed of the configuration.";
+    add_header(operation, "2", "ETag", version);
+}
+
+/// Describes a header of the answers whose status begins with `status`.
+fn add_header(operation: &mut Operation, status: &str, name: &str, description: &str) {
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    let header = HeaderBuilder::new()
+        .schema(Some(text))
+        .description(Some(description))
+        .build();
+    for (_, response) in operation
+        .responses
+        .responses
+        .iter_mut()
+        .filter(|(of, _)| of.starts_with(status))
+    {
+        if let RefOr::T(response) = response {
+            response
+                .headers
+                .insert(name.to_owned(), RefOr::T(header.clone()));
+        }
+    }
 }
 
 fn add_parameter(operation: &mut Operation, parameter: Parameter) {

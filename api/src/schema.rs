@@ -9,12 +9,16 @@
 pub mod activity;
 pub(crate) mod asking;
 mod orders;
+pub mod writes;
 
 use std::collections::BTreeMap;
 
 use utoipa::ToSchema;
 
-pub use self::orders::{Explanation, Landing, Mandate, MandatePage};
+pub use self::{
+    orders::{Explanation, Landing, Mandate, MandatePage},
+    writes::Written,
+};
 
 /// The taxonomy.
 #[derive(ToSchema)]
@@ -319,116 +323,6 @@ pub struct Device {
     /// Its identifier.
     id: String,
     /// The version of its household; also the `ETag`.
-    version: u64,
-}
-
-/// What a write left behind.
-#[derive(ToSchema)]
-pub struct Written {
-    /// The household's version; also the `ETag`.
-    version: u64,
-}
-
-/// A network that was given or taken.
-#[derive(ToSchema)]
-pub struct NetworkWritten {
-    /// The network, as CIDR.
-    network: String,
-    /// The household's version; also the `ETag`.
-    version: u64,
-}
-
-/// A category that was switched.
-#[derive(ToSchema)]
-pub struct CategoryWritten {
-    /// The category's slug.
-    category: String,
-    /// `block`, `allow` or `inherit`.
-    state: String,
-    /// The household's version; also the `ETag`.
-    version: u64,
-}
-
-/// A name that was put on an own list or taken off it.
-#[derive(ToSchema)]
-pub struct NameWritten {
-    /// The name, as A-labels without trailing dot.
-    name: String,
-    /// `block`, `allow`, or `inherit` for one that was taken off.
-    state: String,
-    /// `exact` or `subtree`; absent for one that was taken off.
-    scope: Option<String>,
-    /// The household's version; also the `ETag`.
-    version: u64,
-}
-
-/// The safe search that is set in a place.
-#[derive(ToSchema)]
-pub struct SafeSearchWritten {
-    /// The level of each engine that is set there; others are inherited.
-    safe_search: BTreeMap<String, String>,
-    /// The household's version; also the `ETag`.
-    version: u64,
-}
-
-/// Whether an allow or a grant of a search engine also lifts its safe search.
-#[derive(ToSchema)]
-pub struct SearchUnlockWritten {
-    /// `block`, `allow` or `inherit`.
-    search_unlock: String,
-    /// The household's version; also the `ETag`.
-    version: u64,
-}
-
-/// What becomes of names by which software goes around the filter.
-#[derive(ToSchema)]
-pub struct BypassWritten {
-    /// `block`, `allow` or `inherit`.
-    bypass: String,
-    /// The household's version; also the `ETag`.
-    version: u64,
-}
-
-/// A schedule that was written.
-#[derive(ToSchema)]
-pub struct ScheduleWritten {
-    /// Its name.
-    schedule: String,
-    /// The days on which it begins.
-    days: Vec<String>,
-    /// When it begins.
-    from: String,
-    /// When it ends.
-    to: String,
-    /// The household's version; also the `ETag`.
-    version: u64,
-}
-
-/// A grant that was given.
-#[derive(ToSchema)]
-pub struct GrantWritten {
-    /// Its identifier, by which it can be ended early.
-    grant: String,
-    /// The category that is open.
-    category: Option<String>,
-    /// The name that is open, with all below it.
-    domain: Option<String>,
-    /// Everything is open.
-    everything: Option<bool>,
-    /// When it closes, RFC 3339.
-    #[schema(format = DateTime)]
-    until: String,
-    /// The household's version; also the `ETag`.
-    version: u64,
-}
-
-/// A pause that was set or lifted.
-#[derive(ToSchema)]
-pub struct PauseWritten {
-    /// Until when the Internet is off, RFC 3339; none where it is on.
-    #[schema(format = DateTime)]
-    until: Option<String>,
-    /// The household's version; also the `ETag`.
     version: u64,
 }
 

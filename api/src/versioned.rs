@@ -7,6 +7,7 @@ use axum::{
 };
 use policy::rules::household::Id;
 use policy_store::Changed;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::problem::Problem;
@@ -24,6 +25,30 @@ pub fn made_or_changed(is_new: bool) -> StatusCode {
 pub fn written(changed: &Changed, status: StatusCode, mut body: Value) -> Response {
     body["version"] = json!(changed.version);
     with_version(changed.version, (status, Json(body)).into_response())
+}
+
+/// An answer with a version, which it carries as `ETag`, too.
+pub struct Versioned<T> {
+    pub status: StatusCode,
+    pub version: u64,
+    pub body: T,
+}
+
+impl<T> Versioned<T> {
+    /// The answer to a write. `body` gets the household's version.
+    pub fn of(changed: &Changed, status: StatusCode, body: impl FnOnce(u64) -> T) -> Self {
+        Self {
+            status,
+            version: changed.version,
+            body: body(changed.version),
+        }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Versioned<T> {
+    fn into_response(self) -> Response {
+        with_version(self.version, (self.status, Json(self.body)).into_response())
+    }
 }
 
 /// Adds the version as `ETag`.

@@ -39,6 +39,7 @@ use super::{
     known::Actor,
     oidc::{Refused, Tokens},
     principal::{Principal, forbidden},
+    roles::Admits,
 };
 use crate::{Context, extract::segment, problem::Problem, versioned::unknown_household};
 
@@ -251,8 +252,12 @@ macro_rules! guard {
             type Rejection = Problem;
 
             async fn from_request_parts(parts: &mut Parts, context: &Arc<Context>) -> Result<Self, Problem> {
-                admit(parts, context, $roles).await.map(|_principal| Self$(($take(_principal)))?)
+                admit(parts, context, <Self as Admits>::ROLES.unwrap_or_default()).await.map(|_principal| Self$(($take(_principal)))?)
             }
+        }
+
+        impl Admits for $name {
+            const ROLES: Option<&'static [Role]> = Some($roles);
         }
     };
 }

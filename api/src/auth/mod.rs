@@ -5,3 +5,4 @@ pub(crate) mod known;
 pub mod limits;
 pub mod oidc;
 pub(crate) mod principal;
+pub(crate) mod roles;

@@ -70,7 +70,7 @@ pub struct WhatOf {
 
 /// Counts by device, category and hour, and the most often blocked names, as far as the household
 /// keeps them. A child sees those of its own device.
-#[utoipa::path(get, path = "/v1/households/{id}/activity", tag = "activity", params(("id" = String, Path), Which),
+#[utoipa::path(get, path = "/v1/households/{id}/activity", operation_id = "get_household_activity", tag = "activity", params(("id" = String, Path), Which),
     responses((status = 200, description = "the counts", body = schema::activity::Activity), (status = 404, description = "no such household or device"),
         (status = 422, description = "a value cannot be used")))]
 pub async fn get(
@@ -182,7 +182,7 @@ async fn audit(
 
 /// Erases activity: of one device, or all of it. It is erased from the disk when this is answered.
 /// Queries from the next second on are counted as before.
-#[utoipa::path(delete, path = "/v1/households/{id}/activity", tag = "activity", params(("id" = String, Path), WhatOf),
+#[utoipa::path(delete, path = "/v1/households/{id}/activity", operation_id = "delete_household_activity", tag = "activity", params(("id" = String, Path), WhatOf),
     responses((status = 200, description = "forgotten", body = schema::activity::ActivityForgotten), (status = 404, description = "no such household or device")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,

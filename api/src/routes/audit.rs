@@ -35,6 +35,7 @@ pub struct Pages {
 /// A page of the audit.
 #[derive(Serialize, ToSchema)]
 pub struct AuditPage {
+    /// In the order that was asked for.
     #[schema(value_type = Vec<AuditRecord>)]
     records: Vec<Record>,
     /// The cursor of the next page. Null on the last one.
@@ -73,7 +74,7 @@ struct AuditRecord {
 }
 
 /// Rows of the audit: who did what and when, with the state before and after.
-#[utoipa::path(get, path = "/v1/audit", tag = "audit", params(Pages),
+#[utoipa::path(get, path = "/v1/audit", operation_id = "list_audit_records", tag = "audit", params(Pages),
     responses((status = 200, description = "a page", body = AuditPage), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
@@ -120,6 +121,7 @@ pub struct Verified {
 /// The first row that does not fit.
 #[derive(Serialize, ToSchema)]
 pub struct Misfit {
+    /// The number of the row.
     sequence: u64,
     /// Why it does not fit.
     detail: String,
@@ -127,7 +129,7 @@ pub struct Misfit {
 
 /// Verifies the audit. Names the first row that does not fit the chain, its signed heads, or the
 /// protection of the database.
-#[utoipa::path(get, path = "/v1/audit/verify", tag = "audit", responses((status = 200, description = "what was found", body = Verified)))]
+#[utoipa::path(get, path = "/v1/audit/verify", operation_id = "verify_audit", tag = "audit", responses((status = 200, description = "what was found", body = Verified)))]
 pub async fn verify(
     State(context): State<Arc<Context>>,
     _reader: Reader,

@@ -25,7 +25,7 @@ pub struct Which {
 
 /// Categories and presets that block a name. Needs no key. Of a mandate, confidential or not, only
 /// the basis is shown: a difference would reveal which ones are confidential.
-#[utoipa::path(get, path = "/v1/check", tag = "reports", params(Which), security(()),
+#[utoipa::path(get, path = "/v1/check", operation_id = "check_name", tag = "reports", params(Which), security(()),
     responses((status = 200, description = "what blocks it", body = asking::Check), (status = 422, description = "no name"),
         (status = 429, description = "too many from this address")))]
 pub async fn check(

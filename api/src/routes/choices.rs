@@ -22,7 +22,7 @@ pub struct Layout {
 
 /// How many households were asked, what they chose, how many are undecided, and which preset these
 /// have.
-#[utoipa::path(get, path = "/v1/reports/choice", tag = "reports", params(Layout),
+#[utoipa::path(get, path = "/v1/reports/choice", operation_id = "get_choice_report", tag = "reports", params(Layout),
     responses((status = 200, description = "the figures", body = asking::ChoiceReport), (status = 422, description = "a value cannot be used")))]
 pub async fn report(
     State(context): State<Arc<Context>>,

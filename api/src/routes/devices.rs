@@ -28,8 +28,8 @@ use crate::{
     extract::{Body, IfMatch, Segments, check_name, segment},
     problem::Problem,
     routes::households::given,
-    schema,
-    versioned::{made_or_changed, unknown_household, with_version, written},
+    schema::{self, Written},
+    versioned::{Versioned, made_or_changed, unknown_household, with_version, written},
 };
 
 /// The longest name, in octets.
@@ -162,7 +162,7 @@ pub fn unknown_device(id: &Id) -> Problem {
 }
 
 /// Makes a device, or changes the given fields. Its switches and custom names stay.
-#[utoipa::path(put, path = "/v1/households/{id}/devices/{device}", tag = "devices", request_body = DeviceBody,
+#[utoipa::path(put, path = "/v1/households/{id}/devices/{device}", operation_id = "put_device", tag = "devices", request_body = DeviceBody,
     params(("id" = String, Path), ("device" = String, Path)),
     responses((status = 201, description = "made", body = schema::Device), (status = 200, description = "changed", body = schema::Device),
         (status = 404, description = "no such household"), (status = 409, description = "an identifier belongs to another device")))]
@@ -210,7 +210,7 @@ fn shown(household: &Household, id: &Id) -> Option<Value> {
 }
 
 /// A device with its switches and custom names.
-#[utoipa::path(get, path = "/v1/households/{id}/devices/{device}", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}/devices/{device}", operation_id = "get_device", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
     responses((status = 200, description = "the device", body = schema::Device), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
@@ -230,14 +230,14 @@ pub async fn get(
 }
 
 /// Removes a device. Its queries get the household's settings from now on.
-#[utoipa::path(delete, path = "/v1/households/{id}/devices/{device}", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
-    responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/devices/{device}", operation_id = "delete_device", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
+    responses((status = 200, description = "gone", body = Written), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     Segments((id, device)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Written>, Problem> {
     let id: Id = segment("id", &id)?;
     let device: Id = segment("device", &device)?;
     let (changed, ()) =
@@ -249,5 +249,7 @@ pub async fn delete(
                 .ok_or_else(|| unknown_device(&device))
         })
         .await?;
-    Ok(written(&changed, StatusCode::OK, json!({})))
+    Ok(Versioned::of(&changed, StatusCode::OK, |version| Written {
+        version,
+    }))
 }

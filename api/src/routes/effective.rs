@@ -49,7 +49,7 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(8 * 24);
 const LOOKS_MAX: usize = 400;
 
 /// The settings in force for the household: for a device without a name.
-#[utoipa::path(get, path = "/v1/households/{id}/effective", tag = "effective", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}/effective", operation_id = "get_household_effective", tag = "effective", params(("id" = String, Path)),
     responses((status = 200, description = "what holds", body = schema::Effective), (status = 404, description = "no such household")))]
 pub async fn of_household(
     State(context): State<Arc<Context>>,
@@ -62,7 +62,7 @@ pub async fn of_household(
 }
 
 /// The settings in force for a device.
-#[utoipa::path(get, path = "/v1/households/{id}/effective/{device}", tag = "effective", params(("id" = String, Path), ("device" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}/effective/{device}", operation_id = "get_device_effective", tag = "effective", params(("id" = String, Path), ("device" = String, Path)),
     responses((status = 200, description = "what holds", body = schema::Effective), (status = 404, description = "no such household or device")))]
 pub async fn of_device(
     State(context): State<Arc<Context>>,

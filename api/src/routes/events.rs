@@ -29,7 +29,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events of feeds and lists, and alarms of the stores, from now on. The name of each event is its
 /// `kind`. An event named `lost` says how many a slow client missed. A stream ends at once with the
 /// key or the token that opened it.
-#[utoipa::path(get, path = "/v1/events", tag = "lists",
+#[utoipa::path(get, path = "/v1/events", operation_id = "get_events", tag = "lists",
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = ListEvent),
         (status = 429, description = "too many streams: `streams_limit`")))]
 pub async fn events(

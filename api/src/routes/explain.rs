@@ -63,7 +63,7 @@ fn past_time(text: &str) -> Result<Timestamp, Problem> {
 
 /// How a query would be answered, and why. The verdict comes from the function that answers
 /// queries.
-#[utoipa::path(get, path = "/v1/explain", tag = "explain", params(ExplainParameters),
+#[utoipa::path(get, path = "/v1/explain", operation_id = "explain_name", tag = "explain", params(ExplainParameters),
     responses((status = 200, description = "the explanation", body = schema::Explanation), (status = 404, description = "no such household or device")))]
 pub async fn explain(
     State(context): State<Arc<Context>>,

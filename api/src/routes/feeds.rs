@@ -85,6 +85,7 @@ impl FeedView {
 /// A page of feeds, by name.
 #[derive(Serialize, ToSchema)]
 pub struct FeedPage {
+    /// In the order of their names.
     feeds: Vec<FeedView>,
     /// The cursor of the next page. Null on the last one.
     next: Option<String>,
@@ -146,7 +147,7 @@ pub struct Pages {
 }
 
 /// All feeds: state, age, generation, counts and alarms.
-#[utoipa::path(get, path = "/v1/feeds", tag = "feeds", params(Pages),
+#[utoipa::path(get, path = "/v1/feeds", operation_id = "list_feeds", tag = "feeds", params(Pages),
     responses((status = 200, description = "a page", body = FeedPage), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
@@ -204,7 +205,7 @@ pub async fn list(
 }
 
 /// One feed.
-#[utoipa::path(get, path = "/v1/feeds/{name}", tag = "feeds", params(("name" = String, Path)),
+#[utoipa::path(get, path = "/v1/feeds/{name}", operation_id = "get_feed", tag = "feeds", params(("name" = String, Path)),
     responses((status = 200, description = "the feed", body = FeedView), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
@@ -215,7 +216,7 @@ pub async fn get(
 }
 
 /// Defines a new feed. It is fetched, checked by the gates, and then live.
-#[utoipa::path(post, path = "/v1/feeds", tag = "feeds", request_body = FeedDefinition,
+#[utoipa::path(post, path = "/v1/feeds", operation_id = "post_feed", tag = "feeds", request_body = FeedDefinition,
     responses((status = 201, description = "defined", body = FeedView), (status = 409, description = "there is one of that name"),
         (status = 422, description = "the definition cannot be used")))]
 pub async fn post(
@@ -257,7 +258,7 @@ fn path_segment(name: &str) -> String {
 
 /// Defines a feed, or replaces its definition. The whole definition is given. A secret that is sent
 /// back as `(hidden)` stays as it was, unless an address changes.
-#[utoipa::path(put, path = "/v1/feeds/{name}", tag = "feeds", params(("name" = String, Path)), request_body = FeedDefinition,
+#[utoipa::path(put, path = "/v1/feeds/{name}", operation_id = "put_feed", tag = "feeds", params(("name" = String, Path)), request_body = FeedDefinition,
     responses((status = 201, description = "defined", body = FeedView), (status = 200, description = "changed", body = FeedView),
         (status = 409, description = "the configuration defines it"), (status = 412, description = "another version"),
         (status = 422, description = "the definition cannot be used")))]
@@ -369,7 +370,7 @@ async fn define(
 }
 
 /// Removes a feed, and its entries from the lists.
-#[utoipa::path(delete, path = "/v1/feeds/{name}", tag = "feeds", params(("name" = String, Path)),
+#[utoipa::path(delete, path = "/v1/feeds/{name}", operation_id = "delete_feed", tag = "feeds", params(("name" = String, Path)),
     responses((status = 200, description = "gone", body = schema::FeedGone), (status = 404, description = "there was none"),
         (status = 409, description = "the configuration defines it"), (status = 412, description = "another version")))]
 pub async fn delete(
@@ -396,7 +397,7 @@ pub async fn delete(
 }
 
 /// Fetches the feed now, whatever its interval.
-#[utoipa::path(post, path = "/v1/feeds/{name}/refresh", tag = "feeds", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/v1/feeds/{name}/refresh", operation_id = "refresh_feed", tag = "feeds", params(("name" = String, Path)),
     responses((status = 202, description = "under way", body = FeedView), (status = 404, description = "there is none")))]
 pub async fn refresh(
     State(context): State<Arc<Context>>,
@@ -425,7 +426,7 @@ pub struct ApproveBody {
 }
 
 /// Lets a refused version through, or a feed that was rolled back go on.
-#[utoipa::path(post, path = "/v1/feeds/{name}/approve", tag = "feeds", params(("name" = String, Path)), request_body = ApproveBody,
+#[utoipa::path(post, path = "/v1/feeds/{name}/approve", operation_id = "approve_feed", tag = "feeds", params(("name" = String, Path)), request_body = ApproveBody,
     responses((status = 200, description = "live", body = FeedView), (status = 404, description = "there is none"),
         (status = 409, description = "nothing waits, another version does, or its gate cannot be opened")))]
 pub async fn approve(
@@ -483,7 +484,7 @@ pub async fn approve(
 
 /// Gives a feed the entries of an earlier generation. The feed is held until it is approved to go
 /// on.
-#[utoipa::path(post, path = "/v1/feeds/{name}/rollback", tag = "feeds", params(("name" = String, Path)), request_body = RollbackBody,
+#[utoipa::path(post, path = "/v1/feeds/{name}/rollback", operation_id = "roll_back_feed", tag = "feeds", params(("name" = String, Path)), request_body = RollbackBody,
     responses((status = 200, description = "live", body = RolledBack), (status = 404, description = "there is no such feed or generation"),
         (status = 409, description = "there is nothing to go back to")))]
 pub async fn rollback(
@@ -511,7 +512,7 @@ pub async fn rollback(
 }
 
 /// What the refused version would change: names by category, and yesterday's queries for them.
-#[utoipa::path(get, path = "/v1/feeds/{name}/what-if", tag = "feeds", params(("name" = String, Path)),
+#[utoipa::path(get, path = "/v1/feeds/{name}/what-if", operation_id = "get_feed_what_if", tag = "feeds", params(("name" = String, Path)),
     responses((status = 200, description = "what would change", body = WhatIf), (status = 404, description = "there is no such feed"),
         (status = 409, description = "no version waits")))]
 pub async fn what_if(

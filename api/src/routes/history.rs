@@ -53,7 +53,7 @@ pub struct HistoryBody {
 
 /// Sets for how many days counts of queries are kept, and whether the names of blocked ones are.
 /// Everything beyond that is erased at once, on disk, too.
-#[utoipa::path(put, path = "/v1/households/{id}/history", tag = "activity", request_body = HistoryBody, params(("id" = String, Path)),
+#[utoipa::path(put, path = "/v1/households/{id}/history", operation_id = "put_household_history", tag = "activity", request_body = HistoryBody, params(("id" = String, Path)),
     responses((status = 200, description = "true from the next query on", body = schema::activity::HistoryWritten), (status = 422, description = "more days than the operator allows")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
@@ -99,7 +99,7 @@ pub async fn put(
 }
 
 /// Keeps nothing from now on, and erases what is kept.
-#[utoipa::path(delete, path = "/v1/households/{id}/history", tag = "activity", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/history", operation_id = "delete_household_history", tag = "activity", params(("id" = String, Path)),
     responses((status = 200, description = "nothing is kept", body = schema::activity::HistoryWritten)))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
@@ -121,7 +121,7 @@ pub async fn delete(
 }
 
 /// How long activity is kept. All members of the family may know it, including a child.
-#[utoipa::path(get, path = "/v1/households/{id}/history", tag = "activity", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}/history", operation_id = "get_household_history", tag = "activity", params(("id" = String, Path)),
     responses((status = 200, description = "what is kept", body = schema::activity::History), (status = 404, description = "no such household")))]
 pub async fn get(
     State(context): State<Arc<Context>>,

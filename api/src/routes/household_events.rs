@@ -71,7 +71,7 @@ impl Listener {
 /// nothing more. A child sees events of its own device. An event named `lost` says how many a slow
 /// client missed. A stream ends after ten minutes; its client may open another one. It ends at once
 /// with the key or the token that opened it, its household or its device.
-#[utoipa::path(get, path = "/v1/households/{id}/events", tag = "requests", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}/events", operation_id = "get_household_events", tag = "requests", params(("id" = String, Path)),
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = asking::HouseholdEvent),
         (status = 404, description = "no such household"), (status = 429, description = "too many streams: `streams_limit`")))]
 pub async fn events(

@@ -26,8 +26,8 @@ use crate::{
     },
     extract::{Body, IfMatch, Precondition, QueryParameters, Segments, check_name, segment},
     problem::Problem,
-    schema,
-    versioned::{made_or_changed, unknown_household, with_version, written},
+    schema::{self, Written},
+    versioned::{Versioned, made_or_changed, unknown_household, with_version, written},
 };
 
 /// Households on a page: the default and the most.
@@ -248,7 +248,7 @@ impl HouseholdBody {
 }
 
 /// Makes a household, or changes the given fields. Networks, devices and switches stay.
-#[utoipa::path(put, path = "/v1/households/{id}", tag = "households", request_body = HouseholdBody, params(("id" = String, Path)),
+#[utoipa::path(put, path = "/v1/households/{id}", operation_id = "put_household", tag = "households", request_body = HouseholdBody, params(("id" = String, Path)),
     responses((status = 201, description = "made", body = schema::Household), (status = 200, description = "changed", body = schema::Household),
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used")))]
 pub async fn put(
@@ -296,7 +296,7 @@ pub async fn put(
 }
 
 /// A household with its networks, devices, switches and custom names.
-#[utoipa::path(get, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}", operation_id = "get_household", tag = "households", params(("id" = String, Path)),
     responses((status = 200, description = "the household", body = schema::Household), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
@@ -317,14 +317,14 @@ pub async fn get(
 }
 
 /// Removes a household. Its lines have no household from now on. The account holder is notified.
-#[utoipa::path(delete, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
-    responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
+#[utoipa::path(delete, path = "/v1/households/{id}", operation_id = "delete_household", tag = "households", params(("id" = String, Path)),
+    responses((status = 200, description = "gone", body = Written), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
     Segments(id): Segments<String>,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Written>, Problem> {
     let id: Id = segment("id", &id)?;
     let name = id.clone();
     let (changed, ()) =
@@ -339,7 +339,9 @@ pub async fn delete(
             },
         )
         .await?;
-    Ok(written(&changed, StatusCode::OK, json!({})))
+    Ok(Versioned::of(&changed, StatusCode::OK, |version| Written {
+        version,
+    }))
 }
 
 /// Which households to show.
@@ -359,7 +361,7 @@ pub struct Search {
 }
 
 /// Households: all of them by page, by the operator's key, or by address.
-#[utoipa::path(get, path = "/v1/households", tag = "households", params(Search), responses((status = 200, description = "a page", body = schema::HouseholdPage)))]
+#[utoipa::path(get, path = "/v1/households", operation_id = "list_households", tag = "households", params(Search), responses((status = 200, description = "a page", body = schema::HouseholdPage)))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,

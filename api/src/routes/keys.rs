@@ -69,7 +69,7 @@ impl From<KeyError> for Problem {
 }
 
 /// The keys of a household, without their secrets, including recently revoked ones.
-#[utoipa::path(get, path = "/v1/households/{id}/keys", tag = "keys", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}/keys", operation_id = "list_household_keys", tag = "keys", params(("id" = String, Path)),
     responses((status = 200, description = "the keys", body = schema::Keys), (status = 404, description = "no such household")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
@@ -86,7 +86,7 @@ pub async fn list(
 
 /// Makes a key for a parent or for a child's device. Its secret is answered here and cannot be
 /// shown again. The account holder is notified of a parent's key.
-#[utoipa::path(post, path = "/v1/households/{id}/keys", tag = "keys", params(("id" = String, Path)), request_body = KeyBody,
+#[utoipa::path(post, path = "/v1/households/{id}/keys", operation_id = "post_household_key", tag = "keys", params(("id" = String, Path)), request_body = KeyBody,
     responses((status = 201, description = "made", body = schema::NewKey), (status = 404, description = "no such household")))]
 pub async fn post(
     State(context): State<Arc<Context>>,
@@ -142,7 +142,7 @@ pub struct SecretOf(pub String);
 
 /// Revokes a key. It is refused from the next request on, and its streams end. The account holder
 /// is notified of a parent's key.
-#[utoipa::path(delete, path = "/v1/households/{id}/keys/{key}", tag = "keys", params(("id" = String, Path), ("key" = String, Path)),
+#[utoipa::path(delete, path = "/v1/households/{id}/keys/{key}", operation_id = "delete_household_key", tag = "keys", params(("id" = String, Path), ("key" = String, Path)),
     responses((status = 200, description = "revoked", body = schema::Key), (status = 404, description = "no such household, or it has no such key in force")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,

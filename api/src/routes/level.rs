@@ -6,12 +6,10 @@ use std::sync::Arc;
 use axum::{
     extract::{FromRequestParts, RawPathParams},
     http::{StatusCode, request::Parts},
-    response::Response,
 };
 use control::{Control, households::write::change_existing};
 use policy::rules::household::{Household, Id, Settings};
 use policy_store::Author;
-use serde_json::Value;
 use utoipa::openapi::{
     Required,
     path::{ParameterBuilder, ParameterIn, PathItem, Paths},
@@ -22,7 +20,7 @@ use crate::{
     extract::segment,
     problem::Problem,
     routes::{devices::unknown_device, people::unknown_person},
-    versioned::written,
+    versioned::Versioned,
 };
 
 /// The prefix of paths to a person or a device.
@@ -73,19 +71,20 @@ impl Level {
         }
     }
 
-    /// Changes the settings of this level. `edit` returns the status and the body of the answer.
-    pub async fn change(
+    /// Changes the settings of this level. `edit` returns the status of the answer, and what makes
+    /// its body from the household's new version.
+    pub async fn change<T, B: FnOnce(u64) -> T + Send + 'static>(
         self,
         control: &Arc<Control>,
         author: &Author,
         expected: Option<u64>,
-        edit: impl FnOnce(&mut Settings) -> Result<(StatusCode, Value), Problem> + Send + 'static,
-    ) -> Result<Response, Problem> {
+        edit: impl FnOnce(&mut Settings) -> Result<(StatusCode, B), Problem> + Send + 'static,
+    ) -> Result<Versioned<T>, Problem> {
         let household = self.household.clone();
         let change = move |household: &mut Household| edit(self.settings(household)?);
-        let (changed, (status, said)) =
+        let (changed, (status, body)) =
             change_existing(control, author, household, expected, change).await?;
-        Ok(written(&changed, status, said))
+        Ok(Versioned::of(&changed, status, body))
     }
 }
 
@@ -160,7 +159,7 @@ fn moved(item: &PathItem, word: &str) -> PathItem {
         operation.operation_id = operation
             .operation_id
             .as_ref()
-            .map(|id| format!("{id}_of_{word}"));
+            .map(|id| id.replacen("household", word, 1));
         let parameter = ParameterBuilder::new()
             .name(word)
             .parameter_in(ParameterIn::Path)

@@ -59,7 +59,7 @@ pub struct Lists {
 }
 
 /// The live generation, its feeds, and lines that could not be parsed.
-#[utoipa::path(get, path = "/v1/lists", tag = "lists", responses((status = 200, description = "the lists in use", body = Lists)))]
+#[utoipa::path(get, path = "/v1/lists", operation_id = "get_lists", tag = "lists", responses((status = 200, description = "the lists in use", body = Lists)))]
 pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json<Lists> {
     let lists = context.control.lists.current();
     let (swaps, last_swap) = context.control.lists.swaps();
@@ -114,7 +114,7 @@ pub struct Generations {
 }
 
 /// The kept generations, newest first. A rollback can restore each of them.
-#[utoipa::path(get, path = "/v1/lists/generations", tag = "lists",
+#[utoipa::path(get, path = "/v1/lists/generations", operation_id = "list_generations", tag = "lists",
     responses((status = 200, description = "what is kept", body = Generations)))]
 pub async fn generations(
     State(context): State<Arc<Context>>,
@@ -140,7 +140,7 @@ pub struct Between {
 }
 
 /// The difference between two kept generations, by feed and category.
-#[utoipa::path(get, path = "/v1/lists/diff", tag = "lists", params(Between),
+#[utoipa::path(get, path = "/v1/lists/diff", operation_id = "get_lists_diff", tag = "lists", params(Between),
     responses((status = 200, description = "what came and what went", body = Difference),
         (status = 404, description = "a generation is not kept"), (status = 422, description = "a value cannot be used")))]
 pub async fn diff(
@@ -179,7 +179,7 @@ pub struct RollbackBody {
 
 /// Makes a kept generation live again, without a build. The feeds that it changes are held until
 /// each is approved to go on.
-#[utoipa::path(post, path = "/v1/lists/rollback", tag = "lists", request_body = RollbackBody,
+#[utoipa::path(post, path = "/v1/lists/rollback", operation_id = "roll_back_lists", tag = "lists", request_body = RollbackBody,
     responses((status = 200, description = "live", body = RolledBack), (status = 404, description = "the generation is not kept"),
         (status = 409, description = "there is nothing to go back to"), (status = 422, description = "a value cannot be used")))]
 pub async fn rollback(

@@ -139,7 +139,7 @@ fn unknown_mandate(id: &Id) -> Problem {
 }
 
 /// All mandates, including future and past ones.
-#[utoipa::path(get, path = "/v1/mandates", tag = "mandates", params(Pages),
+#[utoipa::path(get, path = "/v1/mandates", operation_id = "list_mandates", tag = "mandates", params(Pages),
     responses((status = 200, description = "a page", body = schema::MandatePage), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
@@ -177,7 +177,7 @@ pub async fn list(
 }
 
 /// One mandate.
-#[utoipa::path(get, path = "/v1/mandates/{id}", tag = "mandates", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/mandates/{id}", operation_id = "get_mandate", tag = "mandates", params(("id" = String, Path)),
     responses((status = 200, description = "the mandate", body = schema::Mandate), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
@@ -195,7 +195,7 @@ pub async fn get(
 }
 
 /// Writes a whole mandate. It is in force from the next query on, or begins by itself at its time.
-#[utoipa::path(put, path = "/v1/mandates/{id}", tag = "mandates", params(("id" = String, Path)), request_body = MandateBody,
+#[utoipa::path(put, path = "/v1/mandates/{id}", operation_id = "put_mandate", tag = "mandates", params(("id" = String, Path)), request_body = MandateBody,
     responses((status = 201, description = "written", body = schema::Mandate), (status = 200, description = "changed", body = schema::Mandate),
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used, or covers too much")))]
 pub async fn put(
@@ -242,7 +242,7 @@ pub async fn put(
 }
 
 /// Removes a mandate. Its block ends with the next query.
-#[utoipa::path(delete, path = "/v1/mandates/{id}", tag = "mandates", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/mandates/{id}", operation_id = "delete_mandate", tag = "mandates", params(("id" = String, Path)),
     responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none"),
         (status = 412, description = "another version")))]
 pub async fn delete(

@@ -37,68 +37,96 @@ pub(crate) mod switches;
 
 use std::sync::Arc;
 
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::router::OpenApiRouter;
 
-use crate::Context;
+use crate::{Context, auth::roles::guarded};
 
 /// All routes, with their descriptions.
 pub(crate) fn all() -> OpenApiRouter<Arc<Context>> {
-    let routes = OpenApiRouter::with_openapi(crate::openapi::base())
-        .routes(routes!(service::categories))
-        .routes(routes!(service::presets))
-        .routes(routes!(households::list))
-        .routes(routes!(
-            households::put,
-            households::get,
-            households::delete
-        ))
-        .routes(routes!(networks::put_network, networks::delete_network))
-        .routes(routes!(people::put, people::get, people::delete))
-        .routes(routes!(devices::put, devices::get, devices::delete))
-        .routes(routes!(history::put, history::get, history::delete))
-        .routes(routes!(activity::get, activity::delete))
-        .routes(routes!(effective::of_household))
-        .routes(routes!(effective::of_device))
-        .routes(routes!(requests::list, requests::post))
-        .routes(routes!(requests::put))
-        .routes(routes!(household_events::events))
-        .routes(routes!(choices::report))
-        .routes(routes!(reports::list, reports::post))
-        .routes(routes!(reports::get, reports::put))
-        .routes(routes!(reports::export))
-        .routes(routes!(check::check))
-        .routes(routes!(keys::list, keys::post))
-        .routes(routes!(keys::delete))
-        .routes(routes!(feeds::list, feeds::post))
-        .routes(routes!(feeds::put, feeds::get, feeds::delete))
-        .routes(routes!(feeds::refresh))
-        .routes(routes!(feeds::approve))
-        .routes(routes!(feeds::rollback))
-        .routes(routes!(feeds::what_if))
-        .routes(routes!(mandates::list))
-        .routes(routes!(mandates::put, mandates::get, mandates::delete))
-        .routes(routes!(lists::lists))
-        .routes(routes!(lists::generations))
-        .routes(routes!(lists::diff))
-        .routes(routes!(lists::rollback))
-        .routes(routes!(audit::list))
-        .routes(routes!(audit::verify))
-        .routes(routes!(events::events))
-        .routes(routes!(explain::explain))
-        .routes(routes!(service::healthz))
-        .routes(routes!(service::readyz))
-        .routes(routes!(service::readyz_dns))
-        .routes(routes!(service::metrics));
-    let on_levels = [
-        routes!(switches::put_category, switches::delete_category),
-        routes!(switches::put_name, switches::delete_name),
-        routes!(switches::put_safe_search),
-        routes!(switches::put_search_unlock, switches::delete_search_unlock),
-        routes!(switches::put_bypass, switches::delete_bypass),
-        routes!(schedules::put_schedule, schedules::delete_schedule),
-        routes!(schedules::post_grant, schedules::delete_grants),
-        routes!(schedules::delete_grant),
-        routes!(schedules::put_pause, schedules::delete_pause),
+    let routes = guarded![
+        service::categories,
+        service::presets,
+        households::list,
+        households::put,
+        households::get,
+        households::delete,
+        networks::put_network,
+        networks::delete_network,
+        people::put,
+        people::get,
+        people::delete,
+        devices::put,
+        devices::get,
+        devices::delete,
+        history::put,
+        history::get,
+        history::delete,
+        activity::get,
+        activity::delete,
+        effective::of_household,
+        effective::of_device,
+        requests::list,
+        requests::post,
+        requests::put,
+        household_events::events,
+        choices::report,
+        reports::list,
+        reports::post,
+        reports::get,
+        reports::put,
+        reports::export,
+        check::check,
+        keys::list,
+        keys::post,
+        keys::delete,
+        feeds::list,
+        feeds::post,
+        feeds::put,
+        feeds::get,
+        feeds::delete,
+        feeds::refresh,
+        feeds::approve,
+        feeds::rollback,
+        feeds::what_if,
+        mandates::list,
+        mandates::put,
+        mandates::get,
+        mandates::delete,
+        lists::lists,
+        lists::generations,
+        lists::diff,
+        lists::rollback,
+        audit::list,
+        audit::verify,
+        events::events,
+        explain::explain,
+        service::healthz,
+        service::readyz,
+        service::readyz_dns,
+        service::metrics,
+    ]
+    .into_iter()
+    .fold(
+        OpenApiRouter::with_openapi(crate::openapi::base()),
+        OpenApiRouter::routes,
+    );
+    let on_levels = guarded![
+        switches::put_category,
+        switches::delete_category,
+        switches::put_name,
+        switches::delete_name,
+        switches::put_safe_search,
+        switches::put_search_unlock,
+        switches::delete_search_unlock,
+        switches::put_bypass,
+        switches::delete_bypass,
+        schedules::put_schedule,
+        schedules::delete_schedule,
+        schedules::post_grant,
+        schedules::delete_grants,
+        schedules::delete_grant,
+        schedules::put_pause,
+        schedules::delete_pause,
     ];
     on_levels.into_iter().fold(routes, level::on_each_level)
 }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{extract::State, http::StatusCode};
 use control::{
     households::write::{Beside, change_beside, change_existing},
     notifications::text::of_part_lost,
@@ -11,15 +11,15 @@ use ipnet::IpNet;
 use policy::rules::household::{Id, NETWORKS_MAX};
 use policy_store::{Author, NewNotice};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     Context,
     auth::guards::Operator,
     extract::{Body, IfMatch, QueryParameters, Segments, segment},
     problem::Problem,
-    schema,
-    versioned::{made_or_changed, unknown_household, written},
+    schema::writes::NetworkWritten,
+    versioned::{Versioned, made_or_changed, unknown_household},
 };
 
 /// The widest networks of a household without `force`. A home has one address, or at most an IPv6
@@ -122,9 +122,9 @@ pub struct Force {
 
 /// Gives a household a network. The most specific network of an address wins; one of equal length
 /// belongs to one household. `force` may be in the body or in the query.
-#[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path), Force),
+#[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", operation_id = "put_household_network", tag = "households", params(("id" = String, Path), ("cidr" = String, Path), Force),
     request_body = Option<Force>,
-    responses((status = 201, description = "given", body = schema::NetworkWritten), (status = 200, description = "it had it", body = schema::NetworkWritten),
+    responses((status = 201, description = "given", body = NetworkWritten), (status = 200, description = "it had it", body = NetworkWritten),
         (status = 404, description = "no such household"), (status = 409, description = "another household has it"),
         (status = 422, description = "no network, or one that hardly is one household's")))]
 pub async fn put_network(
@@ -134,7 +134,7 @@ pub async fn put_network(
     IfMatch(expected): IfMatch,
     QueryParameters(asked): QueryParameters<Force>,
     Body(body): Body<serde_json::Map<String, Value>>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<NetworkWritten>, Problem> {
     let id: Id = segment("id", &id)?;
     let network: IpNet = network(&cidr)?;
     refuse_no_source(&network)?;
@@ -169,10 +169,10 @@ pub async fn put_network(
         },
     )
     .await?;
-    Ok(written(
+    Ok(Versioned::of(
         &changed,
         made_or_changed(is_new),
-        json!({ "network": network }),
+        |version| NetworkWritten { network, version },
     ))
 }
 
@@ -232,14 +232,14 @@ async fn of_owner(
 }
 
 /// Takes a network from a household. The account holder is notified.
-#[utoipa::path(delete, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
-    responses((status = 200, description = "taken", body = schema::NetworkWritten), (status = 404, description = "it did not have it")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/networks/{cidr}", operation_id = "delete_household_network", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
+    responses((status = 200, description = "taken", body = NetworkWritten), (status = 404, description = "it did not have it")))]
 pub async fn delete_network(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
     Segments((id, cidr)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<NetworkWritten>, Problem> {
     let id = segment("id", &id)?;
     let network = network(&cidr)?;
     let (changed, ()) = change_existing(
@@ -256,9 +256,7 @@ pub async fn delete_network(
         },
     )
     .await?;
-    Ok(written(
-        &changed,
-        StatusCode::OK,
-        json!({ "network": network }),
-    ))
+    Ok(Versioned::of(&changed, StatusCode::OK, |version| {
+        NetworkWritten { network, version }
+    }))
 }

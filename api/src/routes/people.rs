@@ -21,8 +21,8 @@ use crate::{
     auth::guards::{Family, Viewer},
     extract::{Body, IfMatch, Segments, check_name, segment},
     problem::Problem,
-    schema,
-    versioned::{made_or_changed, unknown_household, with_version, written},
+    schema::{self, Written},
+    versioned::{Versioned, made_or_changed, unknown_household, with_version, written},
 };
 
 /// The longest name, in octets.
@@ -60,7 +60,7 @@ fn shown(household: &Household, id: &Id) -> Option<Value> {
 }
 
 /// Makes a person, or changes the given fields. Their switches stay.
-#[utoipa::path(put, path = "/v1/households/{id}/people/{person}", tag = "people", request_body = PersonBody,
+#[utoipa::path(put, path = "/v1/households/{id}/people/{person}", operation_id = "put_person", tag = "people", request_body = PersonBody,
     params(("id" = String, Path), ("person" = String, Path)),
     responses((status = 201, description = "made", body = schema::Person), (status = 200, description = "changed", body = schema::Person),
         (status = 404, description = "no such household")))]
@@ -106,7 +106,7 @@ pub async fn put(
 }
 
 /// A person with their settings and devices.
-#[utoipa::path(get, path = "/v1/households/{id}/people/{person}", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}/people/{person}", operation_id = "get_person", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
     responses((status = 200, description = "the person", body = schema::Person), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
@@ -126,14 +126,14 @@ pub async fn get(
 }
 
 /// Removes a person and their settings. Their devices are assigned to no person from now on.
-#[utoipa::path(delete, path = "/v1/households/{id}/people/{person}", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
-    responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/people/{person}", operation_id = "delete_person", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
+    responses((status = 200, description = "gone", body = Written), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     Segments((id, person)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Written>, Problem> {
     let id: Id = segment("id", &id)?;
     let person: Id = segment("person", &person)?;
     let change = move |household: &mut Household| {
@@ -149,5 +149,7 @@ pub async fn delete(
         Ok(())
     };
     let (changed, ()) = change_existing(&context.control, &author, id, expected, change).await?;
-    Ok(written(&changed, StatusCode::OK, json!({})))
+    Ok(Versioned::of(&changed, StatusCode::OK, |version| Written {
+        version,
+    }))
 }

@@ -141,7 +141,7 @@ pub struct Month {
 }
 
 /// Reports a name that is blocked by mistake. Needs no key.
-#[utoipa::path(post, path = "/v1/reports", tag = "reports", request_body = ReportBody, security(()),
+#[utoipa::path(post, path = "/v1/reports", operation_id = "post_report", tag = "reports", request_body = ReportBody, security(()),
     responses((status = 201, description = "a ticket", body = asking::Ticket), (status = 422, description = "a value cannot be used"),
         (status = 429, description = "too many from this address, or too many wait"), (status = 503, description = "too many reports wait")))]
 pub async fn post(
@@ -179,7 +179,7 @@ pub async fn post(
 }
 
 /// Reports, newest first.
-#[utoipa::path(get, path = "/v1/reports", tag = "reports", params(Pages),
+#[utoipa::path(get, path = "/v1/reports", operation_id = "list_reports", tag = "reports", params(Pages),
     responses((status = 200, description = "a page", body = asking::ReportPage), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
@@ -216,7 +216,7 @@ pub async fn list(
 }
 
 /// One report.
-#[utoipa::path(get, path = "/v1/reports/{report}", tag = "reports", params(("report" = String, Path)),
+#[utoipa::path(get, path = "/v1/reports/{report}", operation_id = "get_report", tag = "reports", params(("report" = String, Path)),
     responses((status = 200, description = "the report", body = asking::Report), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
@@ -238,7 +238,7 @@ fn unknown_report() -> Problem {
 
 /// Answers a report, also repeatedly. An override applies from the next query on, whatever feeds
 /// list. When it ends, the report is due for review.
-#[utoipa::path(put, path = "/v1/reports/{report}", tag = "reports", params(("report" = String, Path)), request_body = OutcomeBody,
+#[utoipa::path(put, path = "/v1/reports/{report}", operation_id = "put_report", tag = "reports", params(("report" = String, Path)), request_body = OutcomeBody,
     responses((status = 200, description = "answered", body = asking::Report), (status = 404, description = "there is none"),
         (status = 409, description = "blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used, or covers too much")))]
 pub async fn put(
@@ -318,7 +318,7 @@ pub async fn put(
 
 /// The number of reports in a month, their outcomes, and how long they took. As CSV if the request
 /// accepts `text/csv`.
-#[utoipa::path(get, path = "/v1/reports/export", tag = "reports", params(Month),
+#[utoipa::path(get, path = "/v1/reports/export", operation_id = "get_report_export", tag = "reports", params(Month),
     responses((status = 200, description = "the figures", body = asking::ReportExport), (status = 422, description = "a value cannot be used")))]
 pub async fn export(
     State(context): State<Arc<Context>>,

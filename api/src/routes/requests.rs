@@ -210,7 +210,7 @@ fn asking_device(principal: &Principal, named: Option<Id>) -> Result<Id, Problem
 /// Asks for a blocked name. The parents are notified at once. If the device has an open request for
 /// this name or one above it, that request is returned with 200, and no further notification is
 /// sent.
-#[utoipa::path(post, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)), request_body = RequestBody,
+#[utoipa::path(post, path = "/v1/households/{id}/requests", operation_id = "post_household_request", tag = "requests", params(("id" = String, Path)), request_body = RequestBody,
     responses((status = 201, description = "asked", body = asking::Request),
         (status = 200, description = "asked before, and not answered yet: the open request", body = asking::Request),
         (status = 404, description = "no such household or device"),
@@ -285,7 +285,7 @@ pub async fn post(
 }
 
 /// The requests of the last month and their answers, newest first. A child sees its own.
-#[utoipa::path(get, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/households/{id}/requests", operation_id = "list_household_requests", tag = "requests", params(("id" = String, Path)),
     responses((status = 200, description = "the requests", body = asking::Requests), (status = 404, description = "no such household")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
@@ -305,7 +305,7 @@ pub async fn list(
 }
 
 /// Answers a request. An allow applies from the next query on, for the given time.
-#[utoipa::path(put, path = "/v1/households/{id}/requests/{request}", tag = "requests", request_body = AnswerBody,
+#[utoipa::path(put, path = "/v1/households/{id}/requests/{request}", operation_id = "put_household_request", tag = "requests", request_body = AnswerBody,
     params(("id" = String, Path), ("request" = String, Path)),
     responses((status = 200, description = "answered", body = asking::RequestAnswered), (status = 404, description = "no such household or request"),
         (status = 409, description = "answered before, or blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used")))]

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{extract::State, http::StatusCode};
 use control::households::write::set_by;
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use policy::{
@@ -17,7 +17,6 @@ use policy::{
     },
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use crate::{
     Context,
@@ -25,8 +24,8 @@ use crate::{
     extract::{Body, IfMatch},
     problem::Problem,
     routes::{level::Level, mandates::refuse_ordered, switches::own_name},
-    schema,
-    versioned::made_or_changed,
+    schema::writes::{GrantWritten, PauseWritten, ScheduleWritten, Written},
+    versioned::{Versioned, made_or_changed},
 };
 
 /// The longest pause: a year. For longer, a device can be removed.
@@ -126,9 +125,9 @@ impl ScheduleBody {
 }
 
 /// Makes a schedule, or replaces it.
-#[utoipa::path(put, path = "/v1/households/{id}/schedules/{name}", tag = "time", request_body = ScheduleBody,
+#[utoipa::path(put, path = "/v1/households/{id}/schedules/{name}", operation_id = "put_household_schedule", tag = "time", request_body = ScheduleBody,
     params(("id" = String, Path), ("name" = String, Path)),
-    responses((status = 201, description = "made, and true at once", body = schema::ScheduleWritten), (status = 200, description = "replaced", body = schema::ScheduleWritten),
+    responses((status = 201, description = "made, and true at once", body = ScheduleWritten), (status = 200, description = "replaced", body = ScheduleWritten),
         (status = 404, description = "no such place"), (status = 422, description = "a value cannot be used")))]
 pub async fn put_schedule(
     State(context): State<Arc<Context>>,
@@ -136,37 +135,51 @@ pub async fn put_schedule(
     level: Level,
     IfMatch(expected): IfMatch,
     Body(body): Body<ScheduleBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<ScheduleWritten>, Problem> {
     let name: Id = level.item("name")?;
     let schedule: Schedule = body.read(&context)?;
     let actor = author.actor.clone();
     let change = level.change(&context.control, &author, expected, move |settings| {
-        let said = json!({ "schedule": name, "days": schedule.days, "from": schedule.from, "to": schedule.to });
-        let is_new = settings.schedules.insert(name, set_by(schedule, &actor)).is_none();
+        let Schedule { days, from, to, .. } = schedule.clone();
+        let is_new = settings
+            .schedules
+            .insert(name.clone(), set_by(schedule, &actor))
+            .is_none();
         if settings.schedules.len() > SCHEDULES_MAX {
-            return Err(Problem::value("name", "limit", format!("at most {SCHEDULES_MAX} schedules in one place")));
+            return Err(Problem::value(
+                "name",
+                "limit",
+                format!("at most {SCHEDULES_MAX} schedules in one place"),
+            ));
         }
+        let said = move |version| ScheduleWritten {
+            days,
+            from,
+            schedule: name,
+            to,
+            version,
+        };
         Ok((made_or_changed(is_new), said))
     });
     change.await
 }
 
 /// Removes a schedule.
-#[utoipa::path(delete, path = "/v1/households/{id}/schedules/{name}", tag = "time", params(("id" = String, Path), ("name" = String, Path)),
-    responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "no such place or schedule")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/schedules/{name}", operation_id = "delete_household_schedule", tag = "time", params(("id" = String, Path), ("name" = String, Path)),
+    responses((status = 200, description = "gone", body = Written), (status = 404, description = "no such place or schedule")))]
 pub async fn delete_schedule(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Written>, Problem> {
     let name: Id = level.item("name")?;
     let change = level.change(
         &context.control,
         &author,
         expected,
         move |settings| match settings.schedules.remove(&name) {
-            Some(_) => Ok((StatusCode::OK, json!({}))),
+            Some(_) => Ok((StatusCode::OK, |version| Written { version })),
             None => Err(Problem::not_found(
                 "unknown_schedule",
                 format!("there is no schedule {name} here"),
@@ -228,8 +241,8 @@ impl GrantBody {
 }
 
 /// Makes a grant: opens something for a while, as a reward. It ends by itself.
-#[utoipa::path(post, path = "/v1/households/{id}/grants", tag = "time", request_body = GrantBody, params(("id" = String, Path)),
-    responses((status = 201, description = "open from the next query on", body = schema::GrantWritten), (status = 404, description = "no such place"),
+#[utoipa::path(post, path = "/v1/households/{id}/grants", operation_id = "post_household_grant", tag = "time", request_body = GrantBody, params(("id" = String, Path)),
+    responses((status = 201, description = "open from the next query on", body = GrantWritten), (status = 404, description = "no such place"),
         (status = 409, description = "blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used")))]
 pub async fn post_grant(
     State(context): State<Arc<Context>>,
@@ -237,7 +250,7 @@ pub async fn post_grant(
     level: Level,
     IfMatch(expected): IfMatch,
     Body(body): Body<GrantBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<GrantWritten>, Problem> {
     let what = body.read(&context)?;
     let minutes = body.minutes;
     let actor = author.actor.clone();
@@ -246,8 +259,9 @@ pub async fn post_grant(
             what,
             until: Timestamp::now() + SignedDuration::from_mins(minutes.into()),
         };
-        let mut said = json!(grant);
-        said["grant"] = json!(open(settings, grant, &actor)?);
+        let (what, until) = (grant.what.clone(), grant.until);
+        let id = open(settings, grant, &actor)?;
+        let said = move |version| GrantWritten::new(id, what, until, version);
         Ok((StatusCode::CREATED, said))
     });
     change.await
@@ -276,21 +290,21 @@ pub fn open(settings: &mut Settings, grant: Grant, actor: &str) -> Result<Id, Pr
 }
 
 /// Ends a grant early.
-#[utoipa::path(delete, path = "/v1/households/{id}/grants/{grant}", tag = "time", params(("id" = String, Path), ("grant" = String, Path)),
-    responses((status = 200, description = "closed", body = schema::Written), (status = 404, description = "no such place or grant")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/grants/{grant}", operation_id = "delete_household_grant", tag = "time", params(("id" = String, Path), ("grant" = String, Path)),
+    responses((status = 200, description = "closed", body = Written), (status = 404, description = "no such place or grant")))]
 pub async fn delete_grant(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Written>, Problem> {
     let id: Id = level.item("grant")?;
     let change = level.change(
         &context.control,
         &author,
         expected,
         move |settings| match settings.grants.remove(&id) {
-            Some(_) => Ok((StatusCode::OK, json!({}))),
+            Some(_) => Ok((StatusCode::OK, |version| Written { version })),
             None => Err(Problem::not_found(
                 "unknown_grant",
                 format!("there is no grant {id} here"),
@@ -301,17 +315,17 @@ pub async fn delete_grant(
 }
 
 /// Ends all grants of this level.
-#[utoipa::path(delete, path = "/v1/households/{id}/grants", tag = "time", params(("id" = String, Path)),
-    responses((status = 200, description = "closed", body = schema::Written), (status = 404, description = "no such place")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/grants", operation_id = "delete_household_grants", tag = "time", params(("id" = String, Path)),
+    responses((status = 200, description = "closed", body = Written), (status = 404, description = "no such place")))]
 pub async fn delete_grants(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Written>, Problem> {
     let change = level.change(&context.control, &author, expected, |settings| {
         settings.grants.clear();
-        Ok((StatusCode::OK, json!({})))
+        Ok((StatusCode::OK, |version| Written { version }))
     });
     change.await
 }
@@ -331,15 +345,15 @@ pub struct PauseBody {
 }
 
 /// Switches the Internet off until a time.
-#[utoipa::path(put, path = "/v1/households/{id}/pause", tag = "time", request_body = PauseBody, params(("id" = String, Path)),
-    responses((status = 200, description = "off from the next query on", body = schema::PauseWritten), (status = 404, description = "no such place"), (status = 422, description = "a value cannot be used")))]
+#[utoipa::path(put, path = "/v1/households/{id}/pause", operation_id = "put_household_pause", tag = "time", request_body = PauseBody, params(("id" = String, Path)),
+    responses((status = 200, description = "off from the next query on", body = PauseWritten), (status = 404, description = "no such place"), (status = 422, description = "a value cannot be used")))]
 pub async fn put_pause(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
     Body(body): Body<PauseBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<PauseWritten>, Problem> {
     let now = Timestamp::now();
     let until = match body {
         PauseBody {
@@ -379,23 +393,31 @@ pub async fn put_pause(
     let actor = author.actor.clone();
     let change = level.change(&context.control, &author, expected, move |settings| {
         settings.pause = Some(set_by(Pause { until }, &actor));
-        Ok((StatusCode::OK, json!({ "until": until })))
+        let said = move |version| PauseWritten {
+            until: Some(until),
+            version,
+        };
+        Ok((StatusCode::OK, said))
     });
     change.await
 }
 
 /// Switches the Internet on again.
-#[utoipa::path(delete, path = "/v1/households/{id}/pause", tag = "time", params(("id" = String, Path)),
-    responses((status = 200, description = "on from the next query on", body = schema::PauseWritten), (status = 404, description = "no such place")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/pause", operation_id = "delete_household_pause", tag = "time", params(("id" = String, Path)),
+    responses((status = 200, description = "on from the next query on", body = PauseWritten), (status = 404, description = "no such place")))]
 pub async fn delete_pause(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<PauseWritten>, Problem> {
     let change = level.change(&context.control, &author, expected, |settings| {
         settings.pause = None;
-        Ok((StatusCode::OK, json!({ "until": Value::Null })))
+        let said = |version| PauseWritten {
+            until: None,
+            version,
+        };
+        Ok((StatusCode::OK, said))
     });
     change.await
 }

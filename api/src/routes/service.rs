@@ -13,26 +13,26 @@ use serde_json::{Value, json};
 use crate::{Context, auth::guards::Anyone, problem::Problem, routes::openapi::OpenReader, schema};
 
 /// All categories, with the presets that block each.
-#[utoipa::path(get, path = "/v1/categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = schema::Categories)))]
+#[utoipa::path(get, path = "/v1/categories", operation_id = "list_categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = schema::Categories)))]
 pub async fn categories(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Value> {
     Json(json!({ "categories": context.control.taxonomy.categories() }))
 }
 
 /// All presets, with the categories that each blocks.
-#[utoipa::path(get, path = "/v1/presets", tag = "taxonomy", responses((status = 200, description = "the presets", body = schema::Presets)))]
+#[utoipa::path(get, path = "/v1/presets", operation_id = "list_presets", tag = "taxonomy", responses((status = 200, description = "the presets", body = schema::Presets)))]
 pub async fn presets(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Value> {
     let preset = |(preset, blocks): (&policy::category::Preset, policy::category::CategorySet)| json!({ "slug": preset.slug, "title": preset.title, "blocks": context.control.taxonomy.slugs(blocks) });
     Json(json!({ "presets": context.control.taxonomy.presets().map(preset).collect::<Vec<_>>() }))
 }
 
 /// The process runs.
-#[utoipa::path(get, path = "/healthz", tag = "node", responses((status = 200, description = "alive")))]
+#[utoipa::path(get, path = "/healthz", operation_id = "get_health", tag = "node", responses((status = 200, description = "alive")))]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// Queries are answered by the lists and rules of this node, and changes are accepted.
-#[utoipa::path(get, path = "/readyz", tag = "node", responses((status = 200, description = "ready"),
+#[utoipa::path(get, path = "/readyz", operation_id = "get_readiness", tag = "node", responses((status = 200, description = "ready"),
     (status = 503, description = "not ready: the code is `not_ready`, or `store_not_writable` while queries are answered and changes are not taken")))]
 pub async fn readyz(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
     let ready = readyz_dns(State(Arc::clone(&context))).await?;
@@ -56,7 +56,7 @@ pub async fn readyz(State(context): State<Arc<Context>>) -> Result<&'static str,
 
 /// Queries are answered by the lists and rules of this node, whether or not changes are accepted:
 /// for a load balancer of DNS.
-#[utoipa::path(get, path = "/readyz/dns", tag = "node", responses((status = 200, description = "ready"), (status = 503, description = "not yet")))]
+#[utoipa::path(get, path = "/readyz/dns", operation_id = "get_dns_readiness", tag = "node", responses((status = 200, description = "ready"), (status = 503, description = "not yet")))]
 pub async fn readyz_dns(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
     let not_ready = || {
         Problem::new(
@@ -73,7 +73,7 @@ pub async fn readyz_dns(State(context): State<Arc<Context>>) -> Result<&'static 
 }
 
 /// Metrics in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, description = "the counters", body = String),
+#[utoipa::path(get, path = "/metrics", operation_id = "get_metrics", tag = "node", responses((status = 200, description = "the counters", body = String),
     (status = 429, description = "too many from this address")))]
 pub async fn metrics(State(context): State<Arc<Context>>, _reader: OpenReader) -> Response {
     (

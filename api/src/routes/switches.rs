@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{extract::State, http::StatusCode};
 use control::households::write::set_by;
 use policy::{
     lists::entry::Scope,
@@ -17,7 +17,6 @@ use policy::{
     },
 };
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::{
     Context,
@@ -25,8 +24,11 @@ use crate::{
     extract::{Body, IfMatch},
     problem::Problem,
     routes::{level::Level, mandates::refuse_ordered},
-    schema,
-    versioned::made_or_changed,
+    schema::writes::{
+        BypassWritten, CategoryWritten, NameWritten, SafeSearchWritten, SearchUnlockWritten,
+        WrittenState,
+    },
+    versioned::{Versioned, made_or_changed},
 };
 
 /// A switch.
@@ -80,63 +82,69 @@ pub fn own_name(domain: &str) -> Result<Name, Problem> {
 }
 
 /// Blocks or allows a category.
-#[utoipa::path(put, path = "/v1/households/{id}/categories/{slug}", tag = "switches", request_body = SwitchBody,
+#[utoipa::path(put, path = "/v1/households/{id}/categories/{slug}", operation_id = "put_household_category", tag = "switches", request_body = SwitchBody,
     params(("id" = String, Path), ("slug" = String, Path)),
-    responses((status = 200, description = "switched, and true from the next query on", body = schema::CategoryWritten), (status = 404, description = "no such place or category")))]
+    responses((status = 200, description = "switched, and true from the next query on", body = CategoryWritten), (status = 404, description = "no such place or category")))]
 pub async fn put_category(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
     Body(SwitchBody { state }): Body<SwitchBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<CategoryWritten>, Problem> {
     let slug: String = level.item("slug")?;
     check_slug(&context, &slug)?;
     let actor = author.actor.clone();
     let change = level.change(&context.control, &author, expected, move |settings| {
-        let said = json!({ "category": slug, "state": state });
         settings
             .categories
-            .insert(slug, set_by(Switch { state }, &actor));
+            .insert(slug.clone(), set_by(Switch { state }, &actor));
         // A category always has a switch, so setting it creates nothing.
+        let said = move |version| CategoryWritten {
+            category: slug,
+            state: state.into(),
+            version,
+        };
         Ok((StatusCode::OK, said))
     });
     change.await
 }
 
 /// Inherits a category: from the person, the household, or its preset.
-#[utoipa::path(delete, path = "/v1/households/{id}/categories/{slug}", tag = "switches", params(("id" = String, Path), ("slug" = String, Path)),
-    responses((status = 200, description = "inherited", body = schema::CategoryWritten), (status = 404, description = "no such place or category")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/categories/{slug}", operation_id = "delete_household_category", tag = "switches", params(("id" = String, Path), ("slug" = String, Path)),
+    responses((status = 200, description = "inherited", body = CategoryWritten), (status = 404, description = "no such place or category")))]
 pub async fn delete_category(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<CategoryWritten>, Problem> {
     let slug: String = level.item("slug")?;
     check_slug(&context, &slug)?;
     let change = level.change(&context.control, &author, expected, move |settings| {
         // Inheriting means having no switch, so removing one twice is no error.
         settings.categories.remove(&slug);
-        Ok((
-            StatusCode::OK,
-            json!({ "category": slug, "state": "inherit" }),
-        ))
+        let said = move |version| CategoryWritten {
+            category: slug,
+            state: WrittenState::Inherit,
+            version,
+        };
+        Ok((StatusCode::OK, said))
     });
     change.await
 }
 
 /// Adds a name to the custom list.
-#[utoipa::path(put, path = "/v1/households/{id}/names/{domain}", tag = "switches", request_body = OwnNameBody,
+#[utoipa::path(put, path = "/v1/households/{id}/names/{domain}", operation_id = "put_household_name", tag = "switches", request_body = OwnNameBody,
     params(("id" = String, Path), ("domain" = String, Path)),
-    responses((status = 201, description = "listed, and true from the next query on", body = schema::NameWritten), (status = 200, description = "changed", body = schema::NameWritten), (status = 404, description = "no such place"), (status = 409, description = "blocked by order: `mandatory`")))]
+    responses((status = 201, description = "listed, and true from the next query on", body = NameWritten), (status = 200, description = "changed", body = NameWritten), (status = 404, description = "no such place"), (status = 409, description = "blocked by order: `mandatory`")))]
 pub async fn put_name(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
     Body(OwnNameBody { state, scope }): Body<OwnNameBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<NameWritten>, Problem> {
     let name = own_name(&level.item::<String>("domain")?)?;
     let scope = scope.unwrap_or(Scope::Subtree);
     if !is_custom_scope(scope) {
@@ -147,10 +155,9 @@ pub async fn put_name(
     }
     let actor = author.actor.clone();
     let change = level.change(&context.control, &author, expected, move |settings| {
-        let said = json!({ "name": name, "state": state, "scope": scope });
         let is_new = settings
             .names
-            .insert(name, set_by(CustomName { state, scope }, &actor))
+            .insert(name.clone(), set_by(CustomName { state, scope }, &actor))
             .is_none();
         if settings.names.len() > CUSTOM_NAMES_MAX {
             return Err(Problem::value(
@@ -159,27 +166,38 @@ pub async fn put_name(
                 format!("an own list has at most {CUSTOM_NAMES_MAX} names"),
             ));
         }
+        let said = move |version| NameWritten {
+            name,
+            scope: Some(scope.into()),
+            state: state.into(),
+            version,
+        };
         Ok((made_or_changed(is_new), said))
     });
     change.await
 }
 
 /// Removes a name from the custom list.
-#[utoipa::path(delete, path = "/v1/households/{id}/names/{domain}", tag = "switches", params(("id" = String, Path), ("domain" = String, Path)),
-    responses((status = 200, description = "off the list", body = schema::NameWritten), (status = 404, description = "no such place, or the name is not listed")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/names/{domain}", operation_id = "delete_household_name", tag = "switches", params(("id" = String, Path), ("domain" = String, Path)),
+    responses((status = 200, description = "off the list", body = NameWritten), (status = 404, description = "no such place, or the name is not listed")))]
 pub async fn delete_name(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<NameWritten>, Problem> {
     let name = own_name(&level.item::<String>("domain")?)?;
     let change = level.change(
         &context.control,
         &author,
         expected,
         move |settings| match settings.names.remove(&name) {
-            Some(_) => Ok((StatusCode::OK, json!({ "name": name, "state": "inherit" }))),
+            Some(_) => Ok((StatusCode::OK, move |version| NameWritten {
+                name,
+                scope: None,
+                state: WrittenState::Inherit,
+                version,
+            })),
             None => Err(Problem::not_found(
                 "unknown_name",
                 format!("{name} is not in the list"),
@@ -192,16 +210,16 @@ pub async fn delete_name(
 /// Sets the safe search of engines: `off`, `moderate` or `strict` by the engine's name (google,
 /// youtube, bing, duckduckgo, ecosia, pixabay, yandex, brave, qwant). `null` inherits; other
 /// engines keep their level.
-#[utoipa::path(put, path = "/v1/households/{id}/safe-search", tag = "switches", request_body = BTreeMap<String, Option<String>>,
+#[utoipa::path(put, path = "/v1/households/{id}/safe-search", operation_id = "put_household_safe_search", tag = "switches", request_body = BTreeMap<String, Option<String>>,
     params(("id" = String, Path)),
-    responses((status = 200, description = "set, and true from the next query on", body = schema::SafeSearchWritten), (status = 404, description = "no such place"), (status = 422, description = "no such engine or level")))]
+    responses((status = 200, description = "set, and true from the next query on", body = SafeSearchWritten), (status = 404, description = "no such place"), (status = 422, description = "no such engine or level")))]
 pub async fn put_safe_search(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
     Body(levels): Body<BTreeMap<String, Option<SearchLevel>>>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<SafeSearchWritten>, Problem> {
     if let Some(unknown) = levels
         .keys()
         .find(|engine| BuiltinNames::shipped().engine(engine).is_none())
@@ -229,12 +247,16 @@ pub async fn put_safe_search(
                 None => drop(settings.safe_search.remove(&engine)),
             }
         }
-        let set: BTreeMap<&String, SearchLevel> = settings
+        let safe_search: BTreeMap<String, SearchLevel> = settings
             .safe_search
             .iter()
-            .map(|(engine, set)| (engine, set.value.level))
+            .map(|(engine, set)| (engine.clone(), set.value.level))
             .collect();
-        Ok((StatusCode::OK, json!({ "safe_search": set })))
+        let said = move |version| SafeSearchWritten {
+            safe_search,
+            version,
+        };
+        Ok((StatusCode::OK, said))
     });
     change.await
 }
@@ -242,70 +264,86 @@ pub async fn put_safe_search(
 /// Sets whether an allow or a grant of a search engine also lifts its safe search: `allow` lifts
 /// it. Otherwise the engine is opened, but led to its address for safe search. The account holder
 /// is notified of an `allow`.
-#[utoipa::path(put, path = "/v1/households/{id}/search-unlock", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
-    responses((status = 200, description = "set, and true from the next query on", body = schema::SearchUnlockWritten), (status = 404, description = "no such place")))]
+#[utoipa::path(put, path = "/v1/households/{id}/search-unlock", operation_id = "put_household_search_unlock", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
+    responses((status = 200, description = "set, and true from the next query on", body = SearchUnlockWritten), (status = 404, description = "no such place")))]
 pub async fn put_search_unlock(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
     Body(SwitchBody { state }): Body<SwitchBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<SearchUnlockWritten>, Problem> {
     let actor = author.actor.clone();
     let change = level.change(&context.control, &author, expected, move |settings| {
         settings.search_unlock = Some(set_by(Switch { state }, &actor));
-        Ok((StatusCode::OK, json!({ "search_unlock": state })))
+        let said = move |version| SearchUnlockWritten {
+            search_unlock: state.into(),
+            version,
+        };
+        Ok((StatusCode::OK, said))
     });
     change.await
 }
 
 /// Inherits whether an allow also lifts safe search.
-#[utoipa::path(delete, path = "/v1/households/{id}/search-unlock", tag = "switches", params(("id" = String, Path)),
-    responses((status = 200, description = "inherited", body = schema::SearchUnlockWritten), (status = 404, description = "no such place")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/search-unlock", operation_id = "delete_household_search_unlock", tag = "switches", params(("id" = String, Path)),
+    responses((status = 200, description = "inherited", body = SearchUnlockWritten), (status = 404, description = "no such place")))]
 pub async fn delete_search_unlock(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<SearchUnlockWritten>, Problem> {
     let change = level.change(&context.control, &author, expected, move |settings| {
         settings.search_unlock = None;
-        Ok((StatusCode::OK, json!({ "search_unlock": "inherit" })))
+        let said = |version| SearchUnlockWritten {
+            search_unlock: WrittenState::Inherit,
+            version,
+        };
+        Ok((StatusCode::OK, said))
     });
     change.await
 }
 
 /// Sets what happens to names by which software bypasses the filter by itself (canary names,
 /// private relays): `block` answers them negatively, so that it does not.
-#[utoipa::path(put, path = "/v1/households/{id}/bypass", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
-    responses((status = 200, description = "set, and true from the next query on", body = schema::BypassWritten), (status = 404, description = "no such place")))]
+#[utoipa::path(put, path = "/v1/households/{id}/bypass", operation_id = "put_household_bypass", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
+    responses((status = 200, description = "set, and true from the next query on", body = BypassWritten), (status = 404, description = "no such place")))]
 pub async fn put_bypass(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
     Body(SwitchBody { state }): Body<SwitchBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<BypassWritten>, Problem> {
     let actor = author.actor.clone();
     let change = level.change(&context.control, &author, expected, move |settings| {
         settings.bypass = Some(set_by(Switch { state }, &actor));
-        Ok((StatusCode::OK, json!({ "bypass": state })))
+        let said = move |version| BypassWritten {
+            bypass: state.into(),
+            version,
+        };
+        Ok((StatusCode::OK, said))
     });
     change.await
 }
 
 /// Inherits what happens to names for bypassing the filter.
-#[utoipa::path(delete, path = "/v1/households/{id}/bypass", tag = "switches", params(("id" = String, Path)),
-    responses((status = 200, description = "inherited", body = schema::BypassWritten), (status = 404, description = "no such place")))]
+#[utoipa::path(delete, path = "/v1/households/{id}/bypass", operation_id = "delete_household_bypass", tag = "switches", params(("id" = String, Path)),
+    responses((status = 200, description = "inherited", body = BypassWritten), (status = 404, description = "no such place")))]
 pub async fn delete_bypass(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<BypassWritten>, Problem> {
     let change = level.change(&context.control, &author, expected, move |settings| {
         settings.bypass = None;
-        Ok((StatusCode::OK, json!({ "bypass": "inherit" })))
+        let said = |version| BypassWritten {
+            bypass: WrittenState::Inherit,
+            version,
+        };
+        Ok((StatusCode::OK, said))
     });
     change.await
 }

@@ -1,6 +1,8 @@
 //! The OpenAPI document, held against what the routes really answer: no field too many, none
 //! missing, each of its type.
 
+use std::collections::BTreeSet;
+
 use axum::http::Method;
 use policy::{name::Name, rules::household::Id};
 use policy_store::activity::{Blocked, Sign, Told};
@@ -103,6 +105,17 @@ impl Reference {
         let operation = &self.document["paths"][template][method.as_str().to_lowercase()];
         let response = &operation["responses"][answer.status.to_string()];
         let schema = response["content"]["application/json"]["schema"].clone();
+        let (is_sent, is_said) = (
+            answer.headers.contains_key("etag"),
+            response["headers"]["ETag"].is_object(),
+        );
+        // A feed of the configuration has no version.
+        if is_sent != is_said && !template.starts_with("/v1/feeds/") {
+            self.complaints.push(format!(
+                "{method} {template} {}: ETag: sent {is_sent}, in the document {is_said}",
+                answer.status
+            ));
+        }
         if !schema["$ref"].is_string() {
             self.complaints.push(format!(
                 "{method} {template} {}: no type: {}",
@@ -299,4 +312,32 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         "{}",
         reference.complaints.join("\n")
     );
+}
+
+#[tokio::test]
+async fn each_operation_has_an_identifier_of_its_own() {
+    let world = World::with_home().await;
+    let document = world
+        .send(Method::GET, "/openapi.json", &[], "")
+        .await
+        .ok()
+        .json;
+    let mut seen = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let id = operation["operationId"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{method} {path} has none"));
+            let is_word = |octet: u8| octet.is_ascii_lowercase() || octet == b'_';
+            assert!(
+                id.contains('_') && id.bytes().all(is_word),
+                "{method} {path}: {id}"
+            );
+            assert!(
+                seen.insert(id.to_owned()),
+                "{method} {path}: {id} is double"
+            );
+        }
+    }
+    assert!(seen.contains("put_household_category") && seen.contains("put_device_category"));
 }

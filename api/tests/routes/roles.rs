@@ -227,6 +227,33 @@ async fn every_route_lets_in_whom_the_table_says_and_refuses_all_others() {
 }
 
 #[tokio::test]
+async fn the_document_lists_the_roles_of_each_operation() {
+    let world = World::with_home().await;
+    let document = world
+        .send(Method::GET, "/openapi.json", &[], "")
+        .await
+        .ok()
+        .json;
+    for (guard, method, template) in table(&world).await {
+        let operation = &document["paths"][&template][method.as_str().to_lowercase()];
+        // The handler refuses a child what its guard admits: the path names no device.
+        if template == "/v1/households/{id}/effective" {
+            continue;
+        }
+        let expected = match guard {
+            "open" => json!(null),
+            guard => json!(
+                Role::ALL
+                    .into_iter()
+                    .filter(|role| may(*role, guard, &method))
+                    .collect::<Vec<_>>()
+            ),
+        };
+        assert_eq!(operation["x-roles"], expected, "{method} {template}");
+    }
+}
+
+#[tokio::test]
 async fn another_household_is_told_that_this_one_is_unknown_on_every_route() {
     let world = World::with_home().await;
     world.put("/v1/households/other", "{}").await.ok();

@@ -150,6 +150,7 @@ pub enum Condition {
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FeedState {
+    /// The name, as in `[[feeds]]`.
     pub name: String,
     /// Its source. User names, passwords and query strings are never shown.
     pub source: String,
@@ -158,7 +159,9 @@ pub struct FeedState {
     /// `mandatory`, `security`, `choice` or `never-block`.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub tier: Tier,
+    /// Where the feed is defined.
     pub origin: Origin,
+    /// The condition of the feed.
     pub state: Condition,
     /// The live version. Null before the first one.
     pub version: Option<String>,
@@ -174,6 +177,7 @@ pub struct FeedState {
     pub age_s: Option<u64>,
     /// The age in seconds from which the feed is stale.
     pub max_age_s: Option<u64>,
+    /// Whether the last successful fetch is longer ago than `max_age_s`.
     pub is_stale: bool,
     /// Live entries.
     pub entries: u64,
@@ -212,6 +216,7 @@ pub struct Alarm {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RefusedVersion {
+    /// The version, as the feed names it.
     pub version: String,
     /// The gate, as a stable identifier.
     pub gate: String,
@@ -230,7 +235,9 @@ pub struct RefusedVersion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct WhatIf {
+    /// The name of the feed.
     pub feed: String,
+    /// The version that waits.
     pub version: String,
     /// Names that would be blocked and are not, by category.
     pub newly_blocked: BTreeMap<String, u64>,
@@ -248,6 +255,7 @@ pub struct WhatIf {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Touched {
+    /// The number of queries.
     pub queries: u64,
     /// The number of different names.
     pub names: u64,
@@ -259,7 +267,9 @@ pub struct Touched {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TouchedName {
+    /// The name, as A-labels.
     pub name: String,
+    /// The number of queries.
     pub queries: u64,
 }
 
@@ -267,6 +277,7 @@ pub struct TouchedName {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct GenerationState {
+    /// The number of the generation.
     pub generation: u64,
     /// The generation to which it is a delta. Null for a whole one.
     pub parent: Option<u64>,
@@ -281,6 +292,7 @@ pub struct GenerationState {
     pub bytes: u64,
     /// SHA-256 of its file, hexadecimal.
     pub sha256: String,
+    /// Whether queries are answered by it.
     pub is_live: bool,
     /// The version of each feed.
     pub versions: BTreeMap<String, String>,
@@ -306,10 +318,13 @@ pub struct Difference {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Change {
+    /// The name of the feed.
     pub feed: String,
     /// Null for entries without a category, such as orders.
     pub category: Option<String>,
+    /// Entries that only the later generation has.
     pub added: u64,
+    /// Entries that only the earlier generation has.
     pub removed: u64,
 }
 
@@ -317,7 +332,9 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ListedName {
+    /// The name, as A-labels.
     pub name: String,
+    /// The feed that lists it.
     pub feed: String,
     /// Null for an entry without a category.
     pub category: Option<String>,
@@ -407,6 +424,7 @@ pub struct ListEvent {
     /// RFC 3339.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
+    /// The kind, also the name of the event.
     pub kind: EventKind,
     /// The feed. Null if the event is about all of them.
     pub feed: Option<String>,

@@ -3,6 +3,8 @@
 //! HTTP status codes are chosen in this crate and nowhere below. A fault that the operator must
 //! look into is logged; the caller only learns that it happened.
 
+mod code;
+
 use std::time::Duration;
 
 use axum::{
@@ -11,13 +13,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use policy_store::{ChangeError, StoreError};
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+pub use self::code::ProblemCode;
 
 /// A refusal.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
-    code: &'static str,
+    code: ProblemCode,
     detail: String,
     field: Option<String>,
     retry_after_s: Option<u64>,
@@ -28,7 +34,7 @@ impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
-            code,
+            code: ProblemCode::new(code),
             detail: detail.into(),
             field: None,
             retry_after_s: None,
@@ -82,7 +88,7 @@ impl Problem {
 
     /// The stable identifier of the problem.
     pub fn code(&self) -> &'static str {
-        self.code
+        self.code.as_str()
     }
 
     /// The problem, for people.
@@ -150,20 +156,35 @@ impl From<ChangeError<Self>> for Problem {
     }
 }
 
+/// The body of a problem (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'p> {
+    /// Always `about:blank`; `code` says more.
+    r#type: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    code: ProblemCode,
+    /// The same, for people.
+    detail: &'p str,
+    /// The field at fault, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'p str>,
+}
+
 impl Problem {
     /// The JSON body.
     pub fn to_json(&self) -> Value {
-        let mut body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("refused"),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-        });
-        if let Some(field) = &self.field {
-            body["field"] = field.as_str().into();
-        }
-        body
+        json!(ProblemBody {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("refused"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            field: self.field.as_deref(),
+        })
     }
 }
 
