@@ -4,8 +4,8 @@
 //! Hidden are passwords and keys in the definition itself (not references such as `env:NAME`), and
 //! in addresses the user information and the query, in which providers put licence keys.
 
-pub use policy::lists::artefact::without_secrets as address;
 use policy::lists::artefact::HIDDEN;
+pub use policy::lists::artefact::without_secrets as address;
 use serde_json::Value;
 
 /// The keys of `[[feeds]]` with secrets.

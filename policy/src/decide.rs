@@ -249,8 +249,9 @@ pub fn review<'n>(
 
 /// Decides about a name and the answer to it, see [`decide`] and [`review`].
 ///
-/// Where the query asserts another device than its source address proves, both policies decide
-/// about the whole, and the stricter verdict applies: an assertion never relaxes the rules.
+/// Where the query asserts another device than its source address proves, or a device of several
+/// households, each policy decides about the whole, and the strictest verdict applies: an assertion
+/// never relaxes the rules.
 #[must_use]
 #[inline]
 pub fn judge<'n>(
@@ -261,25 +262,29 @@ pub fn judge<'n>(
 ) -> (Verdict, usize) {
     match policy.asserted() {
         None => review(policy, decide(policy, name, classification), chain),
-        Some(asserted) => judge_both([policy, asserted], name, classification, chain),
+        Some(_) => judge_all(policy, name, classification, chain),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn judge_both<'n>(
-    policies: [&EffectivePolicy; 2],
+fn judge_all<'n>(
+    policy: &EffectivePolicy,
     name: NameRef<'_>,
     classification: &Classification,
     chain: impl Iterator<Item = (NameRef<'n>, &'n Classification)> + Clone,
 ) -> (Verdict, usize) {
-    let [proved, asserted] =
-        policies.map(|policy| review(policy, decide(policy, name, classification), chain.clone()));
-    if asserted.0.strictness() > proved.0.strictness() {
-        asserted
-    } else {
-        proved
+    let judge_one = |policy| review(policy, decide(policy, name, classification), chain.clone());
+    let mut strictest = judge_one(policy);
+    let mut next = policy.asserted();
+    while let Some(asserted) = next {
+        let judged = judge_one(asserted);
+        if judged.0.strictness() > strictest.0.strictness() {
+            strictest = judged;
+        }
+        next = asserted.asserted();
     }
+    strictest
 }
 
 #[cfg(test)]

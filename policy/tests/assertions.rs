@@ -123,6 +123,61 @@ fn layers(
     })
 }
 
+/// A household elsewhere that has registered the phone as its own.
+fn install_other(directory: &Directory, id: &str, settings: &Value) {
+    let phone = json!({ "name": "", "log": true, "identifiers": [{ "mac": PHONE.to_string() }] });
+    let document = json!({
+        "id": id, "version": 1, "time_zone": "UTC", "filtering": "on", "preset": "off",
+        "devices": { "mine": merged(phone, settings) },
+    });
+    let household: Household = serde_json::from_value(document).unwrap();
+    let defaults = OperatorDefaults::default();
+    directory.install(HouseholdRules::compile(
+        &household,
+        &TAXONOMY,
+        defaults,
+        Timestamp::UNIX_EPOCH,
+    ));
+}
+
+#[test]
+fn another_household_that_registers_a_device_lifts_nothing() {
+    let blocks = |name: &str| json!({ "names": { name: set(json!({ "state": "block", "scope": "subtree" })) } });
+    let allows = |name: &str| json!({ "names": { name: set(json!({ "state": "allow", "scope": "subtree" })) } });
+    let directory = directory(&blocks("kid.test"), &json!({}), &json!({}));
+    let from_outside = || {
+        directory
+            .identify(
+                "203.0.113.1".parse::<IpAddr>().unwrap(),
+                Some(PHONE),
+                Trust::Forwarder,
+                UnixSeconds::FIRST,
+            )
+            .policy
+    };
+    let layer = |name| {
+        judged(&from_outside(), name, &Classification::NOTHING, &[])
+            .0
+            .layer
+    };
+    assert_eq!(layer("kid.test"), Layer::DeviceDeny);
+    install_other(&directory, "thief", &allows("kid.test"));
+    for others in 0..20 {
+        assert_eq!(layer("kid.test"), Layer::DeviceDeny, "{others} others");
+        assert!(
+            !from_outside().flags().is_recorded(),
+            "it is no household's"
+        );
+        install_other(
+            &directory,
+            &format!("other-{others}"),
+            &blocks("other.test"),
+        );
+    }
+    assert_eq!(layer("other.test"), Layer::DeviceDeny);
+    assert_eq!(layer("free.test"), Layer::Default);
+}
+
 fn category(slug: &str) -> CategorySet {
     TAXONOMY.find(slug).into_iter().collect()
 }

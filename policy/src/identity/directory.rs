@@ -119,6 +119,10 @@ pub struct Directory {
     book: Mutex<Book>,
 }
 
+/// Households with one MAC address whose policies are combined, beside the first. Beyond it lies an
+/// attempt to make queries expensive.
+const OWNERS_MAX: usize = 15;
+
 #[derive(Default)]
 struct Book {
     /// Free slot numbers.
@@ -192,15 +196,28 @@ impl Directory {
                         EffectivePolicy::of(rules, Some(rules.device_by_mac(mac)?), now),
                     ))
                 });
-                // A MAC address of two households identifies no device from outside. The same
-                // household may come twice: two of its MAC addresses may have one fingerprint.
-                match owners.next() {
-                    Some((slot, policy)) if owners.all(|(other, _)| other == slot) => Identity {
+                let Some((first, policy)) = owners.next() else {
+                    return unknown(Some(IdentityEvent::UnknownMac));
+                };
+                // The same household may come twice: two of its MAC addresses may have one
+                // fingerprint.
+                let mut others = owners.filter(|(slot, _)| *slot != first).peekable();
+                if others.peek().is_none() {
+                    return Identity {
                         policy,
                         source: IdentitySource::Mac,
                         event: None,
-                    },
-                    _ => unknown(Some(IdentityEvent::UnknownMac)),
+                    };
+                }
+                // A household must not switch off another one's filter by registering its device,
+                // nor learn what that device asks for. So the query is of no household, and the
+                // strictest of all owners' policies applies.
+                let owners = others.take(OWNERS_MAX).map(|(_, other)| other);
+                let all = owners.fold(policy, |all, other| other.under(all));
+                Identity {
+                    policy: self.unknown_line().under(all),
+                    source: IdentitySource::Unknown,
+                    event: Some(IdentityEvent::UnknownMac),
                 }
             }
         }
