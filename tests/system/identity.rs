@@ -98,11 +98,11 @@ async fn outside_all_households_only_a_trusted_peer_may_identify_a_client() {
         "192.0.2.7"
     );
     assert!(dropped().await > before, "what is dropped is counted");
-    // A second household has the same MAC: now it identifies no device.
+    // A second household has the same MAC and blocks nothing: the block holds.
     world.device("flat", "clone", ("mac", PHONE)).await;
     assert_eq!(
         proxy.with_mac(PHONE).ask("bets.example. A").await,
-        "192.0.2.7"
+        "blocked: gambling"
     );
 }
 
