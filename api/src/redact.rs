@@ -4,10 +4,10 @@
 //! Hidden are passwords and keys in the definition itself (not references such as `env:NAME`), and
 //! in addresses the user information and the query, in which providers put licence keys.
 
+pub use policy::lists::artefact::without_secrets as address;
+use policy::lists::artefact::HIDDEN;
 use serde_json::Value;
 
-/// The text in place of a secret.
-const HIDDEN: &str = "(hidden)";
 /// The keys of `[[feeds]]` with secrets.
 const SECRET_KEYS: [&str; 3] = ["password", "bearer", "secret"];
 /// The keys with addresses to which secrets are sent.
@@ -31,22 +31,6 @@ fn veil(key: &str, value: &Value) -> Value {
         }
         _ if SECRET_KEYS.contains(&key) => HIDDEN.into(),
         other => other.clone(),
-    }
-}
-
-/// An address without user information and query. Other text stays as it is.
-pub fn address(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return text.to_owned();
-    };
-    let (rest, query) = match rest.split_once('?') {
-        Some((rest, _)) => (rest, format!("?{HIDDEN}")),
-        None => (rest, String::new()),
-    };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match host.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{HIDDEN}@{host}{path}{query}"),
-        None => format!("{scheme}://{host}{path}{query}"),
     }
 }
 

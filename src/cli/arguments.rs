@@ -41,7 +41,7 @@ pub enum Command {
     /// Resolve a name as the recursor does, with empty caches and without rules.
     Resolve(ResolveArguments),
     /// Build and look at compiled lists, without a running daemon.
-    ListsConfig {
+    Lists {
         #[command(subcommand)]
         command: ListsCommand,
     },

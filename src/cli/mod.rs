@@ -26,7 +26,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Check { config } => check::run(&config),
         Command::Explain(query) => query.run(),
         Command::Resolve(query) => query.run(),
-        Command::ListsConfig { command } => lists::run(command),
+        Command::Lists { command } => lists::run(command),
         Command::Keys { command } => keys::run(command),
         Command::Audit { command } => audit::run(command),
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use policy::{
     lists::{
-        artefact::{ArtefactError, FeedSummary, Header, RejectedVersion},
+        artefact::{ArtefactError, FeedSummary, Header, RejectedVersion, without_secrets},
         blocklist::Blocklist,
         builder::{ArtefactBuilder, Checkpoint},
         entry::{EntryAction, ListEntry, NO_CATEGORY, Polarity, Scope},
@@ -364,7 +364,7 @@ impl<'p> GenerationBuild<'p> {
     /// The summary of a feed before it is read.
     fn summary(&self, feed: &Feed) -> FeedSummary {
         FeedSummary {
-            source: feed.source.clone(),
+            source: without_secrets(&feed.source),
             format: feed.format.to_string(),
             scope: feed.reported_scope(),
             most_specific: feed.matching == Matching::MostSpecific,

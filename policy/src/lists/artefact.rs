@@ -127,12 +127,33 @@ impl Header {
     }
 }
 
+/// The text in place of a secret.
+pub const HIDDEN: &str = "(hidden)";
+
+/// An address without user information and query, in which providers put licence keys. Other text
+/// stays as it is. An artefact is read by every node, and by every reader of a shared folder.
+#[must_use]
+pub fn without_secrets(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return address.to_owned();
+    };
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, _)) => (rest, format!("?{HIDDEN}")),
+        None => (rest, String::new()),
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{HIDDEN}@{host}{path}{query}"),
+        None => format!("{scheme}://{host}{path}{query}"),
+    }
+}
+
 /// What became of one feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedSummary {
     /// The feed's name in the configuration.
     pub name: String,
-    /// Where it came from, as configured.
+    /// Where it came from, as configured, [without secrets](without_secrets).
     pub source: String,
     /// Its format, as configured.
     pub format: String,
