@@ -13,13 +13,15 @@ use serde::{
     de::{DeserializeOwned, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::problem::Problem;
+use crate::{auth::roles::Admits, problem::Problem};
 
 /// The largest body, in octets. The longest custom list of a device is far smaller.
 pub const BODY_OCTETS_MAX: usize = 256 << 10;
 
 /// Path segments as text. Each handler parses its own with [`segment`].
 pub struct Segments<T>(pub T);
+
+impl<T> Admits for Segments<T> {}
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segments<T> {
     type Rejection = Problem;
@@ -67,6 +69,8 @@ pub fn check_name(field: &str, name: Option<&Text>, max: usize) -> Result<(), Pr
 /// The query string.
 pub struct QueryParameters<T>(pub T);
 
+impl<T> Admits for QueryParameters<T> {}
+
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParameters<T> {
     type Rejection = Problem;
 
@@ -107,6 +111,8 @@ fn field(path: &str, message: &str) -> Option<String> {
 
 /// A JSON body. An empty one counts as `{}`, so that a household can be made without any field.
 pub struct Body<T>(pub T);
+
+impl<T> Admits for Body<T> {}
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
@@ -289,6 +295,8 @@ pub struct Precondition {
     pub is_there: bool,
 }
 
+impl Admits for Precondition {}
+
 impl<S: Send + Sync> FromRequestParts<S> for Precondition {
     type Rejection = Problem;
 
@@ -301,6 +309,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Precondition {
 /// the part, which has no version of its own, so it is refused. `If-Match: *` has no effect: the
 /// parts of an unknown household are 404 first (RFC 9110, section 13.2.1).
 pub struct IfMatch(pub Option<u64>);
+
+impl Admits for IfMatch {}
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;

@@ -1,18 +1,10 @@
 //! The roles that an operation admits, read from the guards in its handler's signature, for the
 //! OpenAPI document.
 
-use std::sync::Arc;
-
 use axum::{extract::State, handler::Handler, http::HeaderMap};
 use policy_store::Role;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa_axum::router::UtoipaMethodRouter;
-
-use crate::{
-    Context,
-    extract::{Body, IfMatch, Precondition, QueryParameters, Segments},
-    routes::{level::Level, openapi::OpenReader, reports::Public},
-};
 
 /// The extension of an operation that lists its roles. Absent: no key is needed.
 pub const EXTENSION: &str = "x-roles";
@@ -23,15 +15,7 @@ pub trait Admits {
 }
 
 impl<T> Admits for State<T> {}
-impl<T> Admits for Segments<T> {}
-impl<T> Admits for QueryParameters<T> {}
-impl<T> Admits for Body<T> {}
-impl Admits for IfMatch {}
-impl Admits for Precondition {}
-impl Admits for Level {}
 impl Admits for HeaderMap {}
-impl Admits for OpenReader {}
-impl Admits for Public {}
 
 /// The extractors of a handler.
 pub trait Extractors {
@@ -62,7 +46,7 @@ extractors!(A B C D E F);
 extractors!(A B C D E F G);
 
 /// The roles that a handler admits.
-pub fn of_handler<T: Extractors, H: Handler<T, Arc<Context>>>(_handler: H) -> Option<Vec<Role>> {
+pub fn of_handler<T: Extractors, S, H: Handler<T, S>>(_handler: H) -> Option<Vec<Role>> {
     T::roles()
 }
 
@@ -111,7 +95,10 @@ macro_rules! guarded {
     ($($($part:ident)::+),+ $(,)?) => {
         [$($crate::auth::roles::describe(
             utoipa_axum::routes!($($part)::+),
-            $crate::auth::roles::of_handler($($part)::+).as_deref(),
+            $crate::auth::roles::of_handler::<_, std::sync::Arc<$crate::Context>, _>(
+                $($part)::+
+            )
+            .as_deref(),
         )),+]
     };
 }

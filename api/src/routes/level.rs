@@ -17,6 +17,7 @@ use utoipa::openapi::{
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::{
+    auth::roles::Admits,
     extract::segment,
     problem::Problem,
     routes::{devices::unknown_device, people::unknown_person},
@@ -87,6 +88,8 @@ impl Level {
         Ok(Versioned::of(&changed, status, body))
     }
 }
+
+impl Admits for Level {}
 
 impl<S: Send + Sync> FromRequestParts<S> for Level {
     type Rejection = Problem;

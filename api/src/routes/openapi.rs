@@ -16,7 +16,11 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use utoipa::openapi::OpenApi;
 
-use crate::{Context, auth::guards::peer, problem::Problem};
+use crate::{
+    Context,
+    auth::{guards::peer, roles::Admits},
+    problem::Problem,
+};
 
 /// The path.
 pub const PATH: &str = "/openapi.json";
@@ -56,6 +60,8 @@ impl Written {
 
 /// A client that reads a document without a key. It must wait if it asks too often.
 pub struct OpenReader;
+
+impl Admits for OpenReader {}
 
 impl FromRequestParts<Arc<Context>> for OpenReader {
     type Rejection = Problem;

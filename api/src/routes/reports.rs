@@ -15,7 +15,7 @@ use axum::{
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use policy::{lists::public_suffix::is_at_or_above_suffix, text::Text};
 use policy_store::{Closing, Outcome, ReportAge};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     auth::{
         guards::{Operator, Reader, peer},
         limits::counted,
+        roles::Admits,
     },
     extract::{Body, QueryParameters, Segments, check_length},
     problem::Problem,
@@ -48,6 +49,8 @@ const PAGE_MAX: u32 = 1_000;
 
 /// A client without a key. It must wait if its address asks too often.
 pub struct Public;
+
+impl Admits for Public {}
 
 impl FromRequestParts<Arc<Context>> for Public {
     type Rejection = Problem;
@@ -140,15 +143,33 @@ pub struct Month {
     month: String,
 }
 
+/// The ticket of a report.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Ticket)]
+pub struct ReportTicket {
+    /// When the report came, RFC 3339.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// When it is to be answered.
+    #[schema(value_type = String, format = DateTime)]
+    due_at: Timestamp,
+    /// Its identifier.
+    id: String,
+    /// The name.
+    name: String,
+    /// Always `open`.
+    state: &'static str,
+}
+
 /// Reports a name that is blocked by mistake. Needs no key.
 #[utoipa::path(post, path = "/v1/reports", operation_id = "post_report", tag = "reports", request_body = ReportBody, security(()),
-    responses((status = 201, description = "a ticket", body = asking::Ticket), (status = 422, description = "a value cannot be used"),
+    responses((status = 201, description = "a ticket", body = ReportTicket), (status = 422, description = "a value cannot be used"),
         (status = 429, description = "too many from this address, or too many wait"), (status = 503, description = "too many reports wait")))]
 pub async fn post(
     State(context): State<Arc<Context>>,
     _public: Public,
     Body(body): Body<ReportBody>,
-) -> Result<Response, Problem> {
+) -> Result<(StatusCode, Json<ReportTicket>), Problem> {
     let name = own_name(&body.name).map_err(|problem| problem.with_field("name".to_owned()))?;
     check_length("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
     check_length("contact", body.contact.as_ref(), CONTACT_OCTETS_MAX)?;
@@ -174,8 +195,14 @@ pub async fn post(
         )
     };
     let report = report.ok_or_else(full)?;
-    let said = json!({ "id": report.id, "name": report.name, "state": report.state, "at": report.at, "due_at": report.due_at });
-    Ok((StatusCode::CREATED, Json(said)).into_response())
+    let ticket = ReportTicket {
+        at: report.at,
+        due_at: report.due_at,
+        id: report.id,
+        name: report.name,
+        state: report.state,
+    };
+    Ok((StatusCode::CREATED, Json(ticket)))
 }
 
 /// Reports, newest first.
