@@ -465,7 +465,7 @@ fn device_of(household: &Household, is_it: impl Fn(&DeviceIdentifier) -> bool) -
 
 /// Whom a search finds: whose rules hold, which hold beside them because they are asserted, and by
 /// what.
-type Found = (Option<Code>, Option<Code>, IdentitySource);
+type Found = (Option<Code>, Vec<Code>, IdentitySource);
 
 /// Who asks, found by looking at everybody.
 fn naive_search(
@@ -506,23 +506,32 @@ fn naive_search(
                 .filter(|_| mac.is_none() || trust != Trust::Forwarder);
             match (by_address, by_mac) {
                 (Some(device), None) if mac.is_none() => {
-                    (code(household, device), None, IdentitySource::Address)
+                    (code(household, device), Vec::new(), IdentitySource::Address)
                 }
                 (Some(device), other) if other != Some(device) => (
                     code(household, device),
-                    code(household, other.unwrap_or(0)),
+                    code(household, other.unwrap_or(0)).into_iter().collect(),
                     IdentitySource::Address,
                 ),
-                (_, Some(device)) => (code(household, device), None, IdentitySource::Mac),
-                (_, None) => (code(household, 0), None, IdentitySource::Network),
+                (_, Some(device)) => (code(household, device), Vec::new(), IdentitySource::Mac),
+                (_, None) => (code(household, 0), Vec::new(), IdentitySource::Network),
             }
         }
         (None, [owner]) if trust != Trust::Household => (
             code(owner, device_of(owner, has_mac).unwrap()),
-            None,
+            Vec::new(),
             IdentitySource::Mac,
         ),
-        _ => (None, None, IdentitySource::Unknown),
+        // Each owner's rules hold, and the query is of none of them.
+        (None, owners) if trust != Trust::Household => (
+            None,
+            owners
+                .iter()
+                .filter_map(|owner| code(owner, device_of(owner, has_mac).unwrap()))
+                .collect(),
+            IdentitySource::Unknown,
+        ),
+        _ => (None, Vec::new(), IdentitySource::Unknown),
     }
 }
 
@@ -567,17 +576,21 @@ fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
             );
             let (code, asserted, by) = naive_search(&there, source, mac, trust);
             let identity = directory.identify(source, mac, trust, UnixSeconds::FIRST);
-            let other = identity
-                .policy
-                .asserted()
-                .map(|other| Code::read(other.blocked()).unwrap());
+            let others =
+                std::iter::successors(identity.policy.asserted(), |policy| policy.asserted());
+            let mut others: Vec<Code> = others
+                .map(|other| Code::read(other.blocked()).unwrap())
+                .collect();
+            others.sort_by_key(|code| code.household);
+            let mut asserted_in_order = asserted.clone();
+            asserted_in_order.sort_by_key(|code| code.household);
             assert_eq!(
                 (
                     Code::read(identity.policy.blocked()),
-                    other,
+                    others,
                     identity.source
                 ),
-                (code, asserted, by),
+                (code, asserted_in_order, by),
                 "{source} {mac:?} {trust:?}"
             );
             let event = match (mac, by) {
@@ -585,7 +598,7 @@ fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
                     Some(IdentityEvent::UntrustedPeer)
                 }
                 (Some(_), IdentitySource::Address)
-                    if asserted.is_some_and(|asserted| asserted.device > 0) =>
+                    if asserted.first().is_some_and(|asserted| asserted.device > 0) =>
                 {
                     Some(IdentityEvent::OtherDevice)
                 }
