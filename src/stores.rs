@@ -63,6 +63,13 @@ pub async fn open(checked: &Checked, is_new: bool) -> anyhow::Result<Stores> {
 
 async fn open_activity(checked: &Checked, locks: &mut Vec<Lock>) -> Option<Arc<ActivityStore>> {
     let url = &checked.config.history.url;
+    let file = file_of(url);
+    if fs::metadata(&file).is_ok_and(|file| file.len() == 0) {
+        tracing::warn!(
+            path = %file.display(),
+            "the file of households' activity is empty: counts that it had are gone"
+        );
+    }
     let opened = async {
         locks.push(Lock::take(url)?);
         ActivityStore::open(url).await

@@ -170,6 +170,18 @@ impl RecursionConfig {
             needs_address,
         )?;
         ConfigError::unless(have_addresses(&self.stub), "recursion.stub", needs_address)?;
+        let have_names = |zones: &[Zone]| {
+            let is_name =
+                |name: &String| Name::parse(name).is_ok_and(|name| !name.borrow().is_root());
+            zones
+                .iter()
+                .filter_map(|zone| zone.tls.as_ref())
+                .all(is_name)
+        };
+        let needs_name =
+            "`tls` is the name in the servers' certificate; without it the key is left out";
+        ConfigError::unless(have_names(&self.forward), "recursion.forward", needs_name)?;
+        ConfigError::unless(have_names(&self.stub), "recursion.stub", needs_name)?;
         let mut fixed: Vec<&Name> = self.fixed_zones().collect();
         fixed.sort();
         ConfigError::unless(

@@ -72,6 +72,7 @@ mod tests {
             "127.0.0.1 localhost LOCALHOST.localdomain\n127.0.0.1 local\n255.255.255.255 broadcasthost\n::1 ip6-localhost ip6-loopback\nfe80::1%lo0 localhost\nff00::0 ip6-localnet ip6-mcastprefix\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\nff02::3 ip6-allhosts\n0.0.0.0 0.0.0.0\n",
             "127.0.0.1   localhost localhost.localdomain localhost4 localhost4.localdomain4\n::1 localhost localhost.localdomain localhost6 localhost6.localdomain6\n",
             "::1 localhost ipv6-localhost ipv6-loopback\nfe00::0 ipv6-localnet\nff00::0 ipv6-mcastprefix\nff02::1 ipv6-allnodes\n",
+            "127.0.0.1 kubernetes.docker.internal\n192.168.65.2 host.docker.internal gateway.docker.internal\n",
             "0.0.0.0 localhost. localhost6.localdomain6.\n192.0.2.7 Localhost4 ip6-localhost\n127.0.0.1 loopback\n127.0.0.1 127.0.0.1\n",
         ];
         for head in heads {

@@ -38,6 +38,10 @@ const OWN_NAMES: [&str; 25] = [
     "localdomain",
     "loopback",
     "broadcasthost",
+    // What container software writes into a machine's own file.
+    "host.docker.internal",
+    "gateway.docker.internal",
+    "kubernetes.docker.internal",
     "ip6-localhost",
     "ip6-loopback",
     "ip6-localnet",

@@ -33,11 +33,11 @@ pub(crate) fn is_notify(packet: &[u8]) -> bool {
 /// if the packet does not parse.
 pub(crate) fn answer(packet: &[u8], source: IpAddr, on_notify: &OnNotify, reply: &mut Vec<u8>) {
     let mut name_buffer = WireName::default();
-    let zone = read_zone(packet, &mut name_buffer);
-    let rcode = match zone {
-        None => Rcode::FormErr,
-        Some(zone) if on_notify(zone.to_owned(), source.to_canonical()) => Rcode::NoError,
-        Some(_) => Rcode::Refused,
+    let question = read_question(packet, &mut name_buffer);
+    let rcode = match question {
+        Some((zone, true)) if on_notify(zone.to_owned(), source.to_canonical()) => Rcode::NoError,
+        Some((_, true)) => Rcode::Refused,
+        _ => Rcode::FormErr,
     };
     reply.clear();
     reply.extend_from_slice(&[
@@ -46,7 +46,7 @@ pub(crate) fn answer(packet: &[u8], source: IpAddr, on_notify: &OnNotify, reply:
         QR | AA | NOTIFY,
         rcode as u8,
         0,
-        u8::from(zone.is_some()),
+        u8::from(question.is_some()),
         0,
         0,
         0,
@@ -54,15 +54,15 @@ pub(crate) fn answer(packet: &[u8], source: IpAddr, on_notify: &OnNotify, reply:
         0,
         0,
     ]);
-    if let Some(zone) = zone {
+    if let Some((zone, _)) = question {
         // The question, in the letter case of the packet.
         reply.extend_from_slice(&packet[HEADER_OCTETS..HEADER_OCTETS + zone.wire().len() + 4]);
     }
     push_opt_for(reply, packet);
 }
 
-/// The zone of the one question, `ZONE IN SOA`.
-fn read_zone<'r>(packet: &[u8], name_buffer: &'r mut WireName) -> Option<NameRef<'r>> {
+/// The name of the one question, and whether that is `ZONE IN SOA`.
+fn read_question<'r>(packet: &[u8], name_buffer: &'r mut WireName) -> Option<(NameRef<'r>, bool)> {
     if read_u16(packet, 4)? != 1 {
         return None;
     }
@@ -70,7 +70,7 @@ fn read_zone<'r>(packet: &[u8], name_buffer: &'r mut WireName) -> Option<NameRef
     let at = HEADER_OCTETS + zone.wire().len();
     let rtype = Rtype::new(read_u16(packet, at)?);
     let class = Class::new(read_u16(packet, at + 2)?);
-    (rtype == Rtype::SOA && class == Class::IN).then_some(zone)
+    Some((zone, rtype == Rtype::SOA && class == Class::IN))
 }
 
 #[cfg(test)]

@@ -106,6 +106,15 @@ fn a_wrong_key_or_value_is_refused_with_its_place() {
         refused("[recursion]\nstub = [{ zone = \"a\", to = [] }]\n", &[])
             .contains("recursion.stub")
     );
+    for name in ["", ".", "a b"] {
+        let unnamed = format!(
+            "[recursion]\nforward = [{{ zone = \"a\", to = [\"127.0.0.1:853\"], tls = {name:?} }}]\n"
+        );
+        assert!(
+            refused(&unnamed, &[]).contains("recursion.forward"),
+            "{name:?}"
+        );
+    }
     let twice = "[recursion]\nstub = [{ zone = \"a\", to = [\"127.0.0.1:53\"] }]\nforward = [{ zone = \"A.\", to = [\"127.0.0.1:53\"] }]\n";
     assert!(refused(twice, &[]).contains("a zone stands once"));
     assert!(

@@ -68,11 +68,12 @@ fn a_notify_is_handled_and_answered_and_a_broken_one_is_not() {
         [("rpz.example", "192.0.2.1"), ("other.example", "192.0.2.1")]
             .map(|(z, p)| (z.into(), p.into()))
     );
+    let of_other_type = ask(&packet("rpz.example.", RecordType::A));
+    assert_eq!(of_other_type.metadata.response_code, ResponseCode::FormErr);
     assert_eq!(
-        ask(&packet("rpz.example.", RecordType::A))
-            .metadata
-            .response_code,
-        ResponseCode::FormErr
+        of_other_type.queries.len(),
+        1,
+        "the question comes back where it can be read"
     );
     let whole = packet("rpz.example.", RecordType::SOA);
     for end in 12..whole.len() {
