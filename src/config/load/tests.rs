@@ -106,6 +106,22 @@ fn a_wrong_key_or_value_is_refused_with_its_place() {
         refused("[recursion]\nstub = [{ zone = \"a\", to = [] }]\n", &[])
             .contains("recursion.stub")
     );
+    // The folder of the API's feeds is neither in nor around the folder of the lists, however either
+    // is written.
+    for folder in [
+        "/",
+        ".",
+        "data",
+        "data/../data",
+        "data/lists/feeds",
+        "./data/lists",
+    ] {
+        let around = format!("[lists]\ndirectory = \"data/lists\"\napi_folder = {folder:?}\n");
+        assert!(
+            refused(&around, &[]).contains("lists.api_folder"),
+            "{folder}"
+        );
+    }
     for name in ["", ".", "a b"] {
         let unnamed = format!(
             "[recursion]\nforward = [{{ zone = \"a\", to = [\"127.0.0.1:853\"], tls = {name:?} }}]\n"
