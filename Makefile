@@ -72,7 +72,7 @@ house: tools/nextest
 
 ## The documentation of the crates, with broken links refused.
 doc: tools/compiler
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items
 
 ## Licences, sources and banned crates. Advisories need the advisory database, where it can be
 ## reached: cargo deny check advisories.
