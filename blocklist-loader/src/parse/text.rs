@@ -26,7 +26,7 @@ pub(super) fn starts_comment_row(row: &[u8]) -> bool {
 
 /// Local host names in the headers of hosts files of the common systems, and in lists that were
 /// converted from hosts files. They are never entries.
-const OWN_NAMES: [&str; 25] = [
+const OWN_NAMES: [&str; 28] = [
     "localhost",
     "localhost.localdomain",
     "localhost4",
