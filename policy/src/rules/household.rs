@@ -211,7 +211,7 @@ pub struct Settings {
     /// The Internet is off until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Attributed<Pause>>,
-    /// Safe search by engine, see [`crate::rules::special`].
+    /// Safe search by engine, see [`crate::rules::safe_search`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub safe_search: BTreeMap<String, Attributed<SafeSearchSetting>>,
     /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` says that
