@@ -34,6 +34,7 @@ use policy::{
     unix_seconds::UnixSeconds,
 };
 use resolver::{
+    admission::AdmissionSettings,
     engine::{Engine, EngineConfig, ServeStale, Step, WorkerState},
     listener::client::Client,
     message::{blocked::BlockedAnswer, ede::BlockContact, query::Query, types::Transport},
@@ -118,8 +119,10 @@ impl Bed {
             url_proxy: Vec::new(),
             server_id: None,
             cache_octets: 1 << 20,
-            resolutions_max: 16,
-            waiting_per_client_max: 16,
+            admission: AdmissionSettings {
+                places_max: 16,
+                per_client_max: 16,
+            },
             stale: ServeStale {
                 stale_max: Duration::ZERO,
                 client_timeout: Duration::ZERO,

@@ -3,11 +3,12 @@
 //! ```text
 //! listener ──> engine: identify, cache, decide, review, reply ──> telemetry
 //!  udp, stream   │  miss
-//!                └──> single_flight ──> upstream: local records, special names ──> recursor
+//!                └──> admission ──> single_flight ──> upstream: local records, special names ──> recursor
 //! ```
 //!
 //! - `message`: queries, responses and replies on the wire; numbers of the protocol
 //! - `listener`: sockets, workers, TCP connections, access control, the client of a query
+//! - `admission`: which queries are resolved when too many arrive
 //! - `engine`: the data path
 //! - `cache`: answers of the Internet, without decisions
 //! - `upstream`: where answers come from
@@ -18,6 +19,7 @@
 //! This crate alone knows DNS messages of clients. It knows no HTTP, no database and no feed; it
 //! gets rules and lists compiled, from `policy`.
 
+pub mod admission;
 pub mod cache;
 pub mod engine;
 pub mod limiter;

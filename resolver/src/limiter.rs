@@ -1,22 +1,11 @@
-//! Limits concurrent work per key (a zone or a client), so that one unresponsive zone or one client
-//! cannot use all capacity.
+//! Limits concurrent work per key (a zone), so that one unresponsive zone cannot use all capacity.
 
 use std::{
     hash::Hash,
-    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use foldhash::{HashMap, HashMapExt};
-
-/// The key of a client: its IPv4 address, or the /64 of its IPv6 address, in which one client may
-/// use any number of addresses.
-pub(crate) fn client_key(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        v4 => v4,
-    }
-}
 
 /// A limit for each key.
 pub struct Limiter<K> {

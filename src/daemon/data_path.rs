@@ -14,6 +14,7 @@ use policy::{
     name::Name,
 };
 use resolver::{
+    admission::AdmissionSettings,
     engine::{Engine, EngineConfig, ServeStale},
     listener::notify::OnNotify,
     recursor::{ConfiguredZone, Recursor, ServerRole, Settings, SystemEnvironment, TtlBounds},
@@ -46,8 +47,10 @@ pub fn engine(
         url_proxy: dns.url_proxy.clone(),
         server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
         cache_octets: dns.cache_mib << 20,
-        resolutions_max: dns.resolutions_max,
-        waiting_per_client_max: dns.waiting_per_client_max,
+        admission: AdmissionSettings {
+            places_max: dns.resolutions_max,
+            per_client_max: dns.waiting_per_client_max as usize,
+        },
         stale: ServeStale {
             stale_max: Duration::from_secs(recursive.serve_stale_s.into()),
             client_timeout: Duration::from_millis(recursive.stale_client_timeout_ms.into()),

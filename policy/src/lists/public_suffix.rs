@@ -51,6 +51,30 @@ pub fn public_suffix(name: NameRef<'_>) -> Option<SuffixKind> {
     (suffix.len == name.wire().len() - 2).then_some(kind)
 }
 
+/// The registrable domain above a name: its public suffix and one more label, so the zone that one
+/// registrant has. A name without one stands for itself.
+#[must_use]
+pub fn registrable_domain(name: NameRef<'_>) -> NameRef<'_> {
+    let name = name.last_labels(name.label_count().min(SUFFIX_LABELS_MAX));
+    let mut labels = [b"".as_slice(); SUFFIX_LABELS_MAX];
+    let mut count = 0;
+    for (label, slot) in name.labels().zip(&mut labels) {
+        *slot = label;
+        count += 1;
+    }
+    let suffix = psl::List.find(labels[..count].iter().rev().copied());
+    let mut octets = 0;
+    let suffix_labels = labels[..count]
+        .iter()
+        .rev()
+        .take_while(|label| {
+            octets += label.len() + 1;
+            octets <= suffix.len + 1
+        })
+        .count();
+    name.last_labels((suffix_labels + 1).min(count))
+}
+
 /// A label that no rule of the list has.
 const NOBODYS_LABEL: &[u8] = b"nobodys-own-label";
 
@@ -76,6 +100,31 @@ mod tests {
             expected,
             "{name}"
         );
+    }
+
+    #[test]
+    fn a_registrable_domain_is_one_label_below_the_public_suffix() {
+        for (name, expected) in [
+            (".", "."),
+            ("com", "com"),
+            ("example.com", "example.com"),
+            ("a.b.example.com", "example.com"),
+            ("a.b.example.co.uk", "example.co.uk"),
+            ("co.uk", "co.uk"),
+            ("a.someone.github.io", "someone.github.io"),
+            ("www.name.test", "name.test"),
+            ("1.0.0.127.in-addr.arpa", "127.in-addr.arpa"),
+        ] {
+            let parsed = Name::parse(name).unwrap();
+            let domain = registrable_domain(parsed.borrow());
+            assert_eq!(
+                domain.to_string(),
+                Name::parse(expected).unwrap().to_string(),
+                "{name}"
+            );
+        }
+        let long = Name::parse(&format!("{}example.com", "a.".repeat(100))).unwrap();
+        assert_eq!(registrable_domain(long.borrow()).to_string(), "example.com");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The hit path: a packet is answered on the listener's thread, or handed back as a miss.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use policy::{
     decide::EffectivePolicy,
@@ -9,6 +9,7 @@ use policy::{
 };
 
 use crate::{
+    admission::{Admitted, Refusal},
     cache::{AnswerEntry, QuestionKeyRef},
     engine::{
         core::{BatchSnapshot, Engine},
@@ -27,10 +28,6 @@ use crate::{
 };
 
 /// What the caller must do with a packet.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a step lives for a moment; a box would cost each miss an allocation"
-)]
 pub enum Step {
     /// Send nothing, and end the connection if there is one: the packet is no query.
     Ignored,
@@ -117,7 +114,7 @@ impl Engine {
                         && self.config.prefetch
                         && !verdict.is_block()
                     {
-                        prefetches.extend(self.prefetch_of(query, &key));
+                        prefetches.extend(self.prefetch_of(query, &key, batch.now));
                     }
                 } else {
                     // Blocked without an answer: the placeholder remembers the classification.
@@ -144,7 +141,7 @@ impl Engine {
         }
     }
 
-    /// Makes a miss of a query that lacks something. Without RD, or without a permit for one more
+    /// Makes a miss of a query that lacks something. Without RD, or without a place for one more
     /// resolution, the query is answered at once.
     #[cold]
     #[inline(never)]
@@ -159,13 +156,20 @@ impl Engine {
     ) -> Step {
         let query = reply.query;
         if query.recursion_desired() {
-            match self.admit(client.source) {
-                Ok(permits) => {
+            match self
+                .admission
+                .admit(self.client_key(client), query.name(), batch.now)
+            {
+                Ok(Admitted { place, evicted }) => {
                     metrics.count(Count::CacheMiss);
+                    if let Some(group) = evicted {
+                        metrics.count(Count::evicted(&group));
+                    }
                     let lists = Arc::clone(&batch.lists);
-                    return Step::Miss(Miss::new(&reply, policy, lists, lacking, permits));
+                    return Step::Miss(Miss::new(&reply, policy, lists, lacking, place));
                 }
-                Err(limit) => metrics.count(limit),
+                Err(Refusal::ClientLimit) => metrics.count(Count::ClientFull),
+                Err(Refusal::Full) => metrics.count(Count::Shed),
             }
         }
         let mut walk = Walk {
@@ -223,9 +227,14 @@ impl Engine {
         }
     }
 
-    /// A prefetch, if there is a permit for one more resolution.
-    fn prefetch_of(&self, query: &Query<'_>, key: &QuestionKeyRef<'_>) -> Option<Prefetch> {
-        let permit = Arc::clone(&self.resolutions).try_acquire_owned().ok()?;
+    /// A prefetch, if places for resolutions are to spare.
+    fn prefetch_of(
+        &self,
+        query: &Query<'_>,
+        key: &QuestionKeyRef<'_>,
+        now: Duration,
+    ) -> Option<Prefetch> {
+        let place = self.admission.admit_spare(query.name(), now)?;
         let question = Question {
             prefetch: true,
             ..Question::new(query.name().to_owned(), query.resolved_type())
@@ -233,7 +242,7 @@ impl Engine {
         Some(Prefetch {
             key: (*key).to_owned(),
             question,
-            _permit: permit,
+            _place: place,
         })
     }
 }

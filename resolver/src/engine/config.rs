@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use policy::{category::Taxonomy, identity::directory::Directory, lists::current::CurrentLists};
 
 use crate::{
+    admission::AdmissionSettings,
     listener::notify::OnNotify,
     message::{blocked::BlockedAnswers, ede::BlockContact},
     time::Clock,
@@ -38,10 +39,8 @@ pub struct EngineConfig {
     pub server_id: Option<String>,
     /// Budget of the answer cache, in octets.
     pub cache_octets: u64,
-    /// Highest number of resolutions at a time.
-    pub resolutions_max: usize,
-    /// Highest number of resolutions at a time for one client.
-    pub waiting_per_client_max: u32,
+    /// How many resolutions may be under way.
+    pub admission: AdmissionSettings,
     pub stale: ServeStale,
     /// Whether an answer that a client asks for in the last tenth of its TTL is resolved again.
     pub prefetch: bool,

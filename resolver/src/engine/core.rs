@@ -13,15 +13,14 @@ use policy::{
     lists::blocklist::Blocklist,
     unix_seconds::UnixSeconds,
 };
-use tokio::sync::Semaphore;
 
 use crate::{
+    admission::{Admission, ClientKey, Limited, LimitedGroup},
     cache::{AnswerCache, AnswerEntry, QuestionKey},
     engine::{
         config::EngineConfig,
         worker_state::{RuntimeStates, WorkerState},
     },
-    limiter::Limiter,
     listener::{access::Access, client::Client},
     message::{ede::EdeWords, types::EdeCode},
     single_flight::SingleFlight,
@@ -34,10 +33,8 @@ pub struct Engine {
     pub(crate) access: Access,
     pub(crate) cache: AnswerCache,
     pub(crate) flights: SingleFlight<QuestionKey, Result<Arc<AnswerEntry>, Option<EdeCode>>>,
-    /// Permits for resolutions.
-    pub(crate) resolutions: Arc<Semaphore>,
-    /// Permits for resolutions of one client.
-    pub(crate) clients: Limiter<IpAddr>,
+    /// Shares the resolutions that may be under way.
+    pub(crate) admission: Admission,
     runtime_states: RuntimeStates,
     pub(crate) ede_words: EdeWords,
     pub metrics: QueryMetrics,
@@ -82,8 +79,7 @@ impl Engine {
             metrics,
             cache: AnswerCache::new(config.cache_octets),
             flights: SingleFlight::default(),
-            resolutions: Arc::new(Semaphore::new(config.resolutions_max)),
-            clients: Limiter::new(config.waiting_per_client_max),
+            admission: Admission::new(config.admission),
             ede_words: EdeWords::new(Arc::clone(&config.taxonomy), &config.contact),
             config,
         }
@@ -127,6 +123,28 @@ impl Engine {
             Trust::Household
         };
         batch.directory.identify(client.source, client.mac, trust)
+    }
+
+    /// The client whose share of the resolutions a query takes: the household of its line; behind a
+    /// forwarder the device; otherwise the address.
+    pub(crate) fn client_key(&self, client: &Client) -> ClientKey {
+        if let Some(household) = self.config.directory.household_of(client.source) {
+            return ClientKey::Household(household.id().into());
+        }
+        match client.mac {
+            Some(mac) if self.access.trust(client.source) != Trust::Household => {
+                ClientKey::Device(mac)
+            }
+            _ => ClientKey::of_address(client.source),
+        }
+    }
+
+    /// Clients and zones whose queries were limited in the last minute, and the time since the
+    /// start.
+    #[must_use]
+    pub fn limited(&self) -> (Vec<(LimitedGroup, Limited)>, Duration) {
+        let now = self.now();
+        (self.admission.limited(now), now)
     }
 
     /// Time since the start, in which the cache counts.

@@ -11,6 +11,7 @@ use policy::{
 };
 
 use crate::{
+    admission::{Admitted, ClientKey},
     cache::{AnswerEntry, QuestionKeyRef},
     engine::{
         core::Engine,
@@ -57,15 +58,20 @@ impl Engine {
         };
         let ended = match self.walk(&mut walk, CachedAnswer::new(&entry, self.now())) {
             Ok(decision) => Ended::Answered(decision),
-            // A miss, as for a client: it takes a permit, and waits as long as a client does.
-            Err(lacking) => match Arc::clone(&self.resolutions).try_acquire_owned() {
-                Ok(permit) => {
-                    let completed = self.complete(&mut walk, lacking, permit).await;
-                    entry = completed.entry.unwrap_or(entry);
-                    completed.ended
+            // A miss, as for a client: it takes a place, and waits as long as a client does.
+            Err(lacking) => {
+                match self
+                    .admission
+                    .admit(ClientKey::Explanation, query.name(), self.now())
+                {
+                    Ok(Admitted { place, .. }) => {
+                        let completed = self.complete_or_evict(&mut walk, lacking, place).await;
+                        entry = completed.entry.unwrap_or(entry);
+                        completed.ended
+                    }
+                    Err(_) => self.give_up(&mut walk, lacking, Unavailable::SERVFAIL),
                 }
-                Err(_) => self.give_up(&mut walk, lacking, Unavailable::SERVFAIL),
-            },
+            }
         };
         let (verdict, hop) = match ended {
             Ended::Answered(Decision { verdict, hop }) => (verdict, hop),

@@ -1,27 +1,24 @@
 //! Misses: what a walk lacks is resolved on the runtime, once for all clients that ask the same.
 
-use std::{error::Error as _, net::IpAddr, sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use policy::{decide::EffectivePolicy, lists::blocklist::Blocklist, name::WireName};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
-    cache::{AnswerEntry, QuestionKey, encode::encode},
+    admission::Place,
+    cache::{AnswerEntry, QuestionKey, QuestionKeyRef, encode::encode},
     engine::{
         core::Engine,
         walk::{CachedAnswer, Decision, Ended, Freshness, Lacking, Need, Unavailable, Walk},
         worker_state::Prefetch,
     },
-    limiter::{self, Permit},
     message::{
         query::Query,
         reply::Reply,
         types::{EdeCode, Rcode, Transport},
     },
-    telemetry::{
-        counters::Count,
-        event::{QueryEvent, QueryOutcome},
-    },
+    telemetry::event::{QueryEvent, QueryOutcome},
     upstream::{Answer, Question, RecursionError},
 };
 
@@ -36,13 +33,7 @@ pub struct Miss {
     transport: Transport,
     lists: Arc<Blocklist>,
     lacking: Lacking,
-    permits: Permits,
-}
-
-/// The permits of one resolution for a client.
-pub(crate) struct Permits {
-    resolution: OwnedSemaphorePermit,
-    _client: Permit<IpAddr>,
+    place: Place,
 }
 
 impl Miss {
@@ -51,7 +42,7 @@ impl Miss {
         policy: EffectivePolicy,
         lists: Arc<Blocklist>,
         lacking: Lacking,
-        permits: Permits,
+        place: Place,
     ) -> Self {
         Self {
             packet: reply.query.packet().to_vec(),
@@ -59,7 +50,7 @@ impl Miss {
             transport: reply.transport,
             lists,
             lacking,
-            permits,
+            place,
         }
     }
 }
@@ -74,24 +65,6 @@ pub(crate) struct Completed {
 }
 
 impl Engine {
-    /// Permits for one more resolution, of all and of the client's.
-    ///
-    /// # Errors
-    /// The count of the limit that is reached.
-    pub(crate) fn admit(&self, source: IpAddr) -> Result<Permits, Count> {
-        let client = self
-            .clients
-            .try_acquire(&limiter::client_key(source))
-            .ok_or(Count::ClientFull)?;
-        let resolution = Arc::clone(&self.resolutions)
-            .try_acquire_owned()
-            .map_err(|_| Count::Shed)?;
-        Ok(Permits {
-            resolution,
-            _client: client,
-        })
-    }
-
     /// Finishes a miss: writes the reply into `buffer`, and nothing if no reply is to be sent. The
     /// lists and the rules under which the query arrived judge it.
     pub async fn finish(self: &Arc<Self>, miss: Miss, buffer: &mut Vec<u8>) {
@@ -102,10 +75,7 @@ impl Engine {
             transport,
             lists,
             lacking,
-            permits: Permits {
-                resolution,
-                _client,
-            },
+            place,
         } = miss;
         let mut name_buffer = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut name_buffer) else {
@@ -116,7 +86,7 @@ impl Engine {
             lists: &lists,
             reply: Reply::new(&query, transport, buffer),
         };
-        let completed = self.complete(&mut walk, lacking, resolution).await;
+        let completed = self.complete_or_evict(&mut walk, lacking, place).await;
         if completed.is_stale {
             self.metrics.stale.increment(1);
         }
@@ -135,14 +105,43 @@ impl Engine {
         });
     }
 
-    /// Resolves what a walk lacks, and writes the reply: of a miss, and of an explanation.
-    pub(crate) async fn complete(
+    /// Resolves what a walk lacks when its turn comes, and writes the reply: of a miss, and of an
+    /// explanation. A query that loses its place is answered SERVFAIL.
+    pub(crate) async fn complete_or_evict(
+        self: &Arc<Self>,
+        walk: &mut Walk<'_, '_>,
+        lacking: Lacking,
+        place: Place,
+    ) -> Completed {
+        let place = Arc::new(place);
+        tokio::select! {
+            biased;
+            () = place.evicted() => {}
+            completed = async {
+                place.turn().await;
+                self.complete(walk, lacking, &place).await
+            } => return completed,
+        }
+        // What the walk lacked is gone with its resolution: it is judged again, without an answer.
+        let key = QuestionKeyRef::of(walk.reply.query);
+        let unknown = AnswerEntry::placeholder(&key);
+        let ended = match self.walk(walk, CachedAnswer::new(&unknown, self.now())) {
+            Ok(decision) => Ended::Answered(decision),
+            Err(lacking) => self.give_up(walk, lacking, Unavailable::SERVFAIL),
+        };
+        Completed {
+            ended,
+            entry: None,
+            is_stale: false,
+        }
+    }
+
+    async fn complete(
         self: &Arc<Self>,
         walk: &mut Walk<'_, '_>,
         mut lacking: Lacking,
-        permit: OwnedSemaphorePermit,
+        place: &Arc<Place>,
     ) -> Completed {
-        let permit = Arc::new(permit);
         let mut judged = None;
         let mut is_any_stale = false;
         loop {
@@ -150,7 +149,7 @@ impl Engine {
             let key = lacking.need.key(query).to_owned();
             let question = lacking.need.question(query);
             let is_answer = matches!(lacking.need, Need::Answer);
-            let supplied = match self.obtain_in_time(key, question, &permit).await {
+            let supplied = match self.obtain_in_time(key, question, place).await {
                 Ok((mut entry, freshness)) => {
                     is_any_stale |= freshness == Freshness::Stale;
                     if is_answer {
@@ -204,7 +203,7 @@ impl Engine {
         self: &Arc<Self>,
         key: QuestionKey,
         question: Question,
-        permit: &Arc<OwnedSemaphorePermit>,
+        place: &Arc<Place>,
     ) -> Result<(Arc<AnswerEntry>, Freshness), Option<EdeCode>> {
         let settings = self.config.stale;
         let now = self.now();
@@ -219,10 +218,10 @@ impl Engine {
         // The resolution goes on after the client timeout, so that the next client gets a fresh
         // answer.
         let engine = Arc::clone(self);
-        let permit = Arc::clone(permit);
+        let place = Arc::clone(place);
         let resolution = tokio::spawn(async move {
             let fresh = engine.obtain(key, question).await;
-            drop(permit);
+            drop(place);
             fresh
         });
         match tokio::time::timeout(settings.client_timeout, resolution).await {
@@ -236,7 +235,7 @@ impl Engine {
         let Prefetch {
             key,
             question,
-            _permit,
+            _place,
         } = prefetch;
         self.metrics.prefetches.increment(1);
         // If it fails, the cached answer serves until its TTL ends.

@@ -5,9 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::{
+    admission::Place,
     cache::{LocalCache, QuestionKey},
     telemetry::metrics::{QueryMetrics, WorkerMetrics},
     upstream::Question,
@@ -44,7 +43,7 @@ impl WorkerState {
 pub struct Prefetch {
     pub(crate) key: QuestionKey,
     pub(crate) question: Question,
-    pub(crate) _permit: OwnedSemaphorePermit,
+    pub(crate) _place: Place,
 }
 
 /// The states of the runtime's threads, one for each, so that queries over streams and finished

@@ -146,6 +146,9 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
                 return Ok(response);
             }
         }
+        if self.failure == ResolutionFailure::NoServers && self.candidates.are_probed_by_another {
+            self.failure = ResolutionFailure::Unreachable;
+        }
         self.last_resort
             .ok_or(self.candidates.cut_short.unwrap_or(self.failure))
     }

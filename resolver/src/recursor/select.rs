@@ -65,6 +65,8 @@ pub(super) struct Candidates<'z> {
     /// Why some servers were not queried, where a limit of the client query is the reason: then the
     /// failure says nothing about the zone.
     pub cut_short: Option<ResolutionFailure>,
+    /// Whether a server was not queried because it is down and another resolution probes it.
+    pub are_probed_by_another: bool,
 }
 
 impl<'z> Candidates<'z> {
@@ -74,6 +76,7 @@ impl<'z> Candidates<'z> {
             all: Vec::new(),
             tries: 0,
             cut_short: None,
+            are_probed_by_another: false,
         }
     }
 
@@ -104,20 +107,9 @@ impl<'z> Candidates<'z> {
             .any(|candidate| !candidate.is_excluded && candidate.tries == 0)
     }
 
-    /// Chooses the next server. None when the tries are used up. `random` is drawn where there is a
-    /// choice.
+    /// Chooses the next server. None when the tries are used up, or when all servers are down and
+    /// another resolution probes them. `random` is drawn where there is a choice.
     pub fn next(&mut self, now: Duration, random: impl FnOnce() -> u64) -> Option<Try> {
-        if let [only] = &mut self.all[..] {
-            let estimate = only.server.estimate(self.zone, now);
-            let max = if estimate.is_down {
-                TRIES_AT_DOWN_MAX
-            } else {
-                TRIES_AT_ONE_MAX
-            };
-            let may_be_tried = !only.is_excluded && only.tries < max;
-            only.tries += u32::from(may_be_tried);
-            return may_be_tried.then(|| new_try(0, only, &estimate, only.tries));
-        }
         let estimates: Vec<ServerEstimate> = self
             .all
             .iter()
@@ -125,13 +117,24 @@ impl<'z> Candidates<'z> {
             .collect();
         let max = if estimates.iter().all(|estimate| estimate.is_down) {
             TRIES_AT_DOWN_MAX
+        } else if self.all.len() == 1 {
+            TRIES_AT_ONE_MAX
         } else {
             TRIES_MAX
         };
         if self.tries >= max {
             return None;
         }
-        let chosen = self.cheapest(&estimates, random())?;
+        let random = if self.all.len() > 1 { random() } else { 0 };
+        let chosen = loop {
+            let chosen = self.cheapest(&estimates, random)?;
+            let candidate = &mut self.all[chosen];
+            if !estimates[chosen].is_down || candidate.server.begin_probe(now) {
+                break chosen;
+            }
+            candidate.is_excluded = true;
+            self.are_probed_by_another = true;
+        };
         self.tries += 1;
         self.all[chosen].tries += 1;
         Some(new_try(

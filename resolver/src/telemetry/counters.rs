@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use metrics::{Counter, counter, describe_counter, describe_gauge, describe_histogram};
 use policy::{decide::Layer, lists::mandates::BASES};
 
+use crate::admission::LimitedGroup;
+
 /// A counter, by its place in [`Counters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
@@ -21,6 +23,10 @@ pub enum Count {
     Shed,
     /// Queries not resolved, because their client waits for too many.
     ClientFull,
+    /// Resolutions that lost their place, because their client held the most.
+    EvictedByClient,
+    /// Resolutions that lost their place, because their zone held the most.
+    EvictedByZone,
     /// Packets without an answer: responses, and packets shorter than a header.
     Ignored,
     /// Packets that do not parse as a query.
@@ -60,6 +66,16 @@ pub enum Count {
     Verdicts,
 }
 
+impl Count {
+    /// The count of an eviction from this group.
+    pub(crate) fn evicted(group: &LimitedGroup) -> Self {
+        match group {
+            LimitedGroup::Client(_) => Self::EvictedByClient,
+            LimitedGroup::Zone(_) => Self::EvictedByZone,
+        }
+    }
+}
+
 pub(crate) const LAYERS: [Layer; 16] = Layer::ALL;
 /// The place of the first basis of mandates.
 pub(crate) const BASES_BEGIN: usize = Count::Verdicts as usize + LAYERS.len();
@@ -92,6 +108,7 @@ pub(crate) fn register() -> [Counter; COUNTS] {
         |source: &'static str| counter!("ox_protect_identities_total", "source" => source);
     let dropped =
         |reason: &'static str| counter!("ox_protect_identities_dropped_total", "reason" => reason);
+    let evicted = |by: &'static str| counter!("ox_protect_resolutions_evicted_total", "by" => by);
     let verdict = |layer: Layer| counter!("ox_protect_verdicts_total", "verdict" => if layer.blocks() { "block" } else { "allow" }, "layer" => layer.as_str());
     let first = [
         (
@@ -109,6 +126,8 @@ pub(crate) fn register() -> [Counter; COUNTS] {
             Count::ClientFull,
             counter!("ox_protect_clients_limited_total"),
         ),
+        (Count::EvictedByClient, evicted("client")),
+        (Count::EvictedByZone, evicted("zone")),
         (Count::Ignored, counter!("ox_protect_packets_ignored_total")),
         (
             Count::Malformed,
@@ -158,7 +177,7 @@ pub(crate) fn register() -> [Counter; COUNTS] {
 }
 
 /// Help texts of the counters.
-const HELP: [(&str, &str); 24] = [
+const HELP: [(&str, &str); 25] = [
     ("ox_protect_queries_total", "Packets received, by transport"),
     (
         "ox_protect_verdicts_total",
@@ -187,6 +206,10 @@ const HELP: [(&str, &str); 24] = [
     (
         "ox_protect_cache_misses_total",
         "Queries that needed a resolution",
+    ),
+    (
+        "ox_protect_resolutions_evicted_total",
+        "Resolutions ended for a smaller client or zone, by what held the most places",
     ),
     (
         "ox_protect_resolutions_shed_total",

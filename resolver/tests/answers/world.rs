@@ -45,6 +45,7 @@ use policy::{
     },
 };
 use resolver::{
+    admission::AdmissionSettings,
     engine::{Engine, EngineConfig, ServeStale, Step},
     listener::{client::Client, notify::OnNotify},
     message::{
@@ -404,8 +405,10 @@ impl World {
                 .collect(),
             server_id: setup.server_id.map(str::to_owned),
             cache_octets: 1 << 20,
-            resolutions_max: setup.resolutions_max,
-            waiting_per_client_max: 16,
+            admission: AdmissionSettings {
+                places_max: setup.resolutions_max,
+                per_client_max: 16,
+            },
             stale: ServeStale {
                 stale_max: Duration::from_secs(setup.stale_s),
                 client_timeout: Duration::from_millis(1_800),

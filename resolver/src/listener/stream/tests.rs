@@ -18,6 +18,7 @@ use tokio::io::{DuplexStream, duplex};
 
 use super::*;
 use crate::{
+    admission::AdmissionSettings,
     engine::{EngineConfig, ServeStale},
     message::{blocked::BlockedAnswers, ede::BlockContact},
     time::SystemClock,
@@ -60,8 +61,10 @@ fn engine() -> Arc<Engine> {
         url_proxy: Vec::new(),
         server_id: None,
         cache_octets: 1 << 20,
-        resolutions_max: 1_000,
-        waiting_per_client_max: 1_000,
+        admission: AdmissionSettings {
+            places_max: 1_000,
+            per_client_max: 1_000,
+        },
         stale: ServeStale {
             stale_max: Duration::ZERO,
             client_timeout: Duration::ZERO,

@@ -23,6 +23,9 @@ const DOWN_AFTER: Duration = Duration::from_secs(5);
 /// How long a server is down, doubled with each further timeout.
 const DOWN_FIRST: Duration = Duration::from_secs(2);
 const DOWN_MAX: Duration = Duration::from_secs(120);
+/// A server that is down is queried once in this time, whatever the number of resolutions that need
+/// it: enough to notice that it is up again. The others fail at once.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How long a server is tried last to which the network has no route.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(60);
 /// How long a server is tried last in a zone that it is lame for.
@@ -53,6 +56,7 @@ struct State {
     timeouts: u32,
     timeouts_since: Duration,
     down_until: Duration,
+    next_probe: Duration,
     edns: Support,
     options: Support,
     folds_case_until: Duration,
@@ -152,6 +156,17 @@ impl ServerState {
             let doubled = DOWN_FIRST * 2_u32.pow((state.timeouts - DOWN_AFTER_TIMEOUTS).min(6));
             state.down_until = now + doubled.min(DOWN_MAX);
         }
+    }
+
+    /// Whether a resolution may query the server although it is down. One may in [`PROBE_EVERY`].
+    #[must_use]
+    pub fn begin_probe(&self, now: Duration) -> bool {
+        let mut state = self.state();
+        let may_probe = now >= state.next_probe;
+        if may_probe {
+            state.next_probe = now + PROBE_EVERY;
+        }
+        may_probe
     }
 
     /// Records that the network has no route to the server.

@@ -193,3 +193,11 @@ fn a_responsive_server_takes_all_queries_and_others_a_thousand() {
     server.timed_out(S);
     assert_eq!(in_flight(&server, 3_000), 1_000);
 }
+
+#[test]
+fn a_server_that_is_down_is_probed_once_a_second() {
+    let server = ServerState::default();
+    assert!(server.begin_probe(10 * S));
+    assert!(!server.begin_probe(11 * S - MS));
+    assert!(server.begin_probe(11 * S));
+}
