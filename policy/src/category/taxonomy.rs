@@ -18,24 +18,28 @@ use crate::{
     name::{Name, NameError},
 };
 
-/// One category as the taxonomy document writes it.
+/// A category.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Category {
-    /// The name programs use: lower-case letters, digits and hyphens.
+    /// The identifier: lower-case letters, digits and hyphens.
     pub slug: String,
-    /// The name people read.
+    /// The name for people.
     pub title: String,
     /// The heading under which a page shows it.
     pub group: String,
     /// The presets that block it.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub presets: Vec<String>,
-    /// Whether it is one service, which a page may show apart from kinds of content.
+    /// Whether it is one service, such as TikTok, and not a kind of content.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub service: bool,
-    /// Names that are listed for it without any feed, each with all below it.
+    /// Its bundle: names that are listed for it without any feed, each with all below it.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub names: Vec<String>,
 }
 

@@ -55,39 +55,46 @@ impl MandateError {
     }
 }
 
-/// A mandate as it is written down and stored.
+/// A mandate to write: either a name or an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = MandateBody))]
 #[serde(deny_unknown_fields, default)]
 pub struct MandateDocument {
-    /// The name; or else an address.
+    /// The name, as A-labels.
     pub name: Option<String>,
-    /// Addresses of answers: one, or a network in CIDR notation.
+    /// An address in answers, or a network in CIDR notation.
     pub address: Option<String>,
-    /// What a name covers; absent means itself and all below it.
+    /// The scope of a name. Absent: `subtree`.
     pub scope: Option<Scope>,
-    /// On what it rests, one of [`BASES`].
+    /// The legal basis: `court-order`, `sanctions`, `iwf`, `regulator` or `police`.
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::bases, required))]
     pub basis: String,
-    /// Where it is written, for those who must account for it.
+    /// The reference of the order, at most 256 octets.
+    #[cfg_attr(feature = "schema", schema(max_length = 256))]
     pub reference: Option<String>,
-    /// From when on; absent means always.
+    /// When it begins, RFC 3339. Absent: it is in force at once.
     pub not_before: Option<Timestamp>,
-    /// Until when; absent means for ever.
+    /// When it ends, RFC 3339. Absent: never.
     pub not_after: Option<Timestamp>,
-    /// Where A and AAAA lead instead; absent means the operator's way.
+    /// The answers to A and AAAA. Absent: as the operator configured.
     pub landing: Option<Landing>,
-    /// Whether only the operator and the auditors may learn of it.
+    /// Whether only the operator and auditors may see it.
     pub confidential: bool,
-    /// Whether it is taken although it covers more than an order ever should.
+    /// Accepts a public suffix, a name of this service, or a network wider than /8 (IPv6: /16).
     pub force: bool,
 }
 
-/// Where a name leads that is blocked.
+/// The addresses that a blocked name is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Landing {
-    /// For A.
+    /// The answer to A.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = Ipv4))]
     pub v4: Option<Ipv4Addr>,
-    /// For AAAA.
+    /// The answer to AAAA.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = Ipv6))]
     pub v6: Option<Ipv6Addr>,
 }
 
@@ -136,8 +143,9 @@ impl std::fmt::Display for MandateTarget {
     }
 }
 
-/// Where a moment stands to a mandate.
+/// Whether a mandate is in force at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MandatePhase {
     /// It has not begun.

@@ -28,6 +28,7 @@ const LABEL_OCTETS_MAX: usize = 128;
 
 /// The role of a key: what its holder may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Everything.
@@ -154,22 +155,24 @@ impl NewKey {
     }
 }
 
-/// A key as it is listed: never the key itself.
+/// A key as it is listed, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Key {
-    /// Its identifier: what `set_by` and logs name.
+    /// Its identifier, as in `set_by`, the audit and logs.
     pub id: String,
-    /// What its holder may do.
     pub role: Role,
-    /// The household in which.
+    /// The household for which it is valid. Null for a key of the operator.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub household: Option<Id>,
     /// The device of a child's key.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub device: Option<Id>,
-    /// What its maker calls it.
+    /// Its label.
     pub label: String,
-    /// When it was made.
+    /// When it was made, RFC 3339.
     pub created_at: Timestamp,
-    /// When it was revoked.
+    /// When it was revoked, RFC 3339. Null while it is in force.
     pub revoked_at: Option<Timestamp>,
 }
 

@@ -16,30 +16,32 @@ use crate::{
 /// The most open reports: a flood of the public form does not fill the disk.
 pub const REPORTS_OPEN_MAX: u32 = 100_000;
 
-/// A report.
+/// A report of a name that is blocked by mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Report {
     /// Its identifier.
     pub id: String,
-    /// What is said to be blocked by mistake.
+    /// The name.
     pub name: String,
-    /// Why.
+    /// Why it should not be blocked.
     pub reason: String,
-    /// Where who sent it is reached.
+    /// The contact for an answer.
     pub contact: Option<String>,
-    /// When it came.
+    /// When the report came, RFC 3339.
     pub at: Timestamp,
-    /// When it is to be answered: again, where an override has run out.
+    /// When it is to be answered, RFC 3339: again, once an override has ended.
     pub due_at: Timestamp,
-    /// `open`, `unblocked`, `kept`, `duplicate`, or `review` where an override has run out.
+    /// `open`, `unblocked`, `kept`, `duplicate`, or `review` once an override has ended.
+    #[cfg_attr(feature = "schema", schema(schema_with = state_words))]
     pub state: &'static str,
     /// The note of the operator who answered.
     pub note: Option<String>,
-    /// When it was answered.
+    /// When it was answered, RFC 3339.
     pub closed_at: Option<Timestamp>,
-    /// Who answered.
+    /// The key that answered.
     pub closed_by: Option<String>,
-    /// Until when the name is never blocked.
+    /// Until when the name is never blocked, RFC 3339.
     pub override_until: Option<Timestamp>,
 }
 
@@ -82,6 +84,29 @@ pub enum ReportOutcome {
     Kept,
     Duplicate,
 }
+
+#[cfg(feature = "schema")]
+fn state_words() -> utoipa::openapi::Object {
+    let outcomes = ReportOutcome::ALL.map(|(_, word)| word);
+    policy::schema::words(
+        "Whether it was answered, and how. `review`: its override has ended.",
+        ["open", "review"].into_iter().chain(outcomes),
+    )
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for ReportOutcome {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        policy::schema::words(
+            "How a report was answered.",
+            Self::ALL.map(|(_, word)| word),
+        )
+        .into()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for ReportOutcome {}
 
 impl ReportOutcome {
     /// All of them, with their words.

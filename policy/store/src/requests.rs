@@ -24,6 +24,7 @@ const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Where a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RequestState {
     /// It waits for an answer.
@@ -46,53 +47,57 @@ impl RequestState {
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RequestDetails {
     /// The name.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub name: Name,
     /// The categories for which it is blocked, by slug.
     pub categories: Vec<String>,
-    /// Why, in the child's words.
+    /// The reason, in the child's words.
     pub reason: Option<String>,
-    /// Who asked.
+    /// The key that asked.
     pub asked_by: String,
-    /// What it was answered.
+    /// The answer. Null while the request is open.
     #[serde(default)]
     pub answer: Option<RequestAnswer>,
 }
 
 /// What a request was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RequestAnswer {
     /// `allow` or `deny`.
     pub answer: String,
-    /// `domain` or `category`; none where nothing was allowed.
+    /// `domain` or `category`. Null if nothing was allowed.
     pub scope: Option<String>,
-    /// For whom: `device`, `person` or `household`.
+    /// For whom: `device`, `person` or `household`. Null if nothing was allowed.
     pub whose: Option<String>,
-    /// Until when; none for good.
+    /// Until when, RFC 3339. Null if it holds for good.
     pub until: Option<Timestamp>,
-    /// A word to the child.
+    /// A note to the child.
     pub note: Option<String>,
-    /// Who answered.
+    /// The key that answered.
     pub answered_by: String,
-    /// When.
+    /// When it was answered, RFC 3339.
     pub answered_at: Timestamp,
 }
 
-/// A request.
+/// A request to allow a blocked name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Request))]
 pub struct AccessRequest {
     /// Its identifier.
     pub id: String,
     /// The device that it is for.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub device: Id,
-    /// Where it stands.
     pub state: RequestState,
-    /// When it was asked.
+    /// When it was asked, RFC 3339.
     pub at: Timestamp,
-    /// When it is forgotten.
+    /// When it is removed, RFC 3339.
     pub expires_at: Timestamp,
-    /// What.
     #[serde(flatten)]
     pub asked: RequestDetails,
 }

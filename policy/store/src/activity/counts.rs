@@ -55,6 +55,7 @@ pub struct BlockedQuery {
 
 /// What a device is about to use to go around the filter, by a query that was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum BypassSign {
     /// A relay that its maker runs.
