@@ -125,6 +125,7 @@ fn usual_days() -> u32 {
 pub struct Pages {
     /// Only `open`, `unblocked`, `kept` or `duplicate` ones, or those due for `review` because
     /// their override has ended.
+    #[param(pattern = "^(open|unblocked|kept|duplicate|review)$")]
     state: Option<String>,
     /// The cursor of the page: `next` of the page before.
     cursor: Option<i64>,

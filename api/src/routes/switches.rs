@@ -27,7 +27,7 @@ use crate::{
     versioned::{Versioned, made_or_changed},
     written::{
         BypassWritten, CategoryWritten, NameWritten, SafeSearchWritten, SearchUnlockWritten,
-        WrittenState,
+        WrittenScope, WrittenState,
     },
 };
 
@@ -45,7 +45,7 @@ pub struct OwnNameBody {
     state: SwitchState,
     /// `exact`, or `subtree` for the name and all below it (the default).
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<WrittenScope>)]
     scope: Option<Scope>,
 }
 
@@ -206,7 +206,7 @@ pub async fn delete_name(
 /// Sets the safe search of engines: `off`, `moderate` or `strict` by the engine's name (google,
 /// youtube, bing, duckduckgo, ecosia, pixabay, yandex, brave, qwant). `null` inherits; other
 /// engines keep their level.
-#[utoipa::path(put, path = "/v1/households/{id}/safe-search", operation_id = "put_household_safe_search", tag = "switches", request_body = BTreeMap<String, Option<String>>,
+#[utoipa::path(put, path = "/v1/households/{id}/safe-search", operation_id = "put_household_safe_search", tag = "switches", request_body = BTreeMap<String, Option<SearchLevel>>,
     params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = SafeSearchWritten), (status = 404, description = "no such place"), (status = 422, description = "no such engine or level")))]
 pub async fn put_safe_search(

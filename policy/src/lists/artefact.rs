@@ -237,6 +237,7 @@ pub struct RejectedVersion {
 
 /// What was understood of a feed and what was not: bad lines are data, never an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FeedReport {
     /// Lines read, comments and blank ones included.
     pub lines: u64,
@@ -246,6 +247,7 @@ pub struct FeedReport {
     pub paths: u64,
     /// Entries about addresses of answers.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub addresses: u64,
     /// Rows in a syntax that this format's subset does not know.
     pub unsupported: u64,
@@ -257,9 +259,11 @@ pub struct FeedReport {
     /// Of those, how many at a suffix of a registry; such as `github.io`, which is not one, are
     /// listed every day.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub registry_suffixes: u64,
     /// Names of the operator's own that its entries cover: excepted from them.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub own_names: u64,
     /// Rows of folders or codes that the configuration maps to no category.
     pub unmapped: u64,
@@ -271,6 +275,7 @@ pub struct FeedReport {
 
 /// One row that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Complaint {
     /// The file, where the feed is a folder.
     pub file: String,

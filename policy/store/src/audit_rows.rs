@@ -39,6 +39,7 @@ pub struct AuditRecord {
 
 /// In which order the audit is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SortOrder {
     /// As written: for a reader that keeps a copy.
