@@ -17,6 +17,13 @@ use policy::{
     },
 };
 use serde::Deserialize;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Ref, RefOr,
+        schema::{ObjectBuilder, OneOfBuilder, Schema, Type},
+    },
+};
 
 use crate::{
     Context,
@@ -32,14 +39,14 @@ use crate::{
 };
 
 /// A switch.
-#[derive(Deserialize, utoipa::ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchBody {
     state: SwitchState,
 }
 
 /// An entry of a custom list.
-#[derive(Deserialize, utoipa::ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OwnNameBody {
     state: SwitchState,
@@ -203,10 +210,33 @@ pub async fn delete_name(
     change.await
 }
 
+/// Levels of safe search by engine. `null` inherits.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct SafeSearchBody(BTreeMap<String, Option<SearchLevel>>);
+
+impl PartialSchema for SafeSearchBody {
+    fn schema() -> RefOr<Schema> {
+        let level = OneOfBuilder::new()
+            .item(Ref::from_schema_name(SearchLevel::name()))
+            .item(ObjectBuilder::new().schema_type(Type::Null));
+        ObjectBuilder::new()
+            .description(Some("Levels of safe search by engine. `null` inherits."))
+            .additional_properties(Some(Schema::OneOf(level.build())))
+            .into()
+    }
+}
+
+impl ToSchema for SafeSearchBody {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((SearchLevel::name().into(), SearchLevel::schema()));
+    }
+}
+
 /// Sets the safe search of engines: `off`, `moderate` or `strict` by the engine's name (google,
 /// youtube, bing, duckduckgo, ecosia, pixabay, yandex, brave, qwant). `null` inherits; other
 /// engines keep their level.
-#[utoipa::path(put, path = "/v1/households/{id}/safe-search", operation_id = "put_household_safe_search", tag = "switches", request_body = BTreeMap<String, Option<SearchLevel>>,
+#[utoipa::path(put, path = "/v1/households/{id}/safe-search", operation_id = "put_household_safe_search", tag = "switches", request_body = SafeSearchBody,
     params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = SafeSearchWritten), (status = 404, description = "no such place"), (status = 422, description = "no such engine or level")))]
 pub async fn put_safe_search(
@@ -214,7 +244,7 @@ pub async fn put_safe_search(
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
-    Body(levels): Body<BTreeMap<String, Option<SearchLevel>>>,
+    Body(SafeSearchBody(levels)): Body<SafeSearchBody>,
 ) -> Result<Versioned<SafeSearchWritten>, Problem> {
     if let Some(unknown) = levels
         .keys()

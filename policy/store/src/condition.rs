@@ -84,7 +84,7 @@ impl StoreCondition {
     }
 
     /// Notes that a write was done. While writes failed before, that is not believed until
-    /// [`Health::look`] has written more.
+    /// [`crate::Health::look`] has written more.
     pub(crate) fn worked(&self) {
         if self.failure().is_some() {
             self.doubt();

@@ -17,7 +17,7 @@ pub const PIECES_WAITING_MAX: usize = 2_000_000;
 /// wait for no more of them, give or take the hours of one home.
 pub const BATCH_ROWS_MAX: usize = 250;
 /// How long a mark stands against what is on its way: much longer than a queue before
-/// [`ActivityStore::note`] holds anything.
+/// [`super::ActivityStore::note`] holds anything.
 pub const MARKS_KEPT: SignedDuration = SignedDuration::from_mins(10);
 
 /// Octets of a page of the file. Small, so that little is wasted on [`MARGIN`] and at the end of a
