@@ -17,12 +17,9 @@ use policy::{
     },
 };
 use serde::Deserialize;
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{
-        Ref, RefOr,
-        schema::{ObjectBuilder, OneOfBuilder, Schema, Type},
-    },
+use utoipa::openapi::{
+    Ref, RefOr,
+    schema::{ObjectBuilder, OneOfBuilder, Schema, Type},
 };
 
 use crate::{
@@ -39,14 +36,14 @@ use crate::{
 };
 
 /// A switch.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchBody {
     state: SwitchState,
 }
 
 /// An entry of a custom list.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OwnNameBody {
     state: SwitchState,
@@ -215,10 +212,12 @@ pub async fn delete_name(
 #[serde(transparent)]
 pub struct SafeSearchBody(BTreeMap<String, Option<SearchLevel>>);
 
-impl PartialSchema for SafeSearchBody {
+impl utoipa::PartialSchema for SafeSearchBody {
     fn schema() -> RefOr<Schema> {
         let level = OneOfBuilder::new()
-            .item(Ref::from_schema_name(SearchLevel::name()))
+            .item(Ref::from_schema_name(
+                <SearchLevel as utoipa::ToSchema>::name(),
+            ))
             .item(ObjectBuilder::new().schema_type(Type::Null));
         ObjectBuilder::new()
             .description(Some("Levels of safe search by engine. `null` inherits."))
@@ -227,9 +226,10 @@ impl PartialSchema for SafeSearchBody {
     }
 }
 
-impl ToSchema for SafeSearchBody {
+impl utoipa::ToSchema for SafeSearchBody {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push((SearchLevel::name().into(), SearchLevel::schema()));
+        let name = <SearchLevel as utoipa::ToSchema>::name().into();
+        schemas.push((name, <SearchLevel as utoipa::PartialSchema>::schema()));
     }
 }
 
