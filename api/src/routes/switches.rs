@@ -17,10 +17,6 @@ use policy::{
     },
 };
 use serde::Deserialize;
-use utoipa::openapi::{
-    Ref, RefOr,
-    schema::{ObjectBuilder, OneOfBuilder, Schema, Type},
-};
 
 use crate::{
     Context,
@@ -213,11 +209,11 @@ pub async fn delete_name(
 pub struct SafeSearchBody(BTreeMap<String, Option<SearchLevel>>);
 
 impl utoipa::PartialSchema for SafeSearchBody {
-    fn schema() -> RefOr<Schema> {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Ref, Schema, Type};
+        let level = <SearchLevel as utoipa::ToSchema>::name();
         let level = OneOfBuilder::new()
-            .item(Ref::from_schema_name(
-                <SearchLevel as utoipa::ToSchema>::name(),
-            ))
+            .item(Ref::from_schema_name(level))
             .item(ObjectBuilder::new().schema_type(Type::Null));
         ObjectBuilder::new()
             .description(Some("Levels of safe search by engine. `null` inherits."))
@@ -227,7 +223,7 @@ impl utoipa::PartialSchema for SafeSearchBody {
 }
 
 impl utoipa::ToSchema for SafeSearchBody {
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
         let name = <SearchLevel as utoipa::ToSchema>::name().into();
         schemas.push((name, <SearchLevel as utoipa::PartialSchema>::schema()));
     }
