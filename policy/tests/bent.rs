@@ -220,7 +220,7 @@ fn what_a_broken_writer_hashed_harms_nobody() {
     let base = Blocklist::open(&full, &taxonomy).unwrap();
     ask(&base);
     ask(&base
-        .with(&[Delta::read(&delta).unwrap()], &taxonomy)
+        .with_deltas(&[Delta::read(&delta).unwrap()], &taxonomy)
         .unwrap());
     let mut chance = StdRng::seed_from_u64(SEED);
     let path = folder.path().join("bent");
@@ -244,7 +244,7 @@ fn what_a_broken_writer_hashed_harms_nobody() {
                     opened += 1;
                 }
             } else if let Ok(lists) =
-                Delta::read(&path).and_then(|delta| base.with(&[delta], &taxonomy))
+                Delta::read(&path).and_then(|delta| base.with_deltas(&[delta], &taxonomy))
             {
                 ask(&lists);
                 laid += 1;

@@ -140,7 +140,7 @@ fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
     let taxonomy = taxonomy();
     let empty = Blocklist::empty(&taxonomy);
     let of_feeds = lists(&[("bets.test", Tier::Choice, "gambling")], &taxonomy);
-    let next = of_feeds.with(&[], &taxonomy).unwrap();
+    let next = of_feeds.with_deltas(&[], &taxonomy).unwrap();
     let ordered = of_feeds.with_mandates(&Arc::new(
         ActiveMandates::default().lifting(&[name("other.test")]),
     ));

@@ -113,7 +113,7 @@ impl Chronicle {
 
     fn change(&mut self, added: &[&str], removed: &[&str]) {
         let delta = self.delta(&self.lists, added, removed);
-        self.lists = self.lists.with(&[delta], &self.taxonomy).unwrap();
+        self.lists = self.lists.with_deltas(&[delta], &self.taxonomy).unwrap();
         self.names.extend(added.iter().map(|&name| name.to_owned()));
         self.names.retain(|name| !removed.contains(&name.as_str()));
     }
@@ -187,7 +187,7 @@ fn thousands_of_arrivals_survive_a_fold_and_deltas_meanwhile() {
     let meanwhile = [DELTAS, DELTAS + 1].map(|generation| {
         let delta = lists.delta(&unfolded, &[&name(generation)], &["first.example"]);
         unfolded = unfolded
-            .with(std::slice::from_ref(&delta), &lists.taxonomy)
+            .with_deltas(std::slice::from_ref(&delta), &lists.taxonomy)
             .unwrap();
         delta
     });
@@ -197,7 +197,10 @@ fn thousands_of_arrivals_survive_a_fold_and_deltas_meanwhile() {
         DELTAS - 1,
         "a fold leaves the table as it is"
     );
-    lists.lists = lists.lists.with(&meanwhile, &lists.taxonomy).unwrap();
+    lists.lists = lists
+        .lists
+        .with_deltas(&meanwhile, &lists.taxonomy)
+        .unwrap();
     check_all(&lists.lists, 0);
     lists.check(&name(DELTAS + 1), Some(i64::try_from(DELTAS).unwrap() + 1));
     // And on from there, by another delta.
@@ -214,11 +217,11 @@ fn a_delta_of_other_feeds_or_with_keys_that_are_none_is_refused() {
         spoil(&mut delta);
         delta.write().unwrap();
         let error = Delta::read(&delta.path)
-            .and_then(|delta| lists.lists.with(&[delta], &lists.taxonomy))
+            .and_then(|delta| lists.lists.with_deltas(&[delta], &lists.taxonomy))
             .unwrap_err();
         error.to_string()
     };
-    assert!(lists.lists.with(&[good()], &lists.taxonomy).is_ok());
+    assert!(lists.lists.with_deltas(&[good()], &lists.taxonomy).is_ok());
     // Marks of its parent would name a feed or a category that is not there, or another one.
     assert!(refused(&|delta| delta.header.feeds.clear()).contains("cannot be read"));
     assert!(

@@ -279,10 +279,10 @@ fn orders_hang_on_every_generation_and_are_no_part_of_its_header() {
         (ordered.sha256(), ordered.header())
     );
     // What continues the lists continues the orders, however it was made.
-    let next = ordered.with(&[], &Taxonomy::shipped()).unwrap();
+    let next = ordered.with_deltas(&[], &Taxonomy::shipped()).unwrap();
     for next in [
         next,
-        before.with(&[], &Taxonomy::shipped()).unwrap(),
+        before.with_deltas(&[], &Taxonomy::shipped()).unwrap(),
         lists(),
     ] {
         live.install(next);

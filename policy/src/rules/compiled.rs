@@ -26,7 +26,9 @@ use crate::{
         custom_names::{CustomLists, CustomNames, ListOwner},
         effective_rules::{EffectiveRules, Grants},
         flags::PolicyFlags,
-        household::{Device, DeviceIdentifier, Filtering, HistorySettings, Household, Id, Mac},
+        household::{
+            Device, DeviceIdentifier, Filtering, HistorySettings, Household, Id, Mac, Settings,
+        },
         operator::OperatorDefaults,
         timeline::{Phase, Timeline},
     },
@@ -85,76 +87,26 @@ impl HouseholdRules {
         defaults: OperatorDefaults,
         now: Timestamp,
     ) -> Self {
-        let is_off = household.filtering == Filtering::Off;
         let Timeline {
             phases,
             grants,
             until: reach,
         } = Timeline::of(household, COUNT_MAX.into(), taxonomy, defaults, now);
         let mut phases = phases.into_iter();
-        let Phase { rules, devices, .. } = phases.next().expect("a timeline begins now");
+        let first = phases.next().expect("a timeline begins now");
         let phases: Box<[Phase]> = phases.collect();
         let until = phases.first().map_or(reach, |phase| phase.from);
-        let own_list = |settings: &crate::rules::household::Settings| {
-            CustomNames::compile(&settings.names, is_off)
-        };
-        let mut macs = Vec::new();
-        let mut addresses = Vec::new();
-        let mut lists = Vec::new();
-        for (place, device) in (0..COUNT_MAX).zip(household.devices.values()) {
-            let Device {
-                identifiers,
-                settings,
-                ..
-            } = device;
-            for identifier in identifiers {
-                match identifier {
-                    DeviceIdentifier::Mac(mac) => macs.push((mac.0, place)),
-                    DeviceIdentifier::Address(address) => addresses.push((octets(*address), place)),
-                    DeviceIdentifier::Token(_) | DeviceIdentifier::CpeId(_) => {}
-                }
-            }
-            let of_person = household
-                .person_of(device)
-                .map(|person| own_list(&person.settings))
-                .unwrap_or_default();
-            lists.push((place, [own_list(settings), of_person]));
-        }
-        macs.sort_unstable();
-        addresses.sort_unstable();
+        let identifiers = Identifiers::of(household);
         let networks: BTreeSet<Network> = household
             .networks
             .iter()
             .take(usize::from(COUNT_MAX))
             .map(Network::from)
             .collect();
-
-        let mut packed = Vec::new();
-        rules
-            .iter()
-            .for_each(|rules| pack_rules(&mut packed, *rules));
-        macs.iter()
-            .for_each(|(mac, place)| pack_row(&mut packed, mac, *place));
-        addresses
-            .iter()
-            .for_each(|(address, place)| pack_row(&mut packed, address, *place));
-        devices
-            .iter()
-            .for_each(|rules| packed.extend(rules.to_le_bytes()));
-        pack_id(&mut packed, &household.id);
-        networks
-            .iter()
-            .for_each(|network| network.pack(&mut packed));
-        household
-            .devices
-            .keys()
-            .take(devices.len())
-            .for_each(|id| pack_id(&mut packed, id));
         Self {
             version: household.version,
-            // A copy of the right size, which leaves no rest behind it.
-            packed: packed.as_slice().into(),
-            own: CustomLists::of(own_list(&household.settings), lists),
+            packed: pack(household, &first, &identifiers, &networks),
+            own: custom_lists(household),
             later: (!phases.is_empty() || !grants.is_empty()).then(|| {
                 Box::new(Later {
                     phases,
@@ -170,10 +122,10 @@ impl HouseholdRules {
                         names,
                     })
                 }),
-            macs: macs.len() as u32,
-            addresses: addresses.len() as u32,
-            rules: rules.len() as u16,
-            devices: devices.len() as u16,
+            macs: identifiers.macs.len() as u32,
+            addresses: identifiers.addresses.len() as u32,
+            rules: first.rules.len() as u16,
+            devices: first.devices.len() as u16,
             networks: networks.len() as u16,
         }
     }
@@ -394,7 +346,82 @@ impl HouseholdRules {
     }
 }
 
-/// An address as a row begins with it: both families in one order.
+/// The identifiers of all devices, each with the device's index, sorted.
+struct Identifiers {
+    macs: Vec<([u8; 6], u16)>,
+    addresses: Vec<([u8; 16], u16)>,
+}
+
+impl Identifiers {
+    fn of(household: &Household) -> Self {
+        let mut macs = Vec::new();
+        let mut addresses = Vec::new();
+        for (index, device) in (0..COUNT_MAX).zip(household.devices.values()) {
+            for identifier in &device.identifiers {
+                match identifier {
+                    DeviceIdentifier::Mac(mac) => macs.push((mac.0, index)),
+                    DeviceIdentifier::Address(address) => addresses.push((octets(*address), index)),
+                    DeviceIdentifier::Token(_) | DeviceIdentifier::CpeId(_) => {}
+                }
+            }
+        }
+        macs.sort_unstable();
+        addresses.sort_unstable();
+        Self { macs, addresses }
+    }
+}
+
+/// Compiles the custom lists of a household, its people and its devices; `None` where all are empty.
+fn custom_lists(household: &Household) -> Option<Box<CustomLists>> {
+    let is_off = household.filtering == Filtering::Off;
+    let compile = |settings: &Settings| CustomNames::compile(&settings.names, is_off);
+    let of_device = |(index, device): (u16, &Device)| {
+        let of_person = household
+            .person_of(device)
+            .map(|person| compile(&person.settings))
+            .unwrap_or_default();
+        (index, [compile(&device.settings), of_person])
+    };
+    let devices = (0..COUNT_MAX).zip(household.devices.values());
+    CustomLists::of(
+        compile(&household.settings),
+        devices.map(of_device).collect(),
+    )
+}
+
+/// Writes the parts that the head of this file lists, in its order.
+fn pack(
+    household: &Household,
+    first: &Phase,
+    identifiers: &Identifiers,
+    networks: &BTreeSet<Network>,
+) -> Box<[u8]> {
+    let mut packed = Vec::new();
+    for rules in &first.rules {
+        pack_rules(&mut packed, *rules);
+    }
+    for (mac, device) in &identifiers.macs {
+        pack_row(&mut packed, mac, *device);
+    }
+    for (address, device) in &identifiers.addresses {
+        pack_row(&mut packed, address, *device);
+    }
+    for row in &first.devices {
+        packed.extend(row.to_le_bytes());
+    }
+    pack_id(&mut packed, &household.id);
+    for network in networks {
+        network.pack(&mut packed);
+    }
+    for id in household.devices.keys().take(first.devices.len()) {
+        pack_id(&mut packed, id);
+    }
+    // A copy of the exact size: shrinking the vector in place would leave holes in the heap.
+    packed.as_slice().into()
+}
+
+/// The octets of an address as a row begins with them: IPv6 or IPv4-mapped, so that both sort
+/// together.
 fn octets(address: IpAddr) -> [u8; 16] {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),

@@ -11,7 +11,7 @@
 //! and uses a later phase only after it. The schedule task compiles the household anew before the
 //! last phase ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
@@ -192,6 +192,8 @@ impl<'h> Levels<'h> {
         changes
     }
 
+    /// The rules of one device or of all unnamed devices at an instant. `chain`: the levels that
+    /// apply, from the household's down. `known` collects the grants that rules refer to by index.
     fn rules(
         &self,
         flags: PolicyFlags,
@@ -205,75 +207,30 @@ impl<'h> Levels<'h> {
             flags,
             grants: 0,
         };
-        let mut grants = Grants::default();
-        let mut bypass = SwitchState::Block;
-        let mut search_unlock = SwitchState::Block;
-        let levels = || chain.iter().map(|place| &self.levels[*place]);
-        for Level { settings, .. } in levels() {
-            rules.blocked = switch(rules.blocked, &settings.categories, ground.taxonomy);
-            for (slug, search) in &settings.safe_search {
-                if let Some(engine) = BuiltinNames::shipped().engine(slug) {
-                    rules.flags.search(engine, search.value.level);
-                }
-            }
-            search_unlock = settings
-                .search_unlock
-                .as_ref()
-                .map_or(search_unlock, |switch| switch.value.state);
-            bypass = settings
-                .bypass
-                .as_ref()
-                .map_or(bypass, |switch| switch.value.state);
-            if settings
-                .pause
-                .as_ref()
-                .is_some_and(|pause| UnixSeconds::end_of(pause.value.until) > at)
-            {
-                rules.flags.pause();
-            }
-            let running = settings
-                .grants
-                .values()
-                .filter(|grant| UnixSeconds::end_of(grant.value.until) > at);
-            running.for_each(|grant| ground.grant(&mut grants, &grant.value.what));
+        let levels = || chain.iter().map(|index| &self.levels[*index]);
+        let settings = || levels().map(|level| level.settings);
+        for settings in settings() {
+            ground.apply_settings(&mut rules, settings, at);
         }
-        // What a schedule says holds over all switches; of two levels the nearer one speaks, and on
-        // one level what blocks.
+        // Schedules override the switches of all levels.
         for level in levels() {
-            let find = |slugs: &std::collections::BTreeSet<String>| -> CategorySet {
-                slugs
-                    .iter()
-                    .filter_map(|slug| ground.taxonomy.find(slug))
-                    .collect()
-            };
-            let mut block = CategorySet::EMPTY;
-            let mut allow = CategorySet::EMPTY;
-            for schedule in level.running(at) {
-                (block, allow) = (
-                    block.union(find(&schedule.block)),
-                    allow.union(find(&schedule.allow)),
-                );
-                if schedule.pause {
-                    rules.flags.pause();
-                }
-            }
-            rules.blocked = rules.blocked.without(allow).union(block);
+            ground.apply_schedules(&mut rules, level.running(at));
         }
+        let is_allowed = |switch: Option<&Attributed<Switch>>| {
+            switch.is_some_and(|switch| switch.value.state == SwitchState::Allow)
+        };
+        let mut search_unlock = settings().filter_map(|settings| settings.search_unlock.as_ref());
+        let mut bypass = settings().filter_map(|settings| settings.bypass.as_ref());
         rules
             .flags
-            .unlock_search(search_unlock == SwitchState::Allow);
-        if ground.is_filtered && bypass == SwitchState::Block {
+            .unlock_search(is_allowed(search_unlock.next_back()));
+        if ground.is_filtered && !is_allowed(bypass.next_back()) {
             rules.flags.prevent_bypass(ground.defaults.bypass);
         }
+        let grants = ground.grants(settings(), at);
         if !grants.is_empty() {
-            let place = known
-                .iter()
-                .position(|other| *other == grants)
-                .unwrap_or(known.len());
-            if place == known.len() {
-                known.push(grants);
-            }
-            rules.grants = u32::try_from(place + 1).expect("a household has few grants");
+            rules.grants =
+                u32::try_from(index_in(known, grants) + 1).expect("a household has few grants");
         }
         rules
     }
@@ -281,14 +238,7 @@ impl<'h> Levels<'h> {
     fn phase(&self, from: UnixSeconds, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Phase {
         let mut rows = vec![self.rules(self.of_unknown, &[0], from, ground, known)];
         let mut place = |rules: EffectiveRules| {
-            let place = rows
-                .iter()
-                .position(|other| *other == rules)
-                .unwrap_or(rows.len());
-            if place == rows.len() {
-                rows.push(rules);
-            }
-            u16::try_from(place).expect("no more than devices")
+            u16::try_from(index_in(&mut rows, rules)).expect("no more than devices")
         };
         let of_chain = |(flags, chain): &(PolicyFlags, Vec<usize>)| {
             place(self.rules(*flags, chain, from, ground, known))
@@ -327,13 +277,72 @@ struct Ground<'g> {
 }
 
 impl Ground<'_> {
-    fn grant(&self, grants: &mut Grants, what: &GrantTarget) {
-        match what {
-            GrantTarget::Category(slug) => grants.categories.extend(self.taxonomy.find(slug)),
-            GrantTarget::Domain(name) => grants.names.push(name.clone()),
-            GrantTarget::Everything(is_all) => grants.everything |= is_all,
+    /// Applies the categories, safe search and pause of one level.
+    fn apply_settings(&self, rules: &mut EffectiveRules, settings: &Settings, at: UnixSeconds) {
+        rules.blocked = switch(rules.blocked, &settings.categories, self.taxonomy);
+        for (slug, search) in &settings.safe_search {
+            if let Some(engine) = BuiltinNames::shipped().engine(slug) {
+                rules.flags.search(engine, search.value.level);
+            }
+        }
+        if settings
+            .pause
+            .as_ref()
+            .is_some_and(|pause| UnixSeconds::end_of(pause.value.until) > at)
+        {
+            rules.flags.pause();
         }
     }
+
+    /// Applies the running schedules of one level. Of two on the same level, the one that blocks
+    /// decides.
+    fn apply_schedules<'s>(
+        &self,
+        rules: &mut EffectiveRules,
+        running: impl Iterator<Item = &'s Schedule>,
+    ) {
+        let find = |slugs: &BTreeSet<String>| -> CategorySet {
+            slugs
+                .iter()
+                .filter_map(|slug| self.taxonomy.find(slug))
+                .collect()
+        };
+        let mut block = CategorySet::EMPTY;
+        let mut allow = CategorySet::EMPTY;
+        for schedule in running {
+            block = block.union(find(&schedule.block));
+            allow = allow.union(find(&schedule.allow));
+            if schedule.pause {
+                rules.flags.pause();
+            }
+        }
+        rules.blocked = rules.blocked.without(allow).union(block);
+    }
+
+    /// Joins the grants that run at an instant.
+    fn grants<'s>(&self, settings: impl Iterator<Item = &'s Settings>, at: UnixSeconds) -> Grants {
+        let mut grants = Grants::default();
+        for grant in settings.flat_map(|settings| settings.grants.values()) {
+            if UnixSeconds::end_of(grant.value.until) <= at {
+                continue;
+            }
+            match &grant.value.what {
+                GrantTarget::Category(slug) => grants.categories.extend(self.taxonomy.find(slug)),
+                GrantTarget::Domain(name) => grants.names.push(name.clone()),
+                GrantTarget::Everything(is_all) => grants.everything |= is_all,
+            }
+        }
+        grants
+    }
+}
+
+/// The index of a row, which is added if it is new.
+fn index_in<T: PartialEq>(rows: &mut Vec<T>, row: T) -> usize {
+    let index = rows.iter().position(|other| *other == row);
+    index.unwrap_or_else(|| {
+        rows.push(row);
+        rows.len() - 1
+    })
 }
 
 impl Timeline {
@@ -347,27 +356,7 @@ impl Timeline {
     ) -> Self {
         let at = UnixSeconds::of(now);
         if household.filtering == Filtering::Off {
-            // Without filtering nothing is blocked or recorded; private devices stay private.
-            let hidden = EffectiveRules {
-                flags: PolicyFlags::PRIVATE,
-                ..EffectiveRules::default()
-            };
-            let devices = household
-                .devices
-                .values()
-                .take(devices_max)
-                .map(|device| u16::from(!device.log))
-                .collect();
-            let phase = Phase {
-                from: at,
-                rules: vec![EffectiveRules::default(), hidden],
-                devices,
-            };
-            return Self {
-                phases: vec![phase],
-                grants: Vec::new(),
-                until: UnixSeconds::NEVER,
-            };
+            return Self::unfiltered(household, devices_max, at);
         }
         let preset = household
             .preset
@@ -407,6 +396,30 @@ impl Timeline {
             phases,
             grants,
             until,
+        }
+    }
+
+    /// Without filtering nothing is blocked or recorded; private devices stay private.
+    fn unfiltered(household: &Household, devices_max: usize, at: UnixSeconds) -> Self {
+        let private = EffectiveRules {
+            flags: PolicyFlags::PRIVATE,
+            ..EffectiveRules::default()
+        };
+        let devices = household
+            .devices
+            .values()
+            .take(devices_max)
+            .map(|device| u16::from(!device.log))
+            .collect();
+        let phase = Phase {
+            from: at,
+            rules: vec![EffectiveRules::default(), private],
+            devices,
+        };
+        Self {
+            phases: vec![phase],
+            grants: Vec::new(),
+            until: UnixSeconds::NEVER,
         }
     }
 }

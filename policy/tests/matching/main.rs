@@ -572,7 +572,7 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
                     (0, lists.generation())
                 );
                 check(&world, &folded, taxonomy, chance);
-                lists = folded.with(&[delta], taxonomy).unwrap();
+                lists = folded.with_deltas(&[delta], taxonomy).unwrap();
                 world = next;
             }
             // The configuration changes, and everything is built anew.
@@ -594,13 +594,15 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
                 let second = {
                     let next = changed(&world, &mut gone, chance);
                     let first = delta(&world, &next, &lists, &aside);
-                    let between = lists.with(std::slice::from_ref(&first), taxonomy).unwrap();
+                    let between = lists
+                        .with_deltas(std::slice::from_ref(&first), taxonomy)
+                        .unwrap();
                     let last = changed(&next, &mut gone, chance);
                     let second = delta(&next, &last, &between, &aside);
                     world = last;
                     [first, second]
                 };
-                lists = lists.with(&second, taxonomy).unwrap();
+                lists = lists.with_deltas(&second, taxonomy).unwrap();
             }
             _ => {
                 let next = changed(&world, &mut gone, chance);
@@ -609,7 +611,7 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
                     delta.write().unwrap();
                     assert_eq!(Delta::read(&aside).unwrap(), delta);
                 }
-                lists = lists.with(&[delta], taxonomy).unwrap();
+                lists = lists.with_deltas(&[delta], taxonomy).unwrap();
                 world = next;
             }
         }
