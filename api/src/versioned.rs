@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use policy::rules::household::Id;
-use policy_store::Changed;
+use policy_store::HouseholdChanged;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ pub fn made_or_changed(is_new: bool) -> StatusCode {
 }
 
 /// Answers a write with what was written and the household's version.
-pub fn written(changed: &Changed, status: StatusCode, mut body: Value) -> Response {
+pub fn written(changed: &HouseholdChanged, status: StatusCode, mut body: Value) -> Response {
     body["version"] = json!(changed.version);
     with_version(changed.version, (status, Json(body)).into_response())
 }
@@ -36,7 +36,7 @@ pub struct Versioned<T> {
 
 impl<T> Versioned<T> {
     /// The answer to a write. `body` gets the household's version.
-    pub fn of(changed: &Changed, status: StatusCode, body: impl FnOnce(u64) -> T) -> Self {
+    pub fn of(changed: &HouseholdChanged, status: StatusCode, body: impl FnOnce(u64) -> T) -> Self {
         Self {
             status,
             version: changed.version,

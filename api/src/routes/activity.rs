@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{Household, Id};
 use policy_store::{
     AuditEntry, Author,
-    activity::{BlockedName, Counted, DeviceKey, Forgotten, Hour, Sign},
+    activity::{BlockedName, BypassSign, DeviceKey, ErasureScope, HouseholdHour, QueryCount},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -194,7 +194,9 @@ pub async fn delete(
     let device = optional_device(what.device.as_deref())?;
     let control = &context.control;
     let household = household_with(control, &id, device.as_ref()).await?;
-    let forgotten = device.clone().map_or(Forgotten::All, Forgotten::Device);
+    let forgotten = device
+        .clone()
+        .map_or(ErasureScope::All, ErasureScope::Device);
     history::opened(control)?
         .forget(&id, forgotten, Timestamp::now())
         .await?;
@@ -237,9 +239,9 @@ impl View<'_> {
 /// The sums of all hours.
 #[derive(Default)]
 struct Sum {
-    all: Counted,
-    devices: BTreeMap<DeviceKey, Counted>,
-    categories: BTreeMap<Arc<str>, Counted>,
+    all: QueryCount,
+    devices: BTreeMap<DeviceKey, QueryCount>,
+    categories: BTreeMap<Arc<str>, QueryCount>,
     hours: Vec<Value>,
     names: BTreeMap<(Box<str>, DeviceKey), BlockedName>,
     names_more: u64,
@@ -250,14 +252,14 @@ struct Sum {
 #[derive(Default)]
 struct Last {
     asked: Option<Timestamp>,
-    sign: Option<(Sign, Timestamp)>,
+    sign: Option<(BypassSign, Timestamp)>,
 }
 
 impl Sum {
-    fn add(&mut self, view: &View<'_>, hour: Hour) {
+    fn add(&mut self, view: &View<'_>, hour: HouseholdHour) {
         let is_asked = hour.hour > view.hours.0 && hour.hour < view.hours.1;
         let has_names = view.household.kept().is_some_and(|history| history.names);
-        let mut of_hour = Counted::default();
+        let mut of_hour = QueryCount::default();
         for (device, counts) in hour
             .devices
             .into_iter()
@@ -276,7 +278,7 @@ impl Sum {
             {
                 continue;
             }
-            let count = Counted {
+            let count = QueryCount {
                 asked: counts.asked,
                 blocked: counts.blocked,
             };
@@ -311,7 +313,7 @@ impl Sum {
 
     fn show(self, view: &View<'_>, top: usize) -> Value {
         let devices = self.show_devices(view);
-        let mut categories: Vec<(Arc<str>, Counted)> = self.categories.into_iter().collect();
+        let mut categories: Vec<(Arc<str>, QueryCount)> = self.categories.into_iter().collect();
         categories.sort_by(|(a, of_a), (b, of_b)| {
             (of_b.asked, of_b.blocked, a).cmp(&(of_a.asked, of_a.blocked, b))
         });
@@ -372,7 +374,7 @@ impl Sum {
     }
 }
 
-fn add(sum: &mut Counted, count: Counted) {
+fn add(sum: &mut QueryCount, count: QueryCount) {
     sum.asked = sum.asked.saturating_add(count.asked);
     sum.blocked = sum.blocked.saturating_add(count.blocked);
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use policy_store::{ChainReport, Order, Record};
+use policy_store::{AuditRecord, ChainReport, SortOrder};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{Context, auth::guards::Reader, extract::QueryParameters, problem::Problem};
@@ -24,7 +23,7 @@ pub struct Pages {
     /// `oldest` first (the default), or `newest`.
     #[serde(default)]
     #[param(value_type = Option<String>, pattern = "^(oldest|newest)$")]
-    order: Order,
+    order: SortOrder,
     /// The cursor of the page: `next` of the page before.
     cursor: Option<String>,
     /// Rows on a page, 1 to 1000.
@@ -36,41 +35,9 @@ pub struct Pages {
 #[derive(Serialize, ToSchema)]
 pub struct AuditPage {
     /// In the order that was asked for.
-    #[schema(value_type = Vec<AuditRecord>)]
-    records: Vec<Record>,
+    records: Vec<AuditRecord>,
     /// The cursor of the next page. Null on the last one.
     next: Option<String>,
-}
-
-/// A row of the audit.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the shape of the store's record, for the document"
-)]
-struct AuditRecord {
-    /// The number of the row, from 1.
-    sequence: u64,
-    /// RFC 3339.
-    #[schema(format = DateTime)]
-    at: String,
-    /// The author: `key:ID`, or `jwt:SUBJECT` for a token.
-    actor: String,
-    /// The role of the author.
-    role: String,
-    /// The action: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
-    /// `_failed` if it failed, with `_done` if its outcome has a row of its own.
-    action: String,
-    /// The subject: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
-    subject: String,
-    /// The state before. Of a household, only what changed.
-    before: Option<Value>,
-    /// The state after.
-    after: Option<Value>,
-    /// Hash of the row before, hexadecimal. Zeros for the first row.
-    previous: String,
-    /// SHA-256 over the whole row and the hash before it, hexadecimal.
-    hash: String,
 }
 
 /// Rows of the audit: who did what and when, with the state before and after.

@@ -14,7 +14,7 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use policy::{lists::public_suffix::is_at_or_above_suffix, text::Text};
-use policy_store::{Closing, Outcome, ReportAge};
+use policy_store::{ReportAge, ReportDecision, ReportOutcome};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -274,7 +274,10 @@ pub async fn put(
     Segments(id): Segments<String>,
     Body(body): Body<OutcomeBody>,
 ) -> Result<Response, Problem> {
-    if !Outcome::ALL.iter().any(|(_, word)| *word == body.outcome) {
+    if !ReportOutcome::ALL
+        .iter()
+        .any(|(_, word)| *word == body.outcome)
+    {
         return Err(Problem::value(
             "outcome",
             "outcome",
@@ -322,7 +325,7 @@ pub async fn put(
         let now = Timestamp::now();
         let until = lifted
             .map(|OverrideBody { days }| now + SignedDuration::from_hours(24 * i64::from(days)));
-        let closing = Closing {
+        let closing = ReportDecision {
             outcome,
             note: note.map(Text::into_string),
             override_until: until,
@@ -401,8 +404,9 @@ struct Figures(Vec<(&'static str, Value)>);
 
 impl Figures {
     fn of(ages: &[ReportAge]) -> Self {
-        let count =
-            |outcome: Option<Outcome>| ages.iter().filter(|age| age.outcome == outcome).count();
+        let count = |outcome: Option<ReportOutcome>| {
+            ages.iter().filter(|age| age.outcome == outcome).count()
+        };
         let sorted = |is_closed: bool| {
             let mut sorted: Vec<i64> = ages
                 .iter()
@@ -419,7 +423,8 @@ impl Figures {
             ("received", json!(ages.len())),
             ("open", json!(count(None))),
         ];
-        figures.extend(Outcome::ALL.map(|(outcome, word)| (word, json!(count(Some(outcome))))));
+        figures
+            .extend(ReportOutcome::ALL.map(|(outcome, word)| (word, json!(count(Some(outcome))))));
         figures.extend([
             ("late", json!(ages.iter().filter(|age| age.is_late).count())),
             ("answered_after_median_s", json!(median(&closed))),

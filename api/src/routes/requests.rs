@@ -30,7 +30,7 @@ use policy::{
     text::Text,
     unix_seconds::UnixSeconds,
 };
-use policy_store::{Asked as AskedFor, Author, Request, RequestAnswer, RequestError};
+use policy_store::{AccessRequest, Author, RequestAnswer, RequestDetails, RequestError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -263,7 +263,7 @@ pub async fn post(
         categories.push(told);
     }
     let reason = body.reason.map(Text::into_string);
-    let asked = AskedFor {
+    let asked = RequestDetails {
         name,
         categories,
         reason,
@@ -397,7 +397,7 @@ impl Writer<'_> {
     async fn deny(
         self,
         version: u64,
-        request: Request,
+        request: AccessRequest,
         answer: RequestAnswer,
     ) -> Result<Response, Problem> {
         if let Some(expected) = self.expected.filter(|expected| *expected != version) {
@@ -422,11 +422,11 @@ impl Writer<'_> {
     /// Allows what a request asks for.
     async fn allow(
         self,
-        request: Request,
+        request: AccessRequest,
         body: AnswerBody,
         now: Timestamp,
     ) -> Result<Response, Problem> {
-        let Request {
+        let AccessRequest {
             id: number,
             device,
             asked,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use axum::http::Method;
 use policy::{name::Name, rules::household::Id};
-use policy_store::activity::{Blocked, Sign, Told};
+use policy_store::activity::{BlockedQuery, BypassSign, CountedQuery};
 use serde_json::{Map, Value, json};
 
 use crate::world::{Answer, World};
@@ -277,14 +277,14 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         let method: Method = method.parse().unwrap();
         if method == Method::GET && template.ends_with("/activity") {
             let now = jiff::Timestamp::now();
-            let blocked = || Blocked {
+            let blocked = || BlockedQuery {
                 layer: "category",
                 categories: vec!["gambling".into()],
                 name: Some(Name::parse("bets.example").unwrap()),
             };
             let household: Id = "home".parse().unwrap();
             let device: Id = "phone".parse().unwrap();
-            let told = |at, sign| Told {
+            let told = |at, sign| CountedQuery {
                 household: household.clone(),
                 device: Some(device.clone()),
                 at,
@@ -295,7 +295,7 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
             };
             let earlier = now - jiff::SignedDuration::from_mins(30);
             world.context.control.activity.as_ref().unwrap().note(
-                [told(earlier, None), told(earlier, Some(Sign::Vpn))],
+                [told(earlier, None), told(earlier, Some(BypassSign::Vpn))],
                 |_| true,
                 now,
             );

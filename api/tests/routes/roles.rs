@@ -535,7 +535,7 @@ async fn a_key_of_a_deleted_household_or_device_never_opens_again() {
         .context
         .control
         .store
-        .audit(None, policy_store::Order::Newest, None, 10)
+        .audit(None, policy_store::SortOrder::Newest, None, 10)
         .await
         .unwrap()
         .records;

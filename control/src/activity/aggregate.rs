@@ -19,7 +19,7 @@ use policy::{
     name::Name,
     rules::{builtin_names::BuiltinName, household::Id},
 };
-use policy_store::activity::{Blocked, Sign, Told};
+use policy_store::activity::{BlockedQuery, BypassSign, CountedQuery};
 use resolver::{engine::Engine, telemetry::activity::ActivityEvent};
 use serde_json::json;
 
@@ -45,15 +45,15 @@ struct Categories {
     /// The slug of each category, by its index.
     slugs: Vec<Arc<str>>,
     /// Categories whose names are signs of a bypass.
-    signs: [(Option<CategoryId>, Sign); 3],
+    signs: [(Option<CategoryId>, BypassSign); 3],
 }
 
 impl Categories {
     fn of(control: &Control) -> Self {
         let signs = [
-            ("doh", Sign::Doh),
-            ("vpn", Sign::Vpn),
-            ("proxy", Sign::Proxy),
+            ("doh", BypassSign::Doh),
+            ("vpn", BypassSign::Vpn),
+            ("proxy", BypassSign::Proxy),
         ];
         Self {
             slugs: control
@@ -74,20 +74,20 @@ impl Categories {
     }
 
     /// A query as the activity counts it. `None` if its household has no valid identifier.
-    fn query(&self, lists: &Blocklist, heard: ActivityEvent) -> Option<Told> {
+    fn query(&self, lists: &Blocklist, heard: ActivityEvent) -> Option<CountedQuery> {
         let rules = &heard.rules;
         let device = heard.device.and_then(|index| rules.device_id(index));
         let listed = lists.classify(heard.name.borrow());
         let about = listed.choice.union(listed.security);
         let is_blocked = heard.layer.blocks();
-        Some(Told {
+        Some(CountedQuery {
             household: rules.id().parse().ok()?,
             device: device.and_then(|id| id.parse().ok()),
             at: heard.at.timestamp()?,
             days: 0,
             categories: self.slugs(about),
             sign: self.sign(listed.builtin, about).filter(|_| !is_blocked),
-            blocked: is_blocked.then(|| Blocked {
+            blocked: is_blocked.then(|| BlockedQuery {
                 layer: heard.layer.as_str(),
                 categories: self.slugs(heard.categories),
                 name: Some(heard.name.borrow().to_owned()),
@@ -95,9 +95,9 @@ impl Categories {
         })
     }
 
-    fn sign(&self, special: BuiltinName, listed: CategorySet) -> Option<Sign> {
+    fn sign(&self, special: BuiltinName, listed: CategorySet) -> Option<BypassSign> {
         if special == BuiltinName::Relay {
-            return Some(Sign::Relay);
+            return Some(BypassSign::Relay);
         }
         self.signs
             .iter()
@@ -131,7 +131,7 @@ impl Aggregator {
     }
 
     /// Keeps a blocked name until the next publication.
-    fn keep_block(&mut self, query: &Told, layer: Layer, categories: CategorySet) {
+    fn keep_block(&mut self, query: &CountedQuery, layer: Layer, categories: CategorySet) {
         let blocked = query.blocked.as_ref();
         let Some(name) = blocked.and_then(|blocked| blocked.name.clone()) else {
             return;
@@ -244,7 +244,7 @@ fn publish_blocks(control: &Control, blocks: BTreeMap<Id, BTreeMap<(Option<Id>, 
 
 /// Whether a query is still to be counted. Removes from it what the household has switched off since
 /// the query.
-fn is_wanted(control: &Control, query: &mut Told) -> bool {
+fn is_wanted(control: &Control, query: &mut CountedQuery) -> bool {
     let Some(rules) = control.directory.household(&query.household) else {
         return false;
     };

@@ -10,35 +10,38 @@ use crate::{
     error::{StoreError, step},
 };
 
-/// A row.
+/// A row of the audit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Record {
-    /// 1 for the first, then one more each time.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AuditRecord {
+    /// The number of the row, from 1.
     pub sequence: u64,
-    /// When, by this node's clock.
+    /// RFC 3339, by the clock of the node.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
-    /// Who.
+    /// The author: `key:ID`, or `jwt:SUBJECT` for a token.
     pub actor: String,
-    /// In which role.
+    /// The role of the author.
     pub role: String,
-    /// What.
+    /// The action: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
+    /// `_failed` if it failed, with `_done` if its outcome has a row of its own.
     pub action: String,
-    /// To what.
+    /// The subject: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
     pub subject: String,
-    /// What was so before.
+    /// The state before. Of a household, only what changed.
     pub before: Option<Value>,
-    /// What is so after.
+    /// The state after.
     pub after: Option<Value>,
-    /// Hash of the row before, hexadecimal.
+    /// Hash of the row before, hexadecimal. Zeros for the first row.
     pub previous: String,
-    /// Hash of this row, hexadecimal.
+    /// SHA-256 over the whole row and the hash before it, hexadecimal.
     pub hash: String,
 }
 
 /// In which order the audit is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Order {
+pub enum SortOrder {
     /// As written: for a reader that keeps a copy.
     #[default]
     Oldest,
@@ -50,12 +53,12 @@ pub enum Order {
 #[derive(Debug)]
 pub struct AuditPage {
     /// The rows.
-    pub records: Vec<Record>,
+    pub records: Vec<AuditRecord>,
     /// The sequence of the last row of this page, where there is more.
     pub next: Option<u64>,
 }
 
-impl Record {
+impl AuditRecord {
     fn of(row: AuditRow) -> Result<Self, StoreError> {
         let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| {
             step("reading the audit")(sqlx::Error::Decode(error))
@@ -112,13 +115,13 @@ impl Store {
     pub async fn audit(
         &self,
         subject: Option<&str>,
-        order: Order,
+        order: SortOrder,
         after: Option<u64>,
         limit: u32,
     ) -> Result<AuditPage, StoreError> {
         let (statement, of_subject, beginning) = match order {
-            Order::Oldest => (OLDEST, OLDEST_OF_SUBJECT, 0),
-            Order::Newest => (NEWEST, NEWEST_OF_SUBJECT, i64::MAX),
+            SortOrder::Oldest => (OLDEST, OLDEST_OF_SUBJECT, 0),
+            SortOrder::Newest => (NEWEST, NEWEST_OF_SUBJECT, i64::MAX),
         };
         let after = after.map_or(beginning, |after| i64::try_from(after).unwrap_or(i64::MAX));
         let limit_and_one = i64::from(limit) + 1;
@@ -137,7 +140,7 @@ impl Store {
         rows.truncate(limit as usize);
         let records = rows
             .into_iter()
-            .map(Record::of)
+            .map(AuditRecord::of)
             .collect::<Result<Vec<_>, _>>()?;
         let next = has_more
             .then(|| records.last().map(|record| record.sequence))

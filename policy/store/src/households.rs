@@ -15,7 +15,7 @@ use crate::{
     keys::revoke_lost,
     notices::{self, NewNotice},
     pending_erasures::{self, Erasure},
-    requests::{self, Request, RequestAnswer, RequestState},
+    requests::{self, AccessRequest, RequestAnswer, RequestState},
 };
 
 /// A page of households, and from where the next one goes on.
@@ -29,18 +29,18 @@ pub struct StoredHouseholds {
 
 /// Where a reading of all households stands; the default is the beginning.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Position(i64);
+pub struct ScanPosition(i64);
 
 /// Some of all households, as they are stored: reading them into documents is work for another
 /// thread.
 #[derive(Debug)]
-pub struct Batch {
+pub struct HouseholdBatch {
     documents: Vec<(String, String)>,
     /// From where the next one goes on, where there may be more.
-    pub next: Option<Position>,
+    pub next: Option<ScanPosition>,
 }
 
-impl Batch {
+impl HouseholdBatch {
     /// The documents. A document that cannot be read is [`StoreError::Document`], so that the other
     /// households keep their rules.
     pub fn households(&self) -> impl Iterator<Item = Result<Household, StoreError>> {
@@ -63,7 +63,7 @@ pub struct HouseholdChange {
 
 /// What a change leaves behind.
 #[derive(Debug, Clone)]
-pub struct Changed {
+pub struct HouseholdChanged {
     /// The household as it is now; none once it is deleted.
     pub household: Option<Household>,
     /// The version that the change made.
@@ -71,7 +71,7 @@ pub struct Changed {
     /// Whether the household was not there before.
     pub is_new: bool,
     /// The request that it allowed.
-    pub allowed: Option<Request>,
+    pub allowed: Option<AccessRequest>,
 }
 
 const LIST: &str = "SELECT id, document FROM household WHERE document IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
@@ -155,8 +155,12 @@ impl Store {
     /// The next of all households, in the order in which they lie in the file: for the start.
     ///
     /// # Errors
-    /// See [`StoreError`]; a document that cannot be read is [`Batch::households`]' to tell.
-    pub async fn batch(&self, from: Position, limit: u32) -> Result<Batch, StoreError> {
+    /// See [`StoreError`]; a document that cannot be read is [`HouseholdBatch::households`]' to tell.
+    pub async fn batch(
+        &self,
+        from: ScanPosition,
+        limit: u32,
+    ) -> Result<HouseholdBatch, StoreError> {
         let rows: Vec<(i64, String, String)> = sqlx::query_as(ALL)
             .bind(from.0)
             .bind(i64::from(limit))
@@ -166,8 +170,8 @@ impl Store {
         let next = rows
             .last()
             .filter(|_| rows.len() == limit as usize)
-            .map(|(rowid, ..)| Position(*rowid));
-        Ok(Batch {
+            .map(|(rowid, ..)| ScanPosition(*rowid));
+        Ok(HouseholdBatch {
             documents: rows.into_iter().map(|(_, id, text)| (id, text)).collect(),
             next,
         })
@@ -224,7 +228,7 @@ impl Store {
         id: &Id,
         expected: Option<u64>,
         change: impl FnOnce(Option<Household>) -> Result<Option<Household>, E> + Send,
-    ) -> Result<Changed, ChangeError<E>> {
+    ) -> Result<HouseholdChanged, ChangeError<E>> {
         let change = |before| {
             change(before).map(|household| HouseholdChange {
                 household,
@@ -245,7 +249,7 @@ impl Store {
         id: &Id,
         expected: Option<u64>,
         change: impl FnOnce(Option<Household>) -> Result<HouseholdChange, E> + Send,
-    ) -> Result<Changed, ChangeError<E>> {
+    ) -> Result<HouseholdChanged, ChangeError<E>> {
         let mut transaction = self.begin().await?;
         let row = sqlx::query("SELECT id, version, document FROM household WHERE id = ?")
             .bind(id.as_str());
@@ -346,7 +350,7 @@ impl Store {
         )
         .await?;
         transaction.commit().await?;
-        Ok(Changed {
+        Ok(HouseholdChanged {
             household: after,
             version: version.unsigned_abs(),
             is_new,

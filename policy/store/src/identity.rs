@@ -27,7 +27,7 @@ pub(crate) const KEY_SUFFIX: &str = ".audit-key";
 
 /// Where a node keeps what belongs to its store.
 #[derive(Debug, Clone, Copy)]
-pub struct Home<'h> {
+pub struct StorePaths<'h> {
     /// The store.
     pub url: &'h str,
     /// The folder of the lists.

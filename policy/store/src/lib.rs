@@ -50,7 +50,7 @@ mod verification;
 
 pub use activity::ActivityStore;
 pub use audit::{AuditEntry, Author};
-pub use audit_rows::{AuditPage, Order, Record};
+pub use audit_rows::{AuditPage, AuditRecord, SortOrder};
 pub use chain::Findings;
 pub use choices::{ChoiceCount, ChoiceDay};
 pub use condition::WriteFailure;
@@ -60,18 +60,20 @@ pub use feeds::{FeedChanged, StoredFeed};
 pub use file::Lock;
 pub use heads::SignedHead;
 pub use health::Health;
-pub use households::{Batch, Changed, HouseholdChange, Position, StoredHouseholds};
-pub use identity::Home;
+pub use households::{
+    HouseholdBatch, HouseholdChange, HouseholdChanged, ScanPosition, StoredHouseholds,
+};
+pub use identity::StorePaths;
 pub use in_force::{Revocations, fingerprint};
 pub use keys::{Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
-pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
+pub use notices::{Delivery, DueDelivery, NewNotice, OutboxCounts};
 pub use pending_erasures::{Erasure, PendingErasure};
-pub use reports::{Closing, Outcome, REPORTS_OPEN_MAX, Report, ReportAge, ReportPage};
+pub use reports::{REPORTS_OPEN_MAX, Report, ReportAge, ReportDecision, ReportOutcome, ReportPage};
 pub use requests::{
-    Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestAnswer, RequestError,
-    RequestState,
+    AccessRequest, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, RequestAnswer, RequestDetails,
+    RequestError, RequestState,
 };
-pub use retries::{Begun, Kept, WriteAttempt};
+pub use retries::{AttemptState, StoredAnswer, WriteAttempt};
 pub use store::Store;
 pub use verification::{ChainFault, ChainReport};

@@ -29,7 +29,7 @@ pub struct NewNotice {
 
 /// A notice that is to be delivered now, over one channel.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Due {
+pub struct DueDelivery {
     /// Its place in the outbox.
     pub sequence: i64,
     /// What its receivers know it by.
@@ -153,7 +153,7 @@ impl Store {
         channel: &str,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Due>, StoreError> {
+    ) -> Result<Vec<DueDelivery>, StoreError> {
         let select = "SELECT sequence, id, household, channel, recipient, attempts, at, document
             FROM delivery JOIN notice ON notice.sequence = delivery.notice WHERE state = 'queued' AND due <= ? AND channel = ?
             ORDER BY due LIMIT ?";
@@ -164,7 +164,7 @@ impl Store {
             .fetch_all(&self.pool)
             .await;
         let rows: Vec<Row> = rows.map_err(step("reading the notices"))?;
-        let due = |row: Row| Due {
+        let due = |row: Row| DueDelivery {
             sequence: row.sequence,
             id: row.id,
             household: row.household,
@@ -181,7 +181,11 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn settle_notice(&self, due: &Due, delivery: &Delivery) -> Result<(), StoreError> {
+    pub async fn settle_notice(
+        &self,
+        due: &DueDelivery,
+        delivery: &Delivery,
+    ) -> Result<(), StoreError> {
         let (state, next, error) = match delivery {
             Delivery::Delivered => ("delivered", 0, None),
             Delivery::Later(next, error) => ("queued", next.as_second(), Some(error)),

@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use crate::{
     Store,
-    activity::Forgotten,
+    activity::ErasureScope,
     error::{StoreError, step},
 };
 
@@ -20,27 +20,29 @@ pub enum Erasure {
     /// It is kept for other days than before.
     Keep,
     /// It is to be there no longer.
-    Forget(Forgotten),
+    Forget(ErasureScope),
 }
 
 impl Erasure {
     fn to_text(&self) -> String {
         match self {
             Self::Keep => "keep".to_owned(),
-            Self::Forget(Forgotten::All) => "all".to_owned(),
-            Self::Forget(Forgotten::Unknown) => "unknown".to_owned(),
-            Self::Forget(Forgotten::Names) => "names".to_owned(),
-            Self::Forget(Forgotten::Device(id)) => format!("{DEVICE}{id}"),
+            Self::Forget(ErasureScope::All) => "all".to_owned(),
+            Self::Forget(ErasureScope::Unknown) => "unknown".to_owned(),
+            Self::Forget(ErasureScope::Names) => "names".to_owned(),
+            Self::Forget(ErasureScope::Device(id)) => format!("{DEVICE}{id}"),
         }
     }
 
     fn of(text: &str) -> Option<Self> {
         Some(match text {
             "keep" => Self::Keep,
-            "all" => Self::Forget(Forgotten::All),
-            "unknown" => Self::Forget(Forgotten::Unknown),
-            "names" => Self::Forget(Forgotten::Names),
-            text => Self::Forget(Forgotten::Device(text.strip_prefix(DEVICE)?.parse().ok()?)),
+            "all" => Self::Forget(ErasureScope::All),
+            "unknown" => Self::Forget(ErasureScope::Unknown),
+            "names" => Self::Forget(ErasureScope::Names),
+            text => Self::Forget(ErasureScope::Device(
+                text.strip_prefix(DEVICE)?.parse().ok()?,
+            )),
         })
     }
 }
@@ -120,9 +122,14 @@ mod tests {
 
     #[test]
     fn a_duty_survives_as_text() {
-        let device = Forgotten::Device("a.b-c~d".parse().expect("an identifier"));
-        let all =
-            [Forgotten::All, Forgotten::Unknown, Forgotten::Names, device].map(Erasure::Forget);
+        let device = ErasureScope::Device("a.b-c~d".parse().expect("an identifier"));
+        let all = [
+            ErasureScope::All,
+            ErasureScope::Unknown,
+            ErasureScope::Names,
+            device,
+        ]
+        .map(Erasure::Forget);
         for duty in all.into_iter().chain([Erasure::Keep]) {
             assert_eq!(Erasure::of(&duty.to_text()), Some(duty));
         }

@@ -45,7 +45,7 @@ pub struct Report {
 
 /// How a report is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closing {
+pub struct ReportDecision {
     /// `unblocked`, `kept` or `duplicate`.
     pub outcome: String,
     /// A word about it.
@@ -69,7 +69,7 @@ pub struct ReportAge {
     /// Seconds from its coming to its answer, or to now.
     pub age_s: i64,
     /// Whether it was answered, and how.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<ReportOutcome>,
     /// Whether its answer came, or is, later than it was to be.
     pub is_late: bool,
 }
@@ -77,13 +77,13 @@ pub struct ReportAge {
 /// How a report can be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
-pub enum Outcome {
+pub enum ReportOutcome {
     Unblocked,
     Kept,
     Duplicate,
 }
 
-impl Outcome {
+impl ReportOutcome {
     /// All of them, with their words.
     pub const ALL: [(Self, &'static str); 3] = [
         (Self::Unblocked, "unblocked"),
@@ -120,13 +120,13 @@ impl Row {
         let word = self
             .outcome
             .as_deref()
-            .and_then(|text| Outcome::ALL.iter().find(|(_, word)| *word == text));
+            .and_then(|text| ReportOutcome::ALL.iter().find(|(_, word)| *word == text));
         let is_over = self
             .override_until
             .is_some_and(|until| until <= now.as_second());
         let state = match word {
             None => "open",
-            Some((Outcome::Unblocked, _)) if is_over => "review",
+            Some((ReportOutcome::Unblocked, _)) if is_over => "review",
             Some((_, word)) => word,
         };
         Report {
@@ -245,7 +245,7 @@ impl Store {
         &self,
         by: &Author,
         id: &str,
-        closing: &Closing,
+        closing: &ReportDecision,
         due: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Option<Report>, StoreError> {
@@ -354,7 +354,7 @@ impl Store {
             let end = closed.unwrap_or(now.as_second());
             Ok(ReportAge {
                 age_s: (end - at).max(0),
-                outcome: outcome.as_deref().and_then(Outcome::of),
+                outcome: outcome.as_deref().and_then(ReportOutcome::of),
                 is_late: end > due,
             })
         };

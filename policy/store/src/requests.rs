@@ -46,7 +46,7 @@ impl RequestState {
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct RequestDetails {
     /// The name.
     pub name: Name,
     /// The categories for which it is blocked, by slug.
@@ -81,7 +81,7 @@ pub struct RequestAnswer {
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Request {
+pub struct AccessRequest {
     /// Its identifier.
     pub id: String,
     /// The device that it is for.
@@ -94,7 +94,7 @@ pub struct Request {
     pub expires_at: Timestamp,
     /// What.
     #[serde(flatten)]
-    pub asked: Asked,
+    pub asked: RequestDetails,
 }
 
 #[derive(FromRow)]
@@ -108,14 +108,14 @@ struct Row {
 }
 
 impl Row {
-    fn request(self) -> Result<Request, StoreError> {
+    fn request(self) -> Result<AccessRequest, StoreError> {
         type Fault = Box<dyn std::error::Error + Send + Sync>;
         let unreadable = |source: Fault| StoreError::Document {
             household: self.household.clone(),
             source,
         };
         let at = second(self.at);
-        Ok(Request {
+        Ok(AccessRequest {
             device: self
                 .device
                 .parse()
@@ -152,7 +152,7 @@ pub(crate) async fn answer<E>(
     id: &str,
     state: RequestState,
     answer: &RequestAnswer,
-) -> Result<Request, ChangeError<E>> {
+) -> Result<AccessRequest, ChangeError<E>> {
     let select =
         sqlx::query_as("SELECT * FROM request WHERE id = ? AND household = ? AND state = 'open'")
             .bind(id)
@@ -215,9 +215,9 @@ impl Store {
         &self,
         household: &Id,
         device: &Id,
-        asked: Asked,
+        asked: RequestDetails,
         now: Timestamp,
-    ) -> Result<(Request, bool), RequestError> {
+    ) -> Result<(AccessRequest, bool), RequestError> {
         let mut transaction = self.begin().await?;
         let forget = sqlx::query("DELETE FROM request WHERE at < ?").bind((now - KEPT).as_second());
         forget
@@ -234,7 +234,7 @@ impl Store {
             .await
             .map_err(step("listing requests"))?;
         // An answer opens the name and all below it.
-        let covers = |open: &Request| asked.name.borrow().is_within(open.asked.name.borrow());
+        let covers = |open: &AccessRequest| asked.name.borrow().is_within(open.asked.name.borrow());
         if let Some(open) = open
             .into_iter()
             .filter_map(|row| row.request().ok())
@@ -260,7 +260,7 @@ impl Store {
         }
         let at = second(now.as_second());
         let id = crate::secret::random_hex(8)?;
-        let request = Request {
+        let request = AccessRequest {
             id,
             device: device.clone(),
             state: RequestState::Open,
@@ -295,7 +295,7 @@ impl Store {
         household: &Id,
         device: Option<&Id>,
         now: Timestamp,
-    ) -> Result<Vec<Request>, StoreError> {
+    ) -> Result<Vec<AccessRequest>, StoreError> {
         let select = "SELECT * FROM request WHERE household = ?1 AND at >= ?2 AND (?3 IS NULL OR device = ?3) ORDER BY sequence DESC LIMIT 1000";
         let select = sqlx::query_as(select)
             .bind(household.as_str())
@@ -317,7 +317,7 @@ impl Store {
         household: &Id,
         id: &str,
         now: Timestamp,
-    ) -> Result<Option<Request>, StoreError> {
+    ) -> Result<Option<AccessRequest>, StoreError> {
         let select =
             sqlx::query_as("SELECT * FROM request WHERE household = ? AND id = ? AND at >= ?");
         let select = select
@@ -340,7 +340,7 @@ impl Store {
         household: &Id,
         id: &str,
         with: &RequestAnswer,
-    ) -> Result<Request, ChangeError<E>> {
+    ) -> Result<AccessRequest, ChangeError<E>> {
         let mut transaction = self.begin().await?;
         let request = answer(&mut transaction, household, id, RequestState::Denied, with).await?;
         transaction.commit().await?;

@@ -84,7 +84,7 @@ fn digest(parts: &[&[u8]]) -> Vec<u8> {
 
 /// What a write was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredAnswer {
     /// The HTTP status.
     pub status: u16,
     /// The headers that matter.
@@ -95,11 +95,11 @@ pub struct Kept {
 
 /// What is known of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
+pub enum AttemptState {
     /// Nothing: it is to be done, and is under way from now on.
     Fresh,
     /// It was done, and answered so.
-    Done(Kept),
+    Done(StoredAnswer),
     /// It was done, and answered with the secret of this key, which is not kept.
     Secret(String),
     /// The name was given to another write.
@@ -115,7 +115,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn begin_once(&self, attempt: &WriteAttempt) -> Result<Begun, StoreError> {
+    pub async fn begin_once(&self, attempt: &WriteAttempt) -> Result<AttemptState, StoreError> {
         let now = Timestamp::now().as_second();
         let mut transaction = self.begin().await?;
         forget_old(&mut transaction, attempt, now - KEPT_S).await?;
@@ -132,7 +132,7 @@ impl Store {
                 .known(attempt, &row)
                 .map_err(step("reading an answer"))?;
             let is_forgotten = self.unforgotten().contains(&attempt.name());
-            if !is_forgotten && (begun != Begun::Lost || !attempt.is_repeatable) {
+            if !is_forgotten && (begun != AttemptState::Lost || !attempt.is_repeatable) {
                 return Ok(begun);
             }
         }
@@ -153,32 +153,32 @@ impl Store {
         }
         transaction.commit().await?;
         self.unforgotten().remove(&attempt.name());
-        Ok(Begun::Fresh)
+        Ok(AttemptState::Fresh)
     }
 
     fn known(
         &self,
         attempt: &WriteAttempt,
         row: &sqlx::sqlite::SqliteRow,
-    ) -> Result<Begun, sqlx::Error> {
+    ) -> Result<AttemptState, sqlx::Error> {
         if row.try_get::<Vec<u8>, _>("target")? != attempt.target
             || row.try_get::<Vec<u8>, _>("request")? != attempt.request
         {
-            return Ok(Begun::Other);
+            return Ok(AttemptState::Other);
         }
         let Some(status) = row.try_get::<Option<i64>, _>("status")? else {
             let is_ours = row.try_get::<String, _>("maker")? == *self.process_id;
             return Ok(if is_ours {
-                Begun::UnderWay
+                AttemptState::UnderWay
             } else {
-                Begun::Lost
+                AttemptState::Lost
             });
         };
         if let Some(key) = row.try_get::<Option<String>, _>("secret_of")? {
-            return Ok(Begun::Secret(key));
+            return Ok(AttemptState::Secret(key));
         }
         let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
-        Ok(Begun::Done(Kept {
+        Ok(AttemptState::Done(StoredAnswer {
             status: u16::try_from(status).map_err(|error| decode(error.into()))?,
             headers: serde_json::from_str(&row.try_get::<String, _>("headers")?)
                 .map_err(|error| decode(error.into()))?,
@@ -190,7 +190,11 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`]; it then stays under way.
-    pub async fn keep_answer(&self, attempt: &WriteAttempt, kept: &Kept) -> Result<(), StoreError> {
+    pub async fn keep_answer(
+        &self,
+        attempt: &WriteAttempt,
+        kept: &StoredAnswer,
+    ) -> Result<(), StoreError> {
         let headers = serde_json::to_string(&kept.headers).expect("pairs of text are plain data");
         let update = "UPDATE idempotency SET status = ?3, headers = ?4, body = ?5 WHERE principal = ?1 AND key = ?2";
         let update = sqlx::query(update)

@@ -21,7 +21,7 @@ use crate::{
     file::{self, FileContent, beside, file_of},
     heads::Signer,
     health::Health,
-    identity::{Home, KEY_SUFFIX, Markers},
+    identity::{KEY_SUFFIX, Markers, StorePaths},
     secret::random_hex,
     time::second,
 };
@@ -69,7 +69,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`]; [`StoreError::Missing`] where there is none.
-    pub async fn open_existing(home: &Home<'_>) -> Result<Self, StoreError> {
+    pub async fn open_existing(home: &StorePaths<'_>) -> Result<Self, StoreError> {
         let path = file_of(home.url)?;
         let database = Database::open(home.url, &KIND, false).await?;
         let (store, since) = identity(&database).await?;
@@ -87,7 +87,7 @@ impl Store {
     /// See [`StoreError`]; [`StoreError::Lost`] and [`StoreError::OtherNode`] where the store is
     /// not the one that this node had.
     pub async fn serve(
-        home: &Home<'_>,
+        home: &StorePaths<'_>,
         is_new: bool,
         evidence: &[&Path],
     ) -> Result<(Self, Findings), StoreError> {

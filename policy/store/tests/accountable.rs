@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use policy::rules::household::{Filtering, Household, Id};
-use policy_store::{AuditEntry, Author, ChangeError, FeedChanged, Order, Store};
+use policy_store::{AuditEntry, Author, ChangeError, FeedChanged, SortOrder, Store};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqlitePool};
 
@@ -75,7 +75,7 @@ async fn audit_rows_come_back_page_by_page_in_order_and_each_once() {
         assert_eq!(append(&store, subject, number).await, number + 1);
     }
     for (subject, expected) in [(None, 25_usize), (Some("feed:a"), 5), (Some("feed:b"), 0)] {
-        for order in [Order::Oldest, Order::Newest] {
+        for order in [SortOrder::Oldest, SortOrder::Newest] {
             let mut seen = Vec::new();
             let mut after = None;
             let mut pages = 0;
@@ -88,7 +88,7 @@ async fn audit_rows_come_back_page_by_page_in_order_and_each_once() {
                     break;
                 }
             }
-            if order == Order::Newest {
+            if order == SortOrder::Newest {
                 seen.reverse();
             }
             assert_eq!(
@@ -100,7 +100,7 @@ async fn audit_rows_come_back_page_by_page_in_order_and_each_once() {
         }
     }
     let first = &store
-        .audit(None, Order::Oldest, None, 1)
+        .audit(None, SortOrder::Oldest, None, 1)
         .await
         .unwrap()
         .records[0];
@@ -257,7 +257,7 @@ async fn a_chain_cut_off_at_its_end_fits_but_has_another_head() {
     assert_eq!(
         head,
         store
-            .audit(None, Order::Oldest, Some(2), 1)
+            .audit(None, SortOrder::Oldest, Some(2), 1)
             .await
             .unwrap()
             .records[0]
@@ -335,7 +335,7 @@ async fn the_audit_holds_what_differs_and_no_refused_change() {
         .await
         .unwrap();
     let records = store
-        .audit(Some("household:home"), Order::Oldest, None, 10)
+        .audit(Some("household:home"), SortOrder::Oldest, None, 10)
         .await
         .unwrap()
         .records;
@@ -414,7 +414,7 @@ async fn a_feed_is_kept_whole_and_its_secrets_are_not_in_the_audit() {
         [feed]
     );
     let records = store
-        .audit(Some("feed:bets"), Order::Oldest, None, 10)
+        .audit(Some("feed:bets"), SortOrder::Oldest, None, 10)
         .await
         .unwrap()
         .records;
@@ -475,7 +475,7 @@ async fn a_feed_defined_again_never_has_a_version_of_the_one_before() {
         }
     );
     let actions: Vec<_> = store
-        .audit(None, Order::Oldest, None, 10)
+        .audit(None, SortOrder::Oldest, None, 10)
         .await
         .unwrap()
         .records

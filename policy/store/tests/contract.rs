@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use policy::rules::household::{Household, Id};
 use policy_store::{
-    Author, Begun, ChangeError, Changed, Kept, NewKey, Position, Store, StoreError, WriteAttempt,
+    AttemptState, Author, ChangeError, HouseholdChanged, NewKey, ScanPosition, Store, StoreError,
+    StoredAnswer, WriteAttempt,
 };
 
 type Refusal = &'static str;
@@ -47,7 +48,7 @@ async fn edit(
     store: &Store,
     household: &str,
     edit: impl FnOnce(&mut Household) + Send,
-) -> Result<Changed, ChangeError<Refusal>> {
+) -> Result<HouseholdChanged, ChangeError<Refusal>> {
     let fresh = id(household);
     let change = |before: Option<Household>| {
         let mut household = before.unwrap_or_else(|| Household::new(fresh));
@@ -162,7 +163,7 @@ async fn a_document_that_cannot_be_read_costs_nobody_else_the_rules() {
         .unwrap();
     let mut read = Vec::new();
     let mut complaints = Vec::new();
-    let mut position = Some(Position::default());
+    let mut position = Some(ScanPosition::default());
     while let Some(from) = position {
         let batch = store.batch(from, 2).await.unwrap();
         position = batch.next;
@@ -578,44 +579,57 @@ async fn a_write_that_names_itself_begins_once() {
             is_repeatable,
         )
     };
-    let kept = Kept {
+    let kept = StoredAnswer {
         status: 201,
         headers: vec![("etag".into(), "\"1\"".into())],
         body: b"{}".to_vec(),
     };
     let first = attempt("k", b"1", false);
-    assert_eq!(store.begin_once(&first).await.unwrap(), Begun::Fresh);
-    assert_eq!(store.begin_once(&first).await.unwrap(), Begun::UnderWay);
+    assert_eq!(store.begin_once(&first).await.unwrap(), AttemptState::Fresh);
+    assert_eq!(
+        store.begin_once(&first).await.unwrap(),
+        AttemptState::UnderWay
+    );
     assert_eq!(
         store.begin_once(&attempt("k", b"2", false)).await.unwrap(),
-        Begun::Other
+        AttemptState::Other
     );
     store.keep_answer(&first, &kept).await.unwrap();
     for store in [&store, &dead] {
         assert_eq!(
             store.begin_once(&first).await.unwrap(),
-            Begun::Done(kept.clone())
+            AttemptState::Done(kept.clone())
         );
     }
     let stranger = WriteAttempt::new("key:b".into(), "k".into(), &[b"PUT /"], &[b"1"], false);
-    assert_eq!(store.begin_once(&stranger).await.unwrap(), Begun::Fresh);
+    assert_eq!(
+        store.begin_once(&stranger).await.unwrap(),
+        AttemptState::Fresh
+    );
     // What the other process began and did not end: done again where that is the same, and
     // otherwise nobody knows.
-    for (key, is_repeatable, expected) in
-        [("put", true, Begun::Fresh), ("post", false, Begun::Lost)]
-    {
+    for (key, is_repeatable, expected) in [
+        ("put", true, AttemptState::Fresh),
+        ("post", false, AttemptState::Lost),
+    ] {
         let attempt = attempt(key, b"", is_repeatable);
-        assert_eq!(dead.begin_once(&attempt).await.unwrap(), Begun::Fresh);
+        assert_eq!(
+            dead.begin_once(&attempt).await.unwrap(),
+            AttemptState::Fresh
+        );
         assert_eq!(store.begin_once(&attempt).await.unwrap(), expected);
     }
     let failed = attempt("failed", b"", false);
     store.begin_once(&failed).await.unwrap();
     store.forget_attempt(&failed).await.unwrap();
-    assert_eq!(store.begin_once(&failed).await.unwrap(), Begun::Fresh);
+    assert_eq!(
+        store.begin_once(&failed).await.unwrap(),
+        AttemptState::Fresh
+    );
     store.keep_secret(&failed, 201, "abc").await.unwrap();
     assert_eq!(
         store.begin_once(&failed).await.unwrap(),
-        Begun::Secret("abc".into())
+        AttemptState::Secret("abc".into())
     );
 }
 
@@ -632,7 +646,7 @@ async fn answers_are_kept_for_a_day_and_so_many_of_one_principal() {
     };
     let attempt =
         |number: usize| WriteAttempt::new("key:a".into(), format!("k{number}"), &[], &[], true);
-    let kept = Kept {
+    let kept = StoredAnswer {
         status: 200,
         headers: Vec::new(),
         body: vec![b'x'; 256 << 10],
@@ -647,7 +661,7 @@ async fn answers_are_kept_for_a_day_and_so_many_of_one_principal() {
     );
     assert_eq!(
         store.begin_once(&attempt(199)).await.unwrap(),
-        Begun::Done(kept),
+        AttemptState::Done(kept),
         "the newest stay"
     );
     sqlx::query("UPDATE idempotency SET at = at - 86401")
@@ -656,7 +670,7 @@ async fn answers_are_kept_for_a_day_and_so_many_of_one_principal() {
         .unwrap();
     assert_eq!(
         store.begin_once(&attempt(199)).await.unwrap(),
-        Begun::Fresh,
+        AttemptState::Fresh,
         "a day is over"
     );
     for number in 1_000..1_004 {

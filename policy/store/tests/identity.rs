@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use policy_store::{AuditEntry, Author, Home, Order, SignedHead, Store, StoreError};
+use policy_store::{AuditEntry, Author, SignedHead, SortOrder, Store, StoreError, StorePaths};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
@@ -37,7 +37,7 @@ impl Node {
         evidence: &[&Path],
     ) -> Result<(Store, Vec<String>), StoreError> {
         Store::serve(
-            &Home {
+            &StorePaths {
                 url: &self.url(),
                 lists: &self.path("data/lists"),
             },
@@ -65,7 +65,7 @@ impl Node {
     }
 
     async fn command(&self) -> Result<Store, StoreError> {
-        Store::open_existing(&Home {
+        Store::open_existing(&StorePaths {
             url: &self.url(),
             lists: &self.path("data/lists"),
         })
@@ -397,7 +397,7 @@ async fn rows_that_are_cut_off_are_missed_at_once_and_after_a_start() {
     append(&store, 10).await;
     assert_eq!(fault(&store).await.unwrap().0, 6);
     let told = store
-        .audit(Some("audit"), Order::Oldest, None, 10)
+        .audit(Some("audit"), SortOrder::Oldest, None, 10)
         .await
         .unwrap()
         .records;
@@ -437,7 +437,7 @@ async fn rows_that_are_cut_off_with_all_heads_are_missed() {
     let said = |findings: &[String]| findings.iter().any(|text| text.contains("no signed head"));
     assert!(said(&findings), "{findings:?}");
     let page = store
-        .audit(Some("audit"), Order::Oldest, None, 10)
+        .audit(Some("audit"), SortOrder::Oldest, None, 10)
         .await
         .unwrap();
     assert_eq!(page.records[0].action, "heads_missing");
@@ -695,7 +695,7 @@ async fn heads_that_do_not_fit_can_be_acknowledged_and_that_is_written_down() {
             .is_empty()
     );
     let last = store
-        .audit(Some("audit"), Order::Newest, None, 1)
+        .audit(Some("audit"), SortOrder::Newest, None, 1)
         .await
         .unwrap()
         .records

@@ -6,7 +6,7 @@ use policy::{
     lists::mandates::{Mandate, MandateDocument},
     rules::household::Id,
 };
-use policy_store::{Author, ChangeError, MandateChanged, Order, Store};
+use policy_store::{Author, ChangeError, MandateChanged, SortOrder, Store};
 use serde_json::{Value, json};
 
 struct Place(tempfile::TempDir);
@@ -88,7 +88,7 @@ async fn a_mandate_is_kept_whole_with_who_and_when_and_is_in_the_audit() {
     assert!(again.updated_at >= stored.updated_at);
     write(&store, "m", None, None).await.unwrap();
     let records = store
-        .audit(Some("mandate:m"), Order::Oldest, None, 10)
+        .audit(Some("mandate:m"), SortOrder::Oldest, None, 10)
         .await
         .unwrap()
         .records;
@@ -143,7 +143,7 @@ async fn a_mandate_written_again_never_has_a_version_of_the_one_before() {
     assert_eq!((made.version, made.is_new), (3, true));
     assert_eq!(
         store
-            .audit(None, Order::Oldest, None, 10)
+            .audit(None, SortOrder::Oldest, None, 10)
             .await
             .unwrap()
             .records

@@ -10,8 +10,8 @@ use policy::{
     rules::household::{Device, Household, Id, Settings},
 };
 use policy_store::{
-    Asked, Author, ChangeError, Delivery, HouseholdChange, NewNotice, RequestAnswer, RequestError,
-    RequestState, Store,
+    Author, ChangeError, Delivery, HouseholdChange, NewNotice, RequestAnswer, RequestDetails,
+    RequestError, RequestState, Store,
 };
 use serde_json::json;
 
@@ -179,7 +179,7 @@ async fn a_request_is_answered_once_and_goes_with_its_device_and_with_time() {
     let store = store(&folder).await;
     let now = Timestamp::from_second(2_000_000_000).unwrap();
     change(&store, Vec::new(), None).await.unwrap();
-    let asked = |name: &str| Asked {
+    let asked = |name: &str| RequestDetails {
         name: Name::parse(name).unwrap(),
         categories: Vec::new(),
         reason: None,

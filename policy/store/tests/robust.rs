@@ -12,9 +12,9 @@ use std::{
 use jiff::Timestamp;
 use policy::rules::household::{Household, Id};
 use policy_store::{
-    ActivityStore, Author, Begun, ChangeError, Changed, FailureReason, Health, Lock, OpenFault,
-    Store, StoreError, WriteAttempt,
-    activity::{Forgotten, Told},
+    ActivityStore, AttemptState, Author, ChangeError, FailureReason, Health, HouseholdChanged,
+    Lock, OpenFault, Store, StoreError, WriteAttempt,
+    activity::{CountedQuery, ErasureScope},
 };
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
@@ -61,7 +61,10 @@ fn id(text: &str) -> Id {
 }
 
 /// A change that writes this many octets.
-async fn write(store: &Store, octets: usize) -> Result<Changed, ChangeError<&'static str>> {
+async fn write(
+    store: &Store,
+    octets: usize,
+) -> Result<HouseholdChanged, ChangeError<&'static str>> {
     let change = |before: Option<Household>| {
         let mut home = before.unwrap_or_else(|| Household::new(id("home")));
         home.locale = Some("x".repeat(octets));
@@ -84,8 +87,8 @@ async fn run(url: &str, statement: &str) {
     raw.close().await.unwrap();
 }
 
-fn told(now: Timestamp, home: &str) -> Told {
-    Told {
+fn told(now: Timestamp, home: &str) -> CountedQuery {
+    CountedQuery {
         household: id(home),
         device: None,
         at: now,
@@ -151,7 +154,7 @@ async fn counts_are_written_again_after_rollbacks_by_the_engine() {
     }
     for _ in 0..WRITES {
         activity
-            .forget(&id("home"), Forgotten::All, now)
+            .forget(&id("home"), ErasureScope::All, now)
             .await
             .unwrap_err();
         activity.keep(&id("home"), 0, now).await.unwrap_err();
@@ -159,7 +162,7 @@ async fn counts_are_written_again_after_rollbacks_by_the_engine() {
     run(&place.history(), "DROP TRIGGER stays").await;
     for _ in 0..WRITES {
         activity
-            .forget(&id("home"), Forgotten::All, now)
+            .forget(&id("home"), ErasureScope::All, now)
             .await
             .unwrap();
     }
@@ -357,7 +360,7 @@ async fn a_write_that_did_nothing_is_tried_again_under_its_name() {
         |body: &[u8]| WriteAttempt::new("key:a".into(), "k".into(), &[b"POST /"], &[body], false);
     assert_eq!(
         store.begin_once(&attempt(b"1")).await.unwrap(),
-        Begun::Fresh
+        AttemptState::Fresh
     );
     run(
         &place.url(),
@@ -369,22 +372,22 @@ async fn a_write_that_did_nothing_is_tried_again_under_its_name() {
         store
             .begin_once(&attempt(b"1"))
             .await
-            .is_ok_and(|begun| begun == Begun::Fresh),
+            .is_ok_and(|begun| begun == AttemptState::Fresh),
         "also while the file forgets nothing"
     );
     assert_eq!(
         store.begin_once(&attempt(b"1")).await.unwrap(),
-        Begun::UnderWay
+        AttemptState::UnderWay
     );
     store.forget_attempt(&attempt(b"1")).await.unwrap_err();
     run(&place.url(), "DROP TRIGGER stays").await;
     assert_eq!(
         store.begin_once(&attempt(b"2")).await.unwrap(),
-        Begun::Fresh
+        AttemptState::Fresh
     );
     assert_eq!(
         store.begin_once(&attempt(b"1")).await.unwrap(),
-        Begun::Other
+        AttemptState::Other
     );
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use policy::{name::Name, rules::household::Id};
 use serde::{Deserialize, Serialize};
 
-use super::{erasure::Forgotten, limits::MARGIN};
+use super::{erasure::ErasureScope, limits::MARGIN};
 
 /// The most names kept of one device in one hour. What is blocked beyond is counted in
 /// `names_more`: a program that draws names at random fills no disk.
@@ -25,7 +25,7 @@ pub type DeviceKey = Option<Id>;
 
 /// One query, told by the data path.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct CountedQuery {
     /// Whose line it came from.
     pub household: Id,
     /// Which device asked.
@@ -37,14 +37,14 @@ pub struct Told {
     /// The categories that the name is listed for, by slug.
     pub categories: Vec<Arc<str>>,
     /// What blocked it, where it was blocked.
-    pub blocked: Option<Blocked>,
+    pub blocked: Option<BlockedQuery>,
     /// What it is a sign of.
-    pub sign: Option<Sign>,
+    pub sign: Option<BypassSign>,
 }
 
 /// Why a query was blocked.
 #[derive(Debug, Clone)]
-pub struct Blocked {
+pub struct BlockedQuery {
     /// The layer that did.
     pub layer: &'static str,
     /// The categories that it was blocked for, by slug; may be none.
@@ -56,7 +56,7 @@ pub struct Blocked {
 /// What a device is about to use to go around the filter, by a query that was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Sign {
+pub enum BypassSign {
     /// A relay that its maker runs.
     Relay,
     /// A public resolver over HTTPS.
@@ -69,7 +69,7 @@ pub enum Sign {
 
 /// An hour of a household.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hour {
+pub struct HouseholdHour {
     /// When it begins.
     pub hour: Timestamp,
     /// What each device did in it.
@@ -96,7 +96,7 @@ pub struct DeviceHour {
     pub sign: Option<Sighting>,
     /// Queries by what their names are listed for: a name of two categories counts in both.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub categories: BTreeMap<Arc<str>, Counted>,
+    pub categories: BTreeMap<Arc<str>, QueryCount>,
     /// What was blocked, where the household keeps names: at most [`NAMES_MAX`], and
     /// [`HOUR_NAMES_MAX`] with those of the other devices.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -110,7 +110,7 @@ pub struct DeviceHour {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
     /// Of what.
-    pub kind: Sign,
+    pub kind: BypassSign,
     /// When.
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub at: Timestamp,
@@ -119,21 +119,21 @@ pub struct Sighting {
 /// Queries of a category.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "[u64; 2]", into = "[u64; 2]")]
-pub struct Counted {
+pub struct QueryCount {
     /// All of them.
     pub asked: u64,
     /// Those that were blocked for it.
     pub blocked: u64,
 }
 
-impl From<[u64; 2]> for Counted {
+impl From<[u64; 2]> for QueryCount {
     fn from([asked, blocked]: [u64; 2]) -> Self {
         Self { asked, blocked }
     }
 }
 
-impl From<Counted> for [u64; 2] {
-    fn from(counted: Counted) -> Self {
+impl From<QueryCount> for [u64; 2] {
+    fn from(counted: QueryCount) -> Self {
         [counted.asked, counted.blocked]
     }
 }
@@ -166,7 +166,7 @@ fn add(to: &mut u64, more: u64) {
 impl DeviceHour {
     /// Counts a query; a new name only if there is room for some. Says how many names and
     /// categories are new.
-    fn count(&mut self, told: &Told, names_left: usize) -> usize {
+    fn count(&mut self, told: &CountedQuery, names_left: usize) -> usize {
         let at =
             Timestamp::from_second(told.at.as_second()).expect("a second of a time that there is");
         let before = self.pieces();
@@ -266,7 +266,7 @@ pub(super) struct Counts(pub(super) BTreeMap<DeviceKey, DeviceHour>);
 impl Counts {
     /// Counts a query, and takes more memory for it only if there `is_room`. Says how many pieces
     /// are new; none where it was dropped.
-    pub(super) fn count(&mut self, told: &Told, is_room: bool) -> Option<usize> {
+    pub(super) fn count(&mut self, told: &CountedQuery, is_room: bool) -> Option<usize> {
         let is_room_for_device = is_room && self.0.len() < HOUR_DEVICES_MAX;
         let is_named = told
             .blocked
@@ -310,12 +310,12 @@ impl Counts {
     }
 
     /// Takes away what is to be forgotten; says whether anything was there of it.
-    pub(super) fn forget(&mut self, what: &Forgotten) -> bool {
+    pub(super) fn forget(&mut self, what: &ErasureScope) -> bool {
         match what {
-            Forgotten::All => !std::mem::take(&mut self.0).is_empty(),
-            Forgotten::Device(id) => self.0.remove(&Some(id.clone())).is_some(),
-            Forgotten::Unknown => self.0.remove(&None).is_some(),
-            Forgotten::Names => {
+            ErasureScope::All => !std::mem::take(&mut self.0).is_empty(),
+            ErasureScope::Device(id) => self.0.remove(&Some(id.clone())).is_some(),
+            ErasureScope::Unknown => self.0.remove(&None).is_some(),
+            ErasureScope::Names => {
                 let mut is_changed = false;
                 for device in self.0.values_mut() {
                     is_changed |= !device.names.is_empty() || device.names_more > 0;
@@ -389,8 +389,8 @@ impl Counts {
 mod tests {
     use super::*;
 
-    fn told(device: Option<&str>, second: i64) -> Told {
-        Told {
+    fn told(device: Option<&str>, second: i64) -> CountedQuery {
+        CountedQuery {
             household: "home".parse().unwrap(),
             device: device.map(|id| id.parse().unwrap()),
             at: Timestamp::from_second(second).unwrap(),
@@ -401,9 +401,9 @@ mod tests {
         }
     }
 
-    fn blocked(name: &str, categories: &[&str]) -> Option<Blocked> {
+    fn blocked(name: &str, categories: &[&str]) -> Option<BlockedQuery> {
         let categories = categories.iter().map(|&slug| slug.into()).collect();
-        Some(Blocked {
+        Some(BlockedQuery {
             layer: "category",
             categories,
             name: Some(Name::parse(name).unwrap()),
@@ -415,8 +415,8 @@ mod tests {
         let mut counts = Counts::default();
         counts.count(&told(None, 10), true);
         counts.count(
-            &Told {
-                sign: Some(Sign::Doh),
+            &CountedQuery {
+                sign: Some(BypassSign::Doh),
                 ..told(Some("tv"), 20)
             },
             true,
@@ -424,7 +424,7 @@ mod tests {
         // Listed twice over is listed once; what only the alias is listed for was asked for as
         // well.
         let categories = vec!["games".into(), "games".into()];
-        let bet = Told {
+        let bet = CountedQuery {
             categories,
             blocked: blocked("bet.example", &["games", "casino"]),
             ..told(Some("tv"), 30)
@@ -461,7 +461,7 @@ mod tests {
             // Each twice, so that those that have a place go on being counted.
             for _ in 0..2 {
                 counts.count(
-                    &Told {
+                    &CountedQuery {
                         blocked: blocked(&format!("n{number}.example"), &[]),
                         ..told(None, 5)
                     },
@@ -507,7 +507,7 @@ mod tests {
 
     #[test]
     fn the_names_of_a_household_are_bounded_over_all_its_devices_and_rows() {
-        let name = |number: usize| Told {
+        let name = |number: usize| CountedQuery {
             blocked: blocked(&format!("n{number}.example"), &[]),
             ..told(Some(&format!("d{}", number % 40)), 5)
         };
@@ -527,7 +527,7 @@ mod tests {
         // one more there.
         counts.count(&name(0), true);
         counts.count(
-            &Told {
+            &CountedQuery {
                 device: Some("d1".parse().unwrap()),
                 ..name(0)
             },
@@ -545,7 +545,7 @@ mod tests {
         }
         for number in 0..NAMES_MAX {
             unknown.count(
-                &Told {
+                &CountedQuery {
                     device: None,
                     ..name(number)
                 },
@@ -577,14 +577,14 @@ mod tests {
         assert_eq!(counts.add(&again), 0);
         let tv = Some("tv".parse().unwrap());
         counts.count(
-            &Told {
+            &CountedQuery {
                 blocked: blocked("bet.example", &["games"]),
                 ..told(Some("tv"), 6)
             },
             true,
         );
         counts.count(
-            &Told {
+            &CountedQuery {
                 blocked: blocked("bet.example", &["games"]),
                 ..told(Some("tv"), 6)
             },
@@ -603,7 +603,7 @@ mod tests {
         assert_eq!(
             (device.categories["games"], counts.asked()),
             (
-                Counted {
+                QueryCount {
                     asked: most,
                     blocked: most
                 },
@@ -626,7 +626,7 @@ mod tests {
             let blocked = blocked(&format!("n{}.example", number / 2), &["casino"]);
             pieces += counts
                 .count(
-                    &Told {
+                    &CountedQuery {
                         blocked,
                         ..told(device, 5)
                     },
@@ -638,7 +638,7 @@ mod tests {
         // Without room, what has a place goes on, and nothing new comes.
         assert_eq!(
             counts.count(
-                &Told {
+                &CountedQuery {
                     blocked: blocked("new.example", &[]),
                     ..told(None, 5)
                 },

@@ -4,7 +4,7 @@ use policy::rules::household::Id;
 
 /// What is to be forgotten of a household.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Forgotten {
+pub enum ErasureScope {
     /// All of it.
     All,
     /// What one device did.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use policy::rules::household::Id;
 
 use super::{
-    ActivityStore, BATCH_ROWS_MAX, Forgotten,
+    ActivityStore, BATCH_ROWS_MAX, ErasureScope,
     hours::{hour_of, last_hour},
     read_row,
     reading::HOUSEHOLDS,
@@ -115,13 +115,13 @@ impl ActivityStore {
     pub async fn forget(
         &self,
         household: &Id,
-        what: Forgotten,
+        what: ErasureScope,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let _turn = self.turn.write().await;
         let is_unfolded = self.unfold();
         self.waiting().forget(household, &what, now);
-        let is_changed = if what == Forgotten::All {
+        let is_changed = if what == ErasureScope::All {
             let delete =
                 sqlx::query("DELETE FROM activity WHERE household = ?").bind(household.as_str());
             self.database
@@ -174,7 +174,7 @@ impl ActivityStore {
 
     /// Takes something out of all rows of a household, or of none; says whether anything was there
     /// of it.
-    async fn thin_out(&self, household: &Id, what: &Forgotten) -> Result<bool, StoreError> {
+    async fn thin_out(&self, household: &Id, what: &ErasureScope) -> Result<bool, StoreError> {
         let mut transaction = self.database.begin("beginning to forget").await?;
         let select = "SELECT hour, CAST(document AS BLOB) FROM activity WHERE household = ? AND hour > ? ORDER BY hour LIMIT ?";
         let mut is_changed = false;

@@ -1,7 +1,7 @@
 //! What homes asked for, as counts by hour.
 //!
 //! - `counts`: what is counted, and how it is added up.
-//! - `waiting`: counts in memory.
+//! - `pending`: counts in memory.
 //! - `writing`: from memory into the file; `reading`: from both.
 //! - `forgetting`: what goes, because its retention is over or the household wants it erased.
 //!
@@ -57,11 +57,11 @@ use sqlx::{
 use tokio::sync::RwLock;
 
 pub use counts::{
-    Blocked, BlockedName, Counted, DeviceHour, DeviceKey, HOUR_DEVICES_MAX, HOUR_NAMES_MAX, Hour,
-    NAMES_MAX, Sighting, Sign, Told,
+    BlockedName, BlockedQuery, BypassSign, CountedQuery, DeviceHour, DeviceKey, HOUR_DEVICES_MAX,
+    HOUR_NAMES_MAX, HouseholdHour, NAMES_MAX, QueryCount, Sighting,
 };
 
-pub use erasure::Forgotten;
+pub use erasure::ErasureScope;
 pub use limits::{BATCH_ROWS_MAX, MARKS_KEPT, PIECES_WAITING_MAX, WAITING_MAX, WRITE_AFTER};
 
 use crate::{
@@ -70,7 +70,7 @@ use crate::{
     health::Health,
 };
 use limits::PAGE_SIZE;
-use pending::Waiting;
+use pending::PendingCounts;
 
 /// How long a statement waits for another process on the same file. Counts can be written later;
 /// readers behind them should not wait.
@@ -109,7 +109,7 @@ pub struct ActivityStore {
     /// For readers.
     pool: SqlitePool,
     turn: RwLock<()>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<PendingCounts>,
     /// Whether the journal may still hold what is deleted.
     is_unfolded: AtomicBool,
 }
@@ -144,8 +144,8 @@ impl ActivityStore {
     /// here.
     pub fn note(
         &self,
-        told: impl IntoIterator<Item = Told>,
-        mut is_wanted: impl FnMut(&mut Told) -> bool,
+        told: impl IntoIterator<Item = CountedQuery>,
+        mut is_wanted: impl FnMut(&mut CountedQuery) -> bool,
         now: Timestamp,
     ) {
         let mut waiting = self.waiting();
@@ -182,7 +182,7 @@ impl ActivityStore {
     }
 
     /// Never held while anything is waited for.
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, PendingCounts> {
         // A panic of `is_wanted` leaves it between two queries.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{DEVICES_MAX, Id};
 
 use super::{
-    counts::{Counts, Told},
-    erasure::Forgotten,
+    counts::{CountedQuery, Counts},
+    erasure::ErasureScope,
     hours::{hour_of, last_hour, until},
     limits::{MARKS_KEPT, PIECES_WAITING_MAX, WAITING_MAX, WRITE_AFTER},
 };
@@ -22,7 +22,7 @@ const SWEEP_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
 /// The counts of all homes that wait to be written.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct PendingCounts {
     homes: HashMap<Id, Home>,
     /// Homes in the order in which they began to wait. The place of one that was forgotten since is
     /// still here, and nothing waits for it.
@@ -46,7 +46,7 @@ pub(super) struct Waiting {
 struct Home {
     /// The number of its place.
     place: u64,
-    hours: BTreeMap<i64, Waited>,
+    hours: BTreeMap<i64, PendingHour>,
 }
 
 /// Where a home stands among those that wait.
@@ -59,7 +59,7 @@ struct Place {
 
 /// What waits of one hour.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Waited {
+pub(super) struct PendingHour {
     /// The hour at whose beginning it is due to go.
     pub(super) until: i64,
     pub(super) counts: Counts,
@@ -70,14 +70,14 @@ pub(super) struct Waited {
 pub(super) struct Entry {
     pub(super) household: Id,
     pub(super) hour: i64,
-    pub(super) waited: Waited,
+    pub(super) waited: PendingHour,
 }
 
 /// What was decided a moment ago. Queries from before it are still on their way here, and must not
 /// undo it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mark {
-    Forgotten(Forgotten),
+    Erased(ErasureScope),
     Days(u16),
 }
 
@@ -89,12 +89,12 @@ impl Mark {
 
     /// Takes out of a query what it may not bring any more; says whether anything of it is left to
     /// count.
-    fn apply(&self, told: &mut Told) -> bool {
+    fn apply(&self, told: &mut CountedQuery) -> bool {
         match self {
-            Self::Forgotten(Forgotten::All) => return false,
-            Self::Forgotten(Forgotten::Device(id)) => return told.device.as_ref() != Some(id),
-            Self::Forgotten(Forgotten::Unknown) => return told.device.is_some(),
-            Self::Forgotten(Forgotten::Names) => told
+            Self::Erased(ErasureScope::All) => return false,
+            Self::Erased(ErasureScope::Device(id)) => return told.device.as_ref() != Some(id),
+            Self::Erased(ErasureScope::Unknown) => return told.device.is_some(),
+            Self::Erased(ErasureScope::Names) => told
                 .blocked
                 .iter_mut()
                 .for_each(|blocked| blocked.name = None),
@@ -104,7 +104,7 @@ impl Mark {
     }
 }
 
-impl Default for Waiting {
+impl Default for PendingCounts {
     fn default() -> Self {
         Self {
             homes: HashMap::new(),
@@ -122,9 +122,9 @@ impl Default for Waiting {
     }
 }
 
-impl Waiting {
+impl PendingCounts {
     /// Counts one query.
-    pub(super) fn count(&mut self, mut told: Told, now: Timestamp) {
+    pub(super) fn count(&mut self, mut told: CountedQuery, now: Timestamp) {
         if let Some(marks) = self.marks.get(&told.household)
             && !marks
                 .iter()
@@ -151,9 +151,9 @@ impl Waiting {
                 self.home(&told.household, now)
                     .hours
                     .entry(hour)
-                    .or_insert(Waited {
+                    .or_insert(PendingHour {
                         until,
-                        ..Waited::default()
+                        ..PendingHour::default()
                     })
             }
             None => return self.add_dropped(1),
@@ -272,7 +272,7 @@ impl Waiting {
         household: &Id,
         hours: Range<i64>,
         now: Timestamp,
-    ) -> BTreeMap<i64, Waited> {
+    ) -> BTreeMap<i64, PendingHour> {
         let there = self
             .homes
             .get(household)
@@ -285,8 +285,8 @@ impl Waiting {
     }
 
     /// Forgets what waits, and what is still on its way.
-    pub(super) fn forget(&mut self, household: &Id, what: &Forgotten, now: Timestamp) {
-        self.mark(household, Mark::Forgotten(what.clone()), now);
+    pub(super) fn forget(&mut self, household: &Id, what: &ErasureScope, now: Timestamp) {
+        self.mark(household, Mark::Erased(what.clone()), now);
         self.retain(household, |_, waited| {
             waited.counts.forget(what);
             !waited.counts.0.is_empty()
@@ -342,7 +342,7 @@ impl Waiting {
         self.dropped = self.dropped.saturating_add(queries);
     }
 
-    fn retain(&mut self, household: &Id, is_kept: impl FnMut(i64, &mut Waited) -> bool) {
+    fn retain(&mut self, household: &Id, is_kept: impl FnMut(i64, &mut PendingHour) -> bool) {
         let Some(home) = self.homes.get_mut(household) else {
             return;
         };
@@ -354,7 +354,7 @@ impl Waiting {
         }
     }
 
-    fn retain_all(&mut self, mut is_kept: impl FnMut(i64, &mut Waited) -> bool) {
+    fn retain_all(&mut self, mut is_kept: impl FnMut(i64, &mut PendingHour) -> bool) {
         let Self {
             homes,
             entries,
@@ -396,8 +396,8 @@ impl Waiting {
 
 impl Home {
     /// Says how many entries and pieces are gone.
-    fn retain(&mut self, mut is_kept: impl FnMut(i64, &mut Waited) -> bool) -> (usize, usize) {
-        let weigh = |hours: &BTreeMap<i64, Waited>| {
+    fn retain(&mut self, mut is_kept: impl FnMut(i64, &mut PendingHour) -> bool) -> (usize, usize) {
+        let weigh = |hours: &BTreeMap<i64, PendingHour>| {
             (
                 hours.len(),
                 hours
@@ -426,10 +426,10 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn told(household: &str, device: Option<&str>, second: i64) -> Told {
+    fn told(household: &str, device: Option<&str>, second: i64) -> CountedQuery {
         let household = household.parse().unwrap();
         let device = device.map(|id| id.parse().unwrap());
-        Told {
+        CountedQuery {
             household,
             device,
             at: at(second),
@@ -453,14 +453,14 @@ mod tests {
             .collect()
     }
 
-    fn take(waiting: &mut Waiting, second: i64, is_all: bool) -> Vec<Entry> {
+    fn take(waiting: &mut PendingCounts, second: i64, is_all: bool) -> Vec<Entry> {
         let mut places = waiting.places();
         waiting.take(at(second), is_all, 9, &mut places)
     }
 
     #[test]
     fn homes_are_taken_once_they_waited_or_the_clock_was_set_back() {
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingCounts::default();
         waiting.count(told("b", None, 3_599), at(4_000));
         waiting.count(told("b", None, 3_600), at(4_030));
         waiting.count(told("a", None, 3_601), at(4_030));
@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     fn what_is_put_back_is_counted_first_and_waits_behind_all_others() {
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingCounts::default();
         for (home, second) in [("a", 4_000), ("b", 4_001), ("c", 4_002)] {
             waiting.count(told(home, None, 4_000), at(second));
         }
@@ -507,10 +507,10 @@ mod tests {
 
     #[test]
     fn a_home_that_was_forgotten_and_begins_anew_waits_anew() {
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingCounts::default();
         waiting.count(told("a", None, 4_000), at(4_000));
         waiting.count(told("b", None, 4_000), at(4_001));
-        waiting.forget(&"a".parse().unwrap(), &Forgotten::All, at(4_002));
+        waiting.forget(&"a".parse().unwrap(), &ErasureScope::All, at(4_002));
         waiting.count(told("a", None, 4_003), at(4_003));
         assert_eq!(asked(&take(&mut waiting, 4_302, false)), [("b", 1, 1)]);
         assert_eq!(asked(&take(&mut waiting, 4_303, false)), [("a", 1, 1)]);
@@ -519,10 +519,10 @@ mod tests {
 
     #[test]
     fn what_is_due_or_lies_in_hours_to_come_goes() {
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingCounts::default();
         for hour in [10, 11, 12, 13] {
             waiting.count(
-                Told {
+                CountedQuery {
                     days: 9,
                     ..told("a", Some("tv"), hour * 3_600)
                 },
@@ -559,13 +559,13 @@ mod tests {
 
     #[test]
     fn a_decision_looks_at_the_marks_of_its_own_household_only() {
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingCounts::default();
         for home in ["a", "b"] {
-            waiting.forget(&home.parse().unwrap(), &Forgotten::Unknown, at(5_000));
-            waiting.forget(&home.parse().unwrap(), &Forgotten::Names, at(5_001));
+            waiting.forget(&home.parse().unwrap(), &ErasureScope::Unknown, at(5_000));
+            waiting.forget(&home.parse().unwrap(), &ErasureScope::Names, at(5_001));
         }
-        waiting.forget(&"a".parse().unwrap(), &Forgotten::All, at(5_700));
-        let marks = |waiting: &Waiting| {
+        waiting.forget(&"a".parse().unwrap(), &ErasureScope::All, at(5_700));
+        let marks = |waiting: &PendingCounts| {
             ["a", "b"].map(|home| {
                 waiting
                     .marks
@@ -577,7 +577,7 @@ mod tests {
         waiting.expire(at(5_700));
         assert_eq!(marks(&waiting), [1, 0]);
         // Not each time, while everybody waits.
-        waiting.forget(&"b".parse().unwrap(), &Forgotten::Names, at(5_000));
+        waiting.forget(&"b".parse().unwrap(), &ErasureScope::Names, at(5_000));
         take(&mut waiting, 5_759, true);
         assert_eq!(marks(&waiting), [1, 1]);
         take(&mut waiting, 5_760, true);
@@ -586,7 +586,7 @@ mod tests {
 
     #[test]
     fn dropped_queries_are_added_up_to_the_end_of_numbers() {
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingCounts::default();
         waiting.add_dropped(u64::MAX);
         waiting.add_dropped(2);
         assert_eq!(waiting.dropped(), u64::MAX);
@@ -596,8 +596,8 @@ mod tests {
     fn queries_on_their_way_undo_nothing_and_those_behind_count() {
         let home: Id = "home".parse().unwrap();
         let tv: Id = "tv".parse().unwrap();
-        let mut waiting = Waiting::default();
-        waiting.forget(&home, &Forgotten::Device(tv), at(5_000));
+        let mut waiting = PendingCounts::default();
+        waiting.forget(&home, &ErasureScope::Device(tv), at(5_000));
         for second in [5_000, 5_001] {
             waiting.count(told("home", Some("tv"), second), at(5_010));
             waiting.count(told("home", None, second), at(5_010));
@@ -620,20 +620,20 @@ mod tests {
         for number in 0..MARKS_MAX * 2 {
             waiting.forget(
                 &home,
-                &Forgotten::Device(format!("d{number}").parse().unwrap()),
+                &ErasureScope::Device(format!("d{number}").parse().unwrap()),
                 at(6_000),
             );
-            waiting.forget(&home, &Forgotten::All, at(6_000));
+            waiting.forget(&home, &ErasureScope::All, at(6_000));
         }
         assert_eq!(waiting.marks[&home].len(), MARKS_MAX);
     }
 
     #[test]
     fn an_hour_under_two_promises_keeps_the_shorter_one() {
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingCounts::default();
         for days in [9, 2, 5] {
             waiting.count(
-                Told {
+                CountedQuery {
                     days,
                     ..told("home", None, 3_600)
                 },
@@ -644,7 +644,7 @@ mod tests {
         // Late, and due already.
         waiting.count(told("home", None, 0), at(25 * 3_600));
         waiting.count(
-            Told {
+            CountedQuery {
                 days: 0,
                 ..told("home", None, 90_000)
             },

@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use policy::rules::household::Id;
 
 use super::{
-    ActivityStore, DeviceKey, Hour,
+    ActivityStore, DeviceKey, HouseholdHour,
     hours::{beginning, hour_behind, hour_of},
     read_row,
 };
 use crate::{
-    activity::pending::Waited,
+    activity::pending::PendingHour,
     error::{StoreError, step},
 };
 
@@ -45,7 +45,7 @@ impl ActivityStore {
         from: Timestamp,
         to: Timestamp,
         now: Timestamp,
-    ) -> Result<Vec<Hour>, StoreError> {
+    ) -> Result<Vec<HouseholdHour>, StoreError> {
         let mut hours = Vec::new();
         self.visit(household, device, from, to, now, |hour| hours.push(hour))
             .await?;
@@ -66,7 +66,7 @@ impl ActivityStore {
         from: Timestamp,
         to: Timestamp,
         now: Timestamp,
-        mut visitor: impl FnMut(Hour),
+        mut visitor: impl FnMut(HouseholdHour),
     ) -> Result<(), StoreError> {
         let mut range = hour_of(from)..hour_behind(to);
         while !range.is_empty() {
@@ -100,14 +100,14 @@ impl ActivityStore {
                 if let Some(waited) = hours.get(&hour) {
                     counts.add(&waited.counts);
                 }
-                hours.insert(hour, Waited { until, counts });
+                hours.insert(hour, PendingHour { until, counts });
             }
-            for (hour, Waited { mut counts, .. }) in hours {
+            for (hour, PendingHour { mut counts, .. }) in hours {
                 if let Some(device) = device {
                     counts.0.retain(|key, _| key == device);
                 }
                 if let Some(hour) = beginning(hour).filter(|_| !counts.0.is_empty()) {
-                    visitor(Hour {
+                    visitor(HouseholdHour {
                         hour,
                         devices: counts.0,
                     });

@@ -1,6 +1,6 @@
 //! What goes: by the clock, by a shorter promise, and because somebody wants it gone.
 
-use policy_store::activity::{Forgotten, Told};
+use policy_store::activity::{CountedQuery, ErasureScope};
 
 use crate::{HOUR, Place, asked, at, blocked, device, id, note, read_all, told};
 
@@ -14,7 +14,7 @@ async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone() {
         for (home, days) in [("one", 1), ("seven", 7)] {
             note(
                 &activity,
-                [Told {
+                [CountedQuery {
                     days,
                     ..blocked(home, "tv", at(HOUR, 3_599), NAME)
                 }],
@@ -45,7 +45,7 @@ async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone() {
         // What is due before it is written is never written.
         note(
             &activity,
-            [Told {
+            [CountedQuery {
                 days: 1,
                 ..blocked("one", "tv", at(HOUR, 0), NAME)
             }],
@@ -61,11 +61,11 @@ async fn each_kind_of_forgetting_takes_just_what_it_says() {
     let now = at(HOUR + 2, 0);
     // What it is, and what is left: queries of `tv`, of those nobody named, and names.
     for (what, left) in [
-        (Forgotten::All, [0, 0, 0]),
-        (Forgotten::Device(id("tv")), [0, 3, 3]),
-        (Forgotten::Device(id("pc")), [3, 3, 6]),
-        (Forgotten::Unknown, [3, 0, 3]),
-        (Forgotten::Names, [3, 3, 0]),
+        (ErasureScope::All, [0, 0, 0]),
+        (ErasureScope::Device(id("tv")), [0, 3, 3]),
+        (ErasureScope::Device(id("pc")), [3, 3, 6]),
+        (ErasureScope::Unknown, [3, 0, 3]),
+        (ErasureScope::Names, [3, 3, 0]),
     ] {
         let place = Place::new();
         let activity = place.open().await;
@@ -166,7 +166,7 @@ async fn a_shorter_promise_holds_for_what_is_there_and_none_takes_all() {
         .unwrap();
     note(
         &activity,
-        [Told {
+        [CountedQuery {
             days: 90,
             ..told("home", "tv", at(HOUR + 79, 0))
         }],
@@ -226,11 +226,11 @@ async fn the_files_hold_nothing_of_any_home_that_was_forgotten() {
             let home_id = id(&format!("home-{home}"));
             match chance.random_range(0..3) {
                 0 => activity
-                    .forget(&home_id, Forgotten::All, now)
+                    .forget(&home_id, ErasureScope::All, now)
                     .await
                     .unwrap(),
                 1 => activity
-                    .forget(&home_id, Forgotten::Names, now)
+                    .forget(&home_id, ErasureScope::Names, now)
                     .await
                     .unwrap(),
                 _ => activity.keep(&home_id, 0, now).await.unwrap(),
@@ -251,7 +251,7 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
     // Rows of several batches, and some that wait.
     let fill = |days: u16| {
         (0..700).flat_map(move |home| {
-            [0, 40].map(|hour| Told {
+            [0, 40].map(|hour| CountedQuery {
                 days,
                 ..told(&format!("home-{home:03}"), "tv", at(HOUR + hour, 0))
             })
@@ -260,7 +260,7 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
     note(&activity, fill(30), now);
     note(
         &activity,
-        [Told {
+        [CountedQuery {
             days: 1,
             ..told("short", "tv", at(HOUR + 40, 0))
         }],
@@ -269,7 +269,7 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
     activity.write_all(now).await.unwrap();
     note(
         &activity,
-        [Told {
+        [CountedQuery {
             days: 30,
             ..told("waits", "tv", at(HOUR + 40, 0))
         }],
@@ -302,7 +302,7 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
     activity.bound(9).await.unwrap();
     note(
         &activity,
-        [Told {
+        [CountedQuery {
             days: 30,
             ..told("home-000", "tv", now)
         }],
@@ -416,7 +416,7 @@ async fn what_a_reading_process_keeps_in_the_journal_goes_when_it_is_done() {
         .unwrap();
     assert_eq!(rows, 2);
     activity
-        .forget(&id("home"), Forgotten::All, now)
+        .forget(&id("home"), ErasureScope::All, now)
         .await
         .unwrap();
     // It is gone for who asks us, and still there for who began to read before.
@@ -445,7 +445,7 @@ async fn a_forgetting_that_is_given_up_leaves_nothing_in_the_journal_for_long() 
         activity.write_all(now).await.unwrap();
         {
             let home = id("home");
-            let mut forgetting = pin!(activity.forget(&home, Forgotten::All, now));
+            let mut forgetting = pin!(activity.forget(&home, ErasureScope::All, now));
             for _ in 0..patience {
                 if let Poll::Ready(forgotten) = forgetting
                     .as_mut()
@@ -469,7 +469,7 @@ async fn a_forgetting_that_is_given_up_leaves_nothing_in_the_journal_for_long() 
         }
         assert!(is_so, "{patience}");
         activity
-            .forget(&id("home"), Forgotten::All, at(HOUR - 1, 0))
+            .forget(&id("home"), ErasureScope::All, at(HOUR - 1, 0))
             .await
             .unwrap();
     }

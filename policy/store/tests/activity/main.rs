@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use policy::{name::Name, rules::household::Id};
 use policy_store::{
     ActivityStore,
-    activity::{Blocked, DeviceKey, Hour, Told},
+    activity::{BlockedQuery, CountedQuery, DeviceKey, HouseholdHour},
 };
 
 /// The hour in which most tests begin.
@@ -72,9 +72,9 @@ fn at(hour: i64, second: i64) -> Timestamp {
     Timestamp::from_second(hour * 3_600 + second).unwrap()
 }
 
-fn told(household: &str, key: &str, at: Timestamp) -> Told {
+fn told(household: &str, key: &str, at: Timestamp) -> CountedQuery {
     let categories = vec!["games".into()];
-    Told {
+    CountedQuery {
         household: id(household),
         device: device(key),
         at,
@@ -85,23 +85,23 @@ fn told(household: &str, key: &str, at: Timestamp) -> Told {
     }
 }
 
-fn blocked(household: &str, key: &str, at: Timestamp, name: &str) -> Told {
-    let blocked = Blocked {
+fn blocked(household: &str, key: &str, at: Timestamp, name: &str) -> CountedQuery {
+    let blocked = BlockedQuery {
         layer: "category",
         categories: vec!["games".into()],
         name: Some(Name::parse(name).unwrap()),
     };
-    Told {
+    CountedQuery {
         blocked: Some(blocked),
         ..told(household, key, at)
     }
 }
 
-fn note(activity: &ActivityStore, told: impl IntoIterator<Item = Told>, now: Timestamp) {
+fn note(activity: &ActivityStore, told: impl IntoIterator<Item = CountedQuery>, now: Timestamp) {
     activity.note(told, |_| true, now);
 }
 
-async fn read_all(activity: &ActivityStore, household: &str, now: Timestamp) -> Vec<Hour> {
+async fn read_all(activity: &ActivityStore, household: &str, now: Timestamp) -> Vec<HouseholdHour> {
     activity
         .read(
             &id(household),

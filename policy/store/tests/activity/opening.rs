@@ -128,7 +128,7 @@ async fn a_row_that_cannot_be_read_is_left_out_and_gives_way_to_what_is_new() {
             .await
             .unwrap();
     }
-    let hours = |hours: Vec<policy_store::activity::Hour>| {
+    let hours = |hours: Vec<policy_store::activity::HouseholdHour>| {
         hours.iter().map(|hour| hour.hour).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -148,7 +148,7 @@ async fn a_row_that_cannot_be_read_is_left_out_and_gives_way_to_what_is_new() {
     activity
         .forget(
             &id("home"),
-            policy_store::activity::Forgotten::Names,
+            policy_store::activity::ErasureScope::Names,
             at(HOUR + 2, 0),
         )
         .await

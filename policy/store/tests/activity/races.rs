@@ -7,7 +7,7 @@ use std::sync::{
 
 use policy_store::{
     ActivityStore,
-    activity::{Forgotten, Told},
+    activity::{CountedQuery, ErasureScope},
 };
 
 use crate::{HOUR, Place, asked, at, blocked, id, note, told};
@@ -40,10 +40,10 @@ fn busy(
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile() {
     for what in [
-        Some(Forgotten::All),
-        Some(Forgotten::Device(id("tv"))),
-        Some(Forgotten::Unknown),
-        Some(Forgotten::Names),
+        Some(ErasureScope::All),
+        Some(ErasureScope::Device(id("tv"))),
+        Some(ErasureScope::Unknown),
+        Some(ErasureScope::Names),
         None,
     ] {
         let place = Place::new();
@@ -55,7 +55,7 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
                 let activity = activity.clone();
                 let is_over = is_over.clone();
                 let is_wanted = is_wanted.clone();
-                let key = if what == Some(Forgotten::Unknown) {
+                let key = if what == Some(ErasureScope::Unknown) {
                     ""
                 } else {
                     "tv"
@@ -107,7 +107,8 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
         for _ in 0..20 {
             assert_eq!(names().await, 0, "{what:?}");
             assert!(
-                what == Some(Forgotten::Names) || asked(&activity, "home", at(HOUR, 0)).await == 0,
+                what == Some(ErasureScope::Names)
+                    || asked(&activity, "home", at(HOUR, 0)).await == 0,
                 "{what:?}"
             );
             tokio::task::yield_now().await;
@@ -141,14 +142,14 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
                 let count = 10 + number;
                 let erased = at(HOUR, 9);
                 activity
-                    .forget(&id(&home), Forgotten::All, erased)
+                    .forget(&id(&home), ErasureScope::All, erased)
                     .await
                     .unwrap();
                 for _ in 0..20 {
                     // Those before are still on their way; those behind are told among them.
                     note(
                         &activity,
-                        before(10).chain([Told {
+                        before(10).chain([CountedQuery {
                             at: at(HOUR, 10),
                             ..told(&home, "tv", erased)
                         }]),
@@ -217,9 +218,9 @@ async fn what_is_between_memory_and_file_while_somebody_forgets_is_forgotten() {
         let other = occupy(&place).await;
         let home = id("home");
         let what = if round % 2 == 0 {
-            Forgotten::All
+            ErasureScope::All
         } else {
-            Forgotten::Names
+            ErasureScope::Names
         };
         let forget = async {
             match round % 3 {
@@ -247,7 +248,10 @@ async fn what_is_between_memory_and_file_while_somebody_forgets_is_forgotten() {
             asked(&activity, "other", now).await.cast_signed(),
             round + 1
         );
-        activity.forget(&home, Forgotten::All, now).await.unwrap();
+        activity
+            .forget(&home, ErasureScope::All, now)
+            .await
+            .unwrap();
     }
 }
 
@@ -371,7 +375,7 @@ async fn who_writes_or_forgets_has_a_turn_while_much_expires_or_is_bound() {
         );
         assert_eq!(activity.write_all(later).await.unwrap(), 2);
         activity
-            .forget(&id("later"), Forgotten::All, at(HOUR - 1, 0))
+            .forget(&id("later"), ErasureScope::All, at(HOUR - 1, 0))
             .await
             .unwrap();
         let left = count(what).await;

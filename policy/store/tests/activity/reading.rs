@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use policy_store::activity::{Forgotten, Hour};
+use policy_store::activity::{ErasureScope, HouseholdHour};
 
 use crate::{HOUR, Place, at, device, id, note, read_all, told};
 
@@ -28,7 +28,7 @@ async fn each_hour_is_visited_once_and_oldest_first() {
         let some = |hours: &[i64]| {
             hours
                 .iter()
-                .map(|hour| policy_store::activity::Told {
+                .map(|hour| policy_store::activity::CountedQuery {
                     days: 90,
                     ..told("home", "tv", at(HOUR + hour, 0))
                 })
@@ -44,7 +44,7 @@ async fn each_hour_is_visited_once_and_oldest_first() {
             .chain(&waiting)
             .for_each(|hour| *expected.entry(*hour).or_default() += 1);
         let mut visited = Vec::new();
-        let visit = |hour: Hour| {
+        let visit = |hour: HouseholdHour| {
             visited.push((
                 hour.hour.as_second() / 3_600 - HOUR,
                 hour.devices[&device("tv")].asked,
@@ -107,7 +107,7 @@ async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() 
     // In each hour two devices ask at the same time, for ever.
     let round = || {
         (0..350).flat_map(|hour| {
-            ["tv", "pc"].map(|key| policy_store::activity::Told {
+            ["tv", "pc"].map(|key| policy_store::activity::CountedQuery {
                 days: 90,
                 ..told("home", key, at(HOUR + hour, 0))
             })
@@ -122,7 +122,7 @@ async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() 
                 activity.write_all(now).await.unwrap();
                 if number % 4 == 3 {
                     activity
-                        .forget(&id("home"), Forgotten::All, at(HOUR - 1, 0))
+                        .forget(&id("home"), ErasureScope::All, at(HOUR - 1, 0))
                         .await
                         .unwrap();
                 }
@@ -132,7 +132,7 @@ async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() 
     let mut visits = 0;
     while !writing.is_finished() || visits == 0 {
         let mut last = Timestamp::MIN;
-        let visit = |hour: Hour| {
+        let visit = |hour: HouseholdHour| {
             assert!(hour.hour > last);
             last = hour.hour;
             assert_eq!(
