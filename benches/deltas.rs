@@ -231,7 +231,9 @@ fn how_fast_are_lookups(folder: &Path, fullest: u64) {
     let deltas: Vec<Delta> = (2..=fullest)
         .map(|at| Delta::read(&generations::delta_path(folder, at)).expect("just written"))
         .collect();
-    let overlaid = before.with_deltas(&deltas, &taxonomy).expect("our own deltas fit");
+    let overlaid = before
+        .with_deltas(&deltas, &taxonomy)
+        .expect("our own deltas fit");
     drop(deltas);
     let last = open(folder, 1 + DELTAS, &taxonomy);
     let folded = open(folder, last.base_generation(), &taxonomy);

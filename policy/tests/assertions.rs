@@ -1,7 +1,7 @@
-//! A MAC address that a query asserts never loosens what the source address proves: where both name
-//! devices, the stricter rules hold.
+//! A MAC address that a query asserts never relaxes what the source address proves: where both
+//! select a device, the stricter rules apply.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -32,7 +32,7 @@ static TAXONOMY: LazyLock<Taxonomy> = LazyLock::new(Taxonomy::shipped);
 
 const PHONE: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const TABLET: Mac = Mac([2, 0, 0, 0, 0, 2]);
-/// A device that has no name in the household.
+/// A MAC address that no device of the household has.
 const STRANGER: Mac = Mac([2, 0, 0, 0, 0, 9]);
 const ROUTER: &str = "192.0.2.1";
 
@@ -50,8 +50,8 @@ fn merged(mut below: Value, above: &Value) -> Value {
     below
 }
 
-/// A household whose phone is known by an address and a MAC, its tablet by a MAC alone. What is set
-/// for each is given, and what for all.
+/// A household whose phone is known by an address and a MAC, its tablet by a MAC alone. The
+/// arguments are the settings of each device and of the household.
 fn directory(phone: &Value, tablet: &Value, all: &Value) -> Directory {
     let device = |identifiers, settings: &Value| {
         merged(
@@ -109,7 +109,7 @@ fn judged(
     )
 }
 
-/// Which layer decides for the address that is the phone's, with each of these assertions.
+/// The layer that decides for the phone's address with each of these assertions.
 fn layers(
     directory: &Directory,
     name: &str,
@@ -123,7 +123,7 @@ fn layers(
     })
 }
 
-/// A household elsewhere that has registered the phone as its own.
+/// Another household that has registered the phone as its own.
 fn install_other(directory: &Directory, id: &str, settings: &Value) {
     let phone = json!({ "name": "", "log": true, "identifiers": [{ "mac": PHONE.to_string() }] });
     let document = json!({
@@ -182,8 +182,8 @@ fn category(slug: &str) -> CategorySet {
     TAXONOMY.find(slug).into_iter().collect()
 }
 
-/// What the three documents say, what the lists say of the name and of its chain, and the layer
-/// that decides.
+/// The three documents, the classifications of the name and of its chain, and the layer that
+/// decides.
 type Case<'c> = (
     [&'c Value; 3],
     Classification,
@@ -405,7 +405,7 @@ fn a_forwarder_speaks_for_others_and_its_own_address_proves_no_device() {
     );
 }
 
-/// Own lists, switches, pauses and safe search by chance.
+/// Random custom lists, switches, pauses and safe search.
 fn settings(chance: &mut StdRng) -> Value {
     let state = |chance: &mut StdRng| if chance.random() { "block" } else { "allow" };
     let mut settings = json!({ "names": {}, "categories": {} });
@@ -501,7 +501,7 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
     );
 }
 
-/// The level of the safe search that a verdict applies.
+/// The level of safe search that a verdict applies.
 fn search_level(verdict: Verdict) -> Option<policy::rules::safe_search::SearchLevel> {
     match verdict.action {
         Action::SafeSearch(search) => Some(search.level),

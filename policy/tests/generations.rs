@@ -1,7 +1,6 @@
-//! Lists over time: since when an entry is there, which deltas fit, and what an order is worth
-//! beside many categories.
+//! Lists over time: arrival times of entries, fitting deltas, and mandates beside many categories.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -25,7 +24,7 @@ fn key_of(name: &Name) -> Vec<u8> {
     key
 }
 
-/// Lists of names that one feed lists, with what deltas and folds make of them.
+/// Lists of one feed, and the changes of deltas and folds.
 struct Chronicle {
     folder: tempfile::TempDir,
     taxonomy: Taxonomy,
@@ -81,7 +80,7 @@ impl Chronicle {
         self.lists = Blocklist::open(&self.path(), &self.taxonomy).unwrap();
     }
 
-    /// What the loader would make of these changed rows.
+    /// The delta that the loader would make of these changed rows.
     fn delta(&self, lists: &Blocklist, added: &[&str], removed: &[&str]) -> Delta {
         let header = self.header(lists.generation() + 1);
         let mut arrivals = lists.header().arrivals.clone();
@@ -123,7 +122,7 @@ impl Chronicle {
         self.lists = Blocklist::open(&self.path(), &self.taxonomy).unwrap();
     }
 
-    /// The minute in which a name came, by its number.
+    /// The minute in which a name arrived.
     fn came_in(lists: &Blocklist, name: &str) -> Option<i64> {
         let name = Name::parse(name).unwrap();
         lists
@@ -181,8 +180,8 @@ fn thousands_of_arrivals_survive_a_fold_and_deltas_meanwhile() {
         lists.change(&[&name(generation)], &[]);
     }
     check_all(&lists.lists, 0);
-    // While the lists are folded, two more deltas come, and name places in the table of times as it
-    // was.
+    // While the lists are folded, two more deltas arrive, which refer to arrival times by the old
+    // indices.
     let mut unfolded = Arc::clone(&lists.lists);
     let meanwhile = [DELTAS, DELTAS + 1].map(|generation| {
         let delta = lists.delta(&unfolded, &[&name(generation)], &["first.example"]);
@@ -203,7 +202,7 @@ fn thousands_of_arrivals_survive_a_fold_and_deltas_meanwhile() {
         .unwrap();
     check_all(&lists.lists, 0);
     lists.check(&name(DELTAS + 1), Some(i64::try_from(DELTAS).unwrap() + 1));
-    // And on from there, by another delta.
+    // Another delta continues from there.
     lists.change(&[&name(DELTAS + 2)], &[]);
     check_all(&lists.lists, 0);
 }
@@ -222,7 +221,7 @@ fn a_delta_of_other_feeds_or_with_keys_that_are_none_is_refused() {
         error.to_string()
     };
     assert!(lists.lists.with_deltas(&[good()], &lists.taxonomy).is_ok());
-    // Marks of its parent would name a feed or a category that is not there, or another one.
+    // Otherwise marks would refer to feeds or categories that do not exist, or to others.
     assert!(refused(&|delta| delta.header.feeds.clear()).contains("cannot be read"));
     assert!(
         refused(&|delta| delta

@@ -1,4 +1,4 @@
-//! The order of the layers, pair by pair, and what an allow leaves as it is.
+//! The order of the layers, pair by pair, and what an allow leaves unchanged.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::{
 
 const NAME: &str = "name.test";
 
-/// Pairs that never both speak: a name is special in one way, and an own list says one thing of a
-/// name.
+/// Pairs that never both apply: a name has one built-in meaning, and a custom list has one entry
+/// for a name.
 const STRANGERS: [[Layer; 2]; 6] = [
     [Layer::DeviceAllow, Layer::DeviceDeny],
     [Layer::PersonAllow, Layer::PersonDeny],
@@ -42,8 +42,7 @@ fn set(mut what: Value) -> Value {
     what
 }
 
-/// A device asks, and these layers, and no others but the last, have something to say: who asks,
-/// and what the lists say.
+/// A policy and a classification for which exactly these layers apply, beside the default.
 fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (EffectivePolicy, Classification) {
     let taxonomy = Taxonomy::shipped();
     let of = |slug: &str| {
@@ -130,7 +129,7 @@ fn of_every_two_layers_that_meet_the_first_decides() {
             .skip(place + 1)
             .filter(|second| !STRANGERS.contains(&[first, *second]))
         {
-            // What opens a search engine's name does not unlock it.
+            // An allow of a search engine's name does not unlock its safe search.
             let expected = if OPENERS.contains(&first) && OF_SEARCH.contains(&second) {
                 second
             } else {
@@ -181,7 +180,7 @@ fn whatever_opens_a_search_engine_its_safe_search_holds() {
             }
         }
     }
-    // A name without an allow is blocked as before, and a verdict without an allow names none.
+    // Without an allow, a name is blocked as before and the verdict names no allow.
     assert_eq!(
         judged(&[Layer::HouseholdDeny, Layer::SafeSearch], &[]).layer,
         Layer::HouseholdDeny
@@ -197,7 +196,7 @@ fn a_household_may_say_that_an_allow_also_unlocks_search() {
     let home = "/search_unlock";
     let person = "/people/ella/search_unlock";
     let device = "/devices/phone/search_unlock";
-    // What each level says, and whether that unlocks: the nearest one speaks.
+    // The search unlock of each level, and whether it applies: the nearest level decides.
     let cases: [(&[(&str, Value)], bool); 6] = [
         (&[(home, allow())], true),
         (&[(home, block())], false),
@@ -308,7 +307,7 @@ fn an_allowed_search_engine_keeps_its_chain_open_and_an_order_closes_it() {
         |class: &Classification| review(&asker, queried, [(next.borrow(), class)].into_iter());
     assert_eq!(review(&listed), (queried, 0));
     assert_eq!(review(&ordered).0.layer, Layer::Mandatory);
-    // Without an allow each name of the chain is decided by itself.
+    // Without an allow, each name of the chain is decided by itself.
     let (asker, said) = asked(&[Layer::Category, Layer::SafeSearch], &[]);
     let free = Classification {
         choice: CategorySet::EMPTY,

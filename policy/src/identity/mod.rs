@@ -1,4 +1,4 @@
-//! Which household and which device a query comes from.
+//! Identifies the household and the device that a query comes from.
 
 pub mod directory;
 pub(crate) mod index;

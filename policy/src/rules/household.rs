@@ -1,9 +1,9 @@
-//! What a household wrote: the document that the store keeps, the API shows and [`crate::rules::compiled`]
-//! compiles.
+//! The document of a household: the store keeps it, the API shows it, and
+//! [`crate::rules::compiled`] compiles it.
 //!
-//! A document is valid from the moment it is parsed: identifiers, names, networks and slugs are
-//! types of their own. Who set a switch and when stays beside it, so that every verdict can name
-//! them.
+//! A document is valid from the moment it is parsed, because identifiers, names, networks and slugs
+//! have types of their own. Each switch is stored with its author and time, so that explanations
+//! can name them.
 
 use std::{
     borrow::Borrow,
@@ -24,17 +24,17 @@ use crate::{
     rules::schedule::{Grant, Pause, Schedule},
 };
 
-/// The most devices a household may have; a record stays small and an attacker's loop ends here.
+/// The most devices of a household. Bounds the size of a record.
 pub const DEVICES_MAX: usize = 256;
-/// The most names in one own list.
+/// The most names in one custom list.
 pub const CUSTOM_NAMES_MAX: usize = 5_000;
 /// The most networks of one household.
 pub const NETWORKS_MAX: usize = 64;
-/// The most identifiers of one device: private addresses change, so there is room.
+/// The most identifiers of one device. Randomised MAC addresses need several.
 pub const IDENTIFIERS_MAX: usize = 32;
 /// The most people of one household.
 pub const PEOPLE_MAX: usize = 64;
-/// The most schedules, and the most grants, in one place.
+/// The most schedules, and the most grants, at one level.
 pub const SCHEDULES_MAX: usize = 32;
 
 /// An identifier chosen by a caller: 1 to 64 letters, digits, `.`, `_`, `~` or `-`, so that it fits
@@ -44,14 +44,13 @@ pub const SCHEDULES_MAX: usize = 32;
 pub struct Id(Box<str>);
 
 impl Id {
-    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Not an [`Id`].
+/// The text is not an [`Id`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not an identifier: 1 to 64 letters, digits, dots, hyphens, underscores or tildes"
@@ -64,7 +63,7 @@ impl FromStr for Id {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let is_id = (1..=64).contains(&text.len())
             && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._~-".contains(&octet))
-            // A path segment of dots would be resolved away by a client.
+            // Clients resolve path segments of dots away.
             && !text.bytes().all(|octet| octet == b'.');
         if is_id {
             Ok(Self(text.into()))
@@ -80,7 +79,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// So that a map by identifier is asked by text: both have the order and the hash of the text.
+/// Maps by identifier can be searched by text: both have the same order and hash.
 impl Borrow<str> for Id {
     fn borrow(&self) -> &str {
         &self.0
@@ -95,11 +94,11 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// A network card's address, EUI-48.
+/// A MAC address (EUI-48).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
-/// Not a [`Mac`].
+/// The text is not a [`Mac`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a MAC address such as 02:00:5e:00:53:01")]
 pub struct MacError(String);
@@ -147,168 +146,167 @@ impl<'de> Deserialize<'de> for Mac {
     }
 }
 
-/// A switch that is set; inheriting is having none.
+/// The state of a switch. A switch that is not set is inherited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SwitchState {
-    /// Block it here, whatever stands above.
+    /// Blocks, whatever the levels above say.
     Block,
-    /// Allow it here, whatever stands above.
+    /// Allows, whatever the levels above say.
     Allow,
 }
 
-/// A value with the one who set it.
+/// A value with its author.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributed<T> {
-    /// What was set.
+    /// The value.
     #[serde(flatten)]
     pub value: T,
     /// The key or person that set it.
     pub set_by: String,
-    /// When.
+    /// The time at which it was set.
     pub set_at: Timestamp,
 }
 
-/// A category's switch.
+/// The switch of a category, of the search unlock or of bypass prevention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switch {
-    /// What it says.
+    /// The state of the switch.
     pub state: SwitchState,
 }
 
-/// An entry of an own list.
+/// An entry of a custom list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomName {
-    /// Block or allow.
+    /// Whether the entry blocks or allows.
     pub state: SwitchState,
-    /// The name alone, or all below it too.
+    /// Whether it covers the name alone, or all names below it as well.
     pub scope: Scope,
 }
 
 /// The safe search of one engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SafeSearchSetting {
-    /// How strict.
+    /// The level of safe search.
     pub level: SearchLevel,
 }
 
-/// What can be set for a household, for a person and for a device alike; what is not set is
-/// inherited.
+/// The settings of a household, a person or a device. Settings that are absent are inherited.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Settings {
     /// Switches by category.
     #[serde(default)]
     pub categories: BTreeMap<String, Attributed<Switch>>,
-    /// The own list.
+    /// The custom list.
     #[serde(default)]
     pub names: BTreeMap<Name, Attributed<CustomName>>,
-    /// What holds at certain hours.
+    /// Schedules by identifier.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<Id, Attributed<Schedule>>,
-    /// What is open for a while.
+    /// Grants by identifier.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub grants: BTreeMap<Id, Attributed<Grant>>,
-    /// The Internet is off until then.
+    /// The Internet is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Attributed<Pause>>,
-    /// Safe search by engine, see [`crate::rules::special`].
+    /// Safe search by engine, see [`crate::rules::safe_search`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub safe_search: BTreeMap<String, Attributed<SafeSearchSetting>>,
-    /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` says that
-    /// it does.
+    /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` lifts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_unlock: Option<Attributed<Switch>>,
-    /// Whether the names by which a device would go around the filter without being asked are
-    /// answered negatively.
+    /// Whether bypass names are answered negatively, so that software keeps using this resolver:
+    /// `block` or absent does so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypass: Option<Attributed<Switch>>,
 }
 
-/// A person of a household. The settings apply to the devices of the person.
+/// A person of a household. The settings apply to the person's devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
-    /// What the family calls them.
+    /// The display name.
     pub name: String,
-    /// What is set for them.
+    /// The settings of this person.
     #[serde(flatten)]
     pub settings: Settings,
 }
 
-/// Where a household stands with the choice it was offered.
+/// The household's answer to the offer of filtering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filtering {
-    /// The household was not asked: the operator's default applies, and what the household has
-    /// switched itself.
+    /// The household was not asked. The operator's default applies, and the household's own
+    /// settings.
     #[default]
     NotAsked,
     /// The household chose filtering.
     On,
-    /// The household chose none: the whole choice tier is off. What the law orders and what the
-    /// operator's security stops stays.
+    /// The household chose no filtering: the choice tier is off. Mandates and the operator's
+    /// security still apply.
     Off,
 }
 
 /// How a household made its choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilteringChoice {
-    /// Where it was asked: `portal`, `app`, `call-centre`, `shop` or `operator`, see [`CHANNELS`].
+    /// The channel in which it was asked: one of [`CHANNELS`].
     pub channel: String,
 }
 
-/// The ways in which a household is asked for its choice.
+/// The channels in which a household is asked for its choice.
 pub const CHANNELS: [&str; 5] = ["portal", "app", "call-centre", "shop", "operator"];
 
-/// Which activity the household wants to be kept. Without this setting nothing is kept.
+/// The activity that the household wants to be kept. Without this setting nothing is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistorySettings {
     /// For how many days; 0 keeps nothing.
     pub days: u16,
-    /// Whether the names of what was blocked are kept beside the counts.
+    /// Whether the names of blocked queries are kept beside the counts.
     pub names: bool,
     /// Whether unnamed devices are counted, together.
     pub unknown_devices: bool,
 }
 
-/// Where the holder of the account is reached.
+/// The contact of the account holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountContact {
-    /// An address of e-mail.
+    /// An e-mail address.
     pub email: String,
 }
 
-/// By what a device is told from the others of its household. One key each, as in `{"mac": "…"}`.
+/// An identifier that distinguishes a device from the others of its household. One key each, as in
+/// `{"mac": "…"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceIdentifier {
-    /// The address that the household's router adds as EDNS option 65001.
+    /// The MAC address that the household's router adds as EDNS option 65001.
     Mac(Mac),
     /// A source address inside one of the household's networks.
     Address(IpAddr),
-    /// A token in a DoH path or TLS name; kept, and used once encrypted listeners exist.
+    /// A token in a DoH path or TLS name. Stored, and used once encrypted listeners exist.
     Token(Id),
-    /// EDNS option 65074; kept, and used once CPE identities are.
+    /// EDNS option 65074. Stored, and used once CPE identities exist.
     CpeId(Id),
 }
 
 /// One device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// What the family calls it.
+    /// The display name.
     pub name: String,
-    /// What it is: phone, tablet, camera, …
+    /// The kind of device: phone, tablet, camera, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Whose it is.
+    /// The person that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<Id>,
-    /// By what it is told from the others.
+    /// The identifiers that distinguish it from the other devices.
     #[serde(default)]
     pub identifiers: Vec<DeviceIdentifier>,
     /// Whether its queries may appear in the household's activity.
     pub log: bool,
-    /// What is set for it.
+    /// The settings of this device.
     #[serde(flatten)]
     pub settings: Settings,
 }
@@ -316,48 +314,48 @@ pub struct Device {
 /// One household.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Household {
-    /// Its identifier, the operator's choice.
+    /// The identifier, chosen by the operator.
     pub id: Id,
-    /// Rises with every change.
+    /// Raised with every change.
     pub version: u64,
-    /// IANA name of the zone its clocks show.
+    /// The time zone of its schedules, an IANA name.
     pub time_zone: String,
-    /// Its starting point; absent means the operator's default.
+    /// The preset that it starts from. Default: the operator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
-    /// Its choice.
+    /// Its answer to the offer of filtering.
     pub filtering: Filtering,
-    /// Who made the choice, when, and how; absent until the household is asked.
+    /// The author, time and channel of that answer; absent until the household is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<Attributed<FilteringChoice>>,
-    /// Where notices go.
+    /// Where notices are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<AccountContact>,
-    /// What is kept of what its devices ask for.
+    /// The activity that is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<Attributed<HistorySettings>>,
-    /// The operator's own key for it.
+    /// The operator's own reference for the household.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_ref: Option<String>,
     /// The language of its pages, BCP 47.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
-    /// The networks its queries come from.
+    /// The networks that its queries come from.
     #[serde(default)]
     pub networks: BTreeSet<IpNet>,
-    /// What is set for all of it.
+    /// The settings of the whole household.
     #[serde(flatten)]
     pub settings: Settings,
-    /// Its people.
+    /// The people by identifier.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub people: BTreeMap<Id, Person>,
-    /// Its devices.
+    /// The devices by identifier.
     #[serde(default)]
     pub devices: BTreeMap<Id, Device>,
 }
 
 impl Household {
-    /// A household that has set nothing yet.
+    /// A household without any settings.
     #[must_use]
     pub fn new(id: Id) -> Self {
         Self {
@@ -378,13 +376,13 @@ impl Household {
         }
     }
 
-    /// The person that a device belongs to, where the household has one of that identifier.
+    /// The person that a device belongs to, if the household has that person.
     #[must_use]
     pub fn person_of(&self, device: &Device) -> Option<&Person> {
         self.people.get(device.person.as_ref()?)
     }
 
-    /// What is kept, where anything is.
+    /// The activity that is kept; `None` where nothing is.
     #[must_use]
     pub fn kept(&self) -> Option<HistorySettings> {
         self.history
@@ -393,7 +391,7 @@ impl Household {
             .filter(|history| history.days > 0)
     }
 
-    /// Whether the queries of a device are counted; `None` is an unnamed device.
+    /// Whether the queries of a device are recorded; `None` is an unnamed device.
     #[must_use]
     pub fn records(&self, device: Option<&Device>) -> bool {
         self.kept()

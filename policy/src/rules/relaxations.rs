@@ -30,76 +30,74 @@ use crate::{
     unix_seconds::UnixSeconds,
 };
 
-/// Days over which what holds is compared: every day of the week comes in them.
+/// Days over which effective rules are compared: more than a week, so that every day of the week
+/// occurs.
 const DAYS: i64 = 8;
-/// Timelines that are compiled for that; a household with more changes a week is compared over
-/// fewer days.
+/// The most timelines compiled for a comparison. A household with more changes a week is compared
+/// over fewer days.
 const TIMELINES_MAX: usize = 16;
 
-/// Something that is open after a change and was not before.
+/// Something that is permitted after a change and was not before.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Relaxation {
-    /// The Internet is no longer off.
+    /// The Internet is no longer paused.
     Pause,
     /// A category is no longer blocked.
     Category(String),
-    /// A name may be reached whatever blocks it.
+    /// A name is allowed, whatever blocks it.
     Allowed(Name),
-    /// A name is no longer on a list of what is blocked.
+    /// A custom list no longer blocks a name.
     Unlisted(Name),
-    /// Something is open for a while.
+    /// A grant runs until a time.
     Granted(GrantTarget, Timestamp),
-    /// An engine's safe search is less strict.
+    /// An engine's safe search is less strict; the engine's slug.
     SafeSearch(String),
     /// An allow or a grant of a search engine also lifts its safe search.
     SearchUnlock,
-    /// Software is no longer told that a filter is wanted.
+    /// Bypass names are no longer answered negatively.
     Bypass,
 }
 
-/// For whom, and when.
+/// The devices that a relaxation affects, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AffectedDevices {
     /// The devices, by identifier.
     pub devices: BTreeSet<Id>,
     /// Whether unnamed devices are affected.
     pub others: bool,
-    /// Everybody of the household.
+    /// Whether every device of the household and every unnamed one is affected.
     pub everybody: bool,
-    /// Not yet, but at some hour of the days to come.
+    /// Whether it takes effect only at a later time of the following days.
     pub is_later: bool,
 }
 
-/// Where a schedule stands.
+/// The level that a schedule belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingsLevel {
-    /// With the household.
     Household,
-    /// With a person.
     Person(Id),
-    /// With a device.
     Device(Id),
 }
 
-/// All that a change opens.
+/// Everything that a change relaxes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Relaxations {
-    /// Filtering was switched off; what else changed is of no weight beside it.
+    /// Filtering was switched off. Other changes are not reported beside it.
     pub filtering_off: bool,
-    /// Notices go somewhere else from now on.
+    /// Notices go to another address.
     pub contact: bool,
-    /// More is kept of what devices ask for.
+    /// More of the activity is kept.
     pub history: bool,
-    /// Networks that are the household's no longer.
+    /// Networks that the household lost.
     pub networks: Vec<IpNet>,
-    /// Schedules that block less, at fewer hours, or no longer.
+    /// Schedules that block less, at fewer times, or not at all.
     pub schedules: Vec<(SettingsLevel, Id)>,
-    /// What else, and for whom.
+    /// All other relaxations, with the devices that they affect.
     pub losses: Vec<(Relaxation, AffectedDevices)>,
 }
 
 impl Relaxations {
-    /// What a change opens.
+    /// Compares two versions of a household at the instant `now`.
     #[must_use]
     pub fn by(
         before: &Household,
@@ -147,15 +145,14 @@ impl Relaxations {
         relaxations
     }
 
-    /// Whether it opens nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Whether more is kept after a change than before: for longer, with names, or of more devices that
-/// were there before.
+/// Whether more activity is kept after a change: for longer, with names, or of more existing
+/// devices.
 fn keeps_more(before: &Household, after: &Household) -> bool {
     let Some(now) = after.kept() else {
         return false;
@@ -203,14 +200,14 @@ impl<'h> Subject<'h> {
             after: None,
         }];
         for id in before.devices.keys() {
-            // A removed device is an unnamed one.
+            // A removed device becomes an unnamed one.
             all.push(Self {
                 device: Some(id),
                 before: Some(id),
                 after: after.devices.get_key_value(id).map(|(id, _)| id),
             });
         }
-        // By what a device is known may come to lie with another one.
+        // An identifier can move to another device.
         let owners = |household: &'h Household| {
             let each = household
                 .devices
@@ -248,7 +245,7 @@ fn key(identifier: &DeviceIdentifier) -> String {
     format!("{identifier:?}")
 }
 
-/// Whether two documents say the same of what is blocked.
+/// Whether two documents block the same.
 fn is_same(before: &Household, after: &Household) -> bool {
     before.filtering == after.filtering
         && before.preset == after.preset
@@ -501,8 +498,8 @@ fn newly_granted<'h>(
         .map(|grant| Relaxation::Granted(grant.what.clone(), grant.until))
 }
 
-/// Schedules that block less than they did. Those of a person or a device that is gone went with
-/// it: what holds is compared anyway.
+/// Schedules that block less than before. Those of a removed person or device are covered by the
+/// comparison of effective rules.
 fn schedules(before: &Household, after: &Household) -> Vec<(SettingsLevel, Id)> {
     let mut found = Vec::new();
     let mut compare = |place: SettingsLevel, was: Option<&Settings>, is: &Settings| {

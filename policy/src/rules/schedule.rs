@@ -1,10 +1,9 @@
-//! What holds for a time: schedules, grants and pauses. Written in the clock time of the
-//! household's zone, compiled to instants.
+//! Settings for a limited time: schedules, grants and pauses. Schedules are written in the clock
+//! time of the household's zone and compiled to instants.
 //!
-//! A clock time that comes twice, in the night in which clocks go back, begins a schedule when it
-//! comes first and ends one when it comes last: bedtime is not opened for an hour in between. One
-//! that does not come, in the night in which clocks go forward, is as many minutes behind the
-//! change as it would have been (RFC 5545 section 3.3.5).
+//! When clocks go back, a clock time can occur twice: a schedule begins at the first occurrence and
+//! ends at the last, so that bedtime has no gap of an hour. When clocks go forward, a clock time
+//! can be skipped: it then counts as that many minutes after the change (RFC 5545 section 3.3.5).
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -17,12 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{name::Name, unix_seconds::UnixSeconds};
 
-/// The most minutes of a grant: a week.
+/// The longest grant, in minutes: a week.
 pub const GRANT_MINUTES_MAX: u32 = 7 * 24 * 60;
-/// The most dates on which a schedule does not begin.
+/// The most dates in [`Schedule::except`].
 pub const EXCEPTIONS_MAX: usize = 366;
 
-/// A day of the week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -37,7 +35,7 @@ pub enum DayOfWeek {
 }
 
 impl DayOfWeek {
-    /// All of them, from Monday on.
+    /// All days, from Monday on.
     pub const ALL: [Self; 7] = [
         Self::Mon,
         Self::Tue,
@@ -61,7 +59,7 @@ pub struct ClockTime {
     minutes: u16,
 }
 
-/// Not a [`ClockTime`].
+/// The text is not a [`ClockTime`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time of day such as 21:30")]
 pub struct ClockTimeError(String);
@@ -115,14 +113,14 @@ impl ClockTime {
     }
 }
 
-/// What holds at certain hours of certain days.
+/// Categories blocked or allowed, or the Internet paused, at certain times of certain days.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The days on which it begins.
     pub days: BTreeSet<DayOfWeek>,
-    /// When it begins.
+    /// The clock time at which it begins.
     pub from: ClockTime,
-    /// When it ends: on the next day, where that is not later than it begins.
+    /// The clock time at which it ends; on the next day if it is not later than `from`.
     pub to: ClockTime,
     /// Categories that are blocked meanwhile.
     #[serde(default)]
@@ -130,19 +128,19 @@ pub struct Schedule {
     /// Categories that are allowed meanwhile.
     #[serde(default)]
     pub allow: BTreeSet<String>,
-    /// Whether the Internet is off meanwhile.
+    /// Whether the Internet is paused meanwhile.
     #[serde(default)]
     pub pause: bool,
-    /// Dates on which it does not begin: holidays.
+    /// Dates on which it does not begin, such as holidays.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub except: BTreeSet<Date>,
 }
 
-/// A time in which a schedule holds: from the first instant up to the second, without it.
+/// The time in which a schedule runs: begin (inclusive) and end (exclusive).
 pub(crate) type Span = (UnixSeconds, UnixSeconds);
 
 impl Schedule {
-    /// When it holds, if it begins on this date.
+    /// The time in which it runs, if it begins on this date.
     pub(crate) fn span(&self, zone: &TimeZone, date: Date) -> Option<Span> {
         if !self.days.contains(&date.weekday().into()) || self.except.contains(&date) {
             return None;
@@ -163,7 +161,7 @@ impl Schedule {
         (begin < end).then(|| (UnixSeconds::of(begin), UnixSeconds::of(end)))
     }
 
-    /// The time in which it holds at this instant.
+    /// The time in which it runs, if it runs at this instant.
     #[must_use]
     pub fn running(&self, zone: &TimeZone, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let today = zone.to_datetime(at).date();
@@ -174,7 +172,7 @@ impl Schedule {
         from.timestamp().zip(to.timestamp())
     }
 
-    /// Whether a change of a schedule, or its end, may leave something open that was not.
+    /// Whether a change or the removal of a schedule may permit something that was blocked.
     #[must_use]
     pub fn is_loosened(was: Option<&Self>, is: Option<&Self>) -> bool {
         let blocks = |schedule: &&Self| schedule.pause || !schedule.block.is_empty();
@@ -192,7 +190,7 @@ impl Schedule {
         blocks_less || allows_more
     }
 
-    /// Whether it holds at all the hours of another one.
+    /// Whether it runs at all times at which another one does.
     fn covers_hours_of(&self, other: &Self) -> bool {
         let end = |schedule: &Self| {
             schedule.to.minutes
@@ -208,7 +206,7 @@ impl Schedule {
             && end(self) >= end(other)
     }
 
-    /// When it begins next, within ten days.
+    /// Its next begin, within ten days.
     #[must_use]
     pub fn next_begin(&self, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
         let today = zone.to_datetime(after).date();
@@ -223,32 +221,32 @@ impl Schedule {
     }
 }
 
-/// What a grant opens. One key, as in `{"category": "games"}`.
+/// What a grant allows. One key, as in `{"category": "games"}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantTarget {
-    /// A category, as far as a name is blocked for no other one.
+    /// A category, for names that no other category blocks.
     Category(String),
-    /// A name and all below it.
+    /// A name and all names below it.
     Domain(Name),
     /// Everything; `false` is nothing.
     Everything(bool),
 }
 
-/// Something that is open for a while, as a reward or an answer to a request.
+/// An allowance for a while, as a reward or as the answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// What is open.
+    /// What it allows.
     #[serde(flatten)]
     pub what: GrantTarget,
-    /// When it closes by itself.
+    /// When it ends by itself.
     pub until: Timestamp,
 }
 
-/// The Internet is off.
+/// The Internet is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// When it comes back by itself.
+    /// When the pause ends by itself.
     pub until: Timestamp,
 }
 
@@ -293,8 +291,8 @@ mod tests {
             spans(&bedtime, "2026-01-15").unwrap(),
             "2026-01-15T21:30:00Z 2026-01-16T06:30:00Z"
         );
-        // Forward at 01:00 on the 29th, back at 02:00 on the 25th: nine hours by the clock are
-        // eight and ten.
+        // Clocks go forward at 01:00 on the 29th and back at 02:00 on the 25th: nine hours by the
+        // clock are eight and ten.
         assert_eq!(
             spans(&bedtime, "2026-03-28").unwrap(),
             "2026-03-28T21:30:00Z 2026-03-29T05:30:00Z"
@@ -307,7 +305,7 @@ mod tests {
 
     #[test]
     fn times_that_come_twice_or_not_at_all_leave_no_gap() {
-        // 01:15 and 01:45 do not come on the 29th of March; both come twice on the 25th of October.
+        // 01:15 and 01:45 are skipped on the 29th of March and occur twice on the 25th of October.
         assert_eq!(
             spans(&schedule("01:15", "01:45"), "2026-03-29").unwrap(),
             "2026-03-29T01:15:00Z 2026-03-29T01:45:00Z"
@@ -344,7 +342,7 @@ mod tests {
         assert_eq!(from.to_string(), "2026-12-27T21:30:00Z");
     }
 
-    /// A schedule with one thing changed.
+    /// A schedule with one change.
     fn with(schedule: &Schedule, change: impl FnOnce(&mut Schedule)) -> Schedule {
         let mut changed = schedule.clone();
         change(&mut changed);
@@ -371,8 +369,8 @@ mod tests {
         });
         let quiet = with(&homework, |schedule| schedule.pause = true);
         let games = with(&homework, |schedule| schedule.block = slugs(&["games"]));
-        // The first is changed into the second: whether that loosens, and whether the way back
-        // does.
+        // Each row changes the first schedule into the second: whether that loosens it, and whether
+        // the reverse does.
         for (what, one, other, there, back) in [
             ("nothing", &bedtime, &bedtime, false, false),
             (

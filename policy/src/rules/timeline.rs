@@ -1,5 +1,5 @@
-//! What holds for each device of a household, and from when to when: documents on the one side,
-//! flat rows on the other.
+//! The timeline of a household: which rules each device has, and from when to when. Documents
+//! become flat rows here.
 //!
 //! ```text
 //! settings of a level ── spans of its schedules, ends of its grants and pauses ──> instants at which something changes
@@ -28,25 +28,24 @@ use crate::{
     unix_seconds::UnixSeconds,
 };
 
-/// The most phases of a timeline.
 const PHASES_MAX: usize = 8;
-/// Days that are looked ahead for a change where schedules change nothing sooner: every day of the
-/// week comes in them.
+/// Days that a timeline looks ahead for a change by schedule: more than a week, so that every day
+/// of the week occurs.
 const DAYS_AHEAD: i32 = 9;
-/// Changes by schedule that a timeline reaches over at least, where there are as many.
+/// The least number of changes by schedule that a timeline covers, if there are as many.
 const CHANGES_AHEAD: usize = 3;
 
-/// What holds from one change to the next.
+/// The rules between two changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Phase {
     pub from: UnixSeconds,
-    /// The household's rules, then what differs from it.
+    /// The household's rules, then those that differ from them.
     pub rules: Vec<EffectiveRules>,
-    /// Which of them each device has.
+    /// The index in `rules` for each device.
     pub devices: Vec<u16>,
 }
 
-/// All phases of a household, the first of which holds now.
+/// All phases; the first one is the current.
 pub(crate) struct Timeline {
     pub phases: Vec<Phase>,
     pub grants: Vec<Grants>,
@@ -54,7 +53,7 @@ pub(crate) struct Timeline {
     pub until: UnixSeconds,
 }
 
-/// One level's settings, with the times of its schedules.
+/// The settings of one level, with the times at which its schedules run.
 struct Level<'h> {
     settings: &'h Settings,
     spans: Vec<(Span, &'h Schedule)>,
@@ -76,14 +75,13 @@ impl<'h> Level<'h> {
     }
 }
 
-/// The levels of a household, by their places: the household's is the first, then its people's,
-/// then its devices'.
+/// The levels of a household by index: first the household's, then its people's, then its devices'.
 struct Levels<'h> {
     levels: Vec<Level<'h>>,
-    /// For each device what holds at all hours, and the levels that hold for it, from the
-    /// household's down.
+    /// For each device, the flags that do not depend on the clock, and the levels that apply to it,
+    /// from the household's down.
     chains: Vec<(PolicyFlags, Vec<usize>)>,
-    /// The flags of unnamed devices that no clock changes.
+    /// The flags of unnamed devices that do not depend on the clock.
     of_unknown: PolicyFlags,
 }
 
@@ -125,8 +123,8 @@ impl<'h> Levels<'h> {
         }
     }
 
-    /// Finds the times of all schedules from now on, as far as the timeline is to reach. Returns
-    /// how far that is.
+    /// Finds the times of all schedules from `now` on, as far as the timeline reaches. Returns its
+    /// end.
     fn schedule(&mut self, zone: &TimeZone, now: Timestamp) -> UnixSeconds {
         let today = zone.to_datetime(now).date();
         let at = UnixSeconds::of(now);
@@ -144,7 +142,7 @@ impl<'h> Levels<'h> {
                     }
                 }
             }
-            // Whatever begins on a later date begins behind this date's end.
+            // A schedule that begins on a later date begins after the end of this date.
             let Ok(end) = date
                 .tomorrow()
                 .map_err(drop)
@@ -162,7 +160,8 @@ impl<'h> Levels<'h> {
         reach
     }
 
-    /// All instants behind `now` and before `reach` at which something begins or ends.
+    /// All instants after `now` and before `reach` at which a schedule, a grant or a pause begins
+    /// or ends.
     fn changes(&self, now: UnixSeconds, reach: UnixSeconds) -> Vec<UnixSeconds> {
         let spans = self
             .levels
@@ -252,8 +251,8 @@ impl<'h> Levels<'h> {
     }
 }
 
-/// The flags that no clock changes: whether the queries of a device count in the household's
-/// activity, and whether they are private.
+/// The flags that do not depend on the clock: whether the queries of a device are recorded, and
+/// whether they are private.
 fn at_all_hours(household: &Household, device: Option<&Device>) -> PolicyFlags {
     let mut flags = if device.is_some_and(|device| !device.log) {
         PolicyFlags::PRIVATE
@@ -266,7 +265,7 @@ fn at_all_hours(household: &Household, device: Option<&Device>) -> PolicyFlags {
     flags
 }
 
-/// What all levels stand on.
+/// What is common to all levels.
 struct Ground<'g> {
     preset: CategorySet,
     taxonomy: &'g Taxonomy,
@@ -336,7 +335,7 @@ impl Ground<'_> {
     }
 }
 
-/// The index of a row, which is added if it is new.
+/// Returns the index of a row; adds the row if it is new.
 fn index_in<T: PartialEq>(rows: &mut Vec<T>, row: T) -> usize {
     let index = rows.iter().position(|other| *other == row);
     index.unwrap_or_else(|| {
@@ -346,7 +345,7 @@ fn index_in<T: PartialEq>(rows: &mut Vec<T>, row: T) -> usize {
 }
 
 impl Timeline {
-    /// The timeline from an instant on.
+    /// Compiles the timeline from an instant on.
     pub fn of(
         household: &Household,
         devices_max: usize,
@@ -424,7 +423,7 @@ impl Timeline {
     }
 }
 
-/// The household's time zone. An unknown name is UTC: a schedule at a wrong hour is noticed and
+/// The household's time zone. An unknown name means UTC: wrong times of a schedule are noticed and
 /// corrected.
 #[must_use]
 pub fn zone(household: &Household) -> TimeZone {
@@ -454,8 +453,8 @@ mod tests {
     use super::*;
     use crate::{name::Name, rules::schedule::Grant};
 
-    /// A household with so many grants, one of which ends each minute from `now` on, each of a name
-    /// of its own.
+    /// A household with this number of grants, each of its own name. One ends each minute from
+    /// `now` on.
     fn with_grants(count: usize, now: Timestamp) -> Household {
         let mut household = Household::new("home".parse().unwrap());
         for minute in 1..=count {
@@ -515,7 +514,7 @@ mod tests {
         let mut at = now;
         let mut compiled = 0;
         for minute in 0..=count {
-            // As the program does it: compiled anew when the timeline ends, and not before.
+            // As in the program: compiled again when the timeline ends, and not before.
             let mut timeline =
                 Timeline::of(&household, 0, &taxonomy, OperatorDefaults::default(), at);
             let then = now + SignedDuration::from_mins(minute as i64);

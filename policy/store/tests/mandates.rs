@@ -1,4 +1,4 @@
-//! What the store promises of mandates, whatever engine is behind it.
+//! Mandates in the store, whatever the engine.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

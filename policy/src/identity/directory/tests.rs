@@ -1,6 +1,6 @@
-//! What the directory holds and lets go, and what it does where its ways in and its cells do not
-//! agree. Whom it finds is compared with a naive search in `policy/tests/model.rs`, and under
-//! concurrent changes in `policy/tests/readers.rs`.
+//! The directory's contents, and lookups while index entries and slots disagree. Identification is
+//! compared with a naive search in `policy/tests/model.rs`, and tested under concurrent changes in
+//! `policy/tests/readers.rs`.
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ fn mac(last: u8) -> Mac {
     Mac([2, 0, 0, 0, 0, last])
 }
 
-/// A household with these networks and one device with each of these MAC addresses, which blocks
+/// A household with these networks, and a device for each of these MAC addresses, which blocks
 /// gambling.
 fn household(name: &str, networks: &[&str], macs: &[u8]) -> Household {
     let mut household = Household::new(id(name));
@@ -59,7 +59,7 @@ fn household(name: &str, networks: &[&str], macs: &[u8]) -> Household {
     household
 }
 
-/// The same whose rules end at this second of 1970.
+/// The same with rules that end at this second of 1970.
 fn ending(name: &str, networks: &[&str], second: i64) -> Household {
     let mut household = household(name, networks, &[]);
     let value = serde_json::from_value(json!({ "until": Timestamp::from_second(second).unwrap() }))
@@ -246,7 +246,7 @@ fn an_entry_that_leads_to_another_cell_is_passed_over_and_told_of() {
     };
     assert_eq!(certain(LINE), (Some("a".to_owned()), true));
     assert_eq!(certain("198.51.100.1"), (None, true));
-    // As in the middle of a change: ways in that the cell does not know of.
+    // As in the middle of a change: index entries that the slot does not know of.
     directory.networks.insert(network("192.0.2.7/32"), 1);
     directory.networks.insert(network("198.51.100.0/24"), 1);
     directory.lengths.record(true, 32);
@@ -271,7 +271,7 @@ fn a_search_that_met_a_change_begins_again_and_no_other_does() {
         (found.is_some(), looks.get())
     };
     assert_eq!(search(true, false), (true, 1));
-    // A cell that says no, or a move meanwhile: as often as a search begins at most.
+    // A slot that refuses, or a move meanwhile: the search is repeated up to its bound.
     assert_eq!(search(false, false), (false, 4));
     assert_eq!(search(true, true), (true, 4));
 }
@@ -280,7 +280,7 @@ fn a_search_that_met_a_change_begins_again_and_no_other_does() {
 fn a_reader_of_before_a_change_finds_the_lines_that_came_with_it() {
     let directory = holding(&[household("first", &["192.0.2.0/24"], &[])]);
     let reader = directory.reader(UnixSeconds::FIRST);
-    // So many that the index has moved into a larger table, which this reader has not.
+    // So many entries that the index has moved to a larger table, which this reader has not loaded.
     let lines: Vec<String> = (0..60)
         .map(|number| format!("10.0.{number}.0/24"))
         .collect();
@@ -408,12 +408,12 @@ fn households_whose_rules_have_ended_are_told_once_the_longest_past_first() {
     assert_eq!(due(300, 0), [""; 0]);
     assert_eq!(due(100, 9), ["b"], "at that very second");
     assert_eq!(due(100, 9), [""; 0], "once");
-    // What is installed again and ends as before is told once all the same.
+    // A household that is installed again with the same end is returned once.
     install(&directory, &homes[2]);
     assert_eq!(directory.book.lock().unwrap().due.len(), 3);
     assert_eq!(due(399, 1), ["c"]);
     assert_eq!(due(399, 9), ["a"]);
-    // What has changed meanwhile is told when the newer record ends.
+    // A household that changed meanwhile is returned when the newer record ends.
     install(&directory, &ending("d", &[], 500));
     assert_eq!(due(499, 9), [""; 0]);
     assert_eq!(due(500, 9), ["d"]);
@@ -454,7 +454,7 @@ fn a_batch_is_read_before_it_is_searched_as_far_as_there_is_room() {
         read(LINE) ^ read("10.0.0.1")
     );
     assert_eq!(touched(&["198.51.100.1"]), read("198.51.100.1"));
-    // Two of the same cancel out, so what is left says how many were read.
+    // Two equal reads cancel out, so the rest says how many were read.
     assert_eq!(touched(&[LINE; 64]), 0);
     let more: Vec<&str> = [LINE; 63]
         .into_iter()

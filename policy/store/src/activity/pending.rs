@@ -20,28 +20,28 @@ const MARKS_MAX: usize = DEVICES_MAX + 8;
 /// How often the marks of all households are checked; recording waits meanwhile.
 const SWEEP_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
-/// The counts of all homes that wait to be written.
+/// The pending counts of all households.
 #[derive(Debug)]
 pub(super) struct PendingCounts {
     homes: HashMap<Id, Home>,
-    /// Homes in the order in which they began to wait. The place of one that was forgotten since is
-    /// still here, and nothing waits for it.
+    /// Households in the order in which they began to wait. The place of a household that was
+    /// erased since remains here, with nothing waiting for it.
     order: VecDeque<Place>,
     /// The number of the next place.
     next: u64,
     entries: usize,
     pieces: usize,
     marks: HashMap<Id, Vec<(Timestamp, Mark)>>,
-    /// When all marks were looked through.
+    /// When the marks were last swept.
     swept: Option<Timestamp>,
-    /// The hour in which what is due was last dropped: before the next one nothing is due.
+    /// The hour in which due counts were last dropped; nothing is due before the next hour.
     expired: Option<i64>,
-    /// The latest hour of which something may be here or in the file.
+    /// The latest hour for which anything may be here or in the file.
     latest: i64,
     dropped: u64,
 }
 
-/// What waits of one home.
+/// The pending counts of one household.
 #[derive(Debug, Default)]
 struct Home {
     /// The number of its place.
@@ -49,7 +49,7 @@ struct Home {
     hours: BTreeMap<i64, PendingHour>,
 }
 
-/// Where a home stands among those that wait.
+/// The place of a household in the order of waiting.
 #[derive(Debug)]
 struct Place {
     since: Timestamp,
@@ -57,15 +57,15 @@ struct Place {
     household: Id,
 }
 
-/// What waits of one hour.
+/// The pending counts of one hour.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PendingHour {
-    /// The hour at whose beginning it is due to go.
+    /// The hour at whose beginning it is due for deletion.
     pub(super) until: i64,
     pub(super) counts: Counts,
 }
 
-/// One hour of one home, taken out to be written.
+/// One hour of one household, taken out to be written.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) household: Id,
@@ -73,8 +73,7 @@ pub(super) struct Entry {
     pub(super) waited: PendingHour,
 }
 
-/// What was decided a moment ago. Queries from before it are still on their way here, and must not
-/// undo it.
+/// A recent decision. Queries from before it are still on their way here, and must not undo it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mark {
     Erased(ErasureScope),
@@ -82,12 +81,12 @@ enum Mark {
 }
 
 impl Mark {
-    /// Whether a newer one says all that this one says.
+    /// Whether a newer mark covers this one.
     fn is_replaced_by(&self, newer: &Self) -> bool {
         matches!((self, newer), (Self::Days(_), Self::Days(_))) || self == newer
     }
 
-    /// Takes out of a query what it may not bring any more; says whether anything of it is left to
+    /// Removes from a query what it may no longer add. Returns whether anything of it is left to
     /// count.
     fn apply(&self, told: &mut CountedQuery) -> bool {
         match self {
@@ -115,7 +114,7 @@ impl Default for PendingCounts {
             marks: HashMap::new(),
             swept: None,
             expired: None,
-            // What was written before us may be of any hour.
+            // Earlier processes may have written any hour.
             latest: i64::MAX,
             dropped: 0,
         }
@@ -158,7 +157,7 @@ impl PendingCounts {
             }
             None => return self.add_dropped(1),
         };
-        // An hour that was counted under two promises keeps the shorter one.
+        // An hour that was recorded under two retentions keeps the shorter one.
         waited.until = waited.until.min(until);
         match waited.counts.count(&told, is_room) {
             Some(pieces) => self.pieces += pieces,
@@ -166,7 +165,7 @@ impl PendingCounts {
         }
     }
 
-    /// A home among those that wait; at the end where it did not yet.
+    /// The pending counts of a household; at the end of the order if they are new.
     fn home(&mut self, household: &Id, now: Timestamp) -> &mut Home {
         let Self {
             homes, order, next, ..
@@ -186,13 +185,14 @@ impl PendingCounts {
         })
     }
 
-    /// How many places there are: for who takes until all of these were seen.
+    /// The number of places, for callers that take until all of these were seen.
     pub(super) fn places(&self) -> usize {
         self.order.len()
     }
 
-    /// Takes out about `max` entries of the homes that have waited long enough, or of all, from so
-    /// many places, which it counts down. What is due meanwhile goes unwritten.
+    /// Takes out about `max` entries of the households that have waited long enough, or of all.
+    /// `places` is the number of places to look at; it is counted down. Entries that became due are
+    /// dropped.
     pub(super) fn take(
         &mut self,
         now: Timestamp,
@@ -205,12 +205,13 @@ impl PendingCounts {
         while taken.len() < max
             && *places > 0
             && let Some(Place { since, .. }) = self.order.front()
-            // The wall clock may have been set back: what waits since a time to come has waited.
+            // The wall clock may have been set back: a household that waits since a future time has
+            // waited long enough.
             && (is_all || now < *since || now.duration_since(*since) >= WRITE_AFTER)
             && let Some(Place { number, household, .. }) = self.order.pop_front()
         {
             *places -= 1;
-            // One that was forgotten, and has begun anew, stands further behind.
+            // A household that was erased and has begun again has a later place.
             if self
                 .homes
                 .get(&household)
@@ -235,10 +236,10 @@ impl PendingCounts {
         taken
     }
 
-    /// Takes back what could not be written. It is counted before what came since, and waits behind
-    /// all others: what is wrong may be wrong with just these.
+    /// Takes back entries that could not be written. They count as older than newer counts, and
+    /// wait behind all others: the failure may be in just these entries.
     pub(super) fn put_back(&mut self, entries: Vec<Entry>, now: Timestamp) {
-        // The hour may be another one by now.
+        // Another hour may have begun meanwhile.
         self.expired = None;
         for Entry {
             household,
@@ -266,7 +267,7 @@ impl PendingCounts {
         }
     }
 
-    /// The hours of a home that wait and are not due.
+    /// The pending hours of a household that are not due.
     pub(super) fn hours(
         &self,
         household: &Id,
@@ -284,7 +285,7 @@ impl PendingCounts {
             .collect()
     }
 
-    /// Forgets what waits, and what is still on its way.
+    /// Erases pending counts, and queries that are still on their way.
     pub(super) fn forget(&mut self, household: &Id, what: &ErasureScope, now: Timestamp) {
         self.mark(household, Mark::Erased(what.clone()), now);
         self.retain(household, |_, waited| {
@@ -293,7 +294,7 @@ impl PendingCounts {
         });
     }
 
-    /// Keeps what waits, and what is still on its way, no longer than so many days.
+    /// Limits the retention of pending counts, and of queries that are still on their way.
     pub(super) fn keep(&mut self, household: &Id, days: u16, now: Timestamp) {
         self.mark(household, Mark::Days(days), now);
         self.retain(household, |hour, waited| {
@@ -332,12 +333,12 @@ impl PendingCounts {
         self.entries >= WAITING_MAX / 2 || self.pieces >= PIECES_WAITING_MAX / 2
     }
 
-    /// How many queries found no place.
+    /// The number of queries for which there was no room.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Counts queries that found no place elsewhere.
+    /// Adds queries for which there was no room elsewhere.
     pub(super) fn add_dropped(&mut self, queries: u64) {
         self.dropped = self.dropped.saturating_add(queries);
     }
@@ -378,8 +379,7 @@ impl PendingCounts {
         marks.push((now, mark));
     }
 
-    /// Drops marks that do not hold any more, once in a while: there may be as many as there are
-    /// homes.
+    /// Drops expired marks from time to time; there can be as many as households.
     fn marks_sweep(&mut self, now: Timestamp) {
         if self
             .swept
@@ -395,7 +395,7 @@ impl PendingCounts {
 }
 
 impl Home {
-    /// Says how many entries and pieces are gone.
+    /// Returns how many entries and pieces were removed.
     fn retain(&mut self, mut is_kept: impl FnMut(i64, &mut PendingHour) -> bool) -> (usize, usize) {
         let weigh = |hours: &BTreeMap<i64, PendingHour>| {
             (
@@ -413,7 +413,7 @@ impl Home {
     }
 }
 
-/// Whether a mark's time is neither over, nor still to come because the clock was set back.
+/// Whether a mark is valid: not expired, and not in the future because the clock was set back.
 fn holds(at: Timestamp, now: Timestamp) -> bool {
     now.duration_since(at).abs() <= MARKS_KEPT
 }
@@ -489,14 +489,14 @@ mod tests {
         waiting.count(told("a", Some("tv"), 4_299), at(4_299));
         waiting.put_back(taken, at(4_300));
         assert_eq!((waiting.entries, waiting.pieces), (3, 4));
-        // Of all places that there were, one is left; what was tried is not tried again.
+        // Of all places, one is left; places that were tried are not tried again.
         assert_eq!(
             asked(&waiting.take(at(4_302), true, 9, &mut places)),
             [("c", 1, 1)]
         );
         assert_eq!(asked(&waiting.take(at(4_302), true, 9, &mut places)), []);
         assert!(take(&mut waiting, 4_302, false).is_empty());
-        // One that began to wait anew has its place already.
+        // A household that began to wait again already has its place.
         assert_eq!(asked(&take(&mut waiting, 4_599, false)), [("a", 1, 2)]);
         assert_eq!(asked(&take(&mut waiting, 4_600, false)), [("b", 1, 1)]);
         assert_eq!(
@@ -540,7 +540,7 @@ mod tests {
         assert_eq!(until, [59, 60, 61]);
         waiting.expire(at(59 * 3_600));
         assert_eq!(waiting.entries, 2);
-        // What comes back is looked at again, even in the same hour.
+        // Entries that come back are checked again, even in the same hour.
         let taken = take(&mut waiting, 59 * 3_600, true);
         waiting.expire(at(61 * 3_600));
         waiting.put_back(taken, at(61 * 3_600));
@@ -552,7 +552,7 @@ mod tests {
             (waiting.entries, waiting.pieces, waiting.homes.len()),
             (0, 0, 0)
         );
-        // No mark is left: what is wanted from then on counts.
+        // No mark is left, so wanted queries count from then on.
         waiting.count(told("a", Some("tv"), 61 * 3_600), at(61 * 3_600));
         assert_eq!(waiting.entries, 1);
     }
@@ -576,7 +576,7 @@ mod tests {
         assert_eq!(marks(&waiting), [1, 2]);
         waiting.expire(at(5_700));
         assert_eq!(marks(&waiting), [1, 0]);
-        // Not each time, while everybody waits.
+        // Not each time, because recording waits meanwhile.
         waiting.forget(&"b".parse().unwrap(), &ErasureScope::Names, at(5_000));
         take(&mut waiting, 5_759, true);
         assert_eq!(marks(&waiting), [1, 1]);
@@ -610,8 +610,7 @@ mod tests {
         waiting.keep(&home, 0, at(5_020));
         waiting.count(told("home", None, 5_020), at(5_030));
         assert_eq!(waiting.entries, 0);
-        // A mark is kept as long as anything can be on its way, and a clock that was set back ends
-        // it.
+        // A mark is kept as long as anything can be on its way; a clock that was set back ends it.
         for later in [5_020 + 601, 5_020 - 601] {
             waiting.keep(&home, 0, at(5_020));
             take(&mut waiting, later, true);
@@ -641,7 +640,7 @@ mod tests {
             );
         }
         assert_eq!(take(&mut waiting, 3_600, true)[0].waited.until, 1 + 48 + 1);
-        // Late, and due already.
+        // Late, and already due.
         waiting.count(told("home", None, 0), at(25 * 3_600));
         waiting.count(
             CountedQuery {

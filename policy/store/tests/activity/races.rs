@@ -1,4 +1,4 @@
-//! Many at the same time: counting, writing, reading and forgetting.
+//! Concurrent counting, writing, reading and erasing.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use crate::{HOUR, Place, asked, at, blocked, id, note, told};
 
 const NAME: &str = "very-secret.example";
 
-/// Writes, reads and expires without end until it is told to stop.
+/// Writes, reads and expires until it is stopped.
 fn busy(
     activity: &Arc<ActivityStore>,
     is_over: &Arc<AtomicBool>,
@@ -64,8 +64,8 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
                     let mut second = 0;
                     while !is_over.load(Ordering::Relaxed) {
                         second += 1;
-                        // Also queries that are younger than the mark: the caller says that nobody
-                        // wants them.
+                        // Also queries that are younger than the mark: the caller says that they
+                        // are not wanted.
                         let some = (0..5).map(|more| {
                             blocked("home", key, at(HOUR, second % 3_600 + more), NAME)
                         });
@@ -146,7 +146,7 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
                     .await
                     .unwrap();
                 for _ in 0..20 {
-                    // Those before are still on their way; those behind are told among them.
+                    // Earlier queries are still on their way, mixed with later ones.
                     note(
                         &activity,
                         before(10).chain([CountedQuery {
@@ -185,8 +185,8 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
     }
 }
 
-/// Another process that writes into the same file: until it is over, a writing of ours waits with
-/// what it took out of memory.
+/// Locks the file as another process; until it ends, a write waits with the entries that it took
+/// out of memory.
 async fn occupy(place: &Place) -> sqlx::Transaction<'static, sqlx::Sqlite> {
     place
         .raw()
@@ -291,8 +291,8 @@ async fn a_writing_that_is_given_up_wherever_it_may_be_counts_nothing_twice() {
     };
     let place = Place::new();
     let activity = place.open().await;
-    // Polled a few times or many, it is given up wherever it can be. Within the commit a count may
-    // be lost; none may be there twice.
+    // The future is dropped after a few or many polls, at every possible point. Within the commit a
+    // count may be lost; none may be counted twice.
     for patience in (1..400).step_by(3) {
         note(
             &activity,

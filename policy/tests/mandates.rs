@@ -1,5 +1,5 @@
-//! Orders, and every layer that meets them: a mandate in force blocks whatever else is said of a
-//! name, of what it leads to, or by whom.
+//! Mandates, and every layer that meets them: a mandate in force blocks a name whatever else is
+//! said of it, of its alias chain, or by which client.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -48,7 +48,7 @@ fn mandate(about: &str) -> Arc<Mandate> {
     Arc::new(Mandate::read("m".parse().unwrap(), document).unwrap())
 }
 
-/// A name for each layer: what decides about it where nothing is ordered.
+/// A name for each layer, which decides about it without a mandate.
 const LAYERS: [(&str, Layer); 16] = [
     ("fed.test", Layer::Mandatory),
     ("tcp.test", Layer::Mandatory),
@@ -101,10 +101,10 @@ fn lists() -> Arc<Blocklist> {
     Blocklist::open(&path, &Taxonomy::shipped()).unwrap()
 }
 
-/// When these tests are asked.
+/// The instant of these tests.
 const NOW: &str = "2030-01-01T12:00:00Z";
 
-/// A device whose family says something of each of these names, as the documents have it.
+/// A device whose family has settings for each of these names, as in the documents.
 fn asker(filtering: &str, is_paused: bool) -> EffectivePolicy {
     let set = |what: Value| {
         let mut set = json!({ "set_by": "tests", "set_at": NOW });
@@ -278,7 +278,7 @@ fn orders_hang_on_every_generation_and_are_no_part_of_its_header() {
         (before.sha256(), before.header()),
         (ordered.sha256(), ordered.header())
     );
-    // What continues the lists continues the orders, however it was made.
+    // Lists that continue others keep the mandates.
     let next = ordered.with_deltas(&[], &Taxonomy::shipped()).unwrap();
     for next in [
         next,

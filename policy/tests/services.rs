@@ -1,5 +1,5 @@
-//! Names that categories bring themselves: without a feed, beside feeds, and under everything that
-//! stands above a category.
+//! Services: names that belong to a category without a feed, beside feeds, and below all layers
+//! above categories.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -31,7 +31,7 @@ fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-/// Two services, one of which has names under the other's, and what only feeds fill.
+/// Two services, one of which has names below the other's, and categories that only feeds fill.
 fn taxonomy() -> Taxonomy {
     let category = |slug: &str, names: &str| {
         format!("[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\nnames = [{names}]\n")
@@ -48,7 +48,7 @@ fn taxonomy() -> Taxonomy {
     Taxonomy::parse(&text.concat()).unwrap()
 }
 
-/// Lists of feeds: a name, its tier, and its category where it is about one.
+/// Lists from rows: a name, its tier, and its category if it has one.
 fn lists(rows: &[(&str, Tier, &str)], taxonomy: &Taxonomy) -> Arc<Blocklist> {
     let mut builder = ArtefactBuilder::new();
     let slugs: Vec<String> = taxonomy
@@ -87,7 +87,7 @@ fn lists(rows: &[(&str, Tier, &str)], taxonomy: &Taxonomy) -> Arc<Blocklist> {
     Blocklist::open(&path, taxonomy).unwrap()
 }
 
-/// Somebody whose household blocks both services and says the rest of the document.
+/// A client whose household blocks both services and has the given settings.
 fn asker(document: Value, taxonomy: &Taxonomy) -> EffectivePolicy {
     let set = |what: Value| with(json!({ "set_by": "tests", "set_at": NOW }), what);
     let block = || set(json!({ "state": "block" }));
@@ -240,7 +240,7 @@ fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
             Action::Nxdomain
         )
     );
-    // A bundle is of the choice tier: security stands above it.
+    // Services are of the choice tier: security ranks above it.
     assert_eq!(
         judge(&asker, &self::lists(&rows, &taxonomy), "video.test").layer,
         Layer::Security
@@ -266,7 +266,7 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
         ),
         (grant("chat"), "www.chat.test", Layer::Grant),
         (grant("video"), "www.chat.test", Layer::Category),
-        // Both block it, and a grant of one opens what is blocked for that one alone.
+        // Both block it, and a grant of one lifts only names that the other does not block.
         (grant("video"), "www.video.test", Layer::Category),
         (grant("video"), "cdn.host.test", Layer::Grant),
     ] {
@@ -300,7 +300,7 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
         judge(&asker(own("allow"), &taxonomy), &ordered, "www.video.test").layer,
         Layer::Mandatory
     );
-    // What a name leads to is looked up in the same way, and an allow of the name covers it.
+    // The alias target is looked up in the same way, and an allow of the name covers it.
     let class = without.classify(name("cdn.host.test").borrow());
     for (document, asked, decided) in [
         (json!({}), "free.test", (Layer::Category, 1)),
@@ -386,15 +386,14 @@ fn the_shipped_bundles_are_sound() {
     ] {
         assert_eq!(slugs(asked), [slug], "{asked}");
     }
-    // Names that many need stay open, whatever a family blocks.
+    // Shared infrastructure stays open, whatever a family blocks.
     let shared = "google.com www.google.com googleapis.com apple.com amazon.com alexa.amazon.com s3.amazonaws.com microsoft.com login.live.com \
         cloudfront.net akamaihd.net akamaized.net fastly.net cloudflare.com fbcdn.net openai.com proton.me opendns.com quad9.net nextdns.io \
         live-video.net yandex.net signal example.com use-application-dns.net mask.icloud.com";
     for asked in shared.split_whitespace() {
         assert_eq!(slugs(asked), Vec::<&str>::new(), "{asked}");
     }
-    // A search engine's names are left to safe search, but for the one that is a service, which is
-    // all of it.
+    // Names of search engines are left to safe search, except the one that is a service as a whole.
     let youtube = usize::from(BuiltinNames::shipped().engine("youtube").unwrap());
     for (place, engine) in BuiltinNames::shipped().engines().iter().enumerate() {
         let expected = if place == youtube {
