@@ -84,7 +84,7 @@ fn directory(phone: &Value, tablet: &Value, all: &Value) -> Directory {
     directory
 }
 
-fn asker(directory: &Directory, from: &str, mac: Option<Mac>) -> EffectivePolicy {
+fn client(directory: &Directory, from: &str, mac: Option<Mac>) -> EffectivePolicy {
     directory
         .identify(
             from.parse::<IpAddr>().unwrap(),
@@ -96,13 +96,13 @@ fn asker(directory: &Directory, from: &str, mac: Option<Mac>) -> EffectivePolicy
 }
 
 fn judged(
-    asker: &EffectivePolicy,
+    client: &EffectivePolicy,
     name: &str,
     said: &Classification,
     behind: &[(Name, Classification)],
 ) -> (Verdict, usize) {
     judge(
-        asker,
+        client,
         Name::parse(name).unwrap().borrow(),
         said,
         behind.iter().map(|(name, said)| (name.borrow(), said)),
@@ -117,7 +117,7 @@ fn layers(
     behind: &[(Name, Classification)],
 ) -> [Layer; 4] {
     [None, Some(PHONE), Some(TABLET), Some(STRANGER)].map(|mac| {
-        judged(&asker(directory, "192.0.2.7", mac), name, said, behind)
+        judged(&client(directory, "192.0.2.7", mac), name, said, behind)
             .0
             .layer
     })
@@ -311,7 +311,7 @@ fn the_stricter_safe_search_holds_and_a_block_is_stricter() {
     let target = |phone: &Value, tablet: &Value| {
         let directory = directory(phone, tablet, &json!({}));
         judged(
-            &asker(&directory, "192.0.2.7", Some(TABLET)),
+            &client(&directory, "192.0.2.7", Some(TABLET)),
             "search.test",
             &said,
             &[],
@@ -362,7 +362,7 @@ fn an_address_that_proves_the_house_alone_lets_the_mac_pick_the_device() {
 }
 
 #[test]
-fn a_forwarder_speaks_for_others_and_its_own_address_proves_no_device() {
+fn a_forwarder_asserts_other_devices_and_its_address_proves_none() {
     let block = json!({ "categories": { "gambling": set(json!({ "state": "block" })) } });
     let directory = directory(&block, &json!({}), &json!({}));
     let find = |mac, trust| {
@@ -457,7 +457,7 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
         let [phone, tablet] =
             ["phone", "tablet"].map(|id| rules.device_by_id(&id.parse().unwrap()));
         for (mac, device) in [(TABLET, tablet), (STRANGER, None)] {
-            let both = asker(&directory, "192.0.2.7", Some(mac));
+            let both = client(&directory, "192.0.2.7", Some(mac));
             let each = [phone, device]
                 .map(|device| EffectivePolicy::of(&rules, device, UnixSeconds::FIRST));
             let queried = said(&mut chance);
@@ -466,10 +466,10 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
                 (Name::parse("c.example").unwrap(), said(&mut chance)),
             ];
             let name = Name::parse("a.test").unwrap();
-            let alone = each.map(|asker| {
+            let alone = each.map(|client| {
                 review(
-                    &asker,
-                    decide(&asker, name.borrow(), &queried),
+                    &client,
+                    decide(&client, name.borrow(), &queried),
                     behind.iter().map(|(name, said)| (name.borrow(), said)),
                 )
             });

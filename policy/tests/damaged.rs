@@ -186,7 +186,7 @@ fn hashed(mut octets: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn a_bent_file_is_refused_unless_it_is_the_one_that_was_written() {
+fn a_damaged_file_is_refused() {
     let folder = folder();
     let taxonomy = Taxonomy::shipped();
     let (full, delta) = written(folder.path());
@@ -212,7 +212,7 @@ fn a_bent_file_is_refused_unless_it_is_the_one_that_was_written() {
 }
 
 #[test]
-fn what_a_broken_writer_hashed_harms_nobody() {
+fn a_file_of_a_broken_writer_does_no_harm() {
     let folder = folder();
     let taxonomy = Taxonomy::shipped();
     let (full, delta) = written(folder.path());

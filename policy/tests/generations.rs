@@ -270,7 +270,7 @@ fn a_delta_of_other_feeds_or_with_keys_that_are_none_is_refused() {
 }
 
 #[test]
-fn an_order_holds_over_tcp_however_many_categories_a_name_is_in() {
+fn a_mandate_blocks_over_tcp_whatever_the_number_of_categories() {
     let folder = tempfile::tempdir().unwrap();
     let taxonomy = Taxonomy::shipped();
     let path = folder.path().join("lists");

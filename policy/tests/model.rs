@@ -286,14 +286,14 @@ fn a_million_decisions_over_ten_thousand_households_equal_the_model() {
         for _ in 0..DECISIONS / HOUSEHOLDS {
             let place = chance.random_range(0..=household.devices.len());
             let device = household.devices.iter().nth(place);
-            let asker = EffectivePolicy::of(
+            let client = EffectivePolicy::of(
                 &rules,
                 device.and_then(|(id, _)| rules.device_by_id(id)),
                 UnixSeconds::FIRST,
             );
             let name = pick(&mut chance, &NAMES);
             let said = classification(&mut chance, &taxonomy);
-            let verdict = decide(&asker, Name::parse(name).unwrap().borrow(), &said);
+            let verdict = decide(&client, Name::parse(name).unwrap().borrow(), &said);
             let (layer, slugs) = model(
                 &household,
                 device.map(|(_, device)| device),
@@ -342,7 +342,7 @@ fn a_chain_is_blocked_by_its_first_blocked_name_as_in_the_model() {
         OperatorDefaults::default(),
         Timestamp::UNIX_EPOCH,
     );
-    let asker = EffectivePolicy::of(&rules.into(), None, UnixSeconds::FIRST);
+    let client = EffectivePolicy::of(&rules.into(), None, UnixSeconds::FIRST);
     let gambling = Classification {
         choice: [taxonomy.find("gambling").unwrap()].into_iter().collect(),
         ..Classification::NOTHING
@@ -355,9 +355,9 @@ fn a_chain_is_blocked_by_its_first_blocked_name_as_in_the_model() {
         ["free.test", "bets.test", "last.test"].map(|name| Name::parse(name).unwrap());
     let judge = |queried: &str, chain: &[(&Name, Classification)]| {
         let name = Name::parse(queried).unwrap();
-        let verdict = decide(&asker, name.borrow(), &Classification::NOTHING);
+        let verdict = decide(&client, name.borrow(), &Classification::NOTHING);
         let (verdict, hop) = review(
-            &asker,
+            &client,
             verdict,
             chain.iter().map(|(name, said)| (name.borrow(), said)),
         );
@@ -535,7 +535,7 @@ fn naive_search(
 }
 
 #[test]
-fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
+fn through_all_changes_the_directory_agrees_with_a_naive_search() {
     let taxonomy = coded::taxonomy();
     let mut chance = chance();
     let directory = Directory::new(OperatorDefaults::default());

@@ -126,7 +126,7 @@ fn nothing_opens_where_nothing_changes_or_more_is_blocked() {
 }
 
 #[test]
-fn what_opens_is_told_with_whom_it_is_open_for() {
+fn each_relaxation_is_reported_with_the_affected_devices() {
     let home = home();
     let off = opened(&home, &with(&home, &[("filtering", json!("off"))]));
     assert!(off.filtering_off && off.losses.is_empty());
@@ -281,7 +281,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
 }
 
 #[test]
-fn more_history_is_told_and_less_is_not() {
+fn more_history_is_reported_and_less_is_not() {
     let home = home();
     let keep = |days: u16, names: bool, unknown: bool| {
         with(
@@ -377,7 +377,7 @@ fn more_history_is_told_and_less_is_not() {
 }
 
 #[test]
-fn what_opens_on_day_seven_is_told() {
+fn a_relaxation_on_day_seven_is_reported() {
     let schedule = |schedule: Value| set(schedule);
     let bedtime = schedule(
         json!({ "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "from": "21:30", "to": "06:30", "pause": true }),
@@ -442,7 +442,7 @@ fn what_opens_on_day_seven_is_told() {
 }
 
 #[test]
-fn each_schedule_that_loosens_is_named_where_it_stands() {
+fn each_loosened_schedule_is_named_with_its_level() {
     let day = |from: &str, to: &str, what: Value| {
         let mut schedule = json!({ "days": ["mon", "tue"], "from": from, "to": to });
         schedule
@@ -512,7 +512,7 @@ fn each_schedule_that_loosens_is_named_where_it_stands() {
 }
 
 #[test]
-fn an_allow_that_also_unlocks_search_is_told() {
+fn an_allow_that_also_unlocks_search_is_reported() {
     let home = home();
     let unlock = |path: &str, state: &str| with(&home, &[(path, set(json!({ "state": state })))]);
     for path in [
@@ -548,7 +548,7 @@ fn an_allow_that_also_unlocks_search_is_told() {
 }
 
 #[test]
-fn a_network_that_the_household_loses_is_told() {
+fn a_network_that_the_household_loses_is_reported() {
     let networks = |list: &[&str]| with(&home(), &[("networks", json!(list))]);
     let both = networks(&["192.0.2.0/24", "2001:db8::/56"]);
     let one = networks(&["192.0.2.0/24"]);
@@ -563,7 +563,7 @@ fn a_network_that_the_household_loses_is_told() {
 }
 
 #[test]
-fn a_device_that_falls_to_looser_rules_by_its_identifiers_is_told() {
+fn a_device_that_gets_looser_rules_by_its_identifiers_is_reported() {
     let block = set(json!({ "state": "block" }));
     let strict = with(
         &home(),
@@ -673,7 +673,7 @@ fn some(chance: &mut StdRng) -> Value {
 }
 
 #[test]
-fn nothing_that_was_blocked_opens_by_a_change_of_which_nothing_is_told() {
+fn no_blocked_name_opens_by_a_change_that_is_not_reported() {
     let mut chance = StdRng::seed_from_u64(8);
     let taxonomy = Taxonomy::shipped();
     let mut silent = 0;

@@ -535,7 +535,7 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
             }
             let place = chance.random_range(0..=household.devices.len());
             let device = household.devices.iter().nth(place);
-            let asker = EffectivePolicy::of(
+            let client = EffectivePolicy::of(
                 &rules,
                 device.and_then(|(id, _)| rules.device_by_id(id)),
                 now,
@@ -543,7 +543,7 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
             let name = pick(&mut chance, &NAMES);
             let parsed = Name::parse(name).unwrap();
             let said = classification(&mut chance, &taxonomy, &parsed);
-            let verdict = decide(&asker, parsed.borrow(), &said);
+            let verdict = decide(&client, parsed.borrow(), &said);
             let mut because: BTreeSet<String> = taxonomy
                 .slugs(verdict.categories)
                 .into_iter()

@@ -88,7 +88,7 @@ fn lists(rows: &[(&str, Tier, &str)], taxonomy: &Taxonomy) -> Arc<Blocklist> {
 }
 
 /// A client whose household blocks both services and has the given settings.
-fn asker(document: Value, taxonomy: &Taxonomy) -> EffectivePolicy {
+fn client(document: Value, taxonomy: &Taxonomy) -> EffectivePolicy {
     let set = |what: Value| with(json!({ "set_by": "tests", "set_at": NOW }), what);
     let block = || set(json!({ "state": "block" }));
     let categories = json!({ "video": block(), "chat": block(), "gambling": block() });
@@ -127,24 +127,24 @@ fn with(mut whole: Value, more: Value) -> Value {
     whole
 }
 
-fn judge(asker: &EffectivePolicy, lists: &Blocklist, asked: &str) -> Verdict {
+fn judge(client: &EffectivePolicy, lists: &Blocklist, asked: &str) -> Verdict {
     decide(
-        asker,
+        client,
         name(asked).borrow(),
         &lists.classify(name(asked).borrow()),
     )
 }
 
 #[test]
-fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
+fn a_service_has_its_names_and_all_below_and_nothing_above_or_beside() {
     let taxonomy = taxonomy();
     let empty = Blocklist::empty(&taxonomy);
     let of_feeds = lists(&[("bets.test", Tier::Choice, "gambling")], &taxonomy);
     let next = of_feeds.with_deltas(&[], &taxonomy).unwrap();
-    let ordered = of_feeds.with_mandates(&Arc::new(
+    let mandated = of_feeds.with_mandates(&Arc::new(
         ActiveMandates::default().lifting(&[name("other.test")]),
     ));
-    for lists in [&empty, &*of_feeds, &*next, &*ordered] {
+    for lists in [&empty, &*of_feeds, &*next, &*mandated] {
         for (asked, expected) in [
             ("video.test", vec!["video", "chat"]),
             ("a.b.VIDEO.test", vec!["video", "chat"]),
@@ -191,7 +191,7 @@ fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
 }
 
 #[test]
-fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
+fn where_service_and_feed_block_a_name_the_feed_is_named() {
     let taxonomy = taxonomy();
     let rows = [
         ("www.video.test", Tier::Choice, "gambling"),
@@ -199,9 +199,9 @@ fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
         ("video.test", Tier::Security, "malware"),
     ];
     let lists = lists(&rows[..2], &taxonomy);
-    let asker = asker(json!({}), &taxonomy);
+    let client = client(json!({}), &taxonomy);
     let told = |asked: &str| {
-        let verdict = judge(&asker, &lists, asked);
+        let verdict = judge(&client, &lists, asked);
         (
             verdict.layer,
             taxonomy.slugs(verdict.categories),
@@ -242,13 +242,13 @@ fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
     );
     // Services are of the choice tier: security ranks above it.
     assert_eq!(
-        judge(&asker, &self::lists(&rows, &taxonomy), "video.test").layer,
+        judge(&client, &self::lists(&rows, &taxonomy), "video.test").layer,
         Layer::Security
     );
 }
 
 #[test]
-fn whatever_stands_above_a_category_stands_above_a_bundle() {
+fn every_layer_above_categories_is_above_services() {
     let taxonomy = taxonomy();
     let until = "2030-01-01T13:00:00Z";
     let own =
@@ -271,22 +271,22 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
         (grant("video"), "cdn.host.test", Layer::Grant),
     ] {
         assert_eq!(
-            judge(&asker(document.clone(), &taxonomy), &without, asked).layer,
+            judge(&client(document.clone(), &taxonomy), &without, asked).layer,
             layer,
             "{asked} {document}"
         );
     }
-    let anybody = asker(json!({}), &taxonomy);
+    let plain = client(json!({}), &taxonomy);
     let never = lists(&[("video.test", Tier::NeverBlock, "")], &taxonomy);
     assert_eq!(
-        judge(&anybody, &never, "www.video.test").layer,
+        judge(&plain, &never, "www.video.test").layer,
         Layer::NeverBlock
     );
     let lifted = without.with_mandates(&Arc::new(
         ActiveMandates::default().lifting(&[name("video.test")]),
     ));
     assert_eq!(
-        judge(&anybody, &lifted, "www.video.test").layer,
+        judge(&plain, &lifted, "www.video.test").layer,
         Layer::NeverBlock
     );
     let document = MandateDocument {
@@ -294,10 +294,15 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
         basis: "sanctions".to_owned(),
         ..MandateDocument::default()
     };
-    let order = Mandate::read("m".parse().unwrap(), document).unwrap();
-    let ordered = without.with_mandates(&Arc::new(ActiveMandates::of(vec![Arc::new(order)])));
+    let mandate = Mandate::read("m".parse().unwrap(), document).unwrap();
+    let mandated = without.with_mandates(&Arc::new(ActiveMandates::of(vec![Arc::new(mandate)])));
     assert_eq!(
-        judge(&asker(own("allow"), &taxonomy), &ordered, "www.video.test").layer,
+        judge(
+            &client(own("allow"), &taxonomy),
+            &mandated,
+            "www.video.test"
+        )
+        .layer,
         Layer::Mandatory
     );
     // The alias target is looked up in the same way, and an allow of the name covers it.
@@ -306,10 +311,10 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
         (json!({}), "free.test", (Layer::Category, 1)),
         (own("allow"), "www.video.test", (Layer::HouseholdAllow, 0)),
     ] {
-        let asker = asker(document, &taxonomy);
-        let queried = judge(&asker, &without, asked);
+        let client = client(document, &taxonomy);
+        let queried = judge(&client, &without, asked);
         let (verdict, hop) = review(
-            &asker,
+            &client,
             queried,
             std::iter::once((name("cdn.host.test").borrow(), &class)),
         );
@@ -318,9 +323,9 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
 }
 
 #[test]
-fn the_shipped_bundles_are_sound() {
+fn the_shipped_services_are_sound() {
     let taxonomy = Taxonomy::shipped();
-    let mut bundled: BTreeMap<Name, &str> = BTreeMap::new();
+    let mut service_names: BTreeMap<Name, &str> = BTreeMap::new();
     for category in taxonomy.categories() {
         assert!(
             !category.service || !category.names.is_empty(),
@@ -345,15 +350,15 @@ fn the_shipped_bundles_are_sound() {
             );
             if category.service {
                 assert_eq!(
-                    bundled.insert(name.clone(), &category.slug),
+                    service_names.insert(name.clone(), &category.slug),
                     None,
                     "{name} is of two services"
                 );
             }
         }
     }
-    for (name, slug) in &bundled {
-        let inside = bundled
+    for (name, slug) in &service_names {
+        let inside = service_names
             .iter()
             .find(|(other, _)| *other != name && name.borrow().is_within(other.borrow()));
         assert_eq!(
@@ -362,7 +367,7 @@ fn the_shipped_bundles_are_sound() {
         );
     }
     assert!(
-        bundled.len() > 200
+        service_names.len() > 200
             && taxonomy
                 .categories()
                 .iter()

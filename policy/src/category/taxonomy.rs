@@ -117,7 +117,7 @@ impl Taxonomy {
         }
         let mut masks = vec![CategorySet::EMPTY; presets.len()];
         let mut by_slug = HashMap::new();
-        let mut bundled = BTreeMap::new();
+        let mut services = BTreeMap::new();
         for (index, category) in categories.iter().enumerate() {
             check_slug(&category.slug)?;
             let id = CategoryId::new(u8::try_from(index).expect("checked above"));
@@ -132,7 +132,7 @@ impl Taxonomy {
                 })?;
                 masks[preset].insert(id);
             }
-            read_names(category, id, &mut bundled)?;
+            read_names(category, id, &mut services)?;
         }
         for (index, preset) in presets.iter().enumerate() {
             check_slug(&preset.slug)?;
@@ -147,7 +147,7 @@ impl Taxonomy {
             categories,
             presets: presets.into_iter().zip(masks).collect(),
             by_slug,
-            services: Arc::new(ServiceNames::of(&bundled)),
+            services: Arc::new(ServiceNames::of(&services)),
         })
     }
 
@@ -214,7 +214,7 @@ fn check_slug(slug: &str) -> Result<(), TaxonomyError> {
 fn read_names(
     category: &Category,
     id: CategoryId,
-    bundled: &mut BTreeMap<Name, CategorySet>,
+    services: &mut BTreeMap<Name, CategorySet>,
 ) -> Result<(), TaxonomyError> {
     let slug = || category.slug.clone();
     for text in &category.names {
@@ -229,7 +229,7 @@ fn read_names(
                 name,
             });
         }
-        let categories = bundled.entry(name.clone()).or_default();
+        let categories = services.entry(name.clone()).or_default();
         if categories.contains(id) {
             return Err(TaxonomyError::NameTwice {
                 category: slug(),

@@ -115,8 +115,8 @@ fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (EffectivePolicy, Classifi
 }
 
 fn judged(layers: &[Layer], more: &[(&str, Value)]) -> Verdict {
-    let (asker, said) = asked(layers, more);
-    decide(&asker, Name::parse(NAME).expect("a name").borrow(), &said)
+    let (client, said) = asked(layers, more);
+    decide(&client, Name::parse(NAME).expect("a name").borrow(), &said)
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn without_filtering_there_is_no_safe_search_to_unlock() {
 fn an_alias_of_a_search_engine_leads_to_its_safe_search() {
     let door = Name::parse("door.test").expect("a name");
     let behind = |layers: &[Layer], of_door: &[Layer]| {
-        let (asker, said) = asked(&[layers, of_door].concat(), &[]);
+        let (client, said) = asked(&[layers, of_door].concat(), &[]);
         let queried = Classification {
             builtin: BuiltinName::None,
             ..said
@@ -256,8 +256,8 @@ fn an_alias_of_a_search_engine_leads_to_its_safe_search() {
             ..Classification::NOTHING
         };
         let name = Name::parse(NAME).expect("a name");
-        let verdict = decide(&asker, name.borrow(), &queried);
-        let (verdict, hop) = review(&asker, verdict, [(door.borrow(), &behind)].into_iter());
+        let verdict = decide(&client, name.borrow(), &queried);
+        let (verdict, hop) = review(&client, verdict, [(door.borrow(), &behind)].into_iter());
         (verdict.layer, hop)
     };
     for opener in [
@@ -288,35 +288,35 @@ fn an_alias_of_a_search_engine_leads_to_its_safe_search() {
 }
 
 #[test]
-fn an_allowed_search_engine_keeps_its_chain_open_and_an_order_closes_it() {
-    let (asker, said) = asked(
+fn an_allowed_search_engine_keeps_its_chain_and_a_mandate_blocks_it() {
+    let (client, said) = asked(
         &[Layer::HouseholdAllow, Layer::Category, Layer::SafeSearch],
         &[],
     );
-    let queried = decide(&asker, Name::parse(NAME).expect("a name").borrow(), &said);
+    let queried = decide(&client, Name::parse(NAME).expect("a name").borrow(), &said);
     let next = Name::parse("next.test").expect("a name");
     let listed = Classification {
         builtin: BuiltinName::None,
         ..said
     };
-    let ordered = Classification {
+    let mandated = Classification {
         mandatory: true,
         ..Classification::NOTHING
     };
     let review =
-        |class: &Classification| review(&asker, queried, [(next.borrow(), class)].into_iter());
+        |class: &Classification| review(&client, queried, [(next.borrow(), class)].into_iter());
     assert_eq!(review(&listed), (queried, 0));
-    assert_eq!(review(&ordered).0.layer, Layer::Mandatory);
+    assert_eq!(review(&mandated).0.layer, Layer::Mandatory);
     // Without an allow, each name of the chain is decided by itself.
-    let (asker, said) = asked(&[Layer::Category, Layer::SafeSearch], &[]);
+    let (client, said) = asked(&[Layer::Category, Layer::SafeSearch], &[]);
     let free = Classification {
         choice: CategorySet::EMPTY,
         ..said
     };
-    let queried = decide(&asker, next.borrow(), &free);
+    let queried = decide(&client, next.borrow(), &free);
     assert_eq!(queried.layer, Layer::SafeSearch);
     assert_eq!(
-        super::review(&asker, queried, [(next.borrow(), &said)].into_iter())
+        super::review(&client, queried, [(next.borrow(), &said)].into_iter())
             .0
             .layer,
         Layer::Category
@@ -325,26 +325,26 @@ fn an_allowed_search_engine_keeps_its_chain_open_and_an_order_closes_it() {
 
 #[test]
 fn a_name_with_listed_paths_is_led_to_safe_search_where_no_proxy_is() {
-    let (asker, said) = asked(&[Layer::SafeSearch], &[]);
+    let (client, said) = asked(&[Layer::SafeSearch], &[]);
     let said = Classification {
         path_mandatory: true,
         ..said
     };
     let name = Name::parse(NAME).expect("a name");
-    let verdict = decide(&asker, name.borrow(), &said);
+    let verdict = decide(&client, name.borrow(), &said);
     assert_eq!(
         (verdict.action.as_str(), verdict.safe_search_target()),
         ("proxied", None),
-        "a proxy obeys the order"
+        "the proxy applies the mandate"
     );
     let without = verdict.without_proxy();
     assert_eq!(
         (without.action.as_str(), without.safe_search_target()),
         ("led", Some(&BuiltinNames::shipped().engines()[0].strict))
     );
-    let (asker, _) = asked(&[], &[]);
+    let (client, _) = asked(&[], &[]);
     assert_eq!(
-        decide(&asker, name.borrow(), &said).without_proxy().action,
+        decide(&client, name.borrow(), &said).without_proxy().action,
         Action::OperatorPolicy
     );
 }

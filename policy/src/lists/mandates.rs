@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_mandate_speaks_and_scopes_are_kept() {
+    fn the_most_specific_mandate_applies_within_its_scope() {
         let set = set(&[
             ("tree", r#"{"name":"bets.example","basis":"police"}"#),
             (

@@ -562,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_survive_json_inside_the_record_of_who_set_them() {
+    fn grants_survive_json_with_their_author() {
         let json = r#"{"category":"games","until":"2026-01-01T10:00:00Z","set_by":"key:1","set_at":"2026-01-01T09:15:00Z"}"#;
         let grant: crate::rules::household::Attributed<Grant> = serde_json::from_str(json).unwrap();
         assert_eq!(grant.value.what, GrantTarget::Category("games".to_owned()));

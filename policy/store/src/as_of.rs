@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_put_in_taken_out_and_changed_is_taken_back() {
+    fn additions_removals_and_changes_are_reverted() {
         let now = json!({ "a": { "x": 2, "new": 1, "same": 0 }, "made": {}, "list": [1, 2] });
         let before = json!({ "a": { "x": 1, "gone": { "deep": true } }, "list": [1], "away": 7 });
         let after = json!({ "a": { "x": 2, "new": 1 }, "made": {}, "list": [1, 2] });

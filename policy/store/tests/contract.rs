@@ -148,7 +148,7 @@ async fn changes_at_the_same_time_each_see_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_document_that_cannot_be_read_costs_nobody_else_the_rules() {
+async fn an_unreadable_document_costs_no_other_household_its_rules() {
     let place = Place::new();
     let store = place.open().await;
     for household in ["a", "b", "c"] {
@@ -180,7 +180,7 @@ async fn a_document_that_cannot_be_read_costs_nobody_else_the_rules() {
 }
 
 #[tokio::test]
-async fn a_writer_who_believes_in_another_version_changes_nothing() {
+async fn a_write_that_expects_another_version_changes_nothing() {
     let place = Place::new();
     let store = place.open().await;
     edit(&store, "home", |_| {}).await.unwrap();

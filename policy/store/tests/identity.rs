@@ -468,7 +468,7 @@ async fn rows_that_are_cut_off_under_a_running_daemon_are_missed() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_changed_is_missed_also_where_the_chain_is_computed_anew() {
+async fn a_changed_row_is_noticed_even_if_the_chain_is_recomputed() {
     for row in [1, 4, 8] {
         let node = Node::with_rows(8).await;
         node.forge(row).await;

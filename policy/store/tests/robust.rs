@@ -264,7 +264,7 @@ async fn fail_as_full(store: &Store, health: &Health) {
 }
 
 #[tokio::test]
-async fn a_full_file_system_is_told_until_a_write_works_again() {
+async fn a_full_file_system_is_reported_until_a_write_succeeds() {
     let Some(small) = SmallFileSystem::mount() else {
         eprintln!("NOT RUN: no file system can be mounted here");
         return;
@@ -408,7 +408,7 @@ async fn a_refused_change_is_no_failure_of_the_file() {
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_once_a_file_has_gone() {
+async fn nothing_is_acknowledged_after_a_file_is_removed() {
     type Breaks = fn(&Place);
     let cases: [(&str, Breaks); 7] = [
         ("the database removed", |place| {

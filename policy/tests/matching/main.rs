@@ -44,7 +44,7 @@ struct Check<'w> {
     world: &'w World,
     lists: &'w Blocklist,
     taxonomy: &'w Taxonomy,
-    asker: &'w EffectivePolicy,
+    client: &'w EffectivePolicy,
     own: &'w (Name, SwitchState),
 }
 
@@ -171,8 +171,8 @@ impl Check<'_> {
     }
 
     fn verdict(&self, asked: &Name, reading: &Reading, said: &Classification) {
-        let verdict = decide(self.asker, asked.borrow(), said);
-        let blocked = self.slugs(self.asker.blocked());
+        let verdict = decide(self.client, asked.borrow(), said);
+        let blocked = self.slugs(self.client.blocked());
         let own = (asked == &self.own.0).then_some(self.own.1);
         let met = |slugs: &BTreeSet<&'static str>| {
             slugs
@@ -289,16 +289,16 @@ impl Check<'_> {
             (self.slugs(over.choice), self.slugs(over.security)),
             (choice, security)
         );
-        let orders: Vec<&Word> = reading
+        let mandatory: Vec<&Word> = reading
             .spokesmen
             .iter()
             .filter(|((paths, tier, _), _)| (*paths, *tier) == (false, 0))
             .map(|(_, word)| word)
             .collect();
-        if orders.len() <= said.listings.len() {
+        if mandatory.len() <= said.listings.len() {
             assert_eq!(
                 over.mandatory,
-                orders
+                mandatory
                     .iter()
                     .any(|word| word.row.action != EntryAction::TcpOnly)
             );
@@ -379,12 +379,12 @@ fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut Std
         pick(chance, &below_root).clone(),
         pick(chance, &[SwitchState::Block, SwitchState::Allow]),
     );
-    let asker = asker(chance, &own, taxonomy);
+    let client = client(chance, &own, taxonomy);
     let check = Check {
         world,
         lists,
         taxonomy,
-        asker: &asker,
+        client: &client,
         own: &own,
     };
     check.content();
@@ -407,7 +407,7 @@ fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut Std
     asked.len() + addresses.len()
 }
 
-fn asker(
+fn client(
     chance: &mut StdRng,
     (name, state): &(Name, SwitchState),
     taxonomy: &Taxonomy,

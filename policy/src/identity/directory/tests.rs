@@ -130,7 +130,7 @@ fn ways(directory: &Directory, networks: &[&str], macs: &[u8], ids: &[&str]) -> 
 }
 
 #[test]
-fn what_is_removed_leaves_no_way_in_behind_and_its_slot_is_used_again() {
+fn a_removed_household_leaves_no_index_entry_and_frees_its_slot() {
     let networks = ["192.0.2.0/24", "2001:db8::/48"];
     let macs = [1, 2];
     let directory = holding(&[household("a", &networks, &macs)]);
@@ -165,7 +165,7 @@ fn what_is_removed_leaves_no_way_in_behind_and_its_slot_is_used_again() {
 }
 
 #[test]
-fn a_change_ends_old_ways_in_and_keeps_the_others() {
+fn a_change_removes_old_index_entries_and_keeps_the_others() {
     let networks = ["192.0.2.0/24", "2001:db8::/48", "198.51.100.0/25"];
     let macs = [1, 2, 3];
     let directory = holding(&[household("a", &networks[..2], &macs[..2])]);
@@ -230,7 +230,7 @@ fn a_network_that_another_household_takes_is_that_ones_alone() {
 }
 
 #[test]
-fn an_entry_that_leads_to_another_cell_is_passed_over_and_told_of() {
+fn an_entry_that_leads_to_another_slot_is_skipped_and_reported() {
     let directory = holding(&[
         household("a", &["192.0.2.0/24"], &[]),
         household("b", &["10.0.0.0/8"], &[]),
@@ -256,7 +256,7 @@ fn an_entry_that_leads_to_another_cell_is_passed_over_and_told_of() {
 }
 
 #[test]
-fn a_search_that_met_a_change_begins_again_and_no_other_does() {
+fn a_search_that_met_a_change_is_repeated_and_no_other() {
     let directory = holding(&[household("a", &["192.0.2.0/24"], &[])]);
     let looks = std::cell::Cell::new(0);
     let search = |says: bool, moves: bool| {
@@ -277,7 +277,7 @@ fn a_search_that_met_a_change_begins_again_and_no_other_does() {
 }
 
 #[test]
-fn a_reader_of_before_a_change_finds_the_lines_that_came_with_it() {
+fn a_reader_from_before_a_change_finds_the_networks_it_added() {
     let directory = holding(&[household("first", &["192.0.2.0/24"], &[])]);
     let reader = directory.reader(UnixSeconds::FIRST);
     // So many entries that the index has moved to a larger table, which this reader has not loaded.
@@ -357,7 +357,7 @@ fn an_unknown_line_has_the_operators_preset_and_refusals() {
 }
 
 #[test]
-fn a_mac_of_two_households_names_nobody_from_outside_and_one_of_one_does() {
+fn a_mac_of_two_households_identifies_neither_from_outside() {
     let directory = holding(&[
         household("a", &["192.0.2.0/24"], &[1, 2]),
         household("b", &["10.0.0.0/8"], &[2, 3]),
@@ -392,7 +392,7 @@ fn a_mac_of_two_households_names_nobody_from_outside_and_one_of_one_does() {
 }
 
 #[test]
-fn households_whose_rules_have_ended_are_told_once_the_longest_past_first() {
+fn expired_households_are_returned_once_the_longest_expired_first() {
     let homes = [("a", 300), ("b", 100), ("c", 200), ("d", 400)];
     let homes = homes.map(|(name, second)| ending(name, &[], second));
     let directory = holding(&homes);

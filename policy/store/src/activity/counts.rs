@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_document_is_told_without_what_stands_there() {
+    fn the_error_of_a_document_does_not_quote_it() {
         for document in [
             &br#"{"tv":"secret.example"}"#[..],
             br#"{"secret example!":{"asked":1}}"#,

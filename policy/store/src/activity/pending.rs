@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn homes_are_taken_once_they_waited_or_the_clock_was_set_back() {
+    fn households_are_taken_after_waiting_or_when_the_clock_was_set_back() {
         let mut waiting = PendingCounts::default();
         waiting.count(told("b", None, 3_599), at(4_000));
         waiting.count(told("b", None, 3_600), at(4_030));
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_is_counted_first_and_waits_behind_all_others() {
+    fn entries_put_back_count_as_older_and_wait_behind_all_others() {
         let mut waiting = PendingCounts::default();
         for (home, second) in [("a", 4_000), ("b", 4_001), ("c", 4_002)] {
             waiting.count(told(home, None, 4_000), at(second));
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_was_forgotten_and_begins_anew_waits_anew() {
+    fn a_household_that_was_erased_and_begins_again_waits_again() {
         let mut waiting = PendingCounts::default();
         waiting.count(told("a", None, 4_000), at(4_000));
         waiting.count(told("b", None, 4_000), at(4_001));
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_or_lies_in_hours_to_come_goes() {
+    fn due_hours_and_future_hours_are_deleted() {
         let mut waiting = PendingCounts::default();
         for hour in [10, 11, 12, 13] {
             waiting.count(

@@ -123,7 +123,7 @@ async fn each_kind_of_forgetting_takes_just_what_it_says() {
 }
 
 #[tokio::test]
-async fn a_shorter_promise_holds_for_what_is_there_and_none_takes_all() {
+async fn a_shorter_retention_applies_to_existing_counts_and_0_erases_all() {
     let place = Place::new();
     let activity = place.open().await;
     let now = at(HOUR + 60, 0);
@@ -192,7 +192,7 @@ async fn a_shorter_promise_holds_for_what_is_there_and_none_takes_all() {
 /// Deleted octets tend to remain in the pages of a file that has grown, was overwritten and had
 /// rows removed.
 #[tokio::test]
-async fn the_files_hold_nothing_of_any_home_that_was_forgotten() {
+async fn the_files_hold_nothing_of_an_erased_household() {
     use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
     let seed = std::env::var("ACTIVITY_SEED").map_or(11, |text| text.parse().unwrap());
     println!("ACTIVITY_SEED={seed}");
@@ -332,7 +332,7 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
 }
 
 #[tokio::test]
-async fn what_was_asked_in_hours_to_come_goes_with_what_is_due() {
+async fn counts_of_future_hours_are_deleted_with_due_ones() {
     let place = Place::new();
     let activity = place.open().await;
     // The clock was ahead by half a year.

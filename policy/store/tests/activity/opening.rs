@@ -109,7 +109,7 @@ async fn an_hour_is_read_where_a_part_of_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_left_out_and_gives_way_to_what_is_new() {
+async fn an_unreadable_row_is_left_out_and_replaced_by_new_counts() {
     let place = Place::new();
     let activity = place.open().await;
     for hour in 0..3 {
@@ -244,7 +244,7 @@ async fn households_are_listed_once_each_in_pages() {
 }
 
 #[tokio::test]
-async fn full_memory_drops_and_counts_new_homes_and_is_written_at_once() {
+async fn full_memory_drops_and_counts_new_households_and_is_written_at_once() {
     let place = Place::new();
     let activity = place.open().await;
     let now = at(HOUR, 0);
@@ -375,7 +375,7 @@ async fn a_household_has_so_many_names_in_an_hour_wherever_they_are_added_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_homes_are_written_while_others_read() {
+async fn many_households_are_written_while_others_are_read() {
     let number = |name: &str, default: i64| {
         std::env::var(name).map_or(default, |text| text.parse().unwrap())
     };

@@ -38,7 +38,7 @@ fn busy(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile() {
+async fn an_erasure_holds_during_concurrent_counting_and_writing() {
     for what in [
         Some(ErasureScope::All),
         Some(ErasureScope::Device(id("tv"))),
@@ -123,7 +123,7 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
+async fn after_erasures_exactly_the_later_queries_are_there() {
     let place = Place::new();
     let activity = Arc::new(place.open().await);
     let is_over = Arc::new(AtomicBool::new(false));
@@ -197,7 +197,7 @@ async fn occupy(place: &Place) -> sqlx::Transaction<'static, sqlx::Sqlite> {
 }
 
 #[tokio::test]
-async fn what_is_between_memory_and_file_while_somebody_forgets_is_forgotten() {
+async fn counts_between_memory_and_file_during_an_erasure_are_erased() {
     let place = Place::new();
     let activity = place.open().await;
     for round in 0..12 {
@@ -331,7 +331,7 @@ async fn a_writing_that_is_given_up_wherever_it_may_be_counts_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_writes_or_forgets_has_a_turn_while_much_expires_or_is_bound() {
+async fn writes_and_erasures_get_a_turn_during_long_deletions() {
     let place = Place::new();
     let activity = Arc::new(place.open().await);
     let now = at(HOUR, 0);

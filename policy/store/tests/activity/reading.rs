@@ -100,7 +100,7 @@ async fn each_hour_is_visited_once_and_oldest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() {
+async fn an_hour_is_complete_and_read_once_during_writes_and_erasures() {
     let place = Place::new();
     let activity = Arc::new(place.open().await);
     let now = at(HOUR + 350, 0);
