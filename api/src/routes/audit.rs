@@ -33,7 +33,8 @@ pub struct Pages {
 
 /// A page of the audit.
 #[derive(Serialize, ToSchema)]
-pub struct AuditPage {
+#[schema(as = AuditPage)]
+pub struct AuditRecords {
     /// In the order that was asked for.
     records: Vec<AuditRecord>,
     /// The cursor of the next page. Null on the last one.
@@ -42,12 +43,12 @@ pub struct AuditPage {
 
 /// Rows of the audit: who did what and when, with the state before and after.
 #[utoipa::path(get, path = "/v1/audit", operation_id = "list_audit_records", tag = "audit", params(Pages),
-    responses((status = 200, description = "a page", body = AuditPage), (status = 422, description = "a value cannot be used")))]
+    responses((status = 200, description = "a page", body = AuditRecords), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
     QueryParameters(pages): QueryParameters<Pages>,
-) -> Result<Json<AuditPage>, Problem> {
+) -> Result<Json<AuditRecords>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
@@ -60,7 +61,7 @@ pub async fn list(
         .store
         .audit(pages.subject.as_deref(), pages.order, after, limit)
         .await?;
-    Ok(Json(AuditPage {
+    Ok(Json(AuditRecords {
         records: page.records,
         next: page.next.map(|next| next.to_string()),
     }))

@@ -24,8 +24,8 @@ use crate::{
     extract::{Body, IfMatch},
     problem::Problem,
     routes::{level::Level, mandates::refuse_ordered, switches::own_name},
-    schema::writes::{GrantWritten, PauseWritten, ScheduleWritten, Written},
     versioned::{Versioned, made_or_changed},
+    written::{GrantWritten, PauseWritten, ScheduleWritten, Written},
 };
 
 /// The longest pause: a year. For longer, a device can be removed.

@@ -24,19 +24,17 @@ use crate::{
     extract::{Body, IfMatch},
     problem::Problem,
     routes::{level::Level, mandates::refuse_ordered},
-    schema::writes::{
+    versioned::{Versioned, made_or_changed},
+    written::{
         BypassWritten, CategoryWritten, NameWritten, SafeSearchWritten, SearchUnlockWritten,
         WrittenState,
     },
-    versioned::{Versioned, made_or_changed},
 };
 
 /// A switch.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchBody {
-    /// `block` or `allow`.
-    #[schema(value_type = String)]
     state: SwitchState,
 }
 
@@ -44,8 +42,6 @@ pub struct SwitchBody {
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OwnNameBody {
-    /// `block` or `allow`.
-    #[schema(value_type = String)]
     state: SwitchState,
     /// `exact`, or `subtree` for the name and all below it (the default).
     #[serde(default)]

@@ -21,13 +21,16 @@ use policy::{
 };
 use policy_store::activity::{BlockedQuery, BypassSign, CountedQuery};
 use resolver::{engine::Engine, telemetry::activity::ActivityEvent};
-use serde_json::json;
 
 use super::{
     inactivity::{InactivityWatch, Silence},
     retention::days_kept,
 };
-use crate::{Control, households::events::HouseholdEvent, shutdown::Shutdown};
+use crate::{
+    Control,
+    households::events::{HouseholdEvent, ScopedEvent},
+    shutdown::Shutdown,
+};
 
 /// How often the workers' rings are emptied. A ring holds the queries of a busy worker in this time.
 const TAKE_EVERY: Duration = Duration::from_millis(100);
@@ -231,13 +234,16 @@ fn publish_blocks(control: &Control, blocks: BTreeMap<Id, BTreeMap<(Option<Id>, 
             },
         ) in blocks.into_iter().take(BLOCKS_PUBLISHED_MAX)
         {
-            let body = json!({
-                "device": device, "name": name, "count": count, "layer": layer.as_str(), "categories": control.taxonomy.slugs(categories),
-                "at": Timestamp::now(),
-            });
-            control
-                .events
-                .publish(&household, HouseholdEvent::block(device, body));
+            let slugs = control.taxonomy.slugs(categories).into_iter();
+            let event = HouseholdEvent::Block {
+                at: Timestamp::now(),
+                categories: slugs.map(str::to_owned).collect(),
+                count,
+                device,
+                layer: layer.as_str(),
+                name,
+            };
+            control.events.publish(&household, ScopedEvent::new(event));
         }
     }
 }
@@ -286,11 +292,13 @@ async fn publish_silence(control: &Control, household: &Id, device: Id, silence:
         .flat_map(|hour| hour.devices.values())
         .any(|counts| counts.sign.is_some())
     {
-        let body =
-            json!({ "device": device, "since": silence.since, "sign": silence.sign, "at": now });
-        control
-            .events
-            .publish(household, HouseholdEvent::of_device("silent", device, body));
+        let event = HouseholdEvent::Silent {
+            at: now,
+            device,
+            sign: silence.sign,
+            since: silence.since,
+        };
+        control.events.publish(household, ScopedEvent::new(event));
     }
 }
 

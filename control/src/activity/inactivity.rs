@@ -20,11 +20,13 @@ const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// The silence of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DeviceSilence))]
 pub struct Silence {
-    /// The device's last query for anything but a bypass.
-    pub since: Timestamp,
-    /// The bypass that the device asked for before. `None` if it may just be switched off.
+    /// The bypass that the device asked for before. Null if it may just be switched off, or away.
     pub sign: Option<BypassSign>,
+    /// The device's last query for anything but a bypass, RFC 3339.
+    pub since: Timestamp,
 }
 
 impl Silence {

@@ -17,7 +17,7 @@ use policy_store::{
 use tokio::task::JoinError;
 
 use super::{
-    events::{HouseholdEvent, devices_affected},
+    events::{ScopedEvent, devices_affected},
     load::install,
 };
 use crate::{Control, activity::retention, notifications::text as notices};
@@ -183,7 +183,7 @@ async fn write<T: Send + 'static, E: Send + 'static>(
         Some(household) => install(control, household),
         None => control.directory.remove(id),
     }
-    let event = HouseholdEvent::change(changed.version, edited.devices);
+    let event = ScopedEvent::change(changed.version, edited.devices);
     control.events.publish(id, event);
     if edited.removes {
         control.events.removed();

@@ -17,11 +17,12 @@ use crate::{
     name::{Name, NameError},
 };
 
-/// One category, as in the taxonomy document.
+/// A category.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Category {
-    /// The identifier in JSON: lower-case letters, digits and hyphens.
+    /// The identifier: lower-case letters, digits and hyphens.
     pub slug: String,
     /// The name for people.
     pub title: String,
@@ -29,12 +30,15 @@ pub struct Category {
     pub group: String,
     /// The presets that block it, by slug.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub presets: Vec<String>,
-    /// Whether it is one service. A page may list services apart from kinds of content.
+    /// Whether it is one service, such as TikTok, and not a kind of content.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub service: bool,
-    /// Names that belong to it without any feed, each with all names below it.
+    /// Its bundle: names that are listed for it without any feed, each with all below it.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub names: Vec<String>,
 }
 

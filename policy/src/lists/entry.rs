@@ -6,6 +6,7 @@ use crate::verdict::Action;
 
 /// The names that an entry applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// The name alone.
@@ -30,6 +31,7 @@ impl Scope {
 
 /// Whether an entry lists a name or excepts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Polarity {
     /// The feed lists the name.
@@ -40,6 +42,7 @@ pub enum Polarity {
 
 /// The tier of a feed: who decides about it, and who can lift it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// Required by a court or by sanctions. No subscriber can lift it.
@@ -83,7 +86,7 @@ pub enum EntryAction {
 
 impl EntryAction {
     /// In the order of their codes in an artefact.
-    const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::OperatorPolicy,
         Self::Nxdomain,
         Self::Nodata,

@@ -56,37 +56,46 @@ impl MandateError {
     }
 }
 
-/// A mandate as it is written down and stored.
+/// A mandate to write: either a name or an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = MandateBody))]
 #[serde(deny_unknown_fields, default)]
 pub struct MandateDocument {
-    /// The name. A document has either a name or an address.
+    /// The name, as A-labels.
     pub name: Option<String>,
     /// An address in answers, or a network in CIDR notation.
     pub address: Option<String>,
-    /// What a name covers. Default: itself and all names below it.
+    /// The scope of a name. Absent: `subtree`.
     pub scope: Option<Scope>,
-    /// The legal basis, one of [`BASES`].
+    /// The legal basis: `court-order`, `sanctions`, `iwf`, `regulator` or `police`.
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::bases, required))]
     pub basis: String,
-    /// The case number or a link, for the operator's records.
+    /// The reference of the order, at most 256 octets.
+    #[cfg_attr(feature = "schema", schema(max_length = 256))]
     pub reference: Option<String>,
-    /// The first moment at which it is in force. Default: at once.
+    /// When it begins, RFC 3339. Absent: it is in force at once.
     pub not_before: Option<Timestamp>,
-    /// The moment at which it expires. Default: never.
+    /// When it ends, RFC 3339. Absent: never.
     pub not_after: Option<Timestamp>,
-    /// Addresses that A and AAAA are answered with. Default: the operator's policy.
+    /// The answers to A and AAAA. Absent: as the operator configured.
     pub landing: Option<Landing>,
     /// Whether only the operator and auditors may see it.
     pub confidential: bool,
-    /// Whether it is accepted although it covers more than a mandate should.
+    /// Accepts a public suffix, a name of this service, or a network wider than /8 (IPv6: /16).
     pub force: bool,
 }
 
-/// Addresses that a blocked name is answered with.
+/// The addresses that a blocked name is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Landing {
+    /// The answer to A.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = Ipv4))]
     pub v4: Option<Ipv4Addr>,
+    /// The answer to AAAA.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = Ipv6))]
     pub v6: Option<Ipv6Addr>,
 }
 
@@ -134,8 +143,9 @@ impl std::fmt::Display for MandateTarget {
     }
 }
 
-/// The state of a mandate at a moment.
+/// Whether a mandate is in force at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MandatePhase {
     /// Before `not_before`.

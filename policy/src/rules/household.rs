@@ -146,13 +146,14 @@ impl<'de> Deserialize<'de> for Mac {
     }
 }
 
-/// The state of a switch. A switch that is not set is inherited.
+/// What a switch says. Inheriting is having no switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SwitchState {
-    /// Blocks, whatever the levels above say.
+    /// Block it here, whatever the levels above say.
     Block,
-    /// Allows, whatever the levels above say.
+    /// Allow it here, whatever the levels above say.
     Allow,
 }
 
@@ -162,77 +163,99 @@ pub struct Attributed<T> {
     /// The value.
     #[serde(flatten)]
     pub value: T,
-    /// The key or person that set it.
+    /// The key that set it.
     pub set_by: String,
-    /// The time at which it was set.
+    /// When it was set, RFC 3339.
     pub set_at: Timestamp,
 }
 
-/// The switch of a category, of the search unlock or of bypass prevention.
+// Names for the fields of documents: the derive of a schema would compose one of the generic type.
+pub type AttributedSwitch = Attributed<Switch>;
+pub type AttributedName = Attributed<CustomName>;
+pub type AttributedSafeSearch = Attributed<SafeSearchSetting>;
+pub type AttributedSchedule = Attributed<Schedule>;
+pub type AttributedGrant = Attributed<Grant>;
+pub type AttributedPause = Attributed<Pause>;
+pub type AttributedChoice = Attributed<FilteringChoice>;
+pub type AttributedHistory = Attributed<HistorySettings>;
+
+/// A switch that is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Switch {
-    /// The state of the switch.
     pub state: SwitchState,
 }
 
 /// An entry of a custom list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CustomName {
-    /// Whether the entry blocks or allows.
     pub state: SwitchState,
-    /// Whether it covers the name alone, or all names below it as well.
     pub scope: Scope,
 }
 
-/// The safe search of one engine.
+/// The safe search of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = SafeSearch))]
 pub struct SafeSearchSetting {
-    /// The level of safe search.
     pub level: SearchLevel,
 }
 
-/// The settings of a household, a person or a device. Settings that are absent are inherited.
+/// What can be set for a household, for a person and for a device alike. What is not set is
+/// inherited.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Settings {
-    /// Switches by category.
+    /// Switches by the slug of their category. A category without a switch is inherited.
     #[serde(default)]
-    pub categories: BTreeMap<String, Attributed<Switch>>,
-    /// The custom list.
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub categories: BTreeMap<String, AttributedSwitch>,
+    /// The custom list, by name.
     #[serde(default)]
-    pub names: BTreeMap<Name, Attributed<CustomName>>,
-    /// Schedules by identifier.
+    #[cfg_attr(feature = "schema", schema(required, value_type = BTreeMap<String, AttributedName>))]
+    pub names: BTreeMap<Name, AttributedName>,
+    /// What is in force at certain hours, by name. Absent if there is no schedule.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub schedules: BTreeMap<Id, Attributed<Schedule>>,
-    /// Grants by identifier.
+    #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<String, AttributedSchedule>))]
+    pub schedules: BTreeMap<Id, AttributedSchedule>,
+    /// What is allowed for a time, by identifier. Absent if there is no grant.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub grants: BTreeMap<Id, Attributed<Grant>>,
-    /// The Internet is paused.
+    #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<String, AttributedGrant>))]
+    pub grants: BTreeMap<Id, AttributedGrant>,
+    /// The Internet is off for a time. Absent if it was not switched off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pause: Option<Attributed<Pause>>,
-    /// Safe search by engine, see [`crate::rules::safe_search`].
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub pause: Option<AttributedPause>,
+    /// Safe search by engine. An engine that is absent is inherited.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub safe_search: BTreeMap<String, Attributed<SafeSearchSetting>>,
-    /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` lifts it.
+    pub safe_search: BTreeMap<String, AttributedSafeSearch>,
+    /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` says that
+    /// it does. Absent: inherited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub search_unlock: Option<Attributed<Switch>>,
-    /// Whether bypass names are answered negatively, so that software keeps using this resolver:
-    /// `block` or absent does so.
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub search_unlock: Option<AttributedSwitch>,
+    /// Whether the names by which software bypasses the filter are answered negatively. Absent:
+    /// inherited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bypass: Option<Attributed<Switch>>,
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub bypass: Option<AttributedSwitch>,
 }
 
-/// A person of a household. The settings apply to the person's devices.
+/// A person as their household lists them. The settings apply to the devices of the person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = PersonOfHousehold))]
 pub struct Person {
-    /// The display name.
+    /// The name that the family uses.
     pub name: String,
-    /// The settings of this person.
     #[serde(flatten)]
     pub settings: Settings,
 }
 
-/// The household's answer to the offer of filtering.
+/// The choice of a household between filtering and none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Filtering {
     /// The household was not asked. The operator's default applies, and the household's own
@@ -248,8 +271,11 @@ pub enum Filtering {
 
 /// How a household made its choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Choice))]
 pub struct FilteringChoice {
-    /// The channel in which it was asked: one of [`CHANNELS`].
+    /// How it was asked, one of [`CHANNELS`].
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::channels))]
     pub channel: String,
 }
 
@@ -258,99 +284,119 @@ pub const CHANNELS: [&str; 5] = ["portal", "app", "call-centre", "shop", "operat
 
 /// The activity that the household wants to be kept. Without this setting nothing is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HistorySettings {
-    /// For how many days; 0 keeps nothing.
+    /// For how many days. 0 keeps nothing.
     pub days: u16,
     /// Whether the names of blocked queries are kept beside the counts.
     pub names: bool,
-    /// Whether unnamed devices are counted, together.
+    /// Whether devices without a name are counted, as one.
     pub unknown_devices: bool,
 }
 
-/// The contact of the account holder.
+/// Where the account holder is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Contact))]
 #[serde(deny_unknown_fields)]
 pub struct AccountContact {
     /// An e-mail address.
     pub email: String,
 }
 
-/// An identifier that distinguishes a device from the others of its household. One key each, as in
-/// `{"mac": "…"}`.
+/// What tells a device from the others of its household. One key each, as in `{"mac": "…"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceIdentifier {
-    /// The MAC address that the household's router adds as EDNS option 65001.
+    /// The address that the household's router adds as EDNS option 65001.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     Mac(Mac),
     /// A source address inside one of the household's networks.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     Address(IpAddr),
-    /// A token in a DoH path or TLS name. Stored, and used once encrypted listeners exist.
+    /// A token in a DoH path or TLS name; kept, and used once encrypted listeners exist.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     Token(Id),
-    /// EDNS option 65074. Stored, and used once CPE identities exist.
+    /// EDNS option 65074; kept, and used once CPE identities are.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     CpeId(Id),
 }
 
-/// One device.
+/// A device as its household lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DeviceOfHousehold))]
 pub struct Device {
-    /// The display name.
+    /// The name that the family uses.
     pub name: String,
-    /// The kind of device: phone, tablet, camera, …
+    /// The kind: phone, tablet, camera, … Absent if it was not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub kind: Option<String>,
-    /// The person that it belongs to.
+    /// The person who uses it. Absent for a device of no person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, nullable = false))]
     pub person: Option<Id>,
-    /// The identifiers that distinguish it from the other devices.
+    /// What tells it from the others.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub identifiers: Vec<DeviceIdentifier>,
     /// Whether its queries may appear in the household's activity.
     pub log: bool,
-    /// The settings of this device.
     #[serde(flatten)]
     pub settings: Settings,
 }
 
-/// One household.
+/// A household.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Household {
-    /// The identifier, chosen by the operator.
+    /// Its identifier, chosen by the operator.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub id: Id,
-    /// Raised with every change.
+    /// Rises with every change. Also the `ETag`.
     pub version: u64,
-    /// The time zone of its schedules, an IANA name.
+    /// The IANA name of its time zone.
     pub time_zone: String,
-    /// The preset that it starts from. Default: the operator's.
+    /// Its preset. Absent: the operator's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub preset: Option<String>,
-    /// Its answer to the offer of filtering.
     pub filtering: Filtering,
-    /// The author, time and channel of that answer; absent until the household is asked.
+    /// Who made the choice, when, and how. Absent until the household is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub choice: Option<Attributed<FilteringChoice>>,
-    /// Where notices are sent.
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub choice: Option<AttributedChoice>,
+    /// Where notices go. Absent if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub contact: Option<AccountContact>,
-    /// The activity that is kept.
+    /// Which activity of its devices is kept. Absent if that was never set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub history: Option<Attributed<HistorySettings>>,
-    /// The operator's own reference for the household.
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub history: Option<AttributedHistory>,
+    /// The operator's own key of the household.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub external_ref: Option<String>,
     /// The language of its pages, BCP 47.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub locale: Option<String>,
-    /// The networks that its queries come from.
+    /// The networks that its queries come from, in CIDR notation.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required, value_type = BTreeSet<String>))]
     pub networks: BTreeSet<IpNet>,
-    /// The settings of the whole household.
     #[serde(flatten)]
     pub settings: Settings,
-    /// The people by identifier.
+    /// Its people, by identifier. Absent if it has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<String, Person>))]
     pub people: BTreeMap<Id, Person>,
-    /// The devices by identifier.
+    /// Its devices, by identifier.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required, value_type = BTreeMap<String, Device>))]
     pub devices: BTreeMap<Id, Device>,
 }
 

@@ -22,6 +22,7 @@ pub const GRANT_MINUTES_MAX: u32 = 7 * 24 * 60;
 pub const EXCEPTIONS_MAX: usize = 366;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum DayOfWeek {
@@ -113,25 +114,31 @@ impl ClockTime {
     }
 }
 
-/// Categories blocked or allowed, or the Internet paused, at certain times of certain days.
+/// What is in force at certain hours of certain days.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Schedule {
     /// The days on which it begins.
     pub days: BTreeSet<DayOfWeek>,
-    /// The clock time at which it begins.
+    /// When it begins, by the clocks of the household, such as `21:30`.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub from: ClockTime,
-    /// The clock time at which it ends; on the next day if it is not later than `from`.
+    /// When it ends: on the next day, unless that is later than it begins.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub to: ClockTime,
-    /// Categories that are blocked meanwhile.
+    /// Categories that are blocked meanwhile, by slug.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub block: BTreeSet<String>,
-    /// Categories that are allowed meanwhile.
+    /// Categories that are allowed meanwhile, by slug.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub allow: BTreeSet<String>,
     /// Whether the Internet is paused meanwhile.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub pause: bool,
-    /// Dates on which it does not begin, such as holidays.
+    /// Dates on which it does not begin: holidays. Absent if there is none.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub except: BTreeSet<Date>,
 }
@@ -233,20 +240,22 @@ pub enum GrantTarget {
     Everything(bool),
 }
 
-/// An allowance for a while, as a reward or as the answer to a request.
+/// Something that is allowed for a time, as a reward or an answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Grant {
-    /// What it allows.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub what: GrantTarget,
-    /// When it ends by itself.
+    /// When it ends by itself, RFC 3339.
     pub until: Timestamp,
 }
 
 /// The Internet is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pause {
-    /// When the pause ends by itself.
+    /// When it is on again by itself, RFC 3339.
     pub until: Timestamp,
 }
 

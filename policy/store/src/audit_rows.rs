@@ -17,7 +17,6 @@ pub struct AuditRecord {
     /// The number of the row, from 1.
     pub sequence: u64,
     /// RFC 3339, by the clock of the node.
-    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
     /// The author: `key:ID`, or `jwt:SUBJECT` for a token.
     pub actor: String,

@@ -28,6 +28,7 @@ const LABEL_OCTETS_MAX: usize = 128;
 
 /// The role of a key: the permissions of its holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Everything.
@@ -152,22 +153,24 @@ impl NewKey {
     }
 }
 
-/// A key as it is listed, without the secret.
+/// A key as it is listed, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Key {
-    /// The identifier, as in `set_by` and logs.
+    /// Its identifier, as in `set_by`, the audit and logs.
     pub id: String,
-    /// The role.
     pub role: Role,
-    /// The household that the key is limited to.
+    /// The household for which it is valid. Null for a key of the operator.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub household: Option<Id>,
     /// The device of a child's key.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub device: Option<Id>,
-    /// The label that its creator gave it.
+    /// Its label.
     pub label: String,
-    /// When it was created.
+    /// When it was made, RFC 3339.
     pub created_at: Timestamp,
-    /// When it was revoked.
+    /// When it was revoked, RFC 3339. Null while it is in force.
     pub revoked_at: Option<Timestamp>,
 }
 

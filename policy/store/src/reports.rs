@@ -16,30 +16,32 @@ use crate::{
 /// The most open reports, so that a flood of the public form does not fill the disk.
 pub const REPORTS_OPEN_MAX: u32 = 100_000;
 
-/// A report.
+/// A report of a name that is blocked by mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Report {
     /// The identifier.
     pub id: String,
-    /// The name that is reported as blocked by mistake.
+    /// The name.
     pub name: String,
-    /// The reason, in the sender's words.
+    /// Why it should not be blocked.
     pub reason: String,
-    /// The contact of the sender.
+    /// The contact for an answer.
     pub contact: Option<String>,
-    /// When it was sent.
+    /// When the report came, RFC 3339.
     pub at: Timestamp,
-    /// When it is to be answered; when an override has ended, when it is to be reviewed.
+    /// When it is to be answered, RFC 3339: again, once an override has ended.
     pub due_at: Timestamp,
-    /// `open`, `unblocked`, `kept`, `duplicate`, or `review` when an override has ended.
+    /// `open`, `unblocked`, `kept`, `duplicate`, or `review` once an override has ended.
+    #[cfg_attr(feature = "schema", schema(schema_with = state_words))]
     pub state: &'static str,
     /// The note of the operator.
     pub note: Option<String>,
-    /// When it was answered.
+    /// When it was answered, RFC 3339.
     pub closed_at: Option<Timestamp>,
-    /// The author of the answer.
+    /// The key that answered.
     pub closed_by: Option<String>,
-    /// The end of the override: the name is not blocked until then.
+    /// Until when the name is never blocked, RFC 3339.
     pub override_until: Option<Timestamp>,
 }
 
@@ -81,6 +83,29 @@ pub enum ReportOutcome {
     Kept,
     Duplicate,
 }
+
+#[cfg(feature = "schema")]
+fn state_words() -> utoipa::openapi::Object {
+    let outcomes = ReportOutcome::ALL.map(|(_, word)| word);
+    policy::schema::words(
+        "Whether it was answered, and how. `review`: its override has ended.",
+        ["open", "review"].into_iter().chain(outcomes),
+    )
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for ReportOutcome {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        policy::schema::words(
+            "How a report was answered.",
+            Self::ALL.map(|(_, word)| word),
+        )
+        .into()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for ReportOutcome {}
 
 impl ReportOutcome {
     /// All outcomes, with their words.

@@ -24,6 +24,7 @@ const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The state of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RequestState {
     Open,
@@ -43,53 +44,57 @@ impl RequestState {
 
 /// The content of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RequestDetails {
-    /// The name that the child asks for.
+    /// The name.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub name: Name,
     /// The categories for which it is blocked, by slug.
     pub categories: Vec<String>,
     /// The reason, in the child's words.
     pub reason: Option<String>,
-    /// The author of the request.
+    /// The key that asked.
     pub asked_by: String,
-    /// The answer.
+    /// The answer. Null while the request is open.
     #[serde(default)]
     pub answer: Option<RequestAnswer>,
 }
 
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RequestAnswer {
     /// `allow` or `deny`.
     pub answer: String,
-    /// `domain` or `category`; `None` where nothing was allowed.
+    /// `domain` or `category`. Null if nothing was allowed.
     pub scope: Option<String>,
-    /// `device`, `person` or `household`.
+    /// For whom: `device`, `person` or `household`. Null if nothing was allowed.
     pub whose: Option<String>,
-    /// When the allowance ends; `None` if it does not.
+    /// Until when, RFC 3339. Null if it holds for good.
     pub until: Option<Timestamp>,
     /// A note to the child.
     pub note: Option<String>,
-    /// The author of the answer.
+    /// The key that answered.
     pub answered_by: String,
-    /// When it was answered.
+    /// When it was answered, RFC 3339.
     pub answered_at: Timestamp,
 }
 
-/// A request.
+/// A request to allow a blocked name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Request))]
 pub struct AccessRequest {
     /// The identifier.
     pub id: String,
     /// The device that it is for.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub device: Id,
-    /// The state.
     pub state: RequestState,
-    /// When it was made.
+    /// When it was asked, RFC 3339.
     pub at: Timestamp,
-    /// When it is deleted.
+    /// When it is removed, RFC 3339.
     pub expires_at: Timestamp,
-    /// The content.
     #[serde(flatten)]
     pub asked: RequestDetails,
 }

@@ -53,6 +53,7 @@ pub struct BlockedQuery {
 
 /// A means of bypassing the filter that a device is about to use, as an answered query shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum BypassSign {
     /// A private relay of the device's maker.
