@@ -2,9 +2,9 @@
 //! address, and by an asserted MAC address.
 //!
 //! ```text
-//! address ── a prefix length in use, longest first ──> index of networks ──> slot ──> slot: the mask
+//! address ── a prefix length in use, longest first ──> index of networks ──> slot ──> the mask
 //!                                                                                       |
-//! MAC ─────────────────────────────────────────────────────────────────────────────> record: devices, own lists
+//! MAC ─────────────────────────────────────────────────────────────────────────────> record: devices, custom lists
 //! ```
 //!
 //! Millions of households stay in memory. Nearly every query reads two cache lines: an entry of the
@@ -36,6 +36,8 @@ use crate::{
     unix_seconds::UnixSeconds,
 };
 
+pub use crate::identity::client::{Identity, IdentityEvent, IdentitySource, Trust};
+
 /// How often one search is repeated because networks moved meanwhile; each repetition needs another
 /// move in between.
 const SEARCHES_MAX: usize = 4;
@@ -43,62 +45,6 @@ const SEARCHES_MAX: usize = 4;
 /// Searches that [`DirectoryReader::touch`] begins in one call: a batch of clients where one prefix
 /// length is in use, fewer clients where more are.
 pub const TOUCHED_MAX: usize = 64;
-
-/// How a policy was found, strongest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IdentitySource {
-    /// The device, by its MAC address.
-    Mac,
-    /// The device, by its source address.
-    Address,
-    /// The household, by its network; the device is unknown.
-    Network,
-    /// No household: the operator's defaults apply.
-    Unknown,
-}
-
-/// A problem with an asserted identity. Counted, never an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IdentityEvent {
-    /// The peer may not assert identities, and its address belongs to no household.
-    UntrustedPeer,
-    /// No device, or more than one, has this MAC address.
-    UnknownMac,
-    /// The MAC address belongs to another device of the household than the source address. The
-    /// rules of both apply.
-    OtherDevice,
-}
-
-/// How far an identity that a peer asserts is trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Trust {
-    /// It selects a device of the household that the peer's address proves.
-    Household,
-    /// The peer is in a trusted network: the identity is accepted outside of households as well.
-    Network,
-    /// The peer is trusted by its own address: it is a forwarder, and other devices' queries come
-    /// from its address. That address therefore proves no device.
-    Forwarder,
-}
-
-impl From<bool> for Trust {
-    /// Converts: a peer of a trusted network, or any other peer.
-    fn from(is_trusted: bool) -> Self {
-        if is_trusted {
-            Self::Network
-        } else {
-            Self::Household
-        }
-    }
-}
-
-/// A policy, and how it was found.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    pub policy: EffectivePolicy,
-    pub source: IdentitySource,
-    pub event: Option<IdentityEvent>,
-}
 
 /// All households of this node.
 pub struct Directory {
@@ -574,58 +520,6 @@ fn ways_in(rules: &HouseholdRules) -> (BTreeSet<Network>, BTreeSet<Mac>) {
             .collect(),
         rules.macs().collect(),
     )
-}
-
-impl Identity {
-    /// Identifies a client inside a household that the address proves.
-    fn by_address(household: &Arc<HouseholdRules>, source: IpAddr, now: UnixSeconds) -> Self {
-        let device = household.device_by_address(source);
-        let source = if device.is_some() {
-            IdentitySource::Address
-        } else {
-            IdentitySource::Network
-        };
-        Self {
-            policy: EffectivePolicy::of(household, device, now),
-            source,
-            event: None,
-        }
-    }
-
-    /// As [`by_address`], with an asserted MAC address.
-    fn asserted(
-        household: &Arc<HouseholdRules>,
-        source: IpAddr,
-        mac: Mac,
-        trust: Trust,
-        now: UnixSeconds,
-    ) -> Self {
-        let by_mac = household.device_by_mac(mac);
-        let by_address = if trust == Trust::Forwarder {
-            None
-        } else {
-            household.device_by_address(source)
-        };
-        let policy = EffectivePolicy::of(household, by_mac, now);
-        let event = by_mac.is_none().then_some(IdentityEvent::UnknownMac);
-        match by_address {
-            // An assertion never relaxes the rules: those of the proven device still apply.
-            Some(device) if by_mac != Some(device) => Self {
-                policy: EffectivePolicy::of(household, Some(device), now).under(policy),
-                source: IdentitySource::Address,
-                event: event.or(Some(IdentityEvent::OtherDevice)),
-            },
-            _ => Self {
-                policy,
-                source: if by_mac.is_some() {
-                    IdentitySource::Mac
-                } else {
-                    IdentitySource::Network
-                },
-                event,
-            },
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 //! become flat rows here.
 //!
 //! ```text
-//! settings of a level ── spans of its schedules, ends of its grants and pauses ──> instants at which something changes
-//!        |                                                                                   |
-//!        └────────────────────── what holds at each of them, device by device <──────────────┘
+//! settings of a level ── spans of its schedules, ends of its grants and pauses ──> instants of change
+//!        |                                                                               |
+//!        └────────────────────── rules at each instant, device by device <────────────────┘
 //! ```
 //!
 //! A timeline covers the next few changes. The data path compares its clock with the first of them
-//! and uses a later phase only after it. The schedule task compiles the household anew before the
+//! and uses a later phase only after it. The schedule task compiles the household again before the
 //! last phase ends.
 
 use std::collections::{BTreeMap, BTreeSet};
