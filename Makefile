@@ -31,14 +31,15 @@ INTEROP := binary(primaries) + binary(sharing) + (binary(system) & test(/^(clien
 
 ## Start the daemon with the embedded defaults: DNS on 127.0.0.1:5353, REST on
 ## http://127.0.0.1:8080.
-run: build
-	./target/release/ox-protect serve
+run: tools/compiler
+	cargo build --profile quick --package ox-protect
+	./target/quick/ox-protect serve
 
-## The program, optimised and quick to build.
+## The program, optimised, with link-time optimisation.
 build: tools/compiler
 	cargo build --release
 
-## The program as packages ship it, with link-time optimisation: what is measured.
+## The same for packages, in target/dist/: what is measured.
 dist: tools/compiler
 	cargo build --profile dist --package ox-protect
 
@@ -106,7 +107,7 @@ bench-peers: tools/peers
 ## Instructions of the hot path, stage by stage, each against its limit. Counted by valgrind, so the
 ## same on a noisy machine.
 bench-counts: tools/counts
-	cargo bench --bench hot_path
+	cargo bench --package hot-path
 
 ## Everything that the targets above need. Servers that apt installs are neither started nor
 ## enabled.

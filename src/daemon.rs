@@ -49,7 +49,7 @@ use control::{
 };
 use ipnet::IpNet;
 use jiff::SignedDuration;
-use metrics::gauge;
+use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
     category::Taxonomy,
@@ -385,6 +385,9 @@ impl Parts {
         let directory = Arc::clone(&self.directory);
         let recursor = Arc::clone(&self.recursor);
         let mandates = Arc::clone(&self.mandates);
+        describe_gauge!("ox_protect_cache_bytes", "Size of the answer cache");
+        describe_gauge!("ox_protect_cache_entries", "Entries in the answer cache");
+        describe_gauge!("ox_protect_households", "Households that are live");
         Box::new(move || {
             engine.metrics.publish();
             let (octets, entries) = engine.cache_usage();

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use blocklist_loader::newest;
 use control::causes;
-use metrics::gauge;
+use metrics::{describe_gauge, gauge};
 use policy_store::{ActivityStore, Findings, Lock, Store, StorePaths};
 
 use crate::config::Checked;
@@ -70,6 +70,10 @@ async fn open_activity(checked: &Checked, locks: &mut Vec<Lock>) -> Option<Arc<A
             "the file of households' activity is empty: counts that it had are gone"
         );
     }
+    describe_gauge!(
+        "ox_protect_history_available",
+        "0 when the file of households' activity could not be opened"
+    );
     let opened = async {
         locks.push(Lock::take(url)?);
         ActivityStore::open(url).await

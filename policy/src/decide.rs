@@ -4,6 +4,8 @@
 //! A decision is a pure function of the client's policy, the name and its classification: no clock,
 //! lock, disk or allocation.
 
+use std::iter;
+
 pub use crate::{
     effective_policy::EffectivePolicy,
     verdict::{Action, Layer, SafeSearch, Verdict},
@@ -220,7 +222,25 @@ fn allow_search(policy: &EffectivePolicy, builtin: BuiltinName, verdict: Verdict
 /// behind it covers nothing else. Where nothing blocks, the first name of the chain with safe search
 /// applies it to the query. Returns the hop that decided; 0 is the queried name.
 #[must_use]
+#[inline]
 pub fn review<'n>(
+    policy: &EffectivePolicy,
+    queried: Verdict,
+    mut chain: impl Iterator<Item = (NameRef<'n>, &'n Classification)>,
+) -> (Verdict, usize) {
+    if queried.is_block() {
+        return (queried, 0);
+    }
+    match chain.next() {
+        None => (queried, 0),
+        Some(first) => review_chain(policy, queried, iter::once(first).chain(chain)),
+    }
+}
+
+/// Decides about the names and addresses behind an allowed name. Out of line: most answers have
+/// none that is listed.
+#[inline(never)]
+fn review_chain<'n>(
     policy: &EffectivePolicy,
     queried: Verdict,
     chain: impl Iterator<Item = (NameRef<'n>, &'n Classification)>,
@@ -228,21 +248,19 @@ pub fn review<'n>(
     // A mandate overrides every allow, also for the names behind an allowed name.
     let covers = queried.layer.allows_chain() || queried.allowed_by.is_some();
     let mut decided = (queried, 0);
-    if !queried.is_block() {
-        for (hop, (name, classification)) in (1..).zip(chain) {
-            let verdict = if covers && !classification.mandatory {
-                allow(policy, classification.builtin, queried)
-            } else {
-                decide(policy, name, classification)
-            };
-            if verdict.is_block() {
-                return (verdict, hop);
-            }
-            if matches!(verdict.action, Action::SafeSearch(_))
-                && decided.0.action == Action::OperatorPolicy
-            {
-                decided = (verdict, hop);
-            }
+    for (hop, (name, classification)) in (1..).zip(chain) {
+        let verdict = if covers && !classification.mandatory {
+            allow(policy, classification.builtin, queried)
+        } else {
+            decide(policy, name, classification)
+        };
+        if verdict.is_block() {
+            return (verdict, hop);
+        }
+        if matches!(verdict.action, Action::SafeSearch(_))
+            && decided.0.action == Action::OperatorPolicy
+        {
+            decided = (verdict, hop);
         }
     }
     decided

@@ -14,6 +14,11 @@ pub trait Clock: Send + Sync {
 
     /// Wall-clock time. Schedules and grants are compared with it.
     fn moment(&self) -> UnixSeconds;
+
+    /// Both, in one call: the worker reads them for each batch.
+    fn elapsed_and_moment(&self) -> (Duration, UnixSeconds) {
+        (self.elapsed(), self.moment())
+    }
 }
 
 /// The clock of the system. Under a paused tokio runtime, [`Clock::elapsed`] follows tokio's time.
@@ -32,10 +37,12 @@ impl SystemClock {
 }
 
 impl Clock for SystemClock {
+    #[inline]
     fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
+    #[inline]
     fn moment(&self) -> UnixSeconds {
         UnixSeconds::from_unix(
             SystemTime::now()

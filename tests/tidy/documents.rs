@@ -104,6 +104,21 @@ fn every_metric_is_explained_and_every_explained_one_exists() {
         missing.is_empty(),
         "docs/metrics.md does not explain {missing:?}"
     );
+    let mut help = String::new();
+    for folder in source::CRATES {
+        for file in source::product(folder) {
+            help.extend(file.text.chars().filter(|c| !c.is_whitespace()));
+        }
+    }
+    let has_help = |name: &&String| {
+        ["counter!", "gauge!", "histogram!"]
+            .iter()
+            .any(|kind| help.contains(&format!("describe_{kind}(\"{name}\",")))
+            || help.contains(&format!(",(\"{name}\",\""))
+            || help.contains(&format!("[(\"{name}\",\""))
+    };
+    let silent: Vec<&String> = code.iter().filter(|name| !has_help(name)).collect();
+    assert!(silent.is_empty(), "/metrics has no HELP for {silent:?}");
     // Prometheus derives these of a histogram.
     let derived = ["_bucket", "_sum", "_count"];
     let exists = |name: &&String| {

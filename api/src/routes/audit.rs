@@ -22,7 +22,7 @@ pub struct Pages {
     subject: Option<String>,
     /// `oldest` first (the default), or `newest`.
     #[serde(default)]
-    #[param(value_type = Option<String>, pattern = "^(oldest|newest)$")]
+    #[param(inline)]
     order: SortOrder,
     /// The cursor of the page: `next` of the page before.
     cursor: Option<String>,

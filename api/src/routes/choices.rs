@@ -26,7 +26,6 @@ pub struct ChoiceReport {
     /// The number that was asked and chose.
     asked: i64,
     /// When it was counted, RFC 3339.
-    #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// By the channel in which they were asked.
     by_channel: Vec<ChosenByChannel>,

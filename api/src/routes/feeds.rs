@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use control::lists::model::{
-    Condition, DefinitionError, FeedState, ListControl, Origin, RolledBack, WhatIf,
+    Condition, DefinitionError, FeedDefinition, FeedState, ListControl, Origin, RolledBack, WhatIf,
 };
 use jiff::Timestamp;
 use policy_store::{Author, StoredFeed};
@@ -100,32 +100,6 @@ pub struct FeedPage {
     feeds: Vec<FeedView>,
     /// The cursor of the next page. Null on the last one.
     next: Option<String>,
-}
-
-/// A definition: the keys of a `[[feeds]]` table of the configuration.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the shape of what passes through, for the document; the loader knows every key"
-)]
-struct FeedDefinition {
-    /// The name. It may be left out if it is in the path.
-    name: Option<String>,
-    /// A file, a folder, `http(s)://…` or `rpz://HOST:PORT/ZONE`.
-    source: String,
-    /// `domains`, `hosts`, `wildcard`, `adblock`, `dnsmasq`, `unbound`, `squidguard`, `rpz` or
-    /// `category-feed`.
-    format: String,
-    /// The scope of a bare name: `exact`, `subtree` or `descendants`.
-    scope: Option<String>,
-    /// A category, by slug.
-    category: Option<String>,
-    /// A category for each folder or code.
-    categories: Option<std::collections::BTreeMap<String, String>>,
-    /// `choice`, `security`, `mandatory` or `never-block`.
-    tier: Option<String>,
-    /// How often a remote source is fetched, in seconds.
-    interval_s: Option<u64>,
 }
 
 /// 404 for a feed.

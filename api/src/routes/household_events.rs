@@ -6,7 +6,7 @@ use axum::{
     extract::State,
     response::sse::{Event, KeepAlive, Sse},
 };
-use control::households::events::{Delivered, HouseholdEvent, Subscription};
+use control::households::events::{Delivered, HouseholdEvent, OtherEvent, Subscription};
 use futures_util::{Stream, stream};
 use policy::rules::household::Id;
 use tokio::time::{Instant, timeout_at};
@@ -53,9 +53,10 @@ impl Listener {
                 }
                 Delivered::Event(event) => event.into_event(),
                 // A child does not learn how much the others do.
-                Delivered::Lost(lost) => HouseholdEvent::Lost {
+                Delivered::Lost(lost) => OtherEvent::Lost {
                     lost: self.device.is_none().then_some(lost),
-                },
+                }
+                .into(),
             };
             let data = serde_json::to_string(&event).expect("an event is plain data");
             return Some(Event::default().event(event.kind()).data(data));

@@ -1,4 +1,4 @@
-//! Reports of the public about names that are blocked by mistake. A report opens a ticket with a
+//! ReportList of the public about names that are blocked by mistake. A report opens a ticket with a
 //! deadline. An answer may lift the block for a time.
 
 use std::{
@@ -41,7 +41,7 @@ const CONTACT_OCTETS_MAX: usize = 254;
 const OVERRIDE_DAYS_MAX: u32 = 3_650;
 /// The default duration of an override, in days.
 const OVERRIDE_DAYS: u32 = 90;
-/// Reports on a page: the default and the most.
+/// ReportList on a page: the default and the most.
 const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 
@@ -125,10 +125,11 @@ fn usual_days() -> u32 {
 pub struct Pages {
     /// Only `open`, `unblocked`, `kept` or `duplicate` ones, or those due for `review` because
     /// their override has ended.
+    #[param(pattern = "^(open|unblocked|kept|duplicate|review)$")]
     state: Option<String>,
     /// The cursor of the page: `next` of the page before.
     cursor: Option<i64>,
-    /// Reports on a page, 1 to 1000.
+    /// ReportList on a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
@@ -158,7 +159,7 @@ pub struct ReportTicket {
     state: &'static str,
 }
 
-/// Reports a name that is blocked by mistake. Needs no key.
+/// ReportList a name that is blocked by mistake. Needs no key.
 #[utoipa::path(post, path = "/v1/reports", operation_id = "post_report", tag = "reports", request_body = ReportBody, security(()),
     responses((status = 201, description = "a ticket", body = ReportTicket), (status = 422, description = "a value cannot be used"),
         (status = 429, description = "too many from this address, or too many wait"), (status = 503, description = "too many reports wait")))]
@@ -205,21 +206,21 @@ pub async fn post(
 /// A page of reports.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = ReportPage)]
-pub struct Reports {
+pub struct ReportList {
     /// The cursor of the next page. Null on the last one.
     next: Option<i64>,
     /// The newest first.
     reports: Vec<Report>,
 }
 
-/// Reports, newest first.
+/// ReportList, newest first.
 #[utoipa::path(get, path = "/v1/reports", operation_id = "list_reports", tag = "reports", params(Pages),
-    responses((status = 200, description = "a page", body = Reports), (status = 422, description = "a value cannot be used")))]
+    responses((status = 200, description = "a page", body = ReportList), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
     QueryParameters(pages): QueryParameters<Pages>,
-) -> Result<Json<Reports>, Problem> {
+) -> Result<Json<ReportList>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
@@ -246,7 +247,7 @@ pub async fn list(
             Timestamp::now(),
         )
         .await?;
-    Ok(Json(Reports {
+    Ok(Json(ReportList {
         next: page.next,
         reports: page.reports,
     }))

@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use control::{
     Control,
     households::{
-        events::{HouseholdEvent, ScopedEvent},
+        events::{HouseholdEvent, RequestEventKind, ScopedEvent},
         write::{Beside, change_beside, set_by},
     },
 };
@@ -269,9 +269,7 @@ pub async fn post(
         .add_request(&id, &device, asked, now)
         .await?;
     if is_new {
-        let event = HouseholdEvent::Request {
-            request: Box::new(request.clone()),
-        };
+        let event = HouseholdEvent::of_request(RequestEventKind::Request, request.clone());
         context.control.events.publish(&id, ScopedEvent::new(event));
     }
     Ok((made_or_changed(is_new), Json(request)))
@@ -487,9 +485,7 @@ impl Writer<'_> {
     }
 
     fn publish(&self, answered: &AccessRequest) {
-        let event = HouseholdEvent::Answer {
-            request: Box::new(answered.clone()),
-        };
+        let event = HouseholdEvent::of_request(RequestEventKind::Answer, answered.clone());
         let events = &self.control.events;
         events.publish(&self.household, ScopedEvent::new(event));
     }

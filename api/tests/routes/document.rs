@@ -45,7 +45,18 @@ impl Reference {
         json!({ "type": "object", "properties": properties, "required": required })
     }
 
+    /// Whether a schema admits null: it says so, or it admits anything.
+    fn admits_null(schema: &Value) -> bool {
+        let is_null = |kind: &Value| kind == "null";
+        match (&schema["type"], schema["oneOf"].as_array()) {
+            (Value::Array(types), _) => types.iter().any(is_null),
+            (_, Some(schemas)) => schemas.iter().any(|schema| is_null(&schema["type"])),
+            (kind, None) => kind.is_null() && schema["$ref"].is_null(),
+        }
+    }
+
     fn check(&mut self, place: &str, schema: &Value, value: &Value) {
+        let admits_null = Self::admits_null(schema);
         let schema = self.resolve(schema);
         let types: Vec<&str> = match &schema["type"] {
             Value::String(one) => vec![one],
@@ -58,7 +69,7 @@ impl Reference {
         };
         let fits = |kind: &str| types.is_empty() || types.contains(&kind);
         let is_fit = match value {
-            Value::Null => true,
+            Value::Null => admits_null,
             Value::Bool(_) => fits("boolean"),
             Value::Number(number) => fits("number") || number.is_u64() && fits("integer"),
             Value::String(_) => fits("string"),
@@ -68,6 +79,12 @@ impl Reference {
         if !is_fit {
             self.complaints
                 .push(format!("{place}: {value} is none of {types:?}"));
+        }
+        if let Some(words) = schema["enum"].as_array().filter(|_| value.is_string())
+            && !words.contains(value)
+        {
+            self.complaints
+                .push(format!("{place}: {value} is none of {words:?}"));
         }
         for item in value.as_array().into_iter().flatten() {
             self.check(&format!("{place}[]"), &schema["items"], item);

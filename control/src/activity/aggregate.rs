@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     Control,
-    households::events::{HouseholdEvent, ScopedEvent},
+    households::events::{OtherEvent, ScopedEvent},
     shutdown::Shutdown,
 };
 
@@ -235,7 +235,7 @@ fn publish_blocks(control: &Control, blocks: BTreeMap<Id, BTreeMap<(Option<Id>, 
         ) in blocks.into_iter().take(BLOCKS_PUBLISHED_MAX)
         {
             let slugs = control.taxonomy.slugs(categories).into_iter();
-            let event = HouseholdEvent::Block {
+            let event = OtherEvent::Block {
                 at: Timestamp::now(),
                 categories: slugs.map(str::to_owned).collect(),
                 count,
@@ -292,7 +292,7 @@ async fn publish_silence(control: &Control, household: &Id, device: Id, silence:
         .flat_map(|hour| hour.devices.values())
         .any(|counts| counts.sign.is_some())
     {
-        let event = HouseholdEvent::Silent {
+        let event = OtherEvent::Silent {
             at: now,
             device,
             sign: silence.sign,

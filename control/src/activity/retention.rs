@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use metrics::counter;
+use metrics::{counter, describe_counter};
 use policy::rules::{
     compiled::HouseholdRules,
     household::{Household, Id},
@@ -103,6 +103,10 @@ pub async fn run(control: Arc<Control>, shutdown: Shutdown) {
     let Some(activity) = &control.activity else {
         return;
     };
+    describe_counter!(
+        "ox_protect_activity_crowded_total",
+        "Queries missing in a household's counts: too many counts waited, or too many devices asked"
+    );
     let mut tick = tokio::time::interval(WRITE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut is_bounded = false;

@@ -23,21 +23,38 @@ use tokio::sync::broadcast::{self, error::RecvError};
 /// Events that are kept for a slow subscriber.
 const QUEUED_MAX: usize = 64;
 
-/// Something that happened in a household.
+/// Something that happened in a household. Its `kind` tells what.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum HouseholdEvent {
+    Request(Box<RequestEvent>),
+    Other(OtherEvent),
+}
+
+/// A blocked name was asked for, or a request was answered.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RequestEvent {
+    pub kind: RequestEventKind,
+    #[serde(flatten)]
+    pub request: AccessRequest,
+}
+
+/// What happened to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum RequestEventKind {
+    Request,
+    Answer,
+}
+
+/// An event that is not about a request.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum HouseholdEvent {
-    /// A blocked name was asked for.
-    Request {
-        #[serde(flatten)]
-        request: Box<AccessRequest>,
-    },
-    /// A request was answered.
-    Answer {
-        #[serde(flatten)]
-        request: Box<AccessRequest>,
-    },
+pub enum OtherEvent {
     /// The settings of the household changed.
     Change {
         /// RFC 3339.
@@ -82,16 +99,30 @@ pub enum HouseholdEvent {
 }
 
 impl HouseholdEvent {
+    pub fn of_request(kind: RequestEventKind, request: AccessRequest) -> Self {
+        Self::Request(Box::new(RequestEvent { kind, request }))
+    }
+
     /// The word for the event's kind.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Request { .. } => "request",
-            Self::Answer { .. } => "answer",
-            Self::Change { .. } => "change",
-            Self::Block { .. } => "block",
-            Self::Silent { .. } => "silent",
-            Self::Lost { .. } => "lost",
+            Self::Request(event) => match event.kind {
+                RequestEventKind::Request => "request",
+                RequestEventKind::Answer => "answer",
+            },
+            Self::Other(event) => match event {
+                OtherEvent::Change { .. } => "change",
+                OtherEvent::Block { .. } => "block",
+                OtherEvent::Silent { .. } => "silent",
+                OtherEvent::Lost { .. } => "lost",
+            },
         }
+    }
+}
+
+impl From<OtherEvent> for HouseholdEvent {
+    fn from(event: OtherEvent) -> Self {
+        Self::Other(event)
     }
 }
 
@@ -106,14 +137,15 @@ pub struct ScopedEvent {
 impl ScopedEvent {
     /// An event whose devices follow from itself. A block of a device without a name is about no
     /// device, so that a child does not see it.
-    pub fn new(event: HouseholdEvent) -> Self {
+    pub fn new(event: impl Into<HouseholdEvent>) -> Self {
+        let event = event.into();
         let devices = match &event {
-            HouseholdEvent::Request { request } | HouseholdEvent::Answer { request } => {
-                Some([request.device.clone()].into())
-            }
-            HouseholdEvent::Silent { device, .. } => Some([device.clone()].into()),
-            HouseholdEvent::Block { device, .. } => Some(device.iter().cloned().collect()),
-            HouseholdEvent::Change { .. } | HouseholdEvent::Lost { .. } => None,
+            HouseholdEvent::Request(event) => Some([event.request.device.clone()].into()),
+            HouseholdEvent::Other(event) => match event {
+                OtherEvent::Silent { device, .. } => Some([device.clone()].into()),
+                OtherEvent::Block { device, .. } => Some(device.iter().cloned().collect()),
+                OtherEvent::Change { .. } | OtherEvent::Lost { .. } => None,
+            },
         };
         Self { devices, event }
     }
@@ -121,7 +153,7 @@ impl ScopedEvent {
     /// The household's settings changed.
     pub fn change(version: u64, devices: Option<BTreeSet<Id>>) -> Self {
         let at = Timestamp::now();
-        let event = HouseholdEvent::Change { at, version };
+        let event = OtherEvent::Change { at, version }.into();
         Self { devices, event }
     }
 
@@ -130,7 +162,7 @@ impl ScopedEvent {
     pub fn is_visible_to(&self, device: Option<&Id>, is_of_family: bool) -> bool {
         let is_private = matches!(
             self.event,
-            HouseholdEvent::Block { .. } | HouseholdEvent::Silent { .. }
+            HouseholdEvent::Other(OtherEvent::Block { .. } | OtherEvent::Silent { .. })
         );
         if is_private && !is_of_family {
             return false;

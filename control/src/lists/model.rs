@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+pub use blocklist_loader::Feed as FeedDefinition;
 use jiff::Timestamp;
 use policy::lists::{
     artefact::{FeedReport, RejectedVersion},
@@ -179,7 +180,6 @@ pub struct FeedState {
     /// Live entries.
     pub entries: u64,
     /// Counts of parsed and of rejected lines of the live version.
-    #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub report: FeedReport,
     /// A fault that an operator must look into. Null if there is none.
     pub alarm: Option<Alarm>,

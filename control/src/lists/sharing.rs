@@ -13,7 +13,7 @@ use blocklist_loader::share::{
     Follower, PublishRequest, Publisher, ShareSettings, random_fraction,
 };
 use jiff::Timestamp;
-use metrics::{counter, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use policy::lists::current::CurrentLists;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -59,6 +59,7 @@ pub async fn publish(
     live: Arc<CurrentLists>,
     outbox: Arc<Outbox>,
 ) -> anyhow::Result<()> {
+    describe();
     let mut publisher = tokio::task::spawn_blocking(move || Publisher::new(&settings, &directory))
         .await?
         .context("lists.share")?;
@@ -141,6 +142,7 @@ pub async fn follow(
     live: Arc<CurrentLists>,
     commands: mpsc::Sender<ListCommand>,
 ) {
+    describe();
     loop {
         tokio::time::sleep(follower.pause(random_fraction())).await;
         match follower
@@ -182,4 +184,19 @@ pub async fn follow(
 fn failed(gate: &str, error: &str, what: &str) {
     counter!("ox_protect_share_failures_total", "gate" => gate.to_owned()).increment(1);
     tracing::error!(gate, error, "{what}");
+}
+
+fn describe() {
+    describe_gauge!(
+        "ox_protect_share_sequence",
+        "Sequence of the shared manifest, published or installed"
+    );
+    describe_gauge!(
+        "ox_protect_share_age_seconds",
+        "Seconds since the publisher signed the manifest"
+    );
+    describe_counter!(
+        "ox_protect_share_failures_total",
+        "Failed uploads, downloads and verifications of shared lists, by gate"
+    );
 }

@@ -305,7 +305,7 @@ impl ListStatus {
 fn describe() {
     describe_counter!(
         "ox_protect_feed_failures_total",
-        "RejectedVersion versions and failed fetches, by feed and gate"
+        "Refused versions and failed fetches, by feed and gate"
     );
     describe_gauge!(
         "ox_protect_feed_age_seconds",
@@ -340,7 +340,24 @@ fn describe() {
         "ox_protect_list_generation",
         "The live generation of the lists"
     );
+    describe_gauge!(
+        "ox_protect_feed_bad_lines",
+        "Lines of a feed's live version that are no entry"
+    );
     describe_gauge!("ox_protect_list_names", "Distinct names in the lists");
+    describe_gauge!(
+        "ox_protect_list_entries",
+        "Entries in the lists; a name can have several"
+    );
+    describe_gauge!("ox_protect_list_bytes", "Size of the list artefact");
+    describe_gauge!(
+        "ox_protect_list_built_timestamp_seconds",
+        "Unix time at which the live lists were built"
+    );
+    describe_counter!(
+        "ox_protect_list_build_failures_total",
+        "Builds of the lists that failed; the live lists stay"
+    );
     describe_gauge!(
         "ox_protect_list_overlay_names",
         "Names in the overlay in front of the base"

@@ -110,22 +110,22 @@ impl Classification {
     }
 
     fn find(&self, tier: Tier, categories: Option<CategorySet>, of_paths: bool) -> Option<Listing> {
-        let has_category = |listing: &Listing| {
+        let has_category = |listing: &&Listing| {
             categories.is_none_or(|categories| {
                 listing
                     .category
                     .is_some_and(|category| categories.contains(category))
             })
         };
-        let matches = |listing: &Listing| {
+        let matches = |listing: &&Listing| {
             listing.tier == tier && listing.is_of_paths() == of_paths && has_category(listing)
         };
         self.listings
             .iter()
             .flatten()
-            .copied()
             .filter(matches)
             .min_by_key(|listing| (listing.feed, listing.category))
+            .copied()
     }
 
     /// The classification for a query over TCP: listings with the action [`Action::TcpOnly`] have

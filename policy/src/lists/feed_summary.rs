@@ -108,6 +108,7 @@ pub struct RejectedVersion {
 
 /// What was read of a feed and what was not. Bad lines are data, never an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FeedReport {
     /// Lines read, comments and blank lines included.
     pub lines: u64,
@@ -117,6 +118,7 @@ pub struct FeedReport {
     pub paths: u64,
     /// Entries about addresses in answers.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub addresses: u64,
     /// Rows in a syntax that the format's supported subset does not have.
     pub unsupported: u64,
@@ -128,9 +130,11 @@ pub struct FeedReport {
     /// Those of `public_suffixes` that are a registry's. Suffixes that are not, such as
     /// `github.io`, occur in lists every day.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub registry_suffixes: u64,
     /// Own names of the operator that the feed's entries cover; they are excepted.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub own_names: u64,
     /// Rows of folders or codes that the configuration maps to no category.
     pub unmapped: u64,
@@ -142,6 +146,7 @@ pub struct FeedReport {
 
 /// One row that was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Complaint {
     /// The file, where the feed is a folder.
     pub file: String,
@@ -149,5 +154,6 @@ pub struct Complaint {
     pub line: u64,
     /// The row, shortened, with unprintable characters replaced.
     pub text: String,
+    /// Why it was not accepted.
     pub reason: String,
 }

@@ -39,6 +39,7 @@ pub struct AuditRecord {
 
 /// The order in which the audit is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SortOrder {
     /// As written, for readers that keep a copy.

@@ -81,8 +81,8 @@ impl StoreCondition {
         self.doubt();
     }
 
-    /// Records a successful write. After failures, it counts only when [`Health::look`] has written
-    /// more.
+    /// Records a successful write. After failures, it counts only when [`crate::Health::look`] has
+    /// written more.
     pub(crate) fn worked(&self) {
         if self.failure().is_some() {
             self.doubt();

@@ -109,11 +109,11 @@ impl Engine {
     /// Takes the snapshot for a batch. Call it after the batch is received.
     #[must_use]
     pub fn snapshot(&self) -> BatchSnapshot<'_> {
-        let at = self.config.clock.moment();
+        let (now, at) = self.config.clock.elapsed_and_moment();
         BatchSnapshot {
             lists: self.config.lists.load(),
             directory: self.config.directory.reader(at),
-            now: self.now(),
+            now,
             at,
         }
     }

@@ -17,7 +17,7 @@ pub const PIECES_WAITING_MAX: usize = 2_000_000;
 /// more rows, plus or minus the hours of one household.
 pub const BATCH_ROWS_MAX: usize = 250;
 /// How long a mark is applied to queries on their way: much longer than a queue in front of
-/// [`ActivityStore::note`] holds anything.
+/// [`super::ActivityStore::note`] holds anything.
 pub const MARKS_KEPT: SignedDuration = SignedDuration::from_mins(10);
 
 /// Page size of the file, in octets. Small, so that little is wasted on [`MARGIN`] and at the end

@@ -258,7 +258,7 @@ fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {
     (bed, name)
 }
 
-#[library_benchmark(config = limit(2_450))]
+#[library_benchmark(config = limit(2_600))]
 #[bench::hit(asked(ANSWERED))]
 #[bench::block(asked(BLOCKED))]
 fn answer((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {

@@ -1,0 +1,1 @@
+//! The bench of this package counts; there is no library.
