@@ -274,6 +274,24 @@ fn unknown_report() -> Problem {
     Problem::not_found("unknown_report", "there is no such report")
 }
 
+/// Checks that an override may cover the reported name.
+async fn check_override(context: &Context, id: &str) -> Result<(), Problem> {
+    let report = context
+        .control
+        .store
+        .report(id, Timestamp::now())
+        .await?
+        .ok_or_else(unknown_report)?;
+    let name = own_name(&report.name)?;
+    refuse_ordered(context, name.borrow())?;
+    if is_at_or_above_suffix(name.borrow()) {
+        let detail =
+            format!("{name} is a public suffix, or above one: all below it belongs to strangers");
+        return Err(Problem::value("override", "public_suffix", detail));
+    }
+    Ok(())
+}
+
 /// Answers a report, also repeatedly. An override applies from the next query on, whatever feeds
 /// list. When it ends, the report is due for review.
 #[utoipa::path(put, path = "/v1/reports/{report}", operation_id = "put_report", tag = "reports", params(("report" = String, Path)), request_body = OutcomeBody,
@@ -311,21 +329,7 @@ pub async fn put(
                 format!("1 to {OVERRIDE_DAYS_MAX}"),
             ));
         }
-        let now = Timestamp::now();
-        let report = context
-            .control
-            .store
-            .report(&id, now)
-            .await?
-            .ok_or_else(unknown_report)?;
-        let name = own_name(&report.name)?;
-        refuse_ordered(&context, name.borrow())?;
-        if is_at_or_above_suffix(name.borrow()) {
-            let detail = format!(
-                "{name} is a public suffix, or above one: all below it belongs to strangers"
-            );
-            return Err(Problem::value("override", "public_suffix", detail));
-        }
+        check_override(&context, &id).await?;
     }
     let OutcomeBody {
         outcome,

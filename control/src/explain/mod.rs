@@ -272,11 +272,6 @@ pub fn compose(
     };
     let of_bundle = deciding_bundle(explained, &bundled, decisive);
     let (entry, source, scope) = deciding_entry(decisive, of_bundle, &reason, visible_mandate);
-    // Addresses are in the chain because they are listed or under a mandate: a family sees only
-    // names.
-    let chain = explained.names[1..]
-        .iter()
-        .filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
     let setter = reason.setter();
     let device = subscriber.and_then(Subscriber::device);
     Explanation {
@@ -307,10 +302,19 @@ pub fn compose(
             index: hop,
             name: shown(name.borrow()),
         },
-        chain: chain.map(|name| shown(name.borrow())).collect(),
+        chain: visible_chain(explained, sight),
         matches: matched(header, &found, &bundled, taxonomy),
         answer: ExplainedAnswer::of(explained),
     }
+}
+
+/// The alias chain of the queried name. It also has addresses, because they are listed or under a
+/// mandate: a family sees only names.
+fn visible_chain(explained: &QueryExplanation, sight: Sight) -> Vec<String> {
+    let chain = explained.names[1..]
+        .iter()
+        .filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
+    chain.map(|name| shown(name.borrow())).collect()
 }
 
 impl DecidingMandate {

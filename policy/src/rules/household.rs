@@ -1,9 +1,9 @@
-//! What a household wrote: the document that the store keeps, the API shows and [`crate::rules::compiled`]
-//! compiles.
+//! The document of a household: the store keeps it, the API shows it, and
+//! [`crate::rules::compiled`] compiles it.
 //!
-//! A document is valid from the moment it is parsed: identifiers, names, networks and slugs are
-//! types of their own. Who set a switch and when stays beside it, so that every verdict can name
-//! them.
+//! A document is valid from the moment it is parsed, because identifiers, names, networks and slugs
+//! have types of their own. Each switch is stored with its author and time, so that explanations
+//! can name them.
 
 use std::{
     borrow::Borrow,
@@ -24,17 +24,17 @@ use crate::{
     rules::schedule::{Grant, Pause, Schedule},
 };
 
-/// The most devices a household may have; a record stays small and an attacker's loop ends here.
+/// The most devices of a household. Bounds the size of a record.
 pub const DEVICES_MAX: usize = 256;
-/// The most names in one own list.
+/// The most names in one custom list.
 pub const CUSTOM_NAMES_MAX: usize = 5_000;
 /// The most networks of one household.
 pub const NETWORKS_MAX: usize = 64;
-/// The most identifiers of one device: private addresses change, so there is room.
+/// The most identifiers of one device. Randomised MAC addresses need several.
 pub const IDENTIFIERS_MAX: usize = 32;
 /// The most people of one household.
 pub const PEOPLE_MAX: usize = 64;
-/// The most schedules, and the most grants, in one place.
+/// The most schedules, and the most grants, at one level.
 pub const SCHEDULES_MAX: usize = 32;
 
 /// An identifier chosen by a caller: 1 to 64 letters, digits, `.`, `_`, `~` or `-`, so that it fits
@@ -44,14 +44,13 @@ pub const SCHEDULES_MAX: usize = 32;
 pub struct Id(Box<str>);
 
 impl Id {
-    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Not an [`Id`].
+/// The text is not an [`Id`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not an identifier: 1 to 64 letters, digits, dots, hyphens, underscores or tildes"
@@ -64,7 +63,7 @@ impl FromStr for Id {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let is_id = (1..=64).contains(&text.len())
             && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._~-".contains(&octet))
-            // A path segment of dots would be resolved away by a client.
+            // Clients resolve path segments of dots away.
             && !text.bytes().all(|octet| octet == b'.');
         if is_id {
             Ok(Self(text.into()))
@@ -80,7 +79,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// So that a map by identifier is asked by text: both have the order and the hash of the text.
+/// Maps by identifier can be searched by text: both have the same order and hash.
 impl Borrow<str> for Id {
     fn borrow(&self) -> &str {
         &self.0
@@ -95,11 +94,11 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// A network card's address, EUI-48.
+/// A MAC address (EUI-48).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
-/// Not a [`Mac`].
+/// The text is not a [`Mac`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a MAC address such as 02:00:5e:00:53:01")]
 pub struct MacError(String);
@@ -161,7 +160,7 @@ pub enum SwitchState {
 /// A value with its author.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributed<T> {
-    /// What was set.
+    /// The value.
     #[serde(flatten)]
     pub value: T,
     /// The key that set it.
@@ -259,14 +258,14 @@ pub struct Person {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Filtering {
-    /// The household was not asked: the operator's default applies, and what the household has
-    /// switched itself.
+    /// The household was not asked. The operator's default applies, and the household's own
+    /// settings.
     #[default]
     NotAsked,
     /// The household chose filtering.
     On,
-    /// The household chose none: the whole choice tier is off. What the law orders and what the
-    /// operator's security stops stays.
+    /// The household chose no filtering: the choice tier is off. Mandates and the operator's
+    /// security still apply.
     Off,
 }
 
@@ -280,10 +279,10 @@ pub struct FilteringChoice {
     pub channel: String,
 }
 
-/// The ways in which a household is asked for its choice.
+/// The channels in which a household is asked for its choice.
 pub const CHANNELS: [&str; 5] = ["portal", "app", "call-centre", "shop", "operator"];
 
-/// Which activity the household wants to be kept. Without this setting nothing is kept.
+/// The activity that the household wants to be kept. Without this setting nothing is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HistorySettings {
@@ -402,7 +401,7 @@ pub struct Household {
 }
 
 impl Household {
-    /// A household that has set nothing yet.
+    /// A household without any settings.
     #[must_use]
     pub fn new(id: Id) -> Self {
         Self {
@@ -423,13 +422,13 @@ impl Household {
         }
     }
 
-    /// The person that a device belongs to, where the household has one of that identifier.
+    /// The person that a device belongs to, if the household has that person.
     #[must_use]
     pub fn person_of(&self, device: &Device) -> Option<&Person> {
         self.people.get(device.person.as_ref()?)
     }
 
-    /// What is kept, where anything is.
+    /// The activity that is kept; `None` where nothing is.
     #[must_use]
     pub fn kept(&self) -> Option<HistorySettings> {
         self.history
@@ -438,7 +437,7 @@ impl Household {
             .filter(|history| history.days > 0)
     }
 
-    /// Whether the queries of a device are counted; `None` is an unnamed device.
+    /// Whether the queries of a device are recorded; `None` is an unnamed device.
     #[must_use]
     pub fn records(&self, device: Option<&Device>) -> bool {
         self.kept()

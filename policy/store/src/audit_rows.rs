@@ -37,12 +37,12 @@ pub struct AuditRecord {
     pub hash: String,
 }
 
-/// In which order the audit is read.
+/// The order in which the audit is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SortOrder {
-    /// As written: for a reader that keeps a copy.
+    /// As written, for readers that keep a copy.
     #[default]
     Oldest,
     /// The last row first.
@@ -52,9 +52,8 @@ pub enum SortOrder {
 /// A page of the audit.
 #[derive(Debug)]
 pub struct AuditPage {
-    /// The rows.
     pub records: Vec<AuditRecord>,
-    /// The sequence of the last row of this page, where there is more.
+    /// The sequence of the last row of this page, if there are more.
     pub next: Option<u64>,
 }
 
@@ -96,10 +95,7 @@ const NEWEST_OF_SUBJECT: &str =
     "SELECT * FROM audit WHERE subject = ?3 AND sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
 
 impl Store {
-    /// Writes down something that is not itself a change of this store, and returns its sequence.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Appends a row about something that is not a change of this store, and returns its sequence.
     pub async fn append_audit(&self, by: &Author, deed: AuditEntry<'_>) -> Result<u64, StoreError> {
         let mut transaction = self.begin().await?;
         let sequence = append(&mut transaction, by, &deed).await?;
@@ -107,11 +103,8 @@ impl Store {
         Ok(sequence)
     }
 
-    /// Rows in an order, from behind the row `after`, or from its beginning; only those about
-    /// `subject` where it is given.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Rows in an order, after the row `after` or from the beginning; with `subject`, only those
+    /// about it.
     pub async fn audit(
         &self,
         subject: Option<&str>,

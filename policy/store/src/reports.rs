@@ -13,14 +13,14 @@ use crate::{
     time::second,
 };
 
-/// The most open reports: a flood of the public form does not fill the disk.
+/// The most open reports, so that a flood of the public form does not fill the disk.
 pub const REPORTS_OPEN_MAX: u32 = 100_000;
 
 /// A report of a name that is blocked by mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Report {
-    /// Its identifier.
+    /// The identifier.
     pub id: String,
     /// The name.
     pub name: String,
@@ -35,7 +35,7 @@ pub struct Report {
     /// `open`, `unblocked`, `kept`, `duplicate`, or `review` once an override has ended.
     #[cfg_attr(feature = "schema", schema(schema_with = state_words))]
     pub state: &'static str,
-    /// The note of the operator who answered.
+    /// The note of the operator.
     pub note: Option<String>,
     /// When it was answered, RFC 3339.
     pub closed_at: Option<Timestamp>,
@@ -45,38 +45,37 @@ pub struct Report {
     pub override_until: Option<Timestamp>,
 }
 
-/// How a report is answered.
+/// The answer to a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportDecision {
     /// `unblocked`, `kept` or `duplicate`.
     pub outcome: String,
-    /// A word about it.
+    /// The operator's note.
     pub note: Option<String>,
-    /// Until when the name is never blocked.
+    /// The end of the override: the name is not blocked until then.
     pub override_until: Option<Timestamp>,
 }
 
-/// A page of reports, the newest first.
+/// A page of reports, newest first.
 #[derive(Debug)]
 pub struct ReportPage {
-    /// The reports.
     pub reports: Vec<Report>,
-    /// From where the next page goes on, where there is more.
+    /// The position of the next page, if there is more.
     pub next: Option<i64>,
 }
 
-/// The reports of a time.
+/// The age of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportAge {
-    /// Seconds from its coming to its answer, or to now.
+    /// Seconds until its answer, or until now.
     pub age_s: i64,
-    /// Whether it was answered, and how.
+    /// The outcome, if it was answered.
     pub outcome: Option<ReportOutcome>,
-    /// Whether its answer came, or is, later than it was to be.
+    /// Whether the answer came after the due time, or has not come although it is due.
     pub is_late: bool,
 }
 
-/// How a report can be answered.
+/// The outcome of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum ReportOutcome {
@@ -109,7 +108,7 @@ impl utoipa::PartialSchema for ReportOutcome {
 impl utoipa::ToSchema for ReportOutcome {}
 
 impl ReportOutcome {
-    /// All of them, with their words.
+    /// All outcomes, with their words.
     pub const ALL: [(Self, &'static str); 3] = [
         (Self::Unblocked, "unblocked"),
         (Self::Kept, "kept"),
@@ -171,10 +170,7 @@ impl Row {
 }
 
 impl Store {
-    /// Opens a ticket; none where too many wait.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Opens a ticket; `None` where [`REPORTS_OPEN_MAX`] are open.
     pub async fn add_report(
         &self,
         name: &Name,
@@ -206,10 +202,7 @@ impl Store {
         Ok(Some(row.report(at)))
     }
 
-    /// Reports, the newest first, from behind `before`; only those in a state where one is given.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Reports, newest first, before `before`; with a state, only those in it.
     pub async fn reports(
         &self,
         state: Option<&str>,
@@ -248,10 +241,6 @@ impl Store {
         })
     }
 
-    /// One report.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
     pub async fn report(&self, id: &str, now: Timestamp) -> Result<Option<Report>, StoreError> {
         let row: Option<Row> = sqlx::query_as("SELECT * FROM report WHERE id = ?")
             .bind(id)
@@ -261,11 +250,8 @@ impl Store {
         Ok(row.map(|row| row.report(now)))
     }
 
-    /// Answers a report, also again, and writes that down in one transaction. What is due when an
-    /// override runs out is `due`.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Answers a report, also repeatedly, and writes that to the audit in one transaction. `due` is
+    /// the time of the review when an override ends.
     pub async fn close_report(
         &self,
         by: &Author,
@@ -320,10 +306,7 @@ impl Store {
         Ok(Some(after))
     }
 
-    /// Forgets where those are reached whose reports were answered before this time.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Deletes the contacts of reports that were answered before this time.
     pub async fn forget_reporters(&self, before: Timestamp) -> Result<(), StoreError> {
         let update = sqlx::query(
             "UPDATE report SET contact = NULL WHERE contact IS NOT NULL AND closed_at < ?",
@@ -335,10 +318,7 @@ impl Store {
             .map(drop)
     }
 
-    /// Names that an accepted report keeps unblocked, each with the times from when and until when.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Names that an accepted report keeps unblocked, each from one time until another.
     pub async fn overrides(&self) -> Result<Vec<(Name, (Timestamp, Timestamp))>, StoreError> {
         let select = "SELECT name, min(closed_at), max(override_until) FROM report
             WHERE override_until IS NOT NULL AND closed_at IS NOT NULL GROUP BY name";
@@ -352,10 +332,7 @@ impl Store {
         Ok(rows.into_iter().filter_map(lifted).collect())
     }
 
-    /// The reports that came between two times, with their ages.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The reports sent between two times, with their ages.
     pub async fn report_ages(
         &self,
         from: Timestamp,

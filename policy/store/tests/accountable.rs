@@ -1,5 +1,4 @@
-//! What the store promises to those who are answerable: every change is written down, and nobody
-//! writes it otherwise later.
+//! Accountability: every change is in the audit, and the audit cannot be changed unnoticed.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -25,7 +24,7 @@ impl Place {
         Store::open(&self.url()).await.unwrap()
     }
 
-    /// The file as somebody sees it who goes around the store.
+    /// A connection to the file that bypasses the store.
     async fn raw(&self) -> SqlitePool {
         SqlitePool::connect(&self.url()).await.unwrap()
     }
@@ -275,7 +274,7 @@ async fn a_chain_cut_off_at_its_end_fits_but_has_another_head() {
 #[tokio::test]
 async fn writers_at_the_same_time_make_one_chain() {
     let place = Place::new();
-    // Two stores on one file are two processes as far as the engine is concerned.
+    // Two stores on one file are two processes for the engine.
     let stores = [place.open().await, place.open().await];
     let writing = (0..60).map(|number| {
         let store = stores[number % 2].clone();
@@ -292,7 +291,7 @@ async fn writers_at_the_same_time_make_one_chain() {
 async fn a_long_chain_is_verified_to_its_end() {
     let place = Place::new();
     let store = place.open().await;
-    // Longer than what is read at a time.
+    // More rows than one batch of the verification.
     for number in 0..1_050 {
         append(&store, "lists", number).await;
     }

@@ -1,4 +1,4 @@
-//! What the store promises, whatever engine is behind it.
+//! The contract of the store, whatever the engine.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -43,7 +43,7 @@ fn by() -> Author {
     }
 }
 
-/// Changes a household, and makes it where it is not there.
+/// Changes a household; creates it if it does not exist.
 async fn edit(
     store: &Store,
     household: &str,
@@ -85,7 +85,7 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_a_reopening() {
         .create_key(&by(), NewKey::operator("first"))
         .await
         .unwrap();
-    // As a crash leaves it: nobody closes, and the journal is not folded in.
+    // As after a crash: the store is not closed, and the journal is not checkpointed.
     let crashed = place.0.path().join("crashed");
     std::fs::create_dir(&crashed).unwrap();
     for suffix in ["", "-wal"] {
@@ -113,7 +113,7 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_a_reopening() {
 #[tokio::test]
 async fn changes_at_the_same_time_each_see_the_one_before() {
     let place = Place::new();
-    // Two stores on one file are two processes as far as the engine is concerned.
+    // Two stores on one file are two processes for the engine.
     let stores = [place.open().await, place.open().await];
     let change = |number: usize| {
         let store = stores[number % 2].clone();
@@ -148,7 +148,7 @@ async fn changes_at_the_same_time_each_see_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_document_that_cannot_be_read_costs_nobody_else_the_rules() {
+async fn an_unreadable_document_costs_no_other_household_its_rules() {
     let place = Place::new();
     let store = place.open().await;
     for household in ["a", "b", "c"] {
@@ -180,7 +180,7 @@ async fn a_document_that_cannot_be_read_costs_nobody_else_the_rules() {
 }
 
 #[tokio::test]
-async fn a_writer_who_believes_in_another_version_changes_nothing() {
+async fn a_write_that_expects_another_version_changes_nothing() {
     let place = Place::new();
     let store = place.open().await;
     edit(&store, "home", |_| {}).await.unwrap();
@@ -460,7 +460,7 @@ async fn a_key_is_stored_as_nothing_that_opens() {
         .await
         .unwrap();
     let bare = secret.strip_prefix("ox_").unwrap().as_bytes();
-    // Before the journal is folded in, and after it.
+    // Before the journal is checkpointed, and after it.
     let holds_the_key = || {
         let files = std::fs::read_dir(place.file().parent().unwrap())
             .unwrap()
@@ -558,7 +558,7 @@ async fn a_url_that_cannot_be_a_store_is_refused_without_showing_its_password() 
             "{url}"
         );
     }
-    // A file made and never filled is a new store.
+    // An empty file is a new store.
     let place = Place::new();
     std::fs::create_dir_all(place.file().parent().unwrap()).unwrap();
     std::fs::write(place.file(), b"").unwrap();
@@ -606,8 +606,8 @@ async fn a_write_that_names_itself_begins_once() {
         store.begin_once(&stranger).await.unwrap(),
         AttemptState::Fresh
     );
-    // What the other process began and did not end: done again where that is the same, and
-    // otherwise nobody knows.
+    // Attempts that the other process began and did not finish: repeated if that has the same
+    // effect, otherwise of unknown outcome.
     for (key, is_repeatable, expected) in [
         ("put", true, AttemptState::Fresh),
         ("post", false, AttemptState::Lost),

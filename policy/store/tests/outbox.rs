@@ -1,7 +1,7 @@
-//! Notices and requests: there with the change that makes them or not at all, and kept as long as
-//! somebody needs them.
+//! Notices and requests: stored with the change that makes them or not at all, and kept as long as
+//! they are needed.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use jiff::{SignedDuration, Timestamp};
@@ -86,7 +86,7 @@ async fn a_notice_stays_from_its_change_until_it_is_delivered_or_given_up() {
     let now = Timestamp::from_second(2_000_000_000).unwrap();
     let later = now + SignedDuration::from_secs(60);
     change(&store, vec![notice("a", now)], None).await.unwrap();
-    // What does not happen tells nothing: the request that it allows is not there.
+    // A failed change sends no notice: the request that it allows does not exist.
     let lost = change(
         &store,
         vec![notice("b", now)],

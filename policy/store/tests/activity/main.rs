@@ -1,4 +1,4 @@
-//! What the store of activity promises: counts that add up, and that what is gone is gone.
+//! The store of activity: counts add up, and erased activity is gone.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -35,7 +35,7 @@ impl Place {
         self.0.path().join("deep/activity.db")
     }
 
-    /// The file, as another process sees it.
+    /// The file, as another process opens it.
     async fn raw(&self) -> sqlx::SqlitePool {
         sqlx::SqlitePool::connect(&format!("sqlite:{}", self.file().display()))
             .await
@@ -46,7 +46,7 @@ impl Place {
         ActivityStore::open(&self.url()).await.unwrap()
     }
 
-    /// How often a text stands in any file of the store.
+    /// How often a text occurs in the files of the store.
     fn finds(&self, text: &str) -> usize {
         let count = |path: &Path| {
             let octets = std::fs::read(path).unwrap();
@@ -114,7 +114,7 @@ async fn read_all(activity: &ActivityStore, household: &str, now: Timestamp) -> 
         .unwrap()
 }
 
-/// All queries that are counted of a household.
+/// The number of counted queries of a household.
 async fn asked(activity: &ActivityStore, household: &str, now: Timestamp) -> u64 {
     let hours = read_all(activity, household, now).await;
     hours

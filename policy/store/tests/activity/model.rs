@@ -1,4 +1,4 @@
-//! Chance against a model so simple that it is right by reading: a list of all that was told.
+//! Random operations against a simple model: a list of all queries.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ fn some_told(chance: &mut StdRng, at: Timestamp, days: u16) -> CountedQuery {
     }
 }
 
-/// What is there to read, counted anew from all that was told and not forgotten.
+/// The expected counts, computed from all queries that were not erased.
 fn naive(all: &[CountedQuery], household: &str, now: Timestamp) -> Vec<HouseholdHour> {
     let mut hours: BTreeMap<i64, HouseholdHour> = BTreeMap::new();
     for told in all
@@ -142,8 +142,8 @@ async fn in_any_order_of_events_the_counts_are_those_of_a_naive_list() {
         let home = *HOMES.choose(&mut chance).unwrap();
         match chance.random_range(0..100) {
             0..55 => {
-                // Some late, but none from before the last decision: those are dropped, as another
-                // test shows.
+                // Some are late, but none is from before the last decision: those are dropped, as
+                // another test shows.
                 let batch: Vec<CountedQuery> = (0..chance.random_range(1..60))
                     .map(|_| {
                         let late = chance
@@ -191,7 +191,7 @@ async fn in_any_order_of_events_the_counts_are_those_of_a_naive_list() {
                     .filter(|told| told.household.as_str() == home)
                     .for_each(|told| told.days = shorter);
                 all.retain(|told| told.days > 0);
-                // Once none are kept, the household changes its mind for what comes.
+                // After a retention of 0, the household wants later queries to be kept again.
                 days.insert(home, if shorter == 0 { 4 } else { shorter });
                 decided = now;
                 if shorter == 0 {

@@ -1,4 +1,4 @@
-//! Many at the same time: counting, writing, reading and forgetting.
+//! Concurrent counting, writing, reading and erasing.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use crate::{HOUR, Place, asked, at, blocked, id, note, told};
 
 const NAME: &str = "very-secret.example";
 
-/// Writes, reads and expires without end until it is told to stop.
+/// Writes, reads and expires until it is stopped.
 fn busy(
     activity: &Arc<ActivityStore>,
     is_over: &Arc<AtomicBool>,
@@ -38,7 +38,7 @@ fn busy(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile() {
+async fn an_erasure_holds_during_concurrent_counting_and_writing() {
     for what in [
         Some(ErasureScope::All),
         Some(ErasureScope::Device(id("tv"))),
@@ -64,8 +64,8 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
                     let mut second = 0;
                     while !is_over.load(Ordering::Relaxed) {
                         second += 1;
-                        // Also queries that are younger than the mark: the caller says that nobody
-                        // wants them.
+                        // Also queries that are younger than the mark: the caller says that they
+                        // are not wanted.
                         let some = (0..5).map(|more| {
                             blocked("home", key, at(HOUR, second % 3_600 + more), NAME)
                         });
@@ -123,7 +123,7 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
+async fn after_erasures_exactly_the_later_queries_are_there() {
     let place = Place::new();
     let activity = Arc::new(place.open().await);
     let is_over = Arc::new(AtomicBool::new(false));
@@ -146,7 +146,7 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
                     .await
                     .unwrap();
                 for _ in 0..20 {
-                    // Those before are still on their way; those behind are told among them.
+                    // Earlier queries are still on their way, mixed with later ones.
                     note(
                         &activity,
                         before(10).chain([CountedQuery {
@@ -185,8 +185,8 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
     }
 }
 
-/// Another process that writes into the same file: until it is over, a writing of ours waits with
-/// what it took out of memory.
+/// Locks the file as another process; until it ends, a write waits with the entries that it took
+/// out of memory.
 async fn occupy(place: &Place) -> sqlx::Transaction<'static, sqlx::Sqlite> {
     place
         .raw()
@@ -197,7 +197,7 @@ async fn occupy(place: &Place) -> sqlx::Transaction<'static, sqlx::Sqlite> {
 }
 
 #[tokio::test]
-async fn what_is_between_memory_and_file_while_somebody_forgets_is_forgotten() {
+async fn counts_between_memory_and_file_during_an_erasure_are_erased() {
     let place = Place::new();
     let activity = place.open().await;
     for round in 0..12 {
@@ -291,8 +291,8 @@ async fn a_writing_that_is_given_up_wherever_it_may_be_counts_nothing_twice() {
     };
     let place = Place::new();
     let activity = place.open().await;
-    // Polled a few times or many, it is given up wherever it can be. Within the commit a count may
-    // be lost; none may be there twice.
+    // The future is dropped after a few or many polls, at every possible point. Within the commit a
+    // count may be lost; none may be counted twice.
     for patience in (1..400).step_by(3) {
         note(
             &activity,
@@ -331,7 +331,7 @@ async fn a_writing_that_is_given_up_wherever_it_may_be_counts_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_writes_or_forgets_has_a_turn_while_much_expires_or_is_bound() {
+async fn writes_and_erasures_get_a_turn_during_long_deletions() {
     let place = Place::new();
     let activity = Arc::new(place.open().await);
     let now = at(HOUR, 0);

@@ -1,4 +1,4 @@
-//! Reading by pages what is in the file and what waits.
+//! Reading pages of rows in the file together with pending counts.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{HOUR, Place, at, device, id, note, read_all, told};
 
 #[tokio::test]
 async fn each_hour_is_visited_once_and_oldest_first() {
-    // Hours that are written, and hours that wait: before, between, in, and behind the pages.
+    // Written hours, and pending hours: before, between, within and after the pages.
     let even: Vec<i64> = (0..600).step_by(2).collect();
     for (written, waiting) in [
         (vec![], vec![3, 1]),
@@ -100,11 +100,11 @@ async fn each_hour_is_visited_once_and_oldest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() {
+async fn an_hour_is_complete_and_read_once_during_writes_and_erasures() {
     let place = Place::new();
     let activity = Arc::new(place.open().await);
     let now = at(HOUR + 350, 0);
-    // In each hour two devices ask at the same time, for ever.
+    // In each hour two devices query at the same time, repeatedly.
     let round = || {
         (0..350).flat_map(|hour| {
             ["tv", "pc"].map(|key| policy_store::activity::CountedQuery {
