@@ -187,10 +187,16 @@ impl Table {
     /// Returns a table with the same entries and without tombstones. With 13/8 positions for each
     /// entry its load is 0.62: a table full of entries grows by 1.3, one full of tombstones shrinks
     /// or keeps its size.
+    ///
+    /// The pass begins behind an empty position, so that owners of one key keep their order also
+    /// where they reach over the end of the table: the caller may look at the first ones only.
     fn rebuilt(&self) -> Self {
         let live = self.live.load(Ordering::Relaxed);
         let next = Self::with_capacity(CAPACITY_MIN.max(live * 13 / 8));
-        for entry in &self.entries {
+        let is_empty = |entry: &AtomicU64| entry.load(Ordering::Relaxed) == EMPTY;
+        let begin = self.entries.iter().position(is_empty).unwrap_or(0);
+        let (front, back) = self.entries.split_at(begin);
+        for entry in back.iter().chain(front) {
             match entry.load(Ordering::Relaxed) {
                 EMPTY | TOMBSTONE => {}
                 entry => next.place(entry),
@@ -276,6 +282,19 @@ mod tests {
         fn build_hasher(&self) -> Self {
             Self::default()
         }
+    }
+
+    #[test]
+    fn owners_of_one_key_keep_their_order_while_the_table_grows() {
+        let index = Index::new(Crowded::default());
+        let mut capacities = BTreeSet::new();
+        for slot in 0..100 {
+            index.insert(7_u16, slot);
+            let found: Vec<u32> = index.view().slots(7_u16).collect();
+            assert_eq!(found, (0..=slot).collect::<Vec<u32>>());
+            capacities.insert(index.capacity());
+        }
+        assert!(capacities.len() > 3, "{capacities:?}");
     }
 
     /// As a caller does: an entry counts where its slot has the key.
