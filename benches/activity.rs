@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use policy::{name::Name, rules::household::Id};
 use policy_store::{
     ActivityStore,
-    activity::{Blocked, Told, WRITE_AFTER},
+    activity::{BlockedQuery, CountedQuery, WRITE_AFTER},
 };
 
 const HOMES: usize = 50_000;
@@ -33,13 +33,13 @@ fn told(
     devices: usize,
     names: usize,
     slugs: &[Arc<str>],
-) -> impl Iterator<Item = Told> {
+) -> impl Iterator<Item = CountedQuery> {
     let household: Id = format!("line-{home:08}").parse().expect("an identifier");
     (0..names.max(devices) * 3 / 2).map(move |query| {
         let name = format!("tracker-{}.of-some.example", (home + query) % 5_000);
         let categories = vec![slugs[query % slugs.len()].clone()];
         let name = (query < names).then(|| Name::parse(&name).expect("a name"));
-        let blocked = name.map(|name| Blocked {
+        let blocked = name.map(|name| BlockedQuery {
             layer: "category",
             categories: categories.clone(),
             name: Some(name),
@@ -50,7 +50,7 @@ fn told(
                 .expect("an identifier"),
         );
         let at = Timestamp::from_second(NOW).expect("an instant");
-        Told {
+        CountedQuery {
             household: household.clone(),
             device,
             at,
@@ -85,7 +85,7 @@ fn weigh(
     activity: &ActivityStore,
     now: Timestamp,
     homes: usize,
-    told: impl Iterator<Item = Told>,
+    told: impl Iterator<Item = CountedQuery>,
 ) -> anyhow::Result<()> {
     let before = resident()?;
     activity.note(told, |_| true, now);

@@ -141,7 +141,7 @@ fn how_soon_and_how_much_memory(folder: &Path) -> u64 {
         delta.write().expect("the folder is ours");
         let next = live
             .current()
-            .with(&[delta], &taxonomy)
+            .with_deltas(&[delta], &taxonomy)
             .expect("our own delta fits");
         drop(live.install(next));
         let costs = if fold.is_some() {
@@ -231,7 +231,9 @@ fn how_fast_are_lookups(folder: &Path, fullest: u64) {
     let deltas: Vec<Delta> = (2..=fullest)
         .map(|at| Delta::read(&generations::delta_path(folder, at)).expect("just written"))
         .collect();
-    let overlaid = before.with(&deltas, &taxonomy).expect("our own deltas fit");
+    let overlaid = before
+        .with_deltas(&deltas, &taxonomy)
+        .expect("our own deltas fit");
     drop(deltas);
     let last = open(folder, 1 + DELTAS, &taxonomy);
     let folded = open(folder, last.base_generation(), &taxonomy);

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use blocklist_loader::newest;
 use control::causes;
 use metrics::{describe_gauge, gauge};
-use policy_store::{ActivityStore, Findings, Home, Lock, Store};
+use policy_store::{ActivityStore, Findings, Lock, Store, StorePaths};
 
 use crate::config::Checked;
 
@@ -32,8 +32,8 @@ pub struct Stores {
 }
 
 /// The store and the folder that belongs to it.
-pub fn home(checked: &Checked) -> Home<'_> {
-    Home {
+pub fn home(checked: &Checked) -> StorePaths<'_> {
+    StorePaths {
         url: &checked.config.store.url,
         lists: &checked.config.lists.directory,
     }

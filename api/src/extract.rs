@@ -153,47 +153,52 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 "the body must be application/json",
             ));
         }
-        // serde would accept an array as a body, with the fields in the order of the code.
-        if !octets.trim_ascii_start().starts_with(b"{") {
-            return Err(
-                match serde_json::from_slice::<serde::de::IgnoredAny>(octets) {
-                    Ok(_) => Problem::new(
-                        StatusCode::UNPROCESSABLE_ENTITY,
-                        "body",
-                        "the body must be a JSON object",
-                    ),
-                    Err(error) => Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()),
-                },
-            );
-        }
-        // Duplicate names in an object are read differently by different programs (RFC 8259,
-        // section 4), so they are refused.
-        if let Err(error) = serde_json::from_slice::<Unique>(octets)
-            && let Some(member) = twice(&error)
-        {
-            return Err(
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "body", error.to_string())
-                    .with_field(member),
-            );
-        }
-        let mut reader = serde_json::Deserializer::from_slice(octets);
-        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let field = field(&error.path().to_string(), &error.inner().to_string());
-            let text = error.inner().to_string();
-            let (status, code) = match error.inner().classify() {
-                serde_json::error::Category::Data if text.contains(REFUSAL) => {
-                    (StatusCode::UNPROCESSABLE_ENTITY, "text")
-                }
-                serde_json::error::Category::Data => (StatusCode::UNPROCESSABLE_ENTITY, "body"),
-                _ => (StatusCode::BAD_REQUEST, "json"),
-            };
-            Problem::new(status, code, text).with_field(field)
-        })?;
-        reader
-            .end()
-            .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()))?;
-        Ok(Self(value))
+        parse(octets).map(Self)
     }
+}
+
+/// Parses a body: exactly one JSON object, without duplicate names.
+fn parse<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
+    // serde would accept an array as a body, with the fields in the order of the code.
+    if !octets.trim_ascii_start().starts_with(b"{") {
+        return Err(
+            match serde_json::from_slice::<serde::de::IgnoredAny>(octets) {
+                Ok(_) => Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "body",
+                    "the body must be a JSON object",
+                ),
+                Err(error) => Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()),
+            },
+        );
+    }
+    // Duplicate names in an object are read differently by different programs (RFC 8259,
+    // section 4), so they are refused.
+    if let Err(error) = serde_json::from_slice::<Unique>(octets)
+        && let Some(member) = twice(&error)
+    {
+        return Err(
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "body", error.to_string())
+                .with_field(member),
+        );
+    }
+    let mut reader = serde_json::Deserializer::from_slice(octets);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let field = field(&error.path().to_string(), &error.inner().to_string());
+        let text = error.inner().to_string();
+        let (status, code) = match error.inner().classify() {
+            serde_json::error::Category::Data if text.contains(REFUSAL) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "text")
+            }
+            serde_json::error::Category::Data => (StatusCode::UNPROCESSABLE_ENTITY, "body"),
+            _ => (StatusCode::BAD_REQUEST, "json"),
+        };
+        Problem::new(status, code, text).with_field(field)
+    })?;
+    reader
+        .end()
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()))?;
+    Ok(value)
 }
 
 /// JSON without duplicate names in an object. It keeps nothing of the value.

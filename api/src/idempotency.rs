@@ -18,7 +18,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use policy_store::{Begun, Kept, WriteAttempt};
+use policy_store::{AttemptState, StoredAnswer, WriteAttempt};
 
 use crate::{
     Context,
@@ -78,19 +78,19 @@ async fn answer(context: Arc<Context>, request: Request, next: Next) -> Result<R
     let attempt = attempt(&principal, key, &parts, &body);
     let conflict = |code, detail: &str| Err(Problem::conflict(code, detail));
     match context.control.store.begin_once(&attempt).await? {
-        Begun::Fresh => Ok(run(
+        AttemptState::Fresh => Ok(run(
             context,
             attempt,
             Request::from_parts(parts, Body::from(body)),
             next,
         )
         .await),
-        Begun::Done(kept) => Ok(again(kept)),
-        Begun::Secret(key) => conflict(
+        AttemptState::Done(kept) => Ok(again(kept)),
+        AttemptState::Secret(key) => conflict(
             "idempotency_secret",
             &format!("this write made the key {key}; its secret was answered once and is not kept"),
         ),
-        Begun::Other => {
+        AttemptState::Other => {
             let detail = "another write had this Idempotency-Key; a new one needs a key of its own";
             Err(Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -99,11 +99,11 @@ async fn answer(context: Arc<Context>, request: Request, next: Next) -> Result<R
             )
             .with_field("Idempotency-Key".to_owned()))
         }
-        Begun::UnderWay => conflict(
+        AttemptState::UnderWay => conflict(
             "idempotency_in_progress",
             "this write is under way; ask again for its answer",
         ),
-        Begun::Lost => conflict(
+        AttemptState::Lost => conflict(
             "idempotency_unknown",
             "this node was stopped while it did this write; look whether it is done, and use another Idempotency-Key where it is not",
         ),
@@ -219,7 +219,7 @@ async fn keep(context: &Context, attempt: &WriteAttempt, answer: Response) -> Re
                         ))
                     };
                     let headers = HEADERS.iter().filter_map(text).collect();
-                    let kept = Kept {
+                    let kept = StoredAnswer {
                         status: parts.status.as_u16(),
                         headers,
                         body: octets.to_vec(),
@@ -253,7 +253,7 @@ async fn keep(context: &Context, attempt: &WriteAttempt, answer: Response) -> Re
 }
 
 /// A kept answer.
-fn again(kept: Kept) -> Response {
+fn again(kept: StoredAnswer) -> Response {
     let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Body::from(kept.body)).into_response();
     for (name, value) in kept.headers {

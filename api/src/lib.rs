@@ -35,10 +35,10 @@ pub mod problem;
 mod redact;
 pub mod report_intake;
 pub mod routes;
-mod schema;
 pub mod server;
 pub mod strict_http;
 mod versioned;
+mod written;
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ const COUNTER: &str = "ox_protect_api_panics_total";
 /// Describes the counter, and exports it before the first panic.
 pub fn describe() {
     metrics::describe_counter!(
-        COUNTER,
+        "ox_protect_api_panics_total",
         "Panics of API handlers, of their tasks and of event streams, each answered 500 or ended"
     );
     for place in ["handler", "task", "stream"] {

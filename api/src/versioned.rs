@@ -6,9 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use policy::rules::household::Id;
-use policy_store::Changed;
+use policy_store::HouseholdChanged;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::problem::Problem;
 
@@ -21,12 +20,6 @@ pub fn made_or_changed(is_new: bool) -> StatusCode {
     }
 }
 
-/// Answers a write with what was written and the household's version.
-pub fn written(changed: &Changed, status: StatusCode, mut body: Value) -> Response {
-    body["version"] = json!(changed.version);
-    with_version(changed.version, (status, Json(body)).into_response())
-}
-
 /// An answer with a version, which it carries as `ETag`, too.
 pub struct Versioned<T> {
     pub status: StatusCode,
@@ -35,8 +28,17 @@ pub struct Versioned<T> {
 }
 
 impl<T> Versioned<T> {
+    /// The answer to a read.
+    pub fn read(version: u64, body: T) -> Self {
+        Self {
+            status: StatusCode::OK,
+            version,
+            body,
+        }
+    }
+
     /// The answer to a write. `body` gets the household's version.
-    pub fn of(changed: &Changed, status: StatusCode, body: impl FnOnce(u64) -> T) -> Self {
+    pub fn of(changed: &HouseholdChanged, status: StatusCode, body: impl FnOnce(u64) -> T) -> Self {
         Self {
             status,
             version: changed.version,

@@ -142,7 +142,7 @@ pub fn open(
     Ok(if deltas.is_empty() {
         base
     } else {
-        base.with(&deltas, taxonomy)?
+        base.with_deltas(&deltas, taxonomy)?
     })
 }
 

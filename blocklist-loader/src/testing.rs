@@ -149,7 +149,7 @@ impl World {
     /// Writes a delta and lays it over the lists.
     pub(crate) fn apply(&self, lists: &Blocklist, mut delta: Delta) -> Arc<Blocklist> {
         delta.write().unwrap();
-        lists.with(&[delta], &self.taxonomy).unwrap()
+        lists.with_deltas(&[delta], &self.taxonomy).unwrap()
     }
 
     /// Publishes, proposes and applies changes.

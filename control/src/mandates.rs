@@ -89,7 +89,7 @@ async fn read(store: &Store) -> Result<Vec<Mandate>, StoreError> {
 pub async fn run(register: Arc<MandateRegistry>) {
     loop {
         let now = Timestamp::now();
-        let next = register.keep(now);
+        let next = register.refresh(now);
         let left =
             next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
         // Not a moment early: at an instant before `next`, its mandate is not in force yet.

@@ -1,4 +1,5 @@
-//! Decides about a name and about an answer. The order of the layers stands here and nowhere else.
+//! Decides about a name and about an answer. The order of the layers is defined here and nowhere
+//! else.
 //!
 //! A decision is a pure function of the client's policy, the name and its classification: no clock,
 //! lock, disk or allocation.

@@ -5,28 +5,27 @@ use std::sync::Arc;
 
 use crate::{decide::Verdict, lists::blocklist::Blocklist, name::Name};
 
-/// One query, judged and answered as the data path does it, with everything that spoke.
+/// One query, judged and answered as on the data path, with all matching entries.
 #[derive(Debug, Clone)]
 pub struct QueryExplanation {
-    /// The name asked for, then each name of its chain; the verdict is about `names[hop]`.
+    /// The queried name, then each name of its alias chain. The verdict is about `names[hop]`.
     pub names: Vec<Name>,
-    /// Which of the names decided.
+    /// The index of the name that decided.
     pub hop: usize,
-    /// The verdict.
     pub verdict: Verdict,
-    /// The generation of the lists that it was judged by.
+    /// The lists that the query was judged by.
     pub lists: Arc<Blocklist>,
-    /// What would be sent.
+    /// The answer that would be sent.
     pub answer: AnswerSummary,
 }
 
-/// An answer in words.
+/// An answer in presentation format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerSummary {
     /// `NOERROR`, `NXDOMAIN`, `SERVFAIL`, …
     pub rcode: String,
-    /// The answer section, a record a line in presentation format.
+    /// The answer section, one record a line.
     pub records: Vec<String>,
-    /// The Extended DNS Error (RFC 8914), code and text.
+    /// The Extended DNS Error (RFC 8914): code and text.
     pub error: Option<(u16, String)>,
 }

@@ -26,6 +26,8 @@ pub mod identity;
 pub mod lists;
 pub mod name;
 pub mod rules;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod text;
 pub mod unix_seconds;
 pub mod verdict;

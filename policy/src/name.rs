@@ -1,9 +1,9 @@
-//! The one normal form of a domain name, and its reversed key in the lists.
+//! Domain names in one canonical form, and their reversed keys in the lists.
 //!
 //! A name is canonical from the moment it exists: uncompressed wire form (RFC 1035 section 3.1),
 //! ASCII letters in lower case (RFC 4343), at most 255 octets, labels of 1 to 63 octets, the root
-//! label last. Text is read here and nowhere else: what people and feeds write becomes A-labels
-//! (UTS 46) or an error. Inside the house nothing is checked again.
+//! label last. Text is parsed here and nowhere else: what people and feeds write becomes A-labels
+//! (UTS 46) or an error. Inside the program nothing is checked again.
 //!
 //! ```text
 //! text      "Ads.Example.COM."
@@ -13,11 +13,11 @@
 
 use std::fmt;
 
-/// The longest name on the wire, RFC 1035 section 2.3.4, in octets, the root label included.
+/// The longest name in wire form, in octets, the root label included (RFC 1035 section 2.3.4).
 pub const NAME_OCTETS_MAX: usize = 255;
-/// The longest label, RFC 1035 section 2.3.4, in octets.
+/// The longest label, in octets (RFC 1035 section 2.3.4).
 pub const LABEL_OCTETS_MAX: usize = 63;
-/// The most labels a name of 255 octets can have, without the root.
+/// The most labels of a name of 255 octets, without the root.
 pub const LABELS_MAX: usize = 127;
 
 /// Ends a label in a reversed key. Sorts below every escaped octet, so a parent precedes its
@@ -26,58 +26,49 @@ pub(crate) const KEY_LABEL_END: u8 = 0x00;
 /// Precedes an octet that would otherwise read as [`KEY_LABEL_END`] or as this escape.
 pub(crate) const KEY_ESCAPE: u8 = 0x01;
 
-/// Why a text or an octet string is not a name.
+/// A text or an octet string is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing but white space.
     #[error("the name is empty")]
     Empty,
-    /// Two dots in a row, or a dot in front.
+    /// Two dots in a row, or a leading dot.
     #[error("the name has an empty label")]
     EmptyLabel,
-    /// A label of more than 63 octets.
     #[error("a label is longer than 63 octets")]
     LabelTooLong,
-    /// More than 255 octets in wire form.
     #[error("the name is longer than 255 octets")]
     NameTooLong,
-    /// A character no host or service name has.
+    /// A character that no host or service name has.
     #[error("{0:?} cannot stand in a name")]
     Character(char),
-    /// Not convertible to A-labels by UTS 46.
     #[error("not an internationalised name that IDNA knows")]
     Idna,
-    /// A wire form that ends early, goes on after the root, or is compressed.
+    /// A wire form that ends early, continues after the root, or is compressed.
     #[error("not an uncompressed wire name")]
     Wire,
 }
 
-/// A canonical name, owned.
+/// An owned canonical name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Box<[u8]>);
 
-/// A canonical name, borrowed: what the query path passes around.
+/// A borrowed canonical name, as on the query path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameRef<'a>(&'a [u8]);
 
 impl Name {
-    /// Reads a name as people and feeds write it: any case, with or without the trailing dot,
+    /// Parses a name as people and feeds write it: any case, with or without the trailing dot,
     /// U-labels or A-labels. `.` is the root.
-    ///
-    /// # Errors
-    /// What is wrong with the text, see [`NameError`].
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let mut buffer = NameBuffer::new();
         buffer.parse(text.as_bytes()).map(NameRef::to_owned)
     }
 
-    /// The same name, borrowed.
     #[must_use]
     pub fn borrow(&self) -> NameRef<'_> {
         NameRef(&self.0)
     }
 
-    /// The root.
     #[must_use]
     pub fn root() -> Self {
         Self([0].into())
@@ -85,7 +76,8 @@ impl Name {
 }
 
 impl<'a> NameRef<'a> {
-    /// Takes octets that are already canonical: lower case, uncompressed, the root label last.
+    /// Checks octets that are expected to be canonical: lower case, uncompressed, the root label
+    /// last.
     ///
     /// # Errors
     /// [`NameError::Wire`] and the length errors.
@@ -120,7 +112,6 @@ impl<'a> NameRef<'a> {
         self.0
     }
 
-    /// Whether this is the root.
     #[must_use]
     pub fn is_root(self) -> bool {
         self.0.len() == 1
@@ -155,29 +146,27 @@ impl<'a> NameRef<'a> {
         })
     }
 
-    /// The name one label up; none for the root.
+    /// The name without its first label; `None` for the root.
     #[must_use]
     pub fn parent(self) -> Option<Self> {
         let length = usize::from(self.0[0]);
         (length > 0).then(|| Self(&self.0[1 + length..]))
     }
 
-    /// How many labels it has, without the root.
+    /// The number of labels, without the root.
     #[must_use]
     pub fn label_count(self) -> usize {
         self.labels().count()
     }
 
-    /// The last `count` labels: the ancestor at that depth, or the name itself where it has no
-    /// more.
+    /// The ancestor with `count` labels, or the name itself where it has no more.
     #[must_use]
     pub fn last_labels(self, count: usize) -> Self {
         let surplus = self.label_count().saturating_sub(count);
         self.ancestors().nth(surplus).unwrap_or(Self(&[0]))
     }
 
-    /// The same name with its ancestor `from` exchanged for `to`, as a DNAME does (RFC 6672 section
-    /// 2.2).
+    /// The name with its ancestor `from` replaced by `to`, as by a DNAME (RFC 6672 section 2.2).
     ///
     /// # Errors
     /// [`NameError::NameTooLong`]; [`NameError::Wire`] where `from` is no ancestor.
@@ -189,19 +178,19 @@ impl<'a> NameRef<'a> {
         NameRef::from_wire(&wire).map(NameRef::to_owned)
     }
 
-    /// Whether this name is `ancestor` or stands below it.
+    /// Whether this name is `ancestor` or below it.
     #[must_use]
     pub fn is_within(self, ancestor: NameRef<'_>) -> bool {
         ancestor.is_root() || self.ancestors().any(|name| name.0 == ancestor.0)
     }
 
-    /// A copy that lives on its own.
     #[must_use]
     pub fn to_owned(self) -> Name {
         Name(self.0.into())
     }
 
-    /// Appends the reversed key: labels from the top-level domain down, each ended by one octet.
+    /// Appends the reversed key: labels from the top-level domain down, each followed by
+    /// [`KEY_LABEL_END`].
     pub fn write_key(self, key: &mut Vec<u8>) {
         let (starts, count) = self.label_starts();
         for &start in starts[..count].iter().rev() {
@@ -216,8 +205,7 @@ impl<'a> NameRef<'a> {
         }
     }
 
-    /// Where each label's length octet stands, from the left; on the stack, for the walk from the
-    /// right.
+    /// The offsets of the length octets, from the left. On the stack, for walks from the right.
     pub(crate) fn label_starts(self) -> ([u8; LABELS_MAX], usize) {
         let mut starts = [0; LABELS_MAX];
         let mut count = 0;
@@ -230,14 +218,14 @@ impl<'a> NameRef<'a> {
         (starts, count)
     }
 
-    /// The label whose length octet stands at `start`.
+    /// The label with its length octet at `start`.
     pub(crate) fn label_at(self, start: u8) -> &'a [u8] {
         let start = usize::from(start);
         &self.0[start + 1..=start + usize::from(self.0[start])]
     }
 }
 
-/// The labels of a name, found once for all who walk them from the top.
+/// The labels of a name, located once for several walks from the top.
 pub(crate) struct Labels<'n> {
     name: NameRef<'n>,
     starts: [u8; LABELS_MAX],
@@ -254,18 +242,18 @@ impl<'n> Labels<'n> {
         }
     }
 
-    /// How many there are, without the root.
+    /// The number of labels, without the root.
     pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    /// The top-level label is 0.
+    /// The label at an index; the top-level label is 0.
     pub(crate) fn label_from_top(&self, at: usize) -> &'n [u8] {
         self.name.label_at(self.starts[self.count - 1 - at])
     }
 }
 
-/// Room for one name of a message, folded: a query's name lives here and nowhere on the heap.
+/// Space for the name of a query on the stack, folded to lower case.
 #[derive(Clone)]
 pub struct WireName([u8; NAME_OCTETS_MAX]);
 
@@ -276,7 +264,7 @@ impl Default for WireName {
 }
 
 impl WireName {
-    /// Reads an uncompressed name at a place of a message and folds it to lower case.
+    /// Reads an uncompressed name at an offset of a message and folds it to lower case.
     ///
     /// # Errors
     /// [`NameError::Wire`] where the message ends early or the name is compressed, and the length
@@ -303,13 +291,13 @@ impl WireName {
         }
         let name = &mut self.0[..end];
         name.copy_from_slice(&rest[..end]);
-        // A length octet is at most 63 and so no letter.
+        // A length octet is at most 63 and therefore no letter.
         name.make_ascii_lowercase();
         Ok(NameRef(name))
     }
 }
 
-/// Reads a reversed key back, for listings and for review of an artefact.
+/// Reads a reversed key.
 ///
 /// # Errors
 /// [`NameError::Wire`] where the octets are no key.
@@ -342,7 +330,8 @@ pub fn name_of_key(key: &[u8]) -> Result<Name, NameError> {
     NameRef::from_wire(&wire).map(NameRef::to_owned)
 }
 
-/// Room for one name on the stack: a feed of millions of lines is read without a heap cell a line.
+/// Space for one name on the stack, so that feeds of millions of lines are read without an
+/// allocation a line.
 pub struct NameBuffer {
     octets: [u8; NAME_OCTETS_MAX],
 }
@@ -354,7 +343,6 @@ impl Default for NameBuffer {
 }
 
 impl NameBuffer {
-    /// An empty buffer.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -362,17 +350,14 @@ impl NameBuffer {
         }
     }
 
-    /// Reads a name from UTF-8 text, see [`Name::parse`].
-    ///
-    /// # Errors
-    /// What is wrong with the text.
+    /// Parses a name from UTF-8 text, see [`Name::parse`].
     pub fn parse(&mut self, text: &[u8]) -> Result<NameRef<'_>, NameError> {
         let text = text.trim_ascii();
         if text.is_ascii() {
             return self.parse_ascii(text);
         }
         let text = std::str::from_utf8(text).map_err(|_| NameError::Idna)?;
-        // The empty deny list lets service labels such as `_dmarc` live; what no name may hold is
+        // The empty deny list admits service labels such as `_dmarc`; invalid characters are
         // refused below.
         let ascii = idna::uts46::Uts46::new()
             .to_ascii(
@@ -407,7 +392,7 @@ impl NameBuffer {
                 self.octets[label] = u8::try_from(length).expect("checked above");
                 label = at;
             } else if octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_' {
-                // One place stays free for the root label.
+                // One octet is reserved for the root label.
                 if at >= NAME_OCTETS_MAX - 1 {
                     return Err(NameError::NameTooLong);
                 }
@@ -421,8 +406,8 @@ impl NameBuffer {
     }
 }
 
-/// Text without the trailing dot; octets outside letters, digits, `-` and `_` as `\DDD` (RFC 1035
-/// section 5.1).
+/// Text without the trailing dot. Octets other than letters, digits, `-` and `_` are written as
+/// `\DDD` (RFC 1035 section 5.1).
 impl fmt::Display for NameRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {
@@ -506,7 +491,7 @@ mod tests {
             Ok(&format!("{}.a", "x".repeat(63))),
         );
         check(&"x".repeat(64), Err(NameError::LabelTooLong));
-        // 4 × 62 octets and their length octets, 2 more, and the root: 255. One more octet is too
+        // 4 × 62 octets with their length octets, 2 more, and the root: 255. One more octet is too
         // many.
         let longest = format!("{}a", format!("{}.", "x".repeat(62)).repeat(4));
         assert_eq!(Name::parse(&longest).unwrap().borrow().wire().len(), 255);

@@ -1,36 +1,34 @@
-//! What a person writes for other people: names of devices and people, labels, reasons, references.
-//! One line that shows as it was typed.
+//! Text that people write for other people: names of devices and people, labels, reasons,
+//! references. One line that is shown as it was typed.
 //!
-//! Such a text is shown to others, in an app, in a log, in a letter. So characters are refused that
-//! show nothing and change how the text around them is read: control characters (C0, C1, DEL, line
-//! feeds among them), the bidirectional controls, line and paragraph separators, zero-width and
-//! other default-ignorable characters, and noncharacters. ZERO WIDTH JOINER and NON-JOINER are part
-//! of words (Persian, Sinhala) and of emoji (families), so each may stand between two characters
-//! that show something. Tag characters are part of the flags of England, Scotland and Wales, and
-//! may stand behind U+1F3F4 up to U+E007F, as UTS #51 has them.
+//! Such text is shown in apps, logs and letters. Characters that are invisible and change how the
+//! text around them is read are therefore refused: control characters (C0, C1, DEL, line feeds
+//! among them), bidirectional controls, line and paragraph separators, zero-width and other
+//! default-ignorable characters, and noncharacters. ZERO WIDTH JOINER and NON-JOINER are part of
+//! words (Persian, Sinhala) and of emoji (families), so each may stand between two visible
+//! characters. Tag characters are part of the flags of England, Scotland and Wales, and may follow
+//! U+1F3F4 up to U+E007F, as defined in UTS #51.
 //!
-//! A text that was stored before this rule is still read; whatever shows it in a letter takes
-//! [`shown`] first.
+//! Text that was stored before this rule is still read; pass it through [`shown`] before display.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A text of one line. It may be empty; how long it may be is for its reader to say.
+/// Text of one line. It may be empty; the caller checks its length.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(transparent)]
 pub struct Text(String);
 
-/// Not a [`Text`]: the character at fault, and its place.
+/// The text has a character that is not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextError {
-    /// The character.
     pub character: char,
-    /// Its place; the first character is at 1.
+    /// Its position in characters, from 1.
     pub at: usize,
 }
 
-/// What a [`TextError`] says behind the character and its place.
+/// The end of the message of a [`TextError`].
 pub const REFUSAL: &str = "control characters, bidirectional controls and characters that show nothing are no part of a text";
 
 impl fmt::Display for TextError {
@@ -46,16 +44,16 @@ impl fmt::Display for TextError {
 
 impl std::error::Error for TextError {}
 
-/// What joins the characters on both sides of it: ZERO WIDTH NON-JOINER and ZERO WIDTH JOINER.
+/// ZERO WIDTH NON-JOINER and ZERO WIDTH JOINER, which join the characters on both sides.
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
-/// A flag of tags begins with this one and ends with that one.
+/// The first and the last character of a flag of tags.
 const BLACK_FLAG: char = '\u{1f3f4}';
 const CANCEL_TAG: char = '\u{e007f}';
 
-/// Whether a character shows nothing by itself and changes how the text around it is read.
+/// Whether a character is invisible and changes how the text around it is read.
 fn is_hidden(character: char) -> bool {
     character.is_control()
-        // Noncharacters, the last two of each plane among them.
+        // Noncharacters, among them the last two of each plane.
         || u32::from(character) & 0xfffe == 0xfffe
         || matches!(character,
             // Bidirectional controls, line and paragraph separator, joiners, zero-width space, byte
@@ -70,7 +68,7 @@ fn is_hidden(character: char) -> bool {
             | '\u{fdd0}'..='\u{fdef}' | '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}')
 }
 
-/// The characters of a text that are no part of one, each with its place in octets.
+/// The characters of a text that are not allowed, each with its offset in octets.
 fn faults(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
     let shows = |character: Option<char>| {
         character.is_some_and(|character| !is_hidden(character) && !character.is_whitespace())
@@ -96,7 +94,7 @@ fn faults(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
     })
 }
 
-/// Whether tags that end begin here.
+/// Whether `rest` begins with tags that are terminated.
 fn is_flag(rest: &str) -> bool {
     rest.chars()
         .take_while(|character| ('\u{e0020}'..=CANCEL_TAG).contains(character))
@@ -104,19 +102,17 @@ fn is_flag(rest: &str) -> bool {
 }
 
 impl Text {
-    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same, owned.
     #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }
 
-    /// Its length in octets.
+    /// The length in octets.
     #[must_use]
     pub fn octets(&self) -> usize {
         self.0.len()
@@ -166,8 +162,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// A stored text as it may be shown: each character that is no part of a text is U+FFFD REPLACEMENT
-/// CHARACTER.
+/// Replaces each character that is not allowed by U+FFFD REPLACEMENT CHARACTER.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
     let faults: Vec<usize> = faults(text).map(|(at, _)| at).collect();
@@ -197,7 +192,7 @@ mod tests {
             "電視機",
             "هاتف إيلا",
             "טלפון",
-            // With a non-joiner, as Persian and Hindi have it.
+            // With a non-joiner, as in Persian and Hindi.
             "می\u{200c}خواهم",
             "श्री\u{200d}मान",
             // A family, a rainbow flag, a heart with a variation selector, a keycap, a skin tone, a
@@ -210,7 +205,7 @@ mod tests {
             "🇬🇧",
             // England, twice.
             "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
-            // What a maker of phones puts before "TV", a Japanese name with an ideographic
+            // A maker's private-use character before "TV", a Japanese name with an ideographic
             // variation, a replacement character.
             "\u{f8ff}TV",
             "葛\u{e0100}城",

@@ -8,12 +8,11 @@ use jiff::Timestamp;
 pub struct UnixSeconds(u32);
 
 impl UnixSeconds {
-    /// The beginning.
     pub const FIRST: Self = Self(0);
-    /// It never comes.
+    /// The last value; stands for an instant that never comes.
     pub const NEVER: Self = Self(u32::MAX);
 
-    /// From what a clock shows, without the part of a second.
+    /// Converts seconds of a clock.
     #[must_use]
     pub fn from_unix(seconds: u64) -> Self {
         Self(
@@ -23,27 +22,27 @@ impl UnixSeconds {
         )
     }
 
-    /// The second in which an instant lies.
+    /// The second that contains an instant.
     #[must_use]
     pub fn of(instant: Timestamp) -> Self {
         Self::from_unix(u64::try_from(instant.as_second()).unwrap_or(0))
     }
 
-    /// The first whole second at or behind an instant: what lasts until then lasts until the clock
-    /// shows it.
+    /// The first whole second at or after an instant: something that lasts until the instant lasts
+    /// until the clock shows this second.
     #[must_use]
     pub fn end_of(instant: Timestamp) -> Self {
         let is_whole = instant.subsec_nanosecond() == 0;
         Self::of(instant).plus(u32::from(!is_whole))
     }
 
-    /// So many seconds later.
+    /// This instant plus some seconds.
     #[must_use]
     pub fn plus(self, seconds: u32) -> Self {
         Self::from_unix(u64::from(self.0) + u64::from(seconds))
     }
 
-    /// The instant; none of [`Self::NEVER`].
+    /// The instant; `None` for [`Self::NEVER`].
     #[must_use]
     pub fn timestamp(self) -> Option<Timestamp> {
         if self == Self::NEVER {

@@ -1,4 +1,4 @@
-//! What a decision results in: the layer that decided, and how the query is to be answered.
+//! The result of a decision: the layer that decided, and how the query is to be answered.
 
 use crate::{
     category::CategorySet,
@@ -7,45 +7,45 @@ use crate::{
     rules::{builtin_names::BuiltinNames, safe_search::SearchLevel},
 };
 
-/// Which layer decided.
+/// The layer that decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layer {
-    /// A court's order or sanctions: a mandate, or a feed of them.
+    /// A mandate, or a feed of the mandatory tier.
     Mandatory,
     /// The operator's never-block list.
     NeverBlock,
-    /// The device's own list allows it.
+    /// The device's custom list allows the name.
     DeviceAllow,
-    /// Its person's own list allows it.
+    /// The custom list of the device's person allows the name.
     PersonAllow,
-    /// The household's own list allows it.
+    /// The household's custom list allows the name.
     HouseholdAllow,
-    /// It is open for a while.
+    /// A grant allows the name.
     Grant,
-    /// The device's own list blocks it.
+    /// The device's custom list blocks the name.
     DeviceDeny,
-    /// Its person's own list blocks it.
+    /// The custom list of the device's person blocks the name.
     PersonDeny,
-    /// The household's own list blocks it.
+    /// The household's custom list blocks the name.
     HouseholdDeny,
-    /// The Internet is off.
+    /// The Internet is paused.
     Paused,
     /// The operator's security lists.
     Security,
-    /// A category that is blocked for the asker.
+    /// A category that is blocked for the client.
     Category,
-    /// A name by which software asks whether a filter is wanted here.
+    /// A bypass name, by which software asks whether the network wants a filter.
     Bypass,
-    /// A host of a search engine that has no address for families.
+    /// A host of a search engine without a safe address.
     SafeSearchDeny,
-    /// A search engine is led to its address for families.
+    /// A search engine, rewritten to its safe address.
     SafeSearch,
-    /// Nothing speaks against it.
+    /// No other layer matches.
     Default,
 }
 
 impl Layer {
-    /// All of them, in the order in which they decide.
+    /// All layers, in the order in which they decide.
     pub const ALL: [Self; 16] = [
         Self::Mandatory,
         Self::NeverBlock,
@@ -65,7 +65,7 @@ impl Layer {
         Self::Default,
     ];
 
-    /// The word for it in JSON, logs and metrics.
+    /// The word in JSON, logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -88,7 +88,6 @@ impl Layer {
         }
     }
 
-    /// Whether this layer blocks.
     #[must_use]
     pub fn blocks(self) -> bool {
         matches!(
@@ -105,7 +104,7 @@ impl Layer {
         )
     }
 
-    /// Whether this layer allows by name: such an allow covers the name's whole chain.
+    /// Whether this layer allows by name: such an allow covers the whole alias chain of the name.
     #[must_use]
     pub fn allows_chain(self) -> bool {
         matches!(
@@ -146,7 +145,7 @@ pub enum Action {
     },
     /// An alias to the search engine's address with safe search.
     SafeSearch(SafeSearch),
-    /// As the mandate says.
+    /// The mandate's landing, or the operator's policy for blocked names.
     Mandate(MandateRef),
 }
 

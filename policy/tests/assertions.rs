@@ -1,7 +1,7 @@
-//! A MAC address that a query asserts never loosens what the source address proves: where both name
-//! devices, the stricter rules hold.
+//! A MAC address that a query asserts never relaxes what the source address proves: where both
+//! select a device, the stricter rules apply.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -32,7 +32,7 @@ static TAXONOMY: LazyLock<Taxonomy> = LazyLock::new(Taxonomy::shipped);
 
 const PHONE: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const TABLET: Mac = Mac([2, 0, 0, 0, 0, 2]);
-/// A device that has no name in the household.
+/// A MAC address that no device of the household has.
 const STRANGER: Mac = Mac([2, 0, 0, 0, 0, 9]);
 const ROUTER: &str = "192.0.2.1";
 
@@ -50,8 +50,8 @@ fn merged(mut below: Value, above: &Value) -> Value {
     below
 }
 
-/// A household whose phone is known by an address and a MAC, its tablet by a MAC alone. What is set
-/// for each is given, and what for all.
+/// A household whose phone is known by an address and a MAC, its tablet by a MAC alone. The
+/// arguments are the settings of each device and of the household.
 fn directory(phone: &Value, tablet: &Value, all: &Value) -> Directory {
     let device = |identifiers, settings: &Value| {
         merged(
@@ -84,7 +84,7 @@ fn directory(phone: &Value, tablet: &Value, all: &Value) -> Directory {
     directory
 }
 
-fn asker(directory: &Directory, from: &str, mac: Option<Mac>) -> EffectivePolicy {
+fn client(directory: &Directory, from: &str, mac: Option<Mac>) -> EffectivePolicy {
     directory
         .identify(
             from.parse::<IpAddr>().unwrap(),
@@ -96,20 +96,20 @@ fn asker(directory: &Directory, from: &str, mac: Option<Mac>) -> EffectivePolicy
 }
 
 fn judged(
-    asker: &EffectivePolicy,
+    client: &EffectivePolicy,
     name: &str,
     said: &Classification,
     behind: &[(Name, Classification)],
 ) -> (Verdict, usize) {
     judge(
-        asker,
+        client,
         Name::parse(name).unwrap().borrow(),
         said,
         behind.iter().map(|(name, said)| (name.borrow(), said)),
     )
 }
 
-/// Which layer decides for the address that is the phone's, with each of these assertions.
+/// The layer that decides for the phone's address with each of these assertions.
 fn layers(
     directory: &Directory,
     name: &str,
@@ -117,13 +117,13 @@ fn layers(
     behind: &[(Name, Classification)],
 ) -> [Layer; 4] {
     [None, Some(PHONE), Some(TABLET), Some(STRANGER)].map(|mac| {
-        judged(&asker(directory, "192.0.2.7", mac), name, said, behind)
+        judged(&client(directory, "192.0.2.7", mac), name, said, behind)
             .0
             .layer
     })
 }
 
-/// A household elsewhere that has registered the phone as its own.
+/// Another household that has registered the phone as its own.
 fn install_other(directory: &Directory, id: &str, settings: &Value) {
     let phone = json!({ "name": "", "log": true, "identifiers": [{ "mac": PHONE.to_string() }] });
     let document = json!({
@@ -182,8 +182,8 @@ fn category(slug: &str) -> CategorySet {
     TAXONOMY.find(slug).into_iter().collect()
 }
 
-/// What the three documents say, what the lists say of the name and of its chain, and the layer
-/// that decides.
+/// The three documents, the classifications of the name and of its chain, and the layer that
+/// decides.
 type Case<'c> = (
     [&'c Value; 3],
     Classification,
@@ -311,7 +311,7 @@ fn the_stricter_safe_search_holds_and_a_block_is_stricter() {
     let target = |phone: &Value, tablet: &Value| {
         let directory = directory(phone, tablet, &json!({}));
         judged(
-            &asker(&directory, "192.0.2.7", Some(TABLET)),
+            &client(&directory, "192.0.2.7", Some(TABLET)),
             "search.test",
             &said,
             &[],
@@ -362,7 +362,7 @@ fn an_address_that_proves_the_house_alone_lets_the_mac_pick_the_device() {
 }
 
 #[test]
-fn a_forwarder_speaks_for_others_and_its_own_address_proves_no_device() {
+fn a_forwarder_asserts_other_devices_and_its_address_proves_none() {
     let block = json!({ "categories": { "gambling": set(json!({ "state": "block" })) } });
     let directory = directory(&block, &json!({}), &json!({}));
     let find = |mac, trust| {
@@ -405,7 +405,7 @@ fn a_forwarder_speaks_for_others_and_its_own_address_proves_no_device() {
     );
 }
 
-/// Own lists, switches, pauses and safe search by chance.
+/// Random custom lists, switches, pauses and safe search.
 fn settings(chance: &mut StdRng) -> Value {
     let state = |chance: &mut StdRng| if chance.random() { "block" } else { "allow" };
     let mut settings = json!({ "names": {}, "categories": {} });
@@ -457,7 +457,7 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
         let [phone, tablet] =
             ["phone", "tablet"].map(|id| rules.device_by_id(&id.parse().unwrap()));
         for (mac, device) in [(TABLET, tablet), (STRANGER, None)] {
-            let both = asker(&directory, "192.0.2.7", Some(mac));
+            let both = client(&directory, "192.0.2.7", Some(mac));
             let each = [phone, device]
                 .map(|device| EffectivePolicy::of(&rules, device, UnixSeconds::FIRST));
             let queried = said(&mut chance);
@@ -466,10 +466,10 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
                 (Name::parse("c.example").unwrap(), said(&mut chance)),
             ];
             let name = Name::parse("a.test").unwrap();
-            let alone = each.map(|asker| {
+            let alone = each.map(|client| {
                 review(
-                    &asker,
-                    decide(&asker, name.borrow(), &queried),
+                    &client,
+                    decide(&client, name.borrow(), &queried),
                     behind.iter().map(|(name, said)| (name.borrow(), said)),
                 )
             });
@@ -501,7 +501,7 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
     );
 }
 
-/// The level of the safe search that a verdict applies.
+/// The level of safe search that a verdict applies.
 fn search_level(verdict: Verdict) -> Option<policy::rules::safe_search::SearchLevel> {
     match verdict.action {
         Action::SafeSearch(search) => Some(search.level),

@@ -1,7 +1,6 @@
-//! Lists over time: since when an entry is there, which deltas fit, and what an order is worth
-//! beside many categories.
+//! Lists over time: arrival times of entries, fitting deltas, and mandates beside many categories.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -25,7 +24,7 @@ fn key_of(name: &Name) -> Vec<u8> {
     key
 }
 
-/// Lists of names that one feed lists, with what deltas and folds make of them.
+/// Lists of one feed, and the changes of deltas and folds.
 struct Chronicle {
     folder: tempfile::TempDir,
     taxonomy: Taxonomy,
@@ -81,7 +80,7 @@ impl Chronicle {
         self.lists = Blocklist::open(&self.path(), &self.taxonomy).unwrap();
     }
 
-    /// What the loader would make of these changed rows.
+    /// The delta that the loader would make of these changed rows.
     fn delta(&self, lists: &Blocklist, added: &[&str], removed: &[&str]) -> Delta {
         let header = self.header(lists.generation() + 1);
         let mut arrivals = lists.header().arrivals.clone();
@@ -113,7 +112,7 @@ impl Chronicle {
 
     fn change(&mut self, added: &[&str], removed: &[&str]) {
         let delta = self.delta(&self.lists, added, removed);
-        self.lists = self.lists.with(&[delta], &self.taxonomy).unwrap();
+        self.lists = self.lists.with_deltas(&[delta], &self.taxonomy).unwrap();
         self.names.extend(added.iter().map(|&name| name.to_owned()));
         self.names.retain(|name| !removed.contains(&name.as_str()));
     }
@@ -123,7 +122,7 @@ impl Chronicle {
         self.lists = Blocklist::open(&self.path(), &self.taxonomy).unwrap();
     }
 
-    /// The minute in which a name came, by its number.
+    /// The minute in which a name arrived.
     fn came_in(lists: &Blocklist, name: &str) -> Option<i64> {
         let name = Name::parse(name).unwrap();
         lists
@@ -181,13 +180,13 @@ fn thousands_of_arrivals_survive_a_fold_and_deltas_meanwhile() {
         lists.change(&[&name(generation)], &[]);
     }
     check_all(&lists.lists, 0);
-    // While the lists are folded, two more deltas come, and name places in the table of times as it
-    // was.
+    // While the lists are folded, two more deltas arrive, which refer to arrival times by the old
+    // indices.
     let mut unfolded = Arc::clone(&lists.lists);
     let meanwhile = [DELTAS, DELTAS + 1].map(|generation| {
         let delta = lists.delta(&unfolded, &[&name(generation)], &["first.example"]);
         unfolded = unfolded
-            .with(std::slice::from_ref(&delta), &lists.taxonomy)
+            .with_deltas(std::slice::from_ref(&delta), &lists.taxonomy)
             .unwrap();
         delta
     });
@@ -197,10 +196,13 @@ fn thousands_of_arrivals_survive_a_fold_and_deltas_meanwhile() {
         DELTAS - 1,
         "a fold leaves the table as it is"
     );
-    lists.lists = lists.lists.with(&meanwhile, &lists.taxonomy).unwrap();
+    lists.lists = lists
+        .lists
+        .with_deltas(&meanwhile, &lists.taxonomy)
+        .unwrap();
     check_all(&lists.lists, 0);
     lists.check(&name(DELTAS + 1), Some(i64::try_from(DELTAS).unwrap() + 1));
-    // And on from there, by another delta.
+    // Another delta continues from there.
     lists.change(&[&name(DELTAS + 2)], &[]);
     check_all(&lists.lists, 0);
 }
@@ -214,12 +216,12 @@ fn a_delta_of_other_feeds_or_with_keys_that_are_none_is_refused() {
         spoil(&mut delta);
         delta.write().unwrap();
         let error = Delta::read(&delta.path)
-            .and_then(|delta| lists.lists.with(&[delta], &lists.taxonomy))
+            .and_then(|delta| lists.lists.with_deltas(&[delta], &lists.taxonomy))
             .unwrap_err();
         error.to_string()
     };
-    assert!(lists.lists.with(&[good()], &lists.taxonomy).is_ok());
-    // Marks of its parent would name a feed or a category that is not there, or another one.
+    assert!(lists.lists.with_deltas(&[good()], &lists.taxonomy).is_ok());
+    // Otherwise marks would refer to feeds or categories that do not exist, or to others.
     assert!(refused(&|delta| delta.header.feeds.clear()).contains("cannot be read"));
     assert!(
         refused(&|delta| delta
@@ -268,7 +270,7 @@ fn a_delta_of_other_feeds_or_with_keys_that_are_none_is_refused() {
 }
 
 #[test]
-fn an_order_holds_over_tcp_however_many_categories_a_name_is_in() {
+fn a_mandate_blocks_over_tcp_whatever_the_number_of_categories() {
     let folder = tempfile::tempdir().unwrap();
     let taxonomy = Taxonomy::shipped();
     let path = folder.path().join("lists");

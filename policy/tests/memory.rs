@@ -1,8 +1,7 @@
-//! What a household costs in memory, everything of the directory together. `benches/households.rs`
-//! has it for a million.
+//! The memory of a household in the directory. `benches/households.rs` measures it for a million.
 
 #![cfg(target_os = "linux")]
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -19,8 +18,8 @@ use policy::{
 };
 
 const HOUSEHOLDS: u32 = 50_000;
-/// The aim of 400 for a million, and a fifth for what is not divided by as many: the unused part of
-/// a chunk, the compiler's heap.
+/// The aim is 400 for a million; a fifth more for what is not shared by as many: the unused part of
+/// a chunk, the heap of the compiler.
 const OCTETS_MAX: u64 = 480;
 
 fn household(line: u32) -> Household {

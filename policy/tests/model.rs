@@ -1,10 +1,10 @@
 //! Decisions against a naive model: 10,000 households with random rules at household and device
 //! level, 1,000,000 decisions.
 //!
-//! The model reads the documents and walks the layers in words. It knows no mask, no compiled
-//! record and no sorted list, so it can only be wrong in another way than the code it checks.
+//! The model reads the documents and walks the layers in words. It has no masks, compiled records
+//! or sorted lists, so its errors differ from those of the code under test.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -51,10 +51,10 @@ const NAMES: [&str; 8] = [
     "other.invalid",
 ];
 
-/// A fixed seed: a failure is the same for everybody.
+/// A fixed seed, so that failures are reproducible.
 const SEED: u64 = 7;
 
-/// The chance of one test.
+/// The random numbers of one test.
 fn chance() -> StdRng {
     StdRng::seed_from_u64(SEED)
 }
@@ -164,7 +164,7 @@ fn classification(chance: &mut StdRng, taxonomy: &Taxonomy) -> Classification {
     }
 }
 
-/// What a list says of a name, read as a person reads it: the longest entry that covers it.
+/// The longest entry of a custom list that covers a name.
 fn own_list(names: &BTreeMap<Name, Attributed<CustomName>>, name: &str) -> Option<SwitchState> {
     let covers = |entry: &str, scope| {
         name == entry || (scope == Scope::Subtree && name.ends_with(&format!(".{entry}")))
@@ -248,7 +248,7 @@ fn model(
     }
 }
 
-/// Without filtering a household's own blocks are as if they were not written.
+/// Without filtering, a household's own blocks have no effect.
 fn own_list_without(
     names: &BTreeMap<Name, Attributed<CustomName>>,
     name: &str,
@@ -286,14 +286,14 @@ fn a_million_decisions_over_ten_thousand_households_equal_the_model() {
         for _ in 0..DECISIONS / HOUSEHOLDS {
             let place = chance.random_range(0..=household.devices.len());
             let device = household.devices.iter().nth(place);
-            let asker = EffectivePolicy::of(
+            let client = EffectivePolicy::of(
                 &rules,
                 device.and_then(|(id, _)| rules.device_by_id(id)),
                 UnixSeconds::FIRST,
             );
             let name = pick(&mut chance, &NAMES);
             let said = classification(&mut chance, &taxonomy);
-            let verdict = decide(&asker, Name::parse(name).unwrap().borrow(), &said);
+            let verdict = decide(&client, Name::parse(name).unwrap().borrow(), &said);
             let (layer, slugs) = model(
                 &household,
                 device.map(|(_, device)| device),
@@ -342,7 +342,7 @@ fn a_chain_is_blocked_by_its_first_blocked_name_as_in_the_model() {
         OperatorDefaults::default(),
         Timestamp::UNIX_EPOCH,
     );
-    let asker = EffectivePolicy::of(&rules.into(), None, UnixSeconds::FIRST);
+    let client = EffectivePolicy::of(&rules.into(), None, UnixSeconds::FIRST);
     let gambling = Classification {
         choice: [taxonomy.find("gambling").unwrap()].into_iter().collect(),
         ..Classification::NOTHING
@@ -355,9 +355,9 @@ fn a_chain_is_blocked_by_its_first_blocked_name_as_in_the_model() {
         ["free.test", "bets.test", "last.test"].map(|name| Name::parse(name).unwrap());
     let judge = |queried: &str, chain: &[(&Name, Classification)]| {
         let name = Name::parse(queried).unwrap();
-        let verdict = decide(&asker, name.borrow(), &Classification::NOTHING);
+        let verdict = decide(&client, name.borrow(), &Classification::NOTHING);
         let (verdict, hop) = review(
-            &asker,
+            &client,
             verdict,
             chain.iter().map(|(name, said)| (name.borrow(), said)),
         );
@@ -388,7 +388,7 @@ fn a_chain_is_blocked_by_its_first_blocked_name_as_in_the_model() {
     );
 }
 
-/// A network of few: so that they meet, contain each other, and have every length that the code
+/// One of few networks, so that they meet, contain each other, and have every length that the code
 /// treats differently.
 fn network(chance: &mut StdRng) -> IpNet {
     let [site, host] = [4, 8].map(|most| chance.random_range(0..most));
@@ -414,7 +414,7 @@ fn source(chance: &mut StdRng) -> IpAddr {
     let [site, host] = [5, 9].map(|most| chance.random_range(0..most));
     match chance.random_range(0..3) {
         0 => IpAddr::from([10, 0, site as u8, host as u8]),
-        // The same in another dress: a socket of both families shows it so.
+        // The IPv4-mapped form, as a dual-stack socket reports it.
         1 => Ipv4Addr::new(10, 0, site as u8, host as u8)
             .to_ipv6_mapped()
             .into(),
@@ -422,8 +422,8 @@ fn source(chance: &mut StdRng) -> IpAddr {
     }
 }
 
-/// A household with some of few networks, MAC addresses and device addresses, and masks that tell
-/// whose they are.
+/// A household with some of few networks, MAC addresses and device addresses, and masks that
+/// identify their owner.
 fn coded_household(chance: &mut StdRng, number: u16, version: u32) -> Household {
     let code = Code {
         household: number,
@@ -454,7 +454,7 @@ fn coded_household(chance: &mut StdRng, number: u16, version: u32) -> Household 
     household
 }
 
-/// The place of the first device with this identifier, and one.
+/// The index of the first device with this identifier, plus one.
 fn device_of(household: &Household, is_it: impl Fn(&DeviceIdentifier) -> bool) -> Option<u8> {
     let place = household
         .devices
@@ -463,11 +463,10 @@ fn device_of(household: &Household, is_it: impl Fn(&DeviceIdentifier) -> bool) -
     Some(place as u8 + 1)
 }
 
-/// Whom a search finds: whose rules hold, which hold beside them because they are asserted, and by
-/// what.
+/// The result of a search: the code of the policy, those of asserted policies, and the source.
 type Found = (Option<Code>, Vec<Code>, IdentitySource);
 
-/// Who asks, found by looking at everybody.
+/// Identifies the client by looking at every household.
 fn naive_search(
     there: &BTreeMap<Id, Household>,
     source: IpAddr,
@@ -522,7 +521,7 @@ fn naive_search(
             Vec::new(),
             IdentitySource::Mac,
         ),
-        // Each owner's rules hold, and the query is of none of them.
+        // The rules of each owner apply, and the query is of none of them.
         (None, owners) if trust != Trust::Household => (
             None,
             owners
@@ -536,7 +535,7 @@ fn naive_search(
 }
 
 #[test]
-fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
+fn through_all_changes_the_directory_agrees_with_a_naive_search() {
     let taxonomy = coded::taxonomy();
     let mut chance = chance();
     let directory = Directory::new(OperatorDefaults::default());
@@ -557,7 +556,7 @@ fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
                 OperatorDefaults::default(),
                 Timestamp::UNIX_EPOCH,
             ));
-            // A network is the last one's that claims it.
+            // A network belongs to the last household that claims it.
             there.values_mut().for_each(|other| {
                 other
                     .networks

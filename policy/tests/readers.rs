@@ -1,7 +1,7 @@
-//! Readers and a writer at once: whoever asks gets a mask that was installed for that very line,
+//! Concurrent readers and a writer: each reader gets a mask that was installed for its own address,
 //! and never an older one than before.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -27,25 +27,25 @@ use crate::coded::Code;
 mod coded;
 
 const LINES: u16 = 24;
-/// About a second of writing on one core, with as many readings at least.
+/// About a second of writing on one core; at least as many reads.
 const WRITES: u32 = 12_000;
 
-/// Stays in its household, whose rules and networks change around it.
+/// An address that stays in its household, whose rules and networks change around it.
 fn steady(line: u16) -> IpAddr {
     IpAddr::from([10, 0, line as u8, 7])
 }
 
-/// Goes to and fro between two households.
+/// An address that moves between two households.
 fn moving(line: u16) -> IpAddr {
     IpAddr::from([0x2001, 0xdb8, line, 0, 0, 0, 0, 7])
 }
 
-/// Belongs to a household that comes and goes.
+/// An address of a household that is installed and removed.
 fn passing(line: u16) -> IpAddr {
     IpAddr::from([10, 1, line as u8, 7])
 }
 
-/// The households of the lines: the second pair of [`moving`] is 300 higher.
+/// The households of the addresses: the second household of [`moving`] is 300 higher.
 const STEADY: u16 = 0;
 const MOVING: u16 = 100;
 const PASSING: u16 = 200;
@@ -81,8 +81,8 @@ fn rules(taxonomy: &Taxonomy, household: u16, version: u32, networks: &[IpNet]) 
     )
 }
 
-/// Networks that cover a steady line, differently from time to time: by the digest or only by the
-/// record, long or short.
+/// Networks that contain a steady address, in changing ways: in the digest or only in the record,
+/// long or short.
 fn networks(chance: &mut StdRng, line: u16) -> Vec<IpNet> {
     let address = steady(line);
     let mut networks: Vec<IpNet> = [24, 30, 32]
@@ -99,7 +99,7 @@ fn networks(chance: &mut StdRng, line: u16) -> Vec<IpNet> {
     networks
 }
 
-/// Writes, and lets the readers keep up with it.
+/// Writes, at the pace of the readers.
 fn write(directory: &Directory, taxonomy: &Taxonomy, is_read_often: impl Fn(u32) -> bool) {
     let mut chance = StdRng::seed_from_u64(7);
     for version in 1..WRITES {
@@ -206,7 +206,7 @@ fn readers_never_see_a_torn_foreign_or_older_mask_while_all_moves() {
                 move || read(directory, seed, is_over, reads)
             })
         });
-        // A reader that failed is waited for no longer.
+        // Does not wait for a reader that failed.
         let is_failing = || readers.iter().any(|reader| reader.is_finished());
         write(&directory, &taxonomy, |writes| {
             reads.load(Ordering::Relaxed) >= writes.into() || is_failing()

@@ -113,7 +113,7 @@ async fn a_childs_request_reaches_its_parent_and_opens_an_hour() {
 }
 
 #[tokio::test]
-async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
+async fn requests_are_limited_shown_to_their_child_and_answered_in_each_way() {
     let world = home().await;
     let child = api_with_new_key(&world, json!({ "role": "child", "device": "tablet" })).await;
     let parent = api_with_new_key(&world, json!({ "role": "parent" })).await;

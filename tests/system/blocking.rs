@@ -151,8 +151,8 @@ async fn each_tier_is_lifted_by_whom_it_may_be_and_says_its_basis() {
             .household("home", json!({ "filtering": filtering }))
             .await
             .ok();
-        let ordered = home.reply("ordered.example. A").await.unwrap();
-        assert_eq!(ordered.extended_errors()[0].code, 16);
+        let mandatory = home.reply("ordered.example. A").await.unwrap();
+        assert_eq!(mandatory.extended_errors()[0].code, 16);
         let evil = home.reply("evil.example. A").await.unwrap();
         assert_eq!(
             (evil.extended_errors()[0].code, evil.to_string().as_str()),
@@ -176,7 +176,7 @@ async fn each_tier_is_lifted_by_whom_it_may_be_and_says_its_basis() {
             .extended_errors()[0]
             .code,
         16,
-        "nobody lifts an order"
+        "a mandate cannot be lifted"
     );
     assert_eq!(
         home.ask("evil.example. A").await,

@@ -87,7 +87,7 @@ fn instant(value: &Value) -> Timestamp {
 }
 
 #[tokio::test]
-async fn what_is_blocked_on_one_device_is_blocked_on_that_one_only() {
+async fn a_block_of_one_device_applies_to_that_device_only() {
     let world = family("2030-06-03 12:00:00").await;
     let tablet = world.client(TABLET);
     let computer = world.client(COMPUTER);
@@ -486,7 +486,7 @@ async fn a_reward_opens_one_computer_for_its_minutes_is_seen_and_can_be_ended() 
 }
 
 #[tokio::test]
-async fn software_that_asks_for_a_filter_is_told_where_there_is_one() {
+async fn bypass_names_are_answered_negatively_where_filtering_is_on() {
     let world = World::with_zone("use-application-dns.net. 60 A 192.0.2.9")
         .zone("icloud.com. 60 A 192.0.2.10\nmask 60 A 192.0.2.11\nmask-h2 60 A 192.0.2.12")
         .start()
@@ -525,7 +525,7 @@ async fn software_that_asks_for_a_filter_is_told_where_there_is_one() {
 }
 
 #[tokio::test]
-async fn software_is_told_of_the_filter_also_where_blocks_have_a_page() {
+async fn bypass_names_are_answered_negatively_even_with_a_landing() {
     let world = World::with_zone("use-application-dns.net. 60 A 192.0.2.9")
         .zone("icloud.com. 60 A 192.0.2.10\nmask 60 A 192.0.2.11")
         .config(

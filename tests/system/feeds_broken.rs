@@ -239,7 +239,7 @@ fn draft() -> WorldBuilder {
 }
 
 #[tokio::test]
-async fn no_broken_version_is_ever_live_and_every_gate_is_told() {
+async fn no_broken_version_becomes_live_and_every_gate_is_reported() {
     let provider = Provider::open();
     let signer = Signer::new();
     let cases = cases(&provider, &signer);

@@ -90,7 +90,7 @@ async fn is_judged_page_by_page(feed: impl Fn() -> Feed) {
 }
 
 #[tokio::test]
-async fn orders_about_pages_block_no_host_that_others_share() {
+async fn mandates_about_pages_block_no_shared_host() {
     let folder = tempfile::tempdir().unwrap();
     let orders = folder.path().join("orders");
     std::fs::create_dir_all(&orders).unwrap();
@@ -119,7 +119,7 @@ async fn orders_about_pages_block_no_host_that_others_share() {
 }
 
 #[tokio::test]
-async fn orders_about_pages_in_a_category_feed_block_no_host_that_others_share() {
+async fn mandates_about_pages_in_a_category_feed_block_no_shared_host() {
     let provider = Provider::open();
     let mut rows = String::new();
     for (host, path) in pages() {

@@ -159,7 +159,7 @@ async fn a_full_disk_under_a_fetch_is_an_alarm_and_no_provider_is_asked_in_vain(
 }
 
 #[tokio::test]
-async fn what_was_fetched_before_a_kill_is_built_after_it() {
+async fn content_fetched_before_a_kill_is_built_after_it() {
     let provider = Provider::open();
     provider.publish("/bets.txt", "one.bets.example\n");
     let world = everywhere()

@@ -178,21 +178,21 @@ async fn an_override_holds_over_updates_and_restarts_until_its_review() {
 }
 
 #[tokio::test]
-async fn the_public_check_tells_of_an_order_no_more_than_its_basis() {
+async fn the_public_check_reveals_only_the_basis_of_a_mandate() {
     let world = World::with_zone("bets.example. 60 A 192.0.2.7")
         .listing("gambling", "bets.example")
         .config("[reports]\nper_minute = 6\n")
         .start()
         .await;
-    let order = |name: &str, is_confidential: bool| json!({ "name": name, "basis": "police", "reference": "case 7", "confidential": is_confidential });
+    let document = |name: &str, is_confidential: bool| json!({ "name": name, "basis": "police", "reference": "case 7", "confidential": is_confidential });
     world
         .api
-        .mandate("open", order("open.example", false))
+        .mandate("open", document("open.example", false))
         .await
         .ok();
     world
         .api
-        .mandate("secret", order("secret.example", true))
+        .mandate("secret", document("secret.example", true))
         .await
         .ok();
     let public = world.api.with_key("");

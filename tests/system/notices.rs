@@ -71,7 +71,7 @@ fn is_signed(signature: &str, body: &str) -> bool {
 }
 
 #[tokio::test]
-async fn switching_off_holds_at_once_and_is_told_to_the_accounts_holder() {
+async fn switching_off_applies_at_once_and_notifies_the_account_holder() {
     let hook = WebhookReceiver::new().await;
     let mailbox = MailServer::new().await;
     let world = world(&hook, Some(&mailbox)).await;
@@ -144,7 +144,7 @@ async fn switching_off_holds_at_once_and_is_told_to_the_accounts_holder() {
 }
 
 #[tokio::test]
-async fn each_way_to_loosen_is_told_and_no_way_to_tighten() {
+async fn each_relaxation_sends_a_notice_and_no_restriction_does() {
     let hook = WebhookReceiver::new().await;
     let world = world(&hook, None).await;
     let second = parent(&world, &hook, "second-parent").await;
@@ -297,7 +297,7 @@ async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program() {
 }
 
 #[tokio::test]
-async fn the_holder_is_told_when_more_of_a_family_is_kept() {
+async fn the_account_holder_is_notified_when_more_activity_is_kept() {
     let hook = WebhookReceiver::new().await;
     let world = world(&hook, None).await;
     let phone = |log: bool| json!({ "name": "Gran's phone", "log": log });
@@ -374,7 +374,7 @@ async fn the_holder_is_told_when_more_of_a_family_is_kept() {
 }
 
 #[tokio::test]
-async fn who_is_let_in_and_what_is_taken_away_is_told_by_mail_in_lines_of_ours() {
+async fn new_keys_and_removals_are_notified_by_mail() {
     let hook = WebhookReceiver::new().await;
     let mailbox = MailServer::new().await;
     let world = world(&hook, Some(&mailbox)).await;

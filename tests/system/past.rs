@@ -65,8 +65,8 @@ async fn an_explanation_of_a_past_time_equals_the_one_given_then() {
             ),
             4 => world.own_name("home", "shop.example", Allow).await,
             5 => {
-                let order = json!({ "name": "match.example", "basis": "court-order", "not_after": "2030-06-04T17:00:00Z" });
-                world.api.mandate("hc", order).await.ok();
+                let mandate = json!({ "name": "match.example", "basis": "court-order", "not_after": "2030-06-04T17:00:00Z" });
+                world.api.mandate("hc", mandate).await.ok();
             }
             6 => {
                 world.replace_feed("gambling", "other.example");

@@ -63,7 +63,7 @@ fn poisons(victim: &str) -> Vec<(&'static str, Lie)> {
 /// Every kind of poison, for a resolver that does not know the victim and for one that does; in a
 /// plain answer, and in an alias that points to the victim.
 #[tokio::test]
-async fn what_a_server_adds_about_zones_of_others_is_not_believed() {
+async fn records_of_foreign_zones_in_a_response_are_not_used() {
     const RIGHT: &str = "192.0.2.99";
     let label = |number: usize, is_known: bool| {
         format!("v{number}-{}", if is_known { "known" } else { "new" })

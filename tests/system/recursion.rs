@@ -5,7 +5,7 @@ use hickory_proto::rr::RecordType;
 use crate::world::{Behaviour, Internet, TlsProxy, World};
 
 #[tokio::test]
-async fn what_exists_is_found_and_what_does_not_is_denied_with_its_soa() {
+async fn existing_names_are_answered_and_others_denied_with_the_soa() {
     let zone = "a.example. 60 A 192.0.2.1\nwww 60 CNAME a.example.\ntext 60 TXT \"hello\"\nout 60 CNAME b.test.";
     let world = World::with_zone(zone)
         .zone("b.test. 60 A 192.0.2.2\nb.test. 60 AAAA 2001:db8::2")

@@ -296,7 +296,7 @@ async fn a_request_that_is_allowed_opens_youtube_and_leaves_it_restricted() {
 }
 
 #[tokio::test]
-async fn what_the_operator_never_blocks_is_led_to_safe_search_all_the_same() {
+async fn never_block_names_keep_their_safe_search() {
     let world = home().await;
     let tablet = world.client(TABLET);
     let computer = world.client(COMPUTER);

@@ -219,7 +219,7 @@ async fn a_service_is_opened_by_a_grant_and_stays_with_its_safe_search() {
 }
 
 #[tokio::test]
-async fn public_resolvers_are_a_category_for_everybody_at_home() {
+async fn public_resolvers_are_a_category_for_all_devices() {
     let world = home().await;
     let tablet = world.client(TABLET);
     let unknown = world.client("127.0.7.99");

@@ -44,7 +44,7 @@ async fn no_signal_ends_the_node_that_is_not_meant_to() {
 }
 
 #[tokio::test]
-async fn a_hangup_says_what_a_restart_would_change_and_changes_nothing() {
+async fn a_hangup_logs_what_a_restart_would_change_and_changes_nothing() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
     world.daemon.signal("HUP");
     said(&world, "the configuration is the one that runs").await;

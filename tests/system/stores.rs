@@ -335,7 +335,7 @@ fn no_command_but_serve_makes_a_store() {
 }
 
 #[tokio::test]
-async fn what_a_node_keeps_is_its_owners_alone() {
+async fn the_files_of_a_node_are_readable_by_their_owner_only() {
     let world = World::with_zone("bets.example. 60 A 192.0.2.7")
         .listing("gambling", "bets.example")
         .start()

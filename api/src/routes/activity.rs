@@ -2,24 +2,24 @@
 //! mandates are never counted.
 
 use std::{
+    borrow::Cow,
     cmp::Reverse,
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
 };
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State};
 use control::{Control, activity::inactivity::Silence};
 use jiff::{SignedDuration, Timestamp};
-use policy::rules::household::{Household, Id};
+use policy::{
+    rules::household::{Household, Id},
+    verdict::Layer,
+};
 use policy_store::{
     AuditEntry, Author,
-    activity::{BlockedName, Counted, DeviceKey, Forgotten, Hour, Sign},
+    activity::{BlockedName, BypassSign, DeviceKey, ErasureScope, HouseholdHour, QueryCount},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
@@ -27,9 +27,11 @@ use crate::{
     auth::guards::{Holder, Home},
     extract::{QueryParameters, Segments, segment},
     problem::Problem,
-    routes::{devices::unknown_device, history},
-    schema,
-    versioned::{unknown_household, with_version},
+    routes::{
+        devices::unknown_device,
+        history::{self, History},
+    },
+    versioned::{Versioned, unknown_household},
 };
 
 /// Names in an answer: the default and the most.
@@ -68,17 +70,119 @@ pub struct WhatOf {
     device: Option<String>,
 }
 
+/// Counts of what a household's devices asked for. Blocks by mandates are not among them.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Activity {
+    /// Queries.
+    asked: u64,
+    /// Queries that were blocked.
+    blocked: u64,
+    /// Most often blocked first.
+    blocked_names: Vec<BlockedNameCount>,
+    /// Blocked queries for names that were too many to keep each, by device and hour.
+    blocked_names_more: u64,
+    /// Most asked for first. A query counts for each category that its name is listed for.
+    categories: Vec<CategoryActivity>,
+    /// Only this device. Null for all.
+    #[schema(value_type = Option<String>)]
+    device: Option<Id>,
+    /// The devices of which anything is kept.
+    devices: Vec<DeviceActivity>,
+    /// From the hour of this instant, RFC 3339. Null: as far back as activity is kept.
+    from: Option<Timestamp>,
+    history: History,
+    /// Hours (UTC) with queries, the oldest first.
+    hours: Vec<HourActivity>,
+    /// The household.
+    #[schema(value_type = String)]
+    household: Id,
+    /// Until this instant, RFC 3339.
+    to: Timestamp,
+}
+
+/// The counts of a device.
+#[derive(Serialize, utoipa::ToSchema)]
+struct DeviceActivity {
+    /// Queries.
+    asked: u64,
+    /// Queries that were blocked.
+    blocked: u64,
+    /// The device. Null for all devices without a name, together.
+    #[schema(value_type = Option<String>)]
+    device: Option<Id>,
+    /// The last query for anything but a bypass of the filter, RFC 3339.
+    last_asked: Option<Timestamp>,
+    /// The name that the family uses.
+    name: Option<String>,
+    /// That the device does not use the filter now, as far as a resolver can tell. Null if it does.
+    silent: Option<Silence>,
+}
+
+/// The counts of a category.
+#[derive(Serialize, utoipa::ToSchema)]
+struct CategoryActivity {
+    /// Queries for names that are listed for it.
+    asked: u64,
+    /// Queries that were blocked for it.
+    blocked: u64,
+    /// The category, by slug.
+    #[schema(value_type = String)]
+    category: Arc<str>,
+}
+
+/// The counts of an hour.
+#[derive(Serialize, utoipa::ToSchema)]
+struct HourActivity {
+    /// Queries.
+    asked: u64,
+    /// Queries that were blocked.
+    blocked: u64,
+    /// When it begins, RFC 3339.
+    hour: Timestamp,
+}
+
+/// A name that was blocked.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = BlockedName)]
+struct BlockedNameCount {
+    /// The categories for which it was blocked the last time, by slug.
+    #[schema(value_type = Vec<String>)]
+    categories: Vec<Arc<str>>,
+    /// How often it was blocked.
+    count: u64,
+    /// The device. Null for devices without a name.
+    #[schema(value_type = Option<String>)]
+    device: Option<Id>,
+    /// The last time, RFC 3339.
+    last: Timestamp,
+    #[schema(value_type = Layer)]
+    layer: Cow<'static, str>,
+    /// The name that was asked for.
+    #[schema(value_type = String)]
+    name: Box<str>,
+}
+
+/// What was erased.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ActivityForgotten {
+    /// The device. Null for everything.
+    #[schema(value_type = Option<String>)]
+    device: Option<Id>,
+    /// The household's version, which does not change. Also the `ETag`.
+    version: u64,
+}
+
 /// Counts by device, category and hour, and the most often blocked names, as far as the household
 /// keeps them. A child sees those of its own device.
 #[utoipa::path(get, path = "/v1/households/{id}/activity", operation_id = "get_household_activity", tag = "activity", params(("id" = String, Path), Which),
-    responses((status = 200, description = "the counts", body = schema::activity::Activity), (status = 404, description = "no such household or device"),
+    responses((status = 200, description = "the counts", body = Activity), (status = 404, description = "no such household or device"),
         (status = 422, description = "a value cannot be used")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
     Home(principal): Home,
     Segments(id): Segments<String>,
     QueryParameters(which): QueryParameters<Which>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Activity>, Problem> {
     let id: Id = segment("id", &id)?;
     let named = optional_device(which.device.as_deref())?;
     let device = named.or_else(|| principal.device.clone());
@@ -123,13 +227,21 @@ pub async fn get(
             .visit(&id, None, begin, now, now, |hour| sum.add(&view, hour))
             .await?;
     }
-    let mut shown = sum.show(&view, top);
-    shown["household"] = json!(id);
-    shown["device"] = json!(device);
-    shown["history"] = history::shown(control, Some(&household));
-    shown["from"] = json!(from);
-    shown["to"] = json!(to);
-    Ok(Json(shown).into_response())
+    let devices = sum.devices(&view);
+    Ok(Json(Activity {
+        asked: sum.all.asked,
+        blocked: sum.all.blocked,
+        blocked_names: blocked_names(sum.names, top),
+        blocked_names_more: sum.names_more,
+        categories: categories(sum.categories),
+        device: device.clone(),
+        devices,
+        from,
+        history: History::of(control, Some(&household)),
+        hours: sum.hours,
+        household: id,
+        to,
+    }))
 }
 
 /// The device that the query names, if it names one.
@@ -183,26 +295,29 @@ async fn audit(
 /// Erases activity: of one device, or all of it. It is erased from the disk when this is answered.
 /// Queries from the next second on are counted as before.
 #[utoipa::path(delete, path = "/v1/households/{id}/activity", operation_id = "delete_household_activity", tag = "activity", params(("id" = String, Path), WhatOf),
-    responses((status = 200, description = "forgotten", body = schema::activity::ActivityForgotten), (status = 404, description = "no such household or device")))]
+    responses((status = 200, description = "forgotten", body = ActivityForgotten), (status = 404, description = "no such household or device")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Holder(author): Holder,
     Segments(id): Segments<String>,
     QueryParameters(what): QueryParameters<WhatOf>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<ActivityForgotten>, Problem> {
     let id: Id = segment("id", &id)?;
     let device = optional_device(what.device.as_deref())?;
     let control = &context.control;
     let household = household_with(control, &id, device.as_ref()).await?;
-    let forgotten = device.clone().map_or(Forgotten::All, Forgotten::Device);
+    let forgotten = device
+        .clone()
+        .map_or(ErasureScope::All, ErasureScope::Device);
     history::opened(control)?
         .forget(&id, forgotten, Timestamp::now())
         .await?;
     let what = json!({ "device": device });
     audit(control, &author, "forget", &id, &what).await?;
-    Ok(with_version(
-        household.version,
-        Json(json!({ "device": device, "version": household.version })).into_response(),
+    let version = household.version;
+    Ok(Versioned::read(
+        version,
+        ActivityForgotten { device, version },
     ))
 }
 
@@ -237,10 +352,10 @@ impl View<'_> {
 /// The sums of all hours.
 #[derive(Default)]
 struct Sum {
-    all: Counted,
-    devices: BTreeMap<DeviceKey, Counted>,
-    categories: BTreeMap<Arc<str>, Counted>,
-    hours: Vec<Value>,
+    all: QueryCount,
+    by_device: BTreeMap<DeviceKey, QueryCount>,
+    categories: BTreeMap<Arc<str>, QueryCount>,
+    hours: Vec<HourActivity>,
     names: BTreeMap<(Box<str>, DeviceKey), BlockedName>,
     names_more: u64,
     last: BTreeMap<DeviceKey, Last>,
@@ -250,14 +365,14 @@ struct Sum {
 #[derive(Default)]
 struct Last {
     asked: Option<Timestamp>,
-    sign: Option<(Sign, Timestamp)>,
+    sign: Option<(BypassSign, Timestamp)>,
 }
 
 impl Sum {
-    fn add(&mut self, view: &View<'_>, hour: Hour) {
+    fn add(&mut self, view: &View<'_>, hour: HouseholdHour) {
         let is_asked = hour.hour > view.hours.0 && hour.hour < view.hours.1;
         let has_names = view.household.kept().is_some_and(|history| history.names);
-        let mut of_hour = Counted::default();
+        let mut of_hour = QueryCount::default();
         for (device, counts) in hour
             .devices
             .into_iter()
@@ -276,12 +391,12 @@ impl Sum {
             {
                 continue;
             }
-            let count = Counted {
+            let count = QueryCount {
                 asked: counts.asked,
                 blocked: counts.blocked,
             };
             add(&mut of_hour, count);
-            add(self.devices.entry(device.clone()).or_default(), count);
+            add(self.by_device.entry(device.clone()).or_default(), count);
             counts.categories.into_iter().for_each(|(category, count)| {
                 add(self.categories.entry(category).or_default(), count)
             });
@@ -303,46 +418,17 @@ impl Sum {
         }
         add(&mut self.all, of_hour);
         if of_hour.asked > 0 {
-            self.hours.push(
-                json!({ "hour": hour.hour, "asked": of_hour.asked, "blocked": of_hour.blocked }),
-            );
+            self.hours.push(HourActivity {
+                asked: of_hour.asked,
+                blocked: of_hour.blocked,
+                hour: hour.hour,
+            });
         }
-    }
-
-    fn show(self, view: &View<'_>, top: usize) -> Value {
-        let devices = self.show_devices(view);
-        let mut categories: Vec<(Arc<str>, Counted)> = self.categories.into_iter().collect();
-        categories.sort_by(|(a, of_a), (b, of_b)| {
-            (of_b.asked, of_b.blocked, a).cmp(&(of_a.asked, of_a.blocked, b))
-        });
-        let categories: Vec<Value> =
-            categories.iter().map(|(slug, count)| json!({ "category": slug, "asked": count.asked, "blocked": count.blocked })).collect();
-        let mut names: Vec<_> = self.names.into_iter().collect();
-        // Names with equal counts stay in alphabetical order.
-        names.sort_by_key(|(_, blocked)| Reverse(blocked.count));
-        let name = |(
-            (name, device),
-            BlockedName {
-                count,
-                layer,
-                categories,
-                last,
-            },
-        ): ((Box<str>, DeviceKey), BlockedName)| json!({ "name": name, "device": device, "count": count, "layer": layer, "categories": categories, "last": last });
-        json!({
-            "asked": self.all.asked,
-            "blocked": self.all.blocked,
-            "devices": devices,
-            "categories": categories,
-            "hours": self.hours,
-            "blocked_names": names.into_iter().take(top).map(name).collect::<Vec<_>>(),
-            "blocked_names_more": self.names_more,
-        })
     }
 
     /// All recorded devices with their last query, including those without one in the selected
     /// hours.
-    fn show_devices(&self, view: &View<'_>) -> Vec<Value> {
+    fn devices(&self, view: &View<'_>) -> Vec<DeviceActivity> {
         let shown = self
             .last
             .iter()
@@ -358,21 +444,64 @@ impl Sum {
             let silence = device.as_ref().and_then(|_| {
                 Silence::of(last.asked, last.sign, others, view.now, view.silent_after)
             });
-            let count = self.devices.get(device).copied().unwrap_or_default();
-            json!({
-                "device": device,
-                "name": device.as_ref().and_then(|id| view.household.devices.get(id)).map(|device| device.name.as_str()),
-                "asked": count.asked,
-                "blocked": count.blocked,
-                "last_asked": last.asked,
-                "silent": silence,
-            })
+            let count = self.by_device.get(device).copied().unwrap_or_default();
+            let named = device
+                .as_ref()
+                .and_then(|id| view.household.devices.get(id));
+            DeviceActivity {
+                asked: count.asked,
+                blocked: count.blocked,
+                device: device.clone(),
+                last_asked: last.asked,
+                name: named.map(|device| device.name.clone()),
+                silent: silence,
+            }
         };
         shown.map(row).collect()
     }
 }
 
-fn add(sum: &mut Counted, count: Counted) {
+/// The categories, the most asked for first.
+fn categories(counts: BTreeMap<Arc<str>, QueryCount>) -> Vec<CategoryActivity> {
+    let mut categories: Vec<(Arc<str>, QueryCount)> = counts.into_iter().collect();
+    categories.sort_by(|(a, of_a), (b, of_b)| {
+        (of_b.asked, of_b.blocked, a).cmp(&(of_a.asked, of_a.blocked, b))
+    });
+    let row = |(category, count): (Arc<str>, QueryCount)| CategoryActivity {
+        asked: count.asked,
+        blocked: count.blocked,
+        category,
+    };
+    categories.into_iter().map(row).collect()
+}
+
+/// The `top` names that were blocked most often. Names with equal counts stay in alphabetical order.
+fn blocked_names(
+    names: BTreeMap<(Box<str>, DeviceKey), BlockedName>,
+    top: usize,
+) -> Vec<BlockedNameCount> {
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.sort_by_key(|(_, blocked)| Reverse(blocked.count));
+    let row = |((name, device), blocked): ((Box<str>, DeviceKey), BlockedName)| {
+        let BlockedName {
+            count,
+            layer,
+            categories,
+            last,
+        } = blocked;
+        BlockedNameCount {
+            categories,
+            count,
+            device,
+            last,
+            layer,
+            name,
+        }
+    };
+    names.into_iter().take(top).map(row).collect()
+}
+
+fn add(sum: &mut QueryCount, count: QueryCount) {
     sum.asked = sum.asked.saturating_add(count.asked);
     sum.blocked = sum.blocked.saturating_add(count.blocked);
 }

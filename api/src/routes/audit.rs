@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use policy_store::{ChainReport, Order, Record};
+use policy_store::{AuditRecord, ChainReport, SortOrder};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{Context, auth::guards::Reader, extract::QueryParameters, problem::Problem};
@@ -23,8 +22,8 @@ pub struct Pages {
     subject: Option<String>,
     /// `oldest` first (the default), or `newest`.
     #[serde(default)]
-    #[param(value_type = Option<String>, pattern = "^(oldest|newest)$")]
-    order: Order,
+    #[param(inline)]
+    order: SortOrder,
     /// The cursor of the page: `next` of the page before.
     cursor: Option<String>,
     /// Rows on a page, 1 to 1000.
@@ -34,53 +33,22 @@ pub struct Pages {
 
 /// A page of the audit.
 #[derive(Serialize, ToSchema)]
-pub struct AuditPage {
+#[schema(as = AuditPage)]
+pub struct AuditRecords {
     /// In the order that was asked for.
-    #[schema(value_type = Vec<AuditRecord>)]
-    records: Vec<Record>,
+    records: Vec<AuditRecord>,
     /// The cursor of the next page. Null on the last one.
     next: Option<String>,
 }
 
-/// A row of the audit.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the shape of the store's record, for the document"
-)]
-struct AuditRecord {
-    /// The number of the row, from 1.
-    sequence: u64,
-    /// RFC 3339.
-    #[schema(format = DateTime)]
-    at: String,
-    /// The author: `key:ID`, or `jwt:SUBJECT` for a token.
-    actor: String,
-    /// The role of the author.
-    role: String,
-    /// The action: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
-    /// `_failed` if it failed, with `_done` if its outcome has a row of its own.
-    action: String,
-    /// The subject: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
-    subject: String,
-    /// The state before. Of a household, only what changed.
-    before: Option<Value>,
-    /// The state after.
-    after: Option<Value>,
-    /// Hash of the row before, hexadecimal. Zeros for the first row.
-    previous: String,
-    /// SHA-256 over the whole row and the hash before it, hexadecimal.
-    hash: String,
-}
-
 /// Rows of the audit: who did what and when, with the state before and after.
 #[utoipa::path(get, path = "/v1/audit", operation_id = "list_audit_records", tag = "audit", params(Pages),
-    responses((status = 200, description = "a page", body = AuditPage), (status = 422, description = "a value cannot be used")))]
+    responses((status = 200, description = "a page", body = AuditRecords), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
     QueryParameters(pages): QueryParameters<Pages>,
-) -> Result<Json<AuditPage>, Problem> {
+) -> Result<Json<AuditRecords>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
@@ -93,7 +61,7 @@ pub async fn list(
         .store
         .audit(pages.subject.as_deref(), pages.order, after, limit)
         .await?;
-    Ok(Json(AuditPage {
+    Ok(Json(AuditRecords {
         records: page.records,
         next: page.next.map(|next| next.to_string()),
     }))

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
 use jiff::Timestamp;
-use policy::category::CategorySet;
+use policy::category::{CategorySet, Taxonomy};
+use policy_store::ChoiceCount;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -25,7 +26,6 @@ pub struct ChoiceReport {
     /// The number that was asked and chose.
     asked: i64,
     /// When it was counted, RFC 3339.
-    #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// By the channel in which they were asked.
     by_channel: Vec<ChosenByChannel>,
@@ -104,6 +104,46 @@ struct ChosenOnDay {
     on: i64,
 }
 
+/// The figures of a report.
+#[derive(Default)]
+struct Tally {
+    on: i64,
+    off: i64,
+    undecided: i64,
+    /// Households with and without filtering, by channel.
+    channels: BTreeMap<String, [i64; 2]>,
+    /// Undecided households by preset; `None` is the operator's.
+    receive: BTreeMap<Option<String>, i64>,
+}
+
+impl Tally {
+    fn of(counts: Vec<ChoiceCount>, taxonomy: &Taxonomy) -> Self {
+        let mut tally = Self::default();
+        for count in counts {
+            let index = match count.filtering.as_str() {
+                "on" => 0,
+                "off" => 1,
+                _ => {
+                    tally.undecided += count.households;
+                    // A preset that the taxonomy no longer has, has no effect.
+                    let preset = count.preset.filter(|slug| taxonomy.preset(slug).is_some());
+                    *tally.receive.entry(preset).or_default() += count.households;
+                    continue;
+                }
+            };
+            let chosen = if index == 0 {
+                &mut tally.on
+            } else {
+                &mut tally.off
+            };
+            *chosen += count.households;
+            let channel = count.chosen_by.unwrap_or_else(|| "unknown".to_owned());
+            tally.channels.entry(channel).or_default()[index] += count.households;
+        }
+        tally
+    }
+}
+
 /// How many households were asked, what they chose, how many are undecided, and which preset these
 /// have.
 #[utoipa::path(get, path = "/v1/reports/choice", operation_id = "get_choice_report", tag = "reports", params(Layout),
@@ -116,30 +156,16 @@ pub async fn report(
     if layout.by.as_deref().is_some_and(|by| by != "day") {
         return Err(Problem::value("by", "by", "day, or nothing"));
     }
-    let mut on = 0;
-    let mut off = 0;
-    let mut undecided = 0;
-    let mut channels: BTreeMap<String, [i64; 2]> = BTreeMap::new();
-    let mut receive: BTreeMap<Option<String>, i64> = BTreeMap::new();
-    for count in context.control.store.choices().await? {
-        let place = match count.filtering.as_str() {
-            "on" => 0,
-            "off" => 1,
-            _ => {
-                undecided += count.households;
-                // A preset that the taxonomy no longer has, has no effect.
-                let preset = count
-                    .preset
-                    .filter(|slug| context.control.taxonomy.preset(slug).is_some());
-                *receive.entry(preset).or_default() += count.households;
-                continue;
-            }
-        };
-        *(if place == 0 { &mut on } else { &mut off }) += count.households;
-        channels
-            .entry(count.chosen_by.unwrap_or_else(|| "unknown".to_owned()))
-            .or_default()[place] += count.households;
-    }
+    let Tally {
+        on,
+        off,
+        undecided,
+        channels,
+        receive,
+    } = Tally::of(
+        context.control.store.choices().await?,
+        &context.control.taxonomy,
+    );
     let taxonomy = &context.control.taxonomy;
     let blocks = |slug: &str| -> Vec<String> {
         let set = taxonomy.preset(slug).unwrap_or(CategorySet::EMPTY);

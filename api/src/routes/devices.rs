@@ -2,12 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, http::StatusCode};
 use control::households::write::change_existing;
 use policy::{
     rules::household::{
@@ -16,8 +11,8 @@ use policy::{
     text::Text,
 };
 use policy_store::Role;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     Context,
@@ -28,8 +23,8 @@ use crate::{
     extract::{Body, IfMatch, Segments, check_name, segment},
     problem::Problem,
     routes::households::given,
-    schema::{self, Written},
-    versioned::{Versioned, made_or_changed, unknown_household, with_version, written},
+    versioned::{Versioned, made_or_changed, unknown_household},
+    written::Written,
 };
 
 /// The longest name, in octets.
@@ -51,9 +46,8 @@ pub struct DeviceBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     person: Option<Option<Id>>,
-    /// What identifies it: objects with one key of `mac`, `address`.
+    /// What tells it from the others: objects with one key of `mac`, `address`.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<Object>>)]
     identifiers: Option<Vec<DeviceIdentifier>>,
     /// Whether its queries are counted in the household's activity. `false` also erases those that
     /// were. Only the account holder may set it back to `true`.
@@ -164,7 +158,7 @@ pub fn unknown_device(id: &Id) -> Problem {
 /// Makes a device, or changes the given fields. Its switches and custom names stay.
 #[utoipa::path(put, path = "/v1/households/{id}/devices/{device}", operation_id = "put_device", tag = "devices", request_body = DeviceBody,
     params(("id" = String, Path), ("device" = String, Path)),
-    responses((status = 201, description = "made", body = schema::Device), (status = 200, description = "changed", body = schema::Device),
+    responses((status = 201, description = "made", body = DeviceView), (status = 200, description = "changed", body = DeviceView),
         (status = 404, description = "no such household"), (status = 409, description = "an identifier belongs to another device")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
@@ -173,7 +167,7 @@ pub async fn put(
     Segments((id, device)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(mut body): Body<DeviceBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<DeviceView>, Problem> {
     let id: Id = segment("id", &id)?;
     let device: Id = segment("device", &device)?;
     body.check()?;
@@ -192,31 +186,45 @@ pub async fn put(
         .await?;
     let household = changed
         .household
-        .as_ref()
         .expect("a change of a device deletes no household");
-    Ok(written(
-        &changed,
-        made_or_changed(is_new),
-        shown(household, &device).expect("it was put there"),
-    ))
+    Ok(Versioned {
+        status: made_or_changed(is_new),
+        version: changed.version,
+        body: DeviceView::of(&household, &device).expect("it was put there"),
+    })
 }
 
-/// A device as it is shown: with its identifier and the version of its household.
-fn shown(household: &Household, id: &Id) -> Option<Value> {
-    let mut shown = json!(household.devices.get(id)?);
-    shown["id"] = json!(id);
-    shown["version"] = json!(household.version);
-    Some(shown)
+/// A device with its settings.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Device)]
+pub struct DeviceView {
+    /// The identifier.
+    #[schema(value_type = String)]
+    id: Id,
+    #[serde(flatten)]
+    device: Device,
+    /// The version of the household. Also the `ETag`.
+    version: u64,
+}
+
+impl DeviceView {
+    fn of(household: &Household, id: &Id) -> Option<Self> {
+        Some(Self {
+            id: id.clone(),
+            device: household.devices.get(id)?.clone(),
+            version: household.version,
+        })
+    }
 }
 
 /// A device with its switches and custom names.
 #[utoipa::path(get, path = "/v1/households/{id}/devices/{device}", operation_id = "get_device", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
-    responses((status = 200, description = "the device", body = schema::Device), (status = 404, description = "there is none")))]
+    responses((status = 200, description = "the device", body = DeviceView), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
     _viewer: Viewer,
     Segments((id, device)): Segments<(String, String)>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<DeviceView>, Problem> {
     let id: Id = segment("id", &id)?;
     let device: Id = segment("device", &device)?;
     let household = context
@@ -225,8 +233,8 @@ pub async fn get(
         .household(&id)
         .await?
         .ok_or_else(|| unknown_household(&id))?;
-    let shown = shown(&household, &device).ok_or_else(|| unknown_device(&device))?;
-    Ok(with_version(household.version, Json(shown).into_response()))
+    let view = DeviceView::of(&household, &device).ok_or_else(|| unknown_device(&device))?;
+    Ok(Versioned::read(household.version, view))
 }
 
 /// Removes a device. Its queries get the household's settings from now on.

@@ -4,43 +4,40 @@
 //! The settings are read from the rules of the data path, and their authors from the document of
 //! the same version. The next change is found by compiling the document for later instants.
 
+mod answer;
+
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use control::{
     activity::retention::days_kept,
-    households::{
-        provenance::{Provenance, Setter},
-        subscriber::Subscriber,
-        write::read_with_rules,
-    },
+    households::{provenance::Provenance, subscriber::Subscriber, write::read_with_rules},
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    category::CategorySet,
+    category::{Category, CategorySet},
     decide::EffectivePolicy,
     rules::{
         builtin_names::{BuiltinName, BuiltinNames},
         compiled::HouseholdRules,
-        household::Id,
+        household::{Id, SwitchState},
+        safe_search::SearchEngine,
         timeline::zone,
     },
     unix_seconds::UnixSeconds,
 };
-use serde_json::{Map, Value, json};
 
+use self::answer::{
+    Effective, EffectiveBypass, EffectiveGrant, EffectiveLevel, EffectiveName, EffectivePause,
+    EffectiveSchedule, EffectiveState, EffectiveUnlock,
+};
 use crate::{
     Context,
-    auth::guards::Member,
+    auth::guards::{Member, Viewer},
     extract::{Segments, segment},
     problem::Problem,
-    routes::{devices::unknown_device, history},
-    schema,
-    versioned::with_version,
+    routes::{devices::unknown_device, history::History},
+    versioned::Versioned,
 };
 
 /// How far ahead changes are looked for: every schedule has begun by then.
@@ -50,31 +47,34 @@ const LOOKS_MAX: usize = 400;
 
 /// The settings in force for the household: for a device without a name.
 #[utoipa::path(get, path = "/v1/households/{id}/effective", operation_id = "get_household_effective", tag = "effective", params(("id" = String, Path)),
-    responses((status = 200, description = "what holds", body = schema::Effective), (status = 404, description = "no such household")))]
+    responses((status = 200, description = "what holds", body = Effective), (status = 404, description = "no such household")))]
 pub async fn of_household(
     State(context): State<Arc<Context>>,
-    Member(principal): Member,
+    _viewer: Viewer,
     Segments(id): Segments<String>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Effective>, Problem> {
     let id: Id = segment("id", &id)?;
-    principal.must_see(Some(&id), None)?;
     effective(&context, &id, None).await
 }
 
 /// The settings in force for a device.
 #[utoipa::path(get, path = "/v1/households/{id}/effective/{device}", operation_id = "get_device_effective", tag = "effective", params(("id" = String, Path), ("device" = String, Path)),
-    responses((status = 200, description = "what holds", body = schema::Effective), (status = 404, description = "no such household or device")))]
+    responses((status = 200, description = "what holds", body = Effective), (status = 404, description = "no such household or device")))]
 pub async fn of_device(
     State(context): State<Arc<Context>>,
     _member: Member,
     Segments((id, device)): Segments<(String, String)>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Effective>, Problem> {
     let id: Id = segment("id", &id)?;
     let device: Id = segment("device", &device)?;
     effective(&context, &id, Some(&device)).await
 }
 
-async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Response, Problem> {
+async fn effective(
+    context: &Context,
+    id: &Id,
+    device: Option<&Id>,
+) -> Result<Versioned<Effective>, Problem> {
     let (household, rules) = read_with_rules(&context.control, id).await?;
     let place = device
         .map(|device| {
@@ -83,7 +83,7 @@ async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Re
                 .ok_or_else(|| unknown_device(device))
         })
         .transpose()?;
-    let line = Subscriber {
+    let subscriber = Subscriber {
         household,
         rules,
         device: place,
@@ -92,27 +92,14 @@ async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Re
     let view = View {
         context,
         setters: Provenance {
-            subscriber: &line,
+            subscriber: &subscriber,
             taxonomy: &context.control.taxonomy,
         },
-        now: line.asker(),
-        changes: Changes::of(context, &line),
+        now: subscriber.asker(),
+        changes: Changes::of(context, &subscriber),
     };
-    let mut shown = view.show();
-    shown["household"] = json!(id);
-    shown["device"] = json!(device);
-    shown["version"] = json!(line.household.version);
-    shown["filtering"] = json!(line.household.filtering);
-    shown["preset"] = json!(line.household.preset);
-    shown["time_zone"] = json!(line.household.time_zone);
-    shown["at"] = json!(line.at);
-    shown["history"] = history::shown(&context.control, Some(&line.household));
-    shown["recorded"] =
-        json!(line.rules.is_recorded(place) && days_kept(&context.control, &line.rules) > 0);
-    Ok(with_version(
-        line.household.version,
-        Json(shown).into_response(),
-    ))
+    let version = subscriber.household.version;
+    Ok(Versioned::read(version, view.answer(device)))
 }
 
 /// When the settings in force end.
@@ -176,136 +163,107 @@ impl View<'_> {
         self.setters.subscriber
     }
 
-    fn show(&self) -> Value {
-        json!({
-            "categories": self.categories(),
-            "paused": self.with_setter(
-                json!({ "state": self.now.flags().is_paused(), "next_change": self.changes.paused }),
-                self.setters.paused().filter(|_| self.now.flags().is_paused()),
+    fn answer(&self, device: Option<&Id>) -> Effective {
+        let control = &self.context.control;
+        let Subscriber {
+            household,
+            rules,
+            device: place,
+            at,
+        } = self.line();
+        let flags = self.now.flags();
+        let refused = flags.prevents(BuiltinName::Canary) || flags.prevents(BuiltinName::Relay);
+        let pauser = self.setters.paused().filter(|_| flags.is_paused());
+        Effective {
+            at: *at,
+            bypass: EffectiveBypass::new(refused, self.setters.bypass()),
+            categories: self.categories(),
+            device: device.cloned(),
+            filtering: household.filtering,
+            grants: self.grants(),
+            history: History::of(control, Some(household)),
+            household: household.id.clone(),
+            names: self.names(),
+            paused: EffectivePause::new(flags.is_paused(), self.changes.paused, pauser),
+            preset: household.preset.clone(),
+            recorded: rules.is_recorded(*place) && days_kept(control, rules) > 0,
+            safe_search: self.safe_search(),
+            schedules: self.schedules(),
+            search_unlock: EffectiveUnlock::new(
+                flags.unlocks_search(),
+                self.setters.search_unlock(),
             ),
-            "safe_search": self.safe_search(),
-            "search_unlock": self.with_setter(json!({ "unlocked": self.now.flags().unlocks_search() }), self.setters.search_unlock()),
-            "bypass": self.with_setter(json!({ "refused": self.now.flags().prevents(BuiltinName::Canary) || self.now.flags().prevents(BuiltinName::Relay) }), Some(self.setters.bypass())),
-            "grants": self.grants(),
-            "schedules": self.schedules(),
-            "names": self.names(),
-        })
-    }
-
-    /// A value and its author.
-    fn with_setter(&self, mut value: Value, setter: Option<Setter>) -> Value {
-        if let (Value::Object(value), Some(Value::Object(setter))) =
-            (&mut value, setter.map(|setter| json!(setter)))
-        {
-            value.extend(
-                setter
-                    .into_iter()
-                    .map(|(key, said)| (renamed(&key).to_owned(), said)),
-            );
+            time_zone: household.time_zone.clone(),
+            version: household.version,
         }
-        value
     }
 
-    fn categories(&self) -> Value {
-        let mut shown = Map::new();
-        for category in self.context.control.taxonomy.categories() {
-            let id = self
-                .context
-                .control
-                .taxonomy
+    fn categories(&self) -> BTreeMap<String, EffectiveState> {
+        let taxonomy = &self.context.control.taxonomy;
+        let state = |category: &Category| {
+            let id = taxonomy
                 .find(&category.slug)
                 .expect("it is in the taxonomy");
             let set: CategorySet = std::iter::once(id).collect();
-            let is_blocked = self.now.blocked().contains(id);
-            let setter = if is_blocked {
-                self.setters.blocks(set)
+            let (state, setter) = if self.now.blocked().contains(id) {
+                (SwitchState::Block, self.setters.blocks(set))
             } else {
-                self.setters
-                    .allows(set)
-                    .unwrap_or_else(|| self.setters.preset())
+                let allows = self.setters.allows(set);
+                let setter = allows.unwrap_or_else(|| self.setters.preset());
+                (SwitchState::Allow, setter)
             };
-            let next = self
-                .changes
-                .categories
-                .iter()
+            let mut changes = self.changes.categories.iter();
+            let next = changes
                 .find(|(_, changed)| changed.contains(id))
                 .map(|(at, _)| *at);
-            let state = if is_blocked { "block" } else { "allow" };
-            shown.insert(
-                category.slug.clone(),
-                self.with_setter(json!({ "state": state, "next_change": next }), Some(setter)),
-            );
-        }
-        shown.into()
+            let state = EffectiveState::new(state, next, setter);
+            (category.slug.clone(), state)
+        };
+        taxonomy.categories().iter().map(state).collect()
     }
 
-    fn safe_search(&self) -> Value {
+    fn safe_search(&self) -> BTreeMap<String, EffectiveLevel> {
         let engines = BuiltinNames::shipped().engines().iter().zip(0..);
-        let shown: BTreeMap<&str, Value> = engines
-            .map(|(engine, place)| {
-                let level = json!({ "level": self.now.flags().level(place) });
-                (
-                    engine.slug.as_str(),
-                    self.with_setter(level, self.setters.safe_search(&engine.slug)),
-                )
-            })
-            .collect();
-        json!(shown)
+        let level = |(engine, place): (&SearchEngine, u8)| {
+            let setter = self.setters.safe_search(&engine.slug);
+            let level = EffectiveLevel::new(self.now.flags().level(place), setter);
+            (engine.slug.clone(), level)
+        };
+        engines.map(level).collect()
     }
 
-    fn grants(&self) -> Value {
+    fn grants(&self) -> Vec<EffectiveGrant> {
         let mut shown = Vec::new();
         for (layer, settings) in self.line().levels() {
             let running = settings
                 .grants
                 .iter()
                 .filter(|(_, grant)| grant.value.until > self.line().at);
-            shown.extend(running.map(|(id, grant)| {
-                let mut grant = json!(grant);
-                (grant["id"], grant["layer"]) = (json!(id), json!(layer));
-                grant
-            }));
+            shown.extend(running.map(|(id, grant)| EffectiveGrant::new(layer, id, grant)));
         }
-        json!(shown)
+        shown
     }
 
-    fn schedules(&self) -> Value {
+    fn schedules(&self) -> Vec<EffectiveSchedule> {
+        let at = self.line().at;
         let zone = zone(&self.line().household);
         let mut shown = Vec::new();
         for (layer, settings) in self.line().levels() {
             shown.extend(settings.schedules.iter().map(|(id, set)| {
-                let running = set.value.running(&zone, self.line().at);
-                let next = running
-                    .map(|(_, until)| until)
-                    .or_else(|| set.value.next_begin(&zone, self.line().at));
-                let mut schedule = json!(set);
-                (schedule["id"], schedule["layer"]) = (json!(id), json!(layer));
-                (schedule["running"], schedule["next_change"]) =
-                    (json!(running.is_some()), json!(next));
-                schedule
+                let ends = set.value.running(&zone, at).map(|(_, until)| until);
+                let begins = set.value.next_begin(&zone, at);
+                EffectiveSchedule::new(layer, id, set, ends, begins)
             }));
         }
-        json!(shown)
+        shown
     }
 
-    fn names(&self) -> Value {
+    fn names(&self) -> Vec<EffectiveName> {
         let mut shown = Vec::new();
         for (layer, settings) in self.line().levels() {
-            shown.extend(settings.names.iter().map(|(name, own)| {
-                let mut own = json!(own);
-                (own["name"], own["layer"]) = (json!(name), json!(layer));
-                own
-            }));
+            let entries = settings.names.iter();
+            shown.extend(entries.map(|(name, entry)| EffectiveName::new(layer, name, entry)));
         }
-        json!(shown)
-    }
-}
-
-/// The word that documents use.
-fn renamed(key: &str) -> &str {
-    match key {
-        "by" => "set_by",
-        "at" => "set_at",
-        other => other,
+        shown
     }
 }

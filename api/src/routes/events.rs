@@ -11,7 +11,7 @@ use axum::{
 };
 use control::lists::model::ListEvent;
 use futures_util::{Stream, stream};
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
@@ -26,11 +26,26 @@ use crate::{
 /// How often a silent stream sends a comment: below the usual timeout of proxies, a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// What a stream of list events sends.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum StreamedListEvent {
+    Event(ListEvent),
+    Lost(LostListEvents),
+}
+
+/// Events that a slow client missed.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct LostListEvents {
+    /// How many were missed.
+    lost: u64,
+}
+
 /// Events of feeds and lists, and alarms of the stores, from now on. The name of each event is its
 /// `kind`. An event named `lost` says how many a slow client missed. A stream ends at once with the
 /// key or the token that opened it.
 #[utoipa::path(get, path = "/v1/events", operation_id = "get_events", tag = "lists",
-    responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = ListEvent),
+    responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = StreamedListEvent),
         (status = 429, description = "too many streams: `streams_limit`")))]
 pub async fn events(
     State(context): State<Arc<Context>>,
@@ -52,16 +67,17 @@ async fn next(events: &mut Receiver<ListEvent>, seat: &mut Seat) -> Option<Event
         () = seat.ended() => return None,
         heard = events.recv() => heard,
     };
-    let (name, data) = match heard {
+    let (name, event) = match heard {
         Ok(event) => {
             let event = ListEvent {
                 detail: event.detail.as_deref().map(redact::sentence),
                 ..event
             };
-            (event.kind.as_str(), json!(event))
+            (event.kind.as_str(), StreamedListEvent::Event(event))
         }
-        Err(RecvError::Lagged(lost)) => ("lost", json!({ "lost": lost })),
+        Err(RecvError::Lagged(lost)) => ("lost", StreamedListEvent::Lost(LostListEvents { lost })),
         Err(RecvError::Closed) => return None,
     };
-    Some(Event::default().event(name).data(data.to_string()))
+    let data = serde_json::to_string(&event).expect("an event is plain data");
+    Some(Event::default().event(name).data(data))
 }

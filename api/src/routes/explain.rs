@@ -21,7 +21,6 @@ use crate::{
     extract::{QueryParameters, segment},
     problem::Problem,
     routes::devices::unknown_device,
-    schema,
     versioned::unknown_household,
 };
 
@@ -64,7 +63,7 @@ fn past_time(text: &str) -> Result<Timestamp, Problem> {
 /// How a query would be answered, and why. The verdict comes from the function that answers
 /// queries.
 #[utoipa::path(get, path = "/v1/explain", operation_id = "explain_name", tag = "explain", params(ExplainParameters),
-    responses((status = 200, description = "the explanation", body = schema::Explanation), (status = 404, description = "no such household or device")))]
+    responses((status = 200, description = "the explanation", body = Explanation), (status = 404, description = "no such household or device")))]
 pub async fn explain(
     State(context): State<Arc<Context>>,
     Anyone(principal): Anyone,

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use control::lists::model::{
-    Condition, DefinitionError, FeedState, ListControl, Origin, RolledBack, WhatIf,
+    Condition, DefinitionError, FeedDefinition, FeedState, ListControl, Origin, RolledBack, WhatIf,
 };
+use jiff::Timestamp;
 use policy_store::{Author, StoredFeed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,8 +28,7 @@ use crate::{
     problem::Problem,
     redact,
     routes::lists::RollbackBody,
-    schema,
-    versioned::{made_or_changed, with_version},
+    versioned::{Versioned, made_or_changed, with_version},
 };
 
 /// Feeds on a page: the default and the most.
@@ -43,8 +43,7 @@ pub struct FeedView {
     /// The version of the definition, also as `ETag`. Null for a feed of the configuration.
     revision: Option<u64>,
     /// The last change of the definition, RFC 3339.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    updated_at: Option<jiff::Timestamp>,
+    updated_at: Option<Timestamp>,
     /// The author of the last change.
     updated_by: Option<String>,
 }
@@ -72,9 +71,21 @@ impl FeedView {
         }
     }
 
-    fn answer(self, status: StatusCode) -> Response {
-        let revision = self.revision;
-        let response = (status, Json(self)).into_response();
+    fn answer(self, status: StatusCode) -> FeedAnswer {
+        FeedAnswer { status, view: self }
+    }
+}
+
+/// An answer with a feed. A feed of the configuration has no version, and so no `ETag`.
+pub struct FeedAnswer {
+    status: StatusCode,
+    view: FeedView,
+}
+
+impl IntoResponse for FeedAnswer {
+    fn into_response(self) -> Response {
+        let revision = self.view.revision;
+        let response = (self.status, Json(self.view)).into_response();
         match revision {
             Some(revision) => with_version(revision, response),
             None => response,
@@ -89,32 +100,6 @@ pub struct FeedPage {
     feeds: Vec<FeedView>,
     /// The cursor of the next page. Null on the last one.
     next: Option<String>,
-}
-
-/// A definition: the keys of a `[[feeds]]` table of the configuration.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the shape of what passes through, for the document; the loader knows every key"
-)]
-struct FeedDefinition {
-    /// The name. It may be left out if it is in the path.
-    name: Option<String>,
-    /// A file, a folder, `http(s)://…` or `rpz://HOST:PORT/ZONE`.
-    source: String,
-    /// `domains`, `hosts`, `wildcard`, `adblock`, `dnsmasq`, `unbound`, `squidguard`, `rpz` or
-    /// `category-feed`.
-    format: String,
-    /// The scope of a bare name: `exact`, `subtree` or `descendants`.
-    scope: Option<String>,
-    /// A category, by slug.
-    category: Option<String>,
-    /// A category for each folder or code.
-    categories: Option<std::collections::BTreeMap<String, String>>,
-    /// `choice`, `security`, `mandatory` or `never-block`.
-    tier: Option<String>,
-    /// How often a remote source is fetched, in seconds.
-    interval_s: Option<u64>,
 }
 
 /// 404 for a feed.
@@ -211,7 +196,7 @@ pub async fn get(
     State(context): State<Arc<Context>>,
     _reader: Reader,
     Segments(name): Segments<String>,
-) -> Result<Response, Problem> {
+) -> Result<FeedAnswer, Problem> {
     Ok(view(&context, &name).await?.answer(StatusCode::OK))
 }
 
@@ -223,7 +208,7 @@ pub async fn post(
     State(context): State<Arc<Context>>,
     Operator(by): Operator,
     Body(definition): Body<Value>,
-) -> Result<Response, Problem> {
+) -> Result<([(HeaderName, HeaderValue); 1], FeedAnswer), Problem> {
     let name = definition.get("name").and_then(Value::as_str);
     let name = name
         .ok_or_else(|| Problem::value("name", "missing", "a feed needs a name"))?
@@ -240,9 +225,8 @@ pub async fn post(
     let (view, _) = made.await?;
     let location = HeaderValue::from_str(&format!("/v1/feeds/{}", path_segment(&view.state.name)))
         .expect("it is escaped");
-    let mut response = view.answer(StatusCode::CREATED);
-    response.headers_mut().insert(header::LOCATION, location);
-    Ok(response)
+    let answer = view.answer(StatusCode::CREATED);
+    Ok(([(header::LOCATION, location)], answer))
 }
 
 /// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
@@ -268,7 +252,7 @@ pub async fn put(
     Segments(name): Segments<String>,
     precondition: Precondition,
     Body(mut definition): Body<Value>,
-) -> Result<Response, Problem> {
+) -> Result<FeedAnswer, Problem> {
     match definition.get("name") {
         None => definition["name"] = name.as_str().into(),
         Some(given) if *given == name.as_str() => {}
@@ -369,16 +353,24 @@ async fn define(
     Ok((view(context, name).await?, changed.is_new))
 }
 
+/// A feed that was removed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FeedGone)]
+pub struct FeedRemoved {
+    /// The version that the removal made. Also the `ETag`.
+    revision: u64,
+}
+
 /// Removes a feed, and its entries from the lists.
 #[utoipa::path(delete, path = "/v1/feeds/{name}", operation_id = "delete_feed", tag = "feeds", params(("name" = String, Path)),
-    responses((status = 200, description = "gone", body = schema::FeedGone), (status = 404, description = "there was none"),
+    responses((status = 200, description = "gone", body = FeedRemoved), (status = 404, description = "there was none"),
         (status = 409, description = "the configuration defines it"), (status = 412, description = "another version")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Operator(by): Operator,
     Segments(name): Segments<String>,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<FeedRemoved>, Problem> {
     let gone = in_turn(&context, move |context| async move {
         refuse_configured(Some(&state(&*context.control.lists_control, &name).await?))?;
         let changed = context
@@ -390,10 +382,7 @@ pub async fn delete(
         Ok(changed.version)
     });
     let revision = gone.await?;
-    Ok(with_version(
-        revision,
-        Json(json!({ "revision": revision })).into_response(),
-    ))
+    Ok(Versioned::read(revision, FeedRemoved { revision }))
 }
 
 /// Fetches the feed now, whatever its interval.
@@ -403,7 +392,7 @@ pub async fn refresh(
     State(context): State<Arc<Context>>,
     Operator(by): Operator,
     Segments(name): Segments<String>,
-) -> Result<Response, Problem> {
+) -> Result<FeedAnswer, Problem> {
     let asked = in_turn(&context, move |context| async move {
         let control = &*context.control.lists_control;
         let now = state(control, &name).await?;
@@ -434,7 +423,7 @@ pub async fn approve(
     Operator(by): Operator,
     Segments(name): Segments<String>,
     Body(body): Body<ApproveBody>,
-) -> Result<Response, Problem> {
+) -> Result<FeedAnswer, Problem> {
     use control::lists::model::ListError::{AnotherVersion, NotApprovable, NothingRefused};
     let approved = in_turn(&context, move |context| async move {
         let control = &*context.control.lists_control;

@@ -2,28 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, http::StatusCode};
 use control::{
     Control,
     households::write::{change_existing, set_by},
 };
-use policy::rules::household::{Attributed, HistorySettings, Household, Id};
-use policy_store::ActivityStore;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use policy::rules::household::{HistorySettings, Household, Id};
+use policy_store::{ActivityStore, HouseholdChanged};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Context,
     auth::guards::{Holder, Member},
     extract::{Body, IfMatch, Segments, segment},
     problem::Problem,
-    schema,
-    versioned::{unknown_household, with_version, written},
+    versioned::{Versioned, unknown_household},
 };
 
 /// The settings of a household that never set them.
@@ -32,6 +26,50 @@ const FIRST: HistorySettings = HistorySettings {
     names: true,
     unknown_devices: false,
 };
+
+/// Which activity of the devices is kept, and who set it.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct History {
+    /// For how many days. 0 keeps nothing.
+    days: u16,
+    /// Whether the names of blocked queries are kept beside the counts.
+    names: bool,
+    /// When it was set, RFC 3339. Null if it was never set.
+    set_at: Option<Timestamp>,
+    /// The key that set it. Null if it was never set.
+    set_by: Option<String>,
+    /// Whether devices without a name are counted, as one.
+    unknown_devices: bool,
+}
+
+impl History {
+    /// Zeros if it was never set. At most what the operator allows now.
+    pub fn of(control: &Control, household: Option<&Household>) -> Self {
+        let set = household.and_then(|household| household.history.as_ref());
+        Self {
+            days: set.map_or(0, |set| set.value.days.min(control.history.days_max)),
+            names: set.is_some_and(|set| set.value.names),
+            set_at: set.map(|set| set.set_at),
+            set_by: set.map(|set| set.set_by.clone()),
+            unknown_devices: set.is_some_and(|set| set.value.unknown_devices),
+        }
+    }
+}
+
+/// What is kept from now on.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct HistoryWritten {
+    history: History,
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+impl HistoryWritten {
+    fn answer(control: &Control, changed: &HouseholdChanged) -> Versioned<Self> {
+        let history = History::of(control, changed.household.as_ref());
+        Versioned::of(changed, StatusCode::OK, |version| Self { history, version })
+    }
+}
 
 /// How long to keep activity.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -54,7 +92,7 @@ pub struct HistoryBody {
 /// Sets for how many days counts of queries are kept, and whether the names of blocked ones are.
 /// Everything beyond that is erased at once, on disk, too.
 #[utoipa::path(put, path = "/v1/households/{id}/history", operation_id = "put_household_history", tag = "activity", request_body = HistoryBody, params(("id" = String, Path)),
-    responses((status = 200, description = "true from the next query on", body = schema::activity::HistoryWritten), (status = 422, description = "more days than the operator allows")))]
+    responses((status = 200, description = "true from the next query on", body = HistoryWritten), (status = 422, description = "more days than the operator allows")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
     Holder(author): Holder,
@@ -65,7 +103,7 @@ pub async fn put(
         names,
         unknown_devices,
     }): Body<HistoryBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<HistoryWritten>, Problem> {
     let id: Id = segment("id", &id)?;
     let days_max = context.control.history.days_max;
     if days > days_max {
@@ -91,43 +129,35 @@ pub async fn put(
             Ok(())
         })
         .await?;
-    Ok(written(
-        &changed,
-        StatusCode::OK,
-        json!({ "history": shown(&context.control, changed.household.as_ref()) }),
-    ))
+    Ok(HistoryWritten::answer(&context.control, &changed))
 }
 
 /// Keeps nothing from now on, and erases what is kept.
 #[utoipa::path(delete, path = "/v1/households/{id}/history", operation_id = "delete_household_history", tag = "activity", params(("id" = String, Path)),
-    responses((status = 200, description = "nothing is kept", body = schema::activity::HistoryWritten)))]
+    responses((status = 200, description = "nothing is kept", body = HistoryWritten)))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Holder(author): Holder,
     Segments(id): Segments<String>,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<HistoryWritten>, Problem> {
     let id: Id = segment("id", &id)?;
     let (changed, ()) = change_existing(&context.control, &author, id, expected, |household| {
         household.history = None;
         Ok(())
     })
     .await?;
-    Ok(written(
-        &changed,
-        StatusCode::OK,
-        json!({ "history": shown(&context.control, changed.household.as_ref()) }),
-    ))
+    Ok(HistoryWritten::answer(&context.control, &changed))
 }
 
 /// How long activity is kept. All members of the family may know it, including a child.
 #[utoipa::path(get, path = "/v1/households/{id}/history", operation_id = "get_household_history", tag = "activity", params(("id" = String, Path)),
-    responses((status = 200, description = "what is kept", body = schema::activity::History), (status = 404, description = "no such household")))]
+    responses((status = 200, description = "what is kept", body = History), (status = 404, description = "no such household")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
     _member: Member,
     Segments(id): Segments<String>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<History>, Problem> {
     let id: Id = segment("id", &id)?;
     let household = context
         .control
@@ -135,30 +165,8 @@ pub async fn get(
         .household(&id)
         .await?
         .ok_or_else(|| unknown_household(&id))?;
-    Ok(with_version(
-        household.version,
-        Json(shown(&context.control, Some(&household))).into_response(),
-    ))
-}
-
-/// How long activity is kept, and who set it. Zeros if that was never set. At most what the
-/// operator allows now.
-pub fn shown(control: &Control, household: Option<&Household>) -> Value {
-    match household.and_then(|household| household.history.as_ref()) {
-        Some(history) => {
-            let days = history.value.days.min(control.history.days_max);
-            json!(Attributed {
-                value: HistorySettings {
-                    days,
-                    ..history.value
-                },
-                ..history.clone()
-            })
-        }
-        None => {
-            json!({ "days": 0, "names": false, "unknown_devices": false, "set_by": null, "set_at": null })
-        }
-    }
+    let history = History::of(&context.control, Some(&household));
+    Ok(Versioned::read(household.version, history))
 }
 
 /// 503 if the file of the activity could not be opened at the start of the node.

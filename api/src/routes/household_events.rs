@@ -6,10 +6,9 @@ use axum::{
     extract::State,
     response::sse::{Event, KeepAlive, Sse},
 };
-use control::households::events::{Delivered, Subscription};
+use control::households::events::{Delivered, HouseholdEvent, OtherEvent, Subscription};
 use futures_util::{Stream, stream};
 use policy::rules::household::Id;
-use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -19,7 +18,6 @@ use crate::{
     extract::{Segments, segment},
     panics,
     problem::Problem,
-    schema::asking,
     versioned::unknown_household,
 };
 
@@ -47,21 +45,21 @@ impl Listener {
                 () = self.seat.ended() => return None,
                 delivered = timeout_at(self.ends, self.events.next()) => delivered.ok()??,
             };
-            let (kind, mut data) = match delivered {
+            let event = match delivered {
                 Delivered::Event(event)
                     if !event.is_visible_to(self.device.as_ref(), self.is_of_family) =>
                 {
                     continue;
                 }
-                Delivered::Event(event) => event.into_parts(),
+                Delivered::Event(event) => event.into_event(),
                 // A child does not learn how much the others do.
-                Delivered::Lost(lost) => (
-                    "lost",
-                    json!({ "lost": self.device.is_none().then_some(lost) }),
-                ),
+                Delivered::Lost(lost) => OtherEvent::Lost {
+                    lost: self.device.is_none().then_some(lost),
+                }
+                .into(),
             };
-            data["kind"] = kind.into();
-            return Some(Event::default().event(kind).data(data.to_string()));
+            let data = serde_json::to_string(&event).expect("an event is plain data");
+            return Some(Event::default().event(event.kind()).data(data));
         }
     }
 }
@@ -72,7 +70,7 @@ impl Listener {
 /// client missed. A stream ends after ten minutes; its client may open another one. It ends at once
 /// with the key or the token that opened it, its household or its device.
 #[utoipa::path(get, path = "/v1/households/{id}/events", operation_id = "get_household_events", tag = "requests", params(("id" = String, Path)),
-    responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = asking::HouseholdEvent),
+    responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = HouseholdEvent),
         (status = 404, description = "no such household"), (status = 429, description = "too many streams: `streams_limit`")))]
 pub async fn events(
     State(context): State<Arc<Context>>,

@@ -2,12 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, http::StatusCode};
 use control::households::write::{change, set_by};
 use policy::{
     category::Taxonomy,
@@ -15,8 +10,7 @@ use policy::{
     text::Text,
 };
 use policy_store::Role;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Context,
@@ -26,8 +20,8 @@ use crate::{
     },
     extract::{Body, IfMatch, Precondition, QueryParameters, Segments, check_name, segment},
     problem::Problem,
-    schema::{self, Written},
-    versioned::{Versioned, made_or_changed, unknown_household, with_version, written},
+    versioned::{Versioned, made_or_changed, unknown_household},
+    written::Written,
 };
 
 /// Households on a page: the default and the most.
@@ -47,9 +41,8 @@ pub struct HouseholdBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     preset: Option<Option<String>>,
-    /// Its choice: `not_asked`, `on` or `off`.
+    /// Its choice between filtering and none.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
     filtering: Option<Filtering>,
     /// The operator's own key of the household, at most 256 octets.
     #[serde(default, deserialize_with = "given")]
@@ -62,10 +55,11 @@ pub struct HouseholdBody {
     /// How it was asked for its choice: `portal`, `app`, `call-centre`, `shop` or `operator`. Comes
     /// with `filtering`.
     #[serde(default)]
+    #[schema(schema_with = policy::schema::channels)]
     channel: Option<String>,
     /// The contact of the account holder, such as `{"email": "…"}`; `null` removes it.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<schema::Contact>)]
+    #[schema(value_type = Option<AccountContact>)]
     contact: Option<Option<AccountContact>>,
 }
 
@@ -249,7 +243,7 @@ impl HouseholdBody {
 
 /// Makes a household, or changes the given fields. Networks, devices and switches stay.
 #[utoipa::path(put, path = "/v1/households/{id}", operation_id = "put_household", tag = "households", request_body = HouseholdBody, params(("id" = String, Path)),
-    responses((status = 201, description = "made", body = schema::Household), (status = 200, description = "changed", body = schema::Household),
+    responses((status = 201, description = "made", body = Household), (status = 200, description = "changed", body = Household),
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
@@ -258,7 +252,7 @@ pub async fn put(
     Segments(id): Segments<String>,
     precondition: Precondition,
     Body(mut body): Body<HouseholdBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Household>, Problem> {
     let id: Id = segment("id", &id)?;
     body.must_be_of(&principal)?;
     body.check(&context.control.taxonomy)?;
@@ -288,21 +282,23 @@ pub async fn put(
         },
     )
     .await?;
-    Ok(written(
-        &changed,
-        made_or_changed(changed.is_new),
-        json!(changed.household),
-    ))
+    Ok(Versioned {
+        status: made_or_changed(changed.is_new),
+        version: changed.version,
+        body: changed
+            .household
+            .expect("a write of it deletes no household"),
+    })
 }
 
 /// A household with its networks, devices, switches and custom names.
 #[utoipa::path(get, path = "/v1/households/{id}", operation_id = "get_household", tag = "households", params(("id" = String, Path)),
-    responses((status = 200, description = "the household", body = schema::Household), (status = 404, description = "there is none")))]
+    responses((status = 200, description = "the household", body = Household), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
     _viewer: Viewer,
     Segments(id): Segments<String>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Household>, Problem> {
     let id: Id = segment("id", &id)?;
     let household = context
         .control
@@ -310,10 +306,7 @@ pub async fn get(
         .household(&id)
         .await?
         .ok_or_else(|| unknown_household(&id))?;
-    Ok(with_version(
-        household.version,
-        Json(household).into_response(),
-    ))
+    Ok(Versioned::read(household.version, household))
 }
 
 /// Removes a household. Its lines have no household from now on. The account holder is notified.
@@ -360,13 +353,22 @@ pub struct Search {
     limit: Option<u32>,
 }
 
+/// A page of households, by identifier.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct HouseholdPage {
+    households: Vec<Household>,
+    /// The cursor of the next page. Null on the last one.
+    #[schema(value_type = Option<String>)]
+    next: Option<Id>,
+}
+
 /// Households: all of them by page, by the operator's key, or by address.
-#[utoipa::path(get, path = "/v1/households", operation_id = "list_households", tag = "households", params(Search), responses((status = 200, description = "a page", body = schema::HouseholdPage)))]
+#[utoipa::path(get, path = "/v1/households", operation_id = "list_households", tag = "households", params(Search), responses((status = 200, description = "a page", body = HouseholdPage)))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
     QueryParameters(search): QueryParameters<Search>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<HouseholdPage>, Problem> {
     let limit = search.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
@@ -383,9 +385,10 @@ pub async fn list(
             }
             None => None,
         };
-        return Ok(Json(
-            json!({ "households": household.into_iter().collect::<Vec<_>>(), "next": null }),
-        ));
+        return Ok(Json(HouseholdPage {
+            households: household.into_iter().collect(),
+            next: None,
+        }));
     }
     let after: Option<Id> = search
         .cursor
@@ -397,7 +400,8 @@ pub async fn list(
         .store
         .households(search.external_ref.as_deref(), after.as_ref(), limit)
         .await?;
-    Ok(Json(
-        json!({ "households": page.households, "next": page.next }),
-    ))
+    Ok(Json(HouseholdPage {
+        households: page.households,
+        next: page.next,
+    }))
 }

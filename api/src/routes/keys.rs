@@ -6,10 +6,9 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    http::{HeaderName, StatusCode, header},
 };
 use control::notifications::text::of_key;
 use policy::{
@@ -17,15 +16,13 @@ use policy::{
     text::Text,
 };
 use policy_store::{Key, KeyError, NewKey, Role, fingerprint};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Context,
     auth::guards::{Holder, Viewer},
     extract::{Body, Segments, segment},
     problem::Problem,
-    schema,
     versioned::unknown_household,
 };
 
@@ -34,7 +31,6 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct KeyBody {
     /// `parent`, `second-parent` or `child`.
-    #[schema(value_type = String)]
     role: Role,
     /// The device of a child's key.
     #[serde(default)]
@@ -68,32 +64,49 @@ impl From<KeyError> for Problem {
     }
 }
 
+/// The keys of a household.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Keys {
+    /// The oldest first.
+    keys: Vec<Key>,
+}
+
+/// A key that was made.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = NewKey)]
+pub struct MadeKey {
+    #[serde(flatten)]
+    key: Key,
+    /// What its holder sends as `Authorization: Bearer SECRET`. It is answered once.
+    secret: String,
+}
+
 /// The keys of a household, without their secrets, including recently revoked ones.
 #[utoipa::path(get, path = "/v1/households/{id}/keys", operation_id = "list_household_keys", tag = "keys", params(("id" = String, Path)),
-    responses((status = 200, description = "the keys", body = schema::Keys), (status = 404, description = "no such household")))]
+    responses((status = 200, description = "the keys", body = Keys), (status = 404, description = "no such household")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     _viewer: Viewer,
     Segments(id): Segments<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Keys>, Problem> {
     let id: Id = segment("id", &id)?;
     if context.control.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
     }
     let keys = context.control.store.keys(Some(&id)).await?;
-    Ok(Json(json!({ "keys": keys })))
+    Ok(Json(Keys { keys }))
 }
 
 /// Makes a key for a parent or for a child's device. Its secret is answered here and cannot be
 /// shown again. The account holder is notified of a parent's key.
 #[utoipa::path(post, path = "/v1/households/{id}/keys", operation_id = "post_household_key", tag = "keys", params(("id" = String, Path)), request_body = KeyBody,
-    responses((status = 201, description = "made", body = schema::NewKey), (status = 404, description = "no such household")))]
+    responses((status = 201, description = "made", body = MadeKey), (status = 404, description = "no such household")))]
 pub async fn post(
     State(context): State<Arc<Context>>,
     Holder(author): Holder,
     Segments(id): Segments<String>,
     Body(body): Body<KeyBody>,
-) -> Result<Response, Problem> {
+) -> Result<SecretAnswer, Problem> {
     let id: Id = segment("id", &id)?;
     if !body.role.is_of_household() {
         return Err(Problem::value(
@@ -126,15 +139,21 @@ pub async fn post(
     if let Some(fingerprint) = fingerprint(&secret) {
         context.limits.known.add_key(fingerprint);
     }
-    let mut answer = json!(key);
-    answer["secret"] = secret.into();
-    let mut response = (StatusCode::CREATED, Json(answer)).into_response();
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.extensions_mut().insert(SecretOf(key.id));
-    Ok(response)
+    Ok((
+        StatusCode::CREATED,
+        Extension(SecretOf(key.id.clone())),
+        [(header::CACHE_CONTROL, "no-store")],
+        Json(MadeKey { key, secret }),
+    ))
 }
+
+/// A key with its secret, which nothing on the way may store.
+type SecretAnswer = (
+    StatusCode,
+    Extension<SecretOf>,
+    [(HeaderName, &'static str); 1],
+    Json<MadeKey>,
+);
 
 /// Marks an answer with a secret, so that it is not stored.
 #[derive(Debug, Clone)]
@@ -143,7 +162,7 @@ pub struct SecretOf(pub String);
 /// Revokes a key. It is refused from the next request on, and its streams end. The account holder
 /// is notified of a parent's key.
 #[utoipa::path(delete, path = "/v1/households/{id}/keys/{key}", operation_id = "delete_household_key", tag = "keys", params(("id" = String, Path), ("key" = String, Path)),
-    responses((status = 200, description = "revoked", body = schema::Key), (status = 404, description = "no such household, or it has no such key in force")))]
+    responses((status = 200, description = "revoked", body = Key), (status = 404, description = "no such household, or it has no such key in force")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Holder(author): Holder,

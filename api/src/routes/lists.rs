@@ -33,7 +33,6 @@ pub struct Lists {
     /// The generation of the base.
     base_generation: u64,
     /// When it was built, RFC 3339.
-    #[schema(value_type = String, format = DateTime)]
     built_at: Timestamp,
     /// Distinct names.
     names: u64,

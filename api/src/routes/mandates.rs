@@ -3,16 +3,12 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, http::StatusCode};
 use jiff::Timestamp;
 use policy::{
     lists::{
-        mandates::{Mandate, MandateDocument, MandatePhase, MandateTarget},
+        entry::Scope,
+        mandates::{Landing, Mandate, MandateDocument, MandatePhase, MandateTarget},
         public_suffix::is_at_or_above_suffix,
     },
     name::NameRef,
@@ -29,8 +25,8 @@ use crate::{
     extract::{Body, IfMatch, Precondition, QueryParameters, Segments, segment},
     panics,
     problem::Problem,
-    schema,
-    versioned::{made_or_changed, with_version},
+    versioned::{Versioned, made_or_changed},
+    written::Written,
 };
 
 /// Mandates on a page: the default and the most.
@@ -38,17 +34,43 @@ const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 
 /// A mandate and its state.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Mandate)]
 pub struct MandateView {
+    /// Its identifier, chosen by the operator.
+    #[schema(value_type = String)]
     id: Id,
+    /// Rises with every change. Also the `ETag`.
     version: u64,
     /// Whether it is in force.
     state: MandatePhase,
-    #[serde(flatten)]
-    document: MandateDocument,
+    /// The name. Null for a mandate of addresses.
+    name: Option<String>,
+    /// An address in answers, or a network in CIDR notation. Null for a mandate of a name.
+    address: Option<String>,
+    /// The scope of the name.
+    scope: Option<Scope>,
+    #[schema(schema_with = policy::schema::bases)]
+    basis: String,
+    /// The reference of the order.
+    reference: Option<String>,
+    /// When it begins, RFC 3339. Null: it is in force at once.
+    not_before: Option<Timestamp>,
+    /// When it ends, RFC 3339. Null: never.
+    not_after: Option<Timestamp>,
+    /// The answers to A and AAAA. Null: as the operator configured.
+    landing: Option<Landing>,
+    /// Whether only the operator and auditors may see it.
+    confidential: bool,
+    /// Whether it may cover more than an order usually does.
+    force: bool,
+    /// When it was first written, RFC 3339.
     created_at: Timestamp,
+    /// Who wrote it first.
     created_by: String,
+    /// When it was last changed, RFC 3339.
     updated_at: Timestamp,
+    /// Who changed it last.
     updated_by: String,
 }
 
@@ -63,12 +85,32 @@ impl MandateView {
             updated_by,
         } = stored;
         let state = mandate.phase(Timestamp::now());
-        let document = mandate.document();
+        let MandateDocument {
+            name,
+            address,
+            scope,
+            basis,
+            reference,
+            not_before,
+            not_after,
+            landing,
+            confidential,
+            force,
+        } = mandate.document();
         Self {
             id: mandate.id,
             version,
             state,
-            document,
+            name,
+            address,
+            scope,
+            basis,
+            reference,
+            not_before,
+            not_after,
+            landing,
+            confidential,
+            force,
             created_at,
             created_by,
             updated_at,
@@ -76,15 +118,21 @@ impl MandateView {
         }
     }
 
-    fn answer(self, status: StatusCode) -> Response {
-        with_version(self.version, (status, Json(self)).into_response())
+    fn answer(self, status: StatusCode) -> Versioned<Self> {
+        Versioned {
+            status,
+            version: self.version,
+            body: self,
+        }
     }
 }
 
 /// A page of mandates, by identifier.
-#[derive(Serialize)]
-pub struct Page {
+#[derive(Serialize, ToSchema)]
+#[schema(as = MandatePage)]
+pub struct Mandates {
     mandates: Vec<MandateView>,
+    /// The cursor of the next page. Null on the last one.
     next: Option<String>,
 }
 
@@ -100,52 +148,18 @@ pub struct Pages {
     limit: Option<u32>,
 }
 
-/// A mandate to write: either a name or an address.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the shape of the policy's document, for the document"
-)]
-struct MandateBody {
-    /// The name, as A-labels.
-    name: Option<String>,
-    /// An address in answers, or a network in CIDR notation.
-    address: Option<String>,
-    /// The scope of a name: `exact`, `subtree` (the default) or `descendants`.
-    scope: Option<String>,
-    /// `court-order`, `sanctions`, `iwf`, `regulator` or `police`.
-    basis: String,
-    /// The reference of the order, at most 256 octets.
-    #[schema(max_length = 256)]
-    reference: Option<String>,
-    /// When it begins, RFC 3339. Absent: it is in force at once.
-    #[schema(format = DateTime)]
-    not_before: Option<String>,
-    /// When it ends. Absent: never.
-    #[schema(format = DateTime)]
-    not_after: Option<String>,
-    /// The answers to A and AAAA. Absent: as the operator configured.
-    landing: Option<schema::Landing>,
-    /// Whether only the operator and auditors may see it.
-    #[schema(default = false)]
-    confidential: Option<bool>,
-    /// Accepts a public suffix, a name of this service, or a network wider than /8 (IPv6: /16).
-    #[schema(default = false)]
-    force: Option<bool>,
-}
-
 fn unknown_mandate(id: &Id) -> Problem {
     Problem::not_found("unknown_mandate", format!("there is no mandate {id}"))
 }
 
 /// All mandates, including future and past ones.
 #[utoipa::path(get, path = "/v1/mandates", operation_id = "list_mandates", tag = "mandates", params(Pages),
-    responses((status = 200, description = "a page", body = schema::MandatePage), (status = 422, description = "a value cannot be used")))]
+    responses((status = 200, description = "a page", body = Mandates), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
     QueryParameters(pages): QueryParameters<Pages>,
-) -> Result<Json<Page>, Problem> {
+) -> Result<Json<Mandates>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
@@ -170,7 +184,7 @@ pub async fn list(
         .filter_map(readable)
         .map(MandateView::new)
         .collect();
-    Ok(Json(Page {
+    Ok(Json(Mandates {
         mandates,
         next: page.next,
     }))
@@ -178,12 +192,12 @@ pub async fn list(
 
 /// One mandate.
 #[utoipa::path(get, path = "/v1/mandates/{id}", operation_id = "get_mandate", tag = "mandates", params(("id" = String, Path)),
-    responses((status = 200, description = "the mandate", body = schema::Mandate), (status = 404, description = "there is none")))]
+    responses((status = 200, description = "the mandate", body = MandateView), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
     _reader: Reader,
     Segments(id): Segments<String>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<MandateView>, Problem> {
     let id: Id = segment("id", &id)?;
     let stored = context
         .control
@@ -195,8 +209,8 @@ pub async fn get(
 }
 
 /// Writes a whole mandate. It is in force from the next query on, or begins by itself at its time.
-#[utoipa::path(put, path = "/v1/mandates/{id}", operation_id = "put_mandate", tag = "mandates", params(("id" = String, Path)), request_body = MandateBody,
-    responses((status = 201, description = "written", body = schema::Mandate), (status = 200, description = "changed", body = schema::Mandate),
+#[utoipa::path(put, path = "/v1/mandates/{id}", operation_id = "put_mandate", tag = "mandates", params(("id" = String, Path)), request_body = MandateDocument,
+    responses((status = 201, description = "written", body = MandateView), (status = 200, description = "changed", body = MandateView),
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used, or covers too much")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
@@ -204,7 +218,7 @@ pub async fn put(
     Segments(id): Segments<String>,
     precondition: Precondition,
     Body(document): Body<MandateDocument>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<MandateView>, Problem> {
     let id: Id = segment("id", &id)?;
     // Stored mandates are not checked again: a mandate is in force whatever its reference.
     let reference = document
@@ -243,14 +257,14 @@ pub async fn put(
 
 /// Removes a mandate. Its block ends with the next query.
 #[utoipa::path(delete, path = "/v1/mandates/{id}", operation_id = "delete_mandate", tag = "mandates", params(("id" = String, Path)),
-    responses((status = 200, description = "gone", body = schema::Written), (status = 404, description = "there was none"),
+    responses((status = 200, description = "gone", body = Written), (status = 404, description = "there was none"),
         (status = 412, description = "another version")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Operator(by): Operator,
     Segments(id): Segments<String>,
     IfMatch(expected): IfMatch,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<Written>, Problem> {
     let id: Id = segment("id", &id)?;
     let gone = in_turn(&context, move |context| async move {
         context
@@ -268,10 +282,7 @@ pub async fn delete(
         Ok(changed.version)
     });
     let version = gone.await?;
-    Ok(with_version(
-        version,
-        Json(serde_json::json!({ "version": version })).into_response(),
-    ))
+    Ok(Versioned::read(version, Written { version }))
 }
 
 /// Runs a change of mandates in its turn and to its end, whether the client waits or not. What is

@@ -18,8 +18,8 @@ use crate::{
     auth::guards::Operator,
     extract::{Body, IfMatch, QueryParameters, Segments, segment},
     problem::Problem,
-    schema::writes::NetworkWritten,
     versioned::{Versioned, made_or_changed, unknown_household},
+    written::NetworkWritten,
 };
 
 /// The widest networks of a household without `force`. A home has one address, or at most an IPv6

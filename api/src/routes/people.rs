@@ -2,27 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, http::StatusCode};
 use control::households::write::change_existing;
 use policy::{
     rules::household::{Household, Id, PEOPLE_MAX, Person, Settings},
     text::Text,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Context,
     auth::guards::{Family, Viewer},
     extract::{Body, IfMatch, Segments, check_name, segment},
     problem::Problem,
-    schema::{self, Written},
-    versioned::{Versioned, made_or_changed, unknown_household, with_version, written},
+    versioned::{Versioned, made_or_changed, unknown_household},
+    written::Written,
 };
 
 /// The longest name, in octets.
@@ -46,23 +40,41 @@ pub fn unknown_person(id: &Id) -> Problem {
     )
 }
 
-/// A person as shown: with their identifier, their devices, and the version of the household.
-fn shown(household: &Household, id: &Id) -> Option<Value> {
-    let mut shown = json!(household.people.get(id)?);
-    let devices = household
-        .devices
-        .iter()
-        .filter(|(_, device)| device.person.as_ref() == Some(id));
-    shown["id"] = json!(id);
-    shown["devices"] = json!(devices.map(|(device, _)| device).collect::<Vec<_>>());
-    shown["version"] = json!(household.version);
-    Some(shown)
+/// A person with their devices and settings.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Person)]
+pub struct PersonView {
+    /// The identifier.
+    #[schema(value_type = String)]
+    id: Id,
+    /// Their devices, by identifier.
+    #[schema(value_type = Vec<String>)]
+    devices: Vec<Id>,
+    #[serde(flatten)]
+    person: Person,
+    /// The version of the household. Also the `ETag`.
+    version: u64,
+}
+
+impl PersonView {
+    fn of(household: &Household, id: &Id) -> Option<Self> {
+        let devices = household
+            .devices
+            .iter()
+            .filter(|(_, device)| device.person.as_ref() == Some(id));
+        Some(Self {
+            id: id.clone(),
+            devices: devices.map(|(device, _)| device.clone()).collect(),
+            person: household.people.get(id)?.clone(),
+            version: household.version,
+        })
+    }
 }
 
 /// Makes a person, or changes the given fields. Their switches stay.
 #[utoipa::path(put, path = "/v1/households/{id}/people/{person}", operation_id = "put_person", tag = "people", request_body = PersonBody,
     params(("id" = String, Path), ("person" = String, Path)),
-    responses((status = 201, description = "made", body = schema::Person), (status = 200, description = "changed", body = schema::Person),
+    responses((status = 201, description = "made", body = PersonView), (status = 200, description = "changed", body = PersonView),
         (status = 404, description = "no such household")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
@@ -70,7 +82,7 @@ pub async fn put(
     Segments((id, person)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(PersonBody { name }): Body<PersonBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<PersonView>, Problem> {
     let id: Id = segment("id", &id)?;
     let person: Id = segment("person", &person)?;
     check_name("name", name.as_ref(), NAME_OCTETS_MAX)?;
@@ -96,23 +108,22 @@ pub async fn put(
         change_existing(&context.control, &author, id, expected, change).await?;
     let household = changed
         .household
-        .as_ref()
         .expect("a change of a person deletes no household");
-    Ok(written(
-        &changed,
-        made_or_changed(is_new),
-        shown(household, &person).expect("they were put there"),
-    ))
+    Ok(Versioned {
+        status: made_or_changed(is_new),
+        version: changed.version,
+        body: PersonView::of(&household, &person).expect("they were put there"),
+    })
 }
 
 /// A person with their settings and devices.
 #[utoipa::path(get, path = "/v1/households/{id}/people/{person}", operation_id = "get_person", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
-    responses((status = 200, description = "the person", body = schema::Person), (status = 404, description = "there is none")))]
+    responses((status = 200, description = "the person", body = PersonView), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
     _viewer: Viewer,
     Segments((id, person)): Segments<(String, String)>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<PersonView>, Problem> {
     let id: Id = segment("id", &id)?;
     let person: Id = segment("person", &person)?;
     let household = context
@@ -121,8 +132,8 @@ pub async fn get(
         .household(&id)
         .await?
         .ok_or_else(|| unknown_household(&id))?;
-    let shown = shown(&household, &person).ok_or_else(|| unknown_person(&person))?;
-    Ok(with_version(household.version, Json(shown).into_response()))
+    let view = PersonView::of(&household, &person).ok_or_else(|| unknown_person(&person))?;
+    Ok(Versioned::read(household.version, view))
 }
 
 /// Removes a person and their settings. Their devices are assigned to no person from now on.

@@ -1,4 +1,4 @@
-//! Reports of the public about names that are blocked by mistake. A report opens a ticket with a
+//! ReportList of the public about names that are blocked by mistake. A report opens a ticket with a
 //! deadline. An answer may lift the block for a time.
 
 use std::{
@@ -14,9 +14,8 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use policy::{lists::public_suffix::is_at_or_above_suffix, text::Text};
-use policy_store::{Closing, Outcome, ReportAge};
+use policy_store::{Report, ReportAge, ReportDecision, ReportOutcome};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::{
     Context,
@@ -31,7 +30,6 @@ use crate::{
         mandates::{in_turn, refuse_ordered},
         switches::own_name,
     },
-    schema::asking,
 };
 
 /// The most addresses that are counted.
@@ -43,7 +41,7 @@ const CONTACT_OCTETS_MAX: usize = 254;
 const OVERRIDE_DAYS_MAX: u32 = 3_650;
 /// The default duration of an override, in days.
 const OVERRIDE_DAYS: u32 = 90;
-/// Reports on a page: the default and the most.
+/// ReportList on a page: the default and the most.
 const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 
@@ -95,6 +93,7 @@ pub struct ReportBody {
 #[serde(deny_unknown_fields)]
 pub struct OutcomeBody {
     /// `unblocked`, `kept` or `duplicate`.
+    #[schema(value_type = ReportOutcome)]
     outcome: String,
     /// A note, at most 2000 octets.
     #[serde(default)]
@@ -126,10 +125,11 @@ fn usual_days() -> u32 {
 pub struct Pages {
     /// Only `open`, `unblocked`, `kept` or `duplicate` ones, or those due for `review` because
     /// their override has ended.
+    #[param(pattern = "^(open|unblocked|kept|duplicate|review)$")]
     state: Option<String>,
     /// The cursor of the page: `next` of the page before.
     cursor: Option<i64>,
-    /// Reports on a page, 1 to 1000.
+    /// ReportList on a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
@@ -148,10 +148,8 @@ pub struct Month {
 #[schema(as = Ticket)]
 pub struct ReportTicket {
     /// When the report came, RFC 3339.
-    #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// When it is to be answered.
-    #[schema(value_type = String, format = DateTime)]
     due_at: Timestamp,
     /// Its identifier.
     id: String,
@@ -161,7 +159,7 @@ pub struct ReportTicket {
     state: &'static str,
 }
 
-/// Reports a name that is blocked by mistake. Needs no key.
+/// ReportList a name that is blocked by mistake. Needs no key.
 #[utoipa::path(post, path = "/v1/reports", operation_id = "post_report", tag = "reports", request_body = ReportBody, security(()),
     responses((status = 201, description = "a ticket", body = ReportTicket), (status = 422, description = "a value cannot be used"),
         (status = 429, description = "too many from this address, or too many wait"), (status = 503, description = "too many reports wait")))]
@@ -205,14 +203,24 @@ pub async fn post(
     Ok((StatusCode::CREATED, Json(ticket)))
 }
 
-/// Reports, newest first.
+/// A page of reports.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ReportPage)]
+pub struct ReportList {
+    /// The cursor of the next page. Null on the last one.
+    next: Option<i64>,
+    /// The newest first.
+    reports: Vec<Report>,
+}
+
+/// ReportList, newest first.
 #[utoipa::path(get, path = "/v1/reports", operation_id = "list_reports", tag = "reports", params(Pages),
-    responses((status = 200, description = "a page", body = asking::ReportPage), (status = 422, description = "a value cannot be used")))]
+    responses((status = 200, description = "a page", body = ReportList), (status = 422, description = "a value cannot be used")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
     QueryParameters(pages): QueryParameters<Pages>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<ReportList>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
@@ -239,42 +247,66 @@ pub async fn list(
             Timestamp::now(),
         )
         .await?;
-    Ok(Json(json!({ "reports": page.reports, "next": page.next })))
+    Ok(Json(ReportList {
+        next: page.next,
+        reports: page.reports,
+    }))
 }
 
 /// One report.
 #[utoipa::path(get, path = "/v1/reports/{report}", operation_id = "get_report", tag = "reports", params(("report" = String, Path)),
-    responses((status = 200, description = "the report", body = asking::Report), (status = 404, description = "there is none")))]
+    responses((status = 200, description = "the report", body = Report), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
     _reader: Reader,
     Segments(id): Segments<String>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Report>, Problem> {
     let report = context
         .control
         .store
         .report(&id, Timestamp::now())
         .await?
         .ok_or_else(unknown_report)?;
-    Ok(Json(report).into_response())
+    Ok(Json(report))
 }
 
 fn unknown_report() -> Problem {
     Problem::not_found("unknown_report", "there is no such report")
 }
 
+/// Checks that an override may cover the reported name.
+async fn check_override(context: &Context, id: &str) -> Result<(), Problem> {
+    let report = context
+        .control
+        .store
+        .report(id, Timestamp::now())
+        .await?
+        .ok_or_else(unknown_report)?;
+    let name = own_name(&report.name)?;
+    refuse_ordered(context, name.borrow())?;
+    if is_at_or_above_suffix(name.borrow()) {
+        let detail =
+            format!("{name} is a public suffix, or above one: all below it belongs to strangers");
+        return Err(Problem::value("override", "public_suffix", detail));
+    }
+    Ok(())
+}
+
 /// Answers a report, also repeatedly. An override applies from the next query on, whatever feeds
 /// list. When it ends, the report is due for review.
 #[utoipa::path(put, path = "/v1/reports/{report}", operation_id = "put_report", tag = "reports", params(("report" = String, Path)), request_body = OutcomeBody,
-    responses((status = 200, description = "answered", body = asking::Report), (status = 404, description = "there is none"),
+    responses((status = 200, description = "answered", body = Report), (status = 404, description = "there is none"),
         (status = 409, description = "blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used, or covers too much")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
     Operator(by): Operator,
     Segments(id): Segments<String>,
     Body(body): Body<OutcomeBody>,
-) -> Result<Response, Problem> {
-    if !Outcome::ALL.iter().any(|(_, word)| *word == body.outcome) {
+) -> Result<Json<Report>, Problem> {
+    if !ReportOutcome::ALL
+        .iter()
+        .any(|(_, word)| *word == body.outcome)
+    {
         return Err(Problem::value(
             "outcome",
             "outcome",
@@ -297,21 +329,7 @@ pub async fn put(
                 format!("1 to {OVERRIDE_DAYS_MAX}"),
             ));
         }
-        let now = Timestamp::now();
-        let report = context
-            .control
-            .store
-            .report(&id, now)
-            .await?
-            .ok_or_else(unknown_report)?;
-        let name = own_name(&report.name)?;
-        refuse_ordered(&context, name.borrow())?;
-        if is_at_or_above_suffix(name.borrow()) {
-            let detail = format!(
-                "{name} is a public suffix, or above one: all below it belongs to strangers"
-            );
-            return Err(Problem::value("override", "public_suffix", detail));
-        }
+        check_override(&context, &id).await?;
     }
     let OutcomeBody {
         outcome,
@@ -322,7 +340,7 @@ pub async fn put(
         let now = Timestamp::now();
         let until = lifted
             .map(|OverrideBody { days }| now + SignedDuration::from_hours(24 * i64::from(days)));
-        let closing = Closing {
+        let closing = ReportDecision {
             outcome,
             note: note.map(Text::into_string),
             override_until: until,
@@ -340,13 +358,13 @@ pub async fn put(
             .lift(context.control.store.overrides().await?, now);
         Ok(report)
     });
-    Ok(Json(done.await?).into_response())
+    Ok(Json(done.await?))
 }
 
 /// The number of reports in a month, their outcomes, and how long they took. As CSV if the request
 /// accepts `text/csv`.
 #[utoipa::path(get, path = "/v1/reports/export", operation_id = "get_report_export", tag = "reports", params(Month),
-    responses((status = 200, description = "the figures", body = asking::ReportExport), (status = 422, description = "a value cannot be used")))]
+    responses((status = 200, description = "the figures", body = ReportExport), (status = 422, description = "a value cannot be used")))]
 pub async fn export(
     State(context): State<Arc<Context>>,
     _reader: Reader,
@@ -377,7 +395,7 @@ pub async fn export(
         .store
         .report_ages(from, to, Timestamp::now())
         .await?;
-    let figures = Figures::of(&ages);
+    let export = ReportExport::of(month, &ages);
     if headers
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
@@ -385,24 +403,45 @@ pub async fn export(
     {
         return Ok((
             [(header::CONTENT_TYPE, "text/csv; charset=utf-8")],
-            figures.csv(&month),
+            export.csv(),
         )
             .into_response());
     }
-    let mut said = json!({ "month": month });
-    for (key, value) in &figures.0 {
-        said[*key] = value.clone();
-    }
-    Ok(Json(said).into_response())
+    Ok(Json(export).into_response())
 }
 
-/// The figures of a month, in the order of the columns.
-struct Figures(Vec<(&'static str, Value)>);
+/// The reports of a month. Times are in seconds.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ReportExport {
+    /// The longest time to an answer.
+    answered_after_max_s: Option<i64>,
+    /// The median time to an answer.
+    answered_after_median_s: Option<i64>,
+    /// How many had been reported before.
+    duplicate: usize,
+    /// How many stayed blocked.
+    kept: usize,
+    /// How many were answered, or still wait, later than they were to be.
+    late: usize,
+    /// The month.
+    month: String,
+    /// How many wait for an answer.
+    open: usize,
+    /// The longest time since a waiting one came.
+    open_since_max_s: Option<i64>,
+    /// The median time since waiting ones came.
+    open_since_median_s: Option<i64>,
+    /// How many came.
+    received: usize,
+    /// How many were unblocked.
+    unblocked: usize,
+}
 
-impl Figures {
-    fn of(ages: &[ReportAge]) -> Self {
-        let count =
-            |outcome: Option<Outcome>| ages.iter().filter(|age| age.outcome == outcome).count();
+impl ReportExport {
+    fn of(month: String, ages: &[ReportAge]) -> Self {
+        let count = |outcome: Option<ReportOutcome>| {
+            ages.iter().filter(|age| age.outcome == outcome).count()
+        };
         let sorted = |is_closed: bool| {
             let mut sorted: Vec<i64> = ages
                 .iter()
@@ -415,38 +454,40 @@ impl Figures {
         let closed = sorted(true);
         let open = sorted(false);
         let median = |sorted: &[i64]| sorted.get(sorted.len() / 2).copied();
-        let mut figures = vec![
-            ("received", json!(ages.len())),
-            ("open", json!(count(None))),
-        ];
-        figures.extend(Outcome::ALL.map(|(outcome, word)| (word, json!(count(Some(outcome))))));
-        figures.extend([
-            ("late", json!(ages.iter().filter(|age| age.is_late).count())),
-            ("answered_after_median_s", json!(median(&closed))),
-            ("answered_after_max_s", json!(closed.last())),
-            ("open_since_median_s", json!(median(&open))),
-            ("open_since_max_s", json!(open.last())),
-        ]);
-        Self(figures)
+        Self {
+            answered_after_max_s: closed.last().copied(),
+            answered_after_median_s: median(&closed),
+            duplicate: count(Some(ReportOutcome::Duplicate)),
+            kept: count(Some(ReportOutcome::Kept)),
+            late: ages.iter().filter(|age| age.is_late).count(),
+            month,
+            open: count(None),
+            open_since_max_s: open.last().copied(),
+            open_since_median_s: median(&open),
+            received: ages.len(),
+            unblocked: count(Some(ReportOutcome::Unblocked)),
+        }
     }
 
-    fn csv(&self, month: &str) -> String {
-        let names: Vec<&str> = self.0.iter().map(|(name, _)| *name).collect();
-        let values: Vec<String> = self
-            .0
-            .iter()
-            .map(|(_, value)| {
-                if value.is_null() {
-                    String::new()
-                } else {
-                    value.to_string()
-                }
-            })
-            .collect();
-        format!(
-            "month,{}\r\n{month},{}\r\n",
-            names.join(","),
-            values.join(",")
-        )
+    fn csv(&self) -> String {
+        let seconds = |time: Option<i64>| time.map(|time| time.to_string()).unwrap_or_default();
+        let columns = [
+            ("month", self.month.clone()),
+            ("received", self.received.to_string()),
+            ("open", self.open.to_string()),
+            ("unblocked", self.unblocked.to_string()),
+            ("kept", self.kept.to_string()),
+            ("duplicate", self.duplicate.to_string()),
+            ("late", self.late.to_string()),
+            (
+                "answered_after_median_s",
+                seconds(self.answered_after_median_s),
+            ),
+            ("answered_after_max_s", seconds(self.answered_after_max_s)),
+            ("open_since_median_s", seconds(self.open_since_median_s)),
+            ("open_since_max_s", seconds(self.open_since_max_s)),
+        ];
+        let (names, values): (Vec<&str>, Vec<String>) = columns.into_iter().unzip();
+        format!("{}\r\n{}\r\n", names.join(","), values.join(","))
     }
 }

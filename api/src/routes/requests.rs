@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, http::StatusCode};
 use control::{
     Control,
     households::{
-        events::HouseholdEvent,
+        events::{HouseholdEvent, RequestEventKind, ScopedEvent},
         write::{Beside, change_beside, set_by},
     },
 };
@@ -30,7 +25,7 @@ use policy::{
     text::Text,
     unix_seconds::UnixSeconds,
 };
-use policy_store::{Asked as AskedFor, Author, Request, RequestAnswer, RequestError};
+use policy_store::{AccessRequest, Author, RequestAnswer, RequestDetails, RequestError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -49,8 +44,7 @@ use crate::{
         schedules::open,
         switches::own_name,
     },
-    schema::asking,
-    versioned::{made_or_changed, unknown_household, with_version, written},
+    versioned::{Versioned, made_or_changed, unknown_household},
 };
 
 /// The record types of addresses (RFC 1035, section 3.2.2, and RFC 3596, section 2.1).
@@ -82,9 +76,7 @@ pub struct RequestBody {
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerBody {
-    /// `allow` or `deny`.
-    #[schema(value_type = String)]
-    answer: Verdict,
+    answer: RequestVerdict,
     /// For how long, 1 to 10080 minutes. Default: for good.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 10080)]
@@ -92,36 +84,37 @@ pub struct AnswerBody {
     /// `domain` for the name and all below it (the default), or `category` for all categories for
     /// which it is blocked.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    scope: What,
+    scope: AnswerScope,
     /// For whom: `device` (the default), `person` or `household`.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    whose: Whose,
+    whose: AnswerLevel,
     /// A note to the child, at most 500 octets.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 500)]
     note: Option<Text>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+/// Whether what is asked for is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+enum RequestVerdict {
     Allow,
     Deny,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// What an answer allows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum What {
+enum AnswerScope {
     #[default]
     Domain,
     Category,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// For whom an answer allows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Whose {
+enum AnswerLevel {
     #[default]
     Device,
     Person,
@@ -211,8 +204,8 @@ fn asking_device(principal: &Principal, named: Option<Id>) -> Result<Id, Problem
 /// this name or one above it, that request is returned with 200, and no further notification is
 /// sent.
 #[utoipa::path(post, path = "/v1/households/{id}/requests", operation_id = "post_household_request", tag = "requests", params(("id" = String, Path)), request_body = RequestBody,
-    responses((status = 201, description = "asked", body = asking::Request),
-        (status = 200, description = "asked before, and not answered yet: the open request", body = asking::Request),
+    responses((status = 201, description = "asked", body = AccessRequest),
+        (status = 200, description = "asked before, and not answered yet: the open request", body = AccessRequest),
         (status = 404, description = "no such household or device"),
         (status = 409, description = "not blocked for this device: `not_blocked`; blocked by order: `mandatory`; or by safe search: `safe_search`"), (status = 422, description = "a value cannot be used"),
         (status = 429, description = "too many requests: `requests_limit`")))]
@@ -221,7 +214,7 @@ pub async fn post(
     Member(principal): Member,
     Segments(id): Segments<String>,
     Body(body): Body<RequestBody>,
-) -> Result<Response, Problem> {
+) -> Result<(StatusCode, Json<AccessRequest>), Problem> {
     let id: Id = segment("id", &id)?;
     check_length("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
     let device = asking_device(&principal, body.device)?;
@@ -263,7 +256,7 @@ pub async fn post(
         categories.push(told);
     }
     let reason = body.reason.map(Text::into_string);
-    let asked = AskedFor {
+    let asked = RequestDetails {
         name,
         categories,
         reason,
@@ -276,22 +269,36 @@ pub async fn post(
         .add_request(&id, &device, asked, now)
         .await?;
     if is_new {
-        context.control.events.publish(
-            &id,
-            HouseholdEvent::of_device("request", device, json!(request)),
-        );
+        let event = HouseholdEvent::of_request(RequestEventKind::Request, request.clone());
+        context.control.events.publish(&id, ScopedEvent::new(event));
     }
-    Ok((made_or_changed(is_new), Json(request)).into_response())
+    Ok((made_or_changed(is_new), Json(request)))
+}
+
+/// Requests.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Requests {
+    /// The newest first.
+    requests: Vec<AccessRequest>,
+}
+
+/// A request that was answered.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct RequestAnswered {
+    #[serde(flatten)]
+    request: AccessRequest,
+    /// The household's version; also the `ETag`.
+    version: u64,
 }
 
 /// The requests of the last month and their answers, newest first. A child sees its own.
 #[utoipa::path(get, path = "/v1/households/{id}/requests", operation_id = "list_household_requests", tag = "requests", params(("id" = String, Path)),
-    responses((status = 200, description = "the requests", body = asking::Requests), (status = 404, description = "no such household")))]
+    responses((status = 200, description = "the requests", body = Requests), (status = 404, description = "no such household")))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     Member(principal): Member,
     Segments(id): Segments<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Requests>, Problem> {
     let id: Id = segment("id", &id)?;
     if context.control.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
@@ -301,13 +308,13 @@ pub async fn list(
         .store
         .requests(&id, principal.device.as_ref(), Timestamp::now())
         .await?;
-    Ok(Json(json!({ "requests": requests })))
+    Ok(Json(Requests { requests }))
 }
 
 /// Answers a request. An allow applies from the next query on, for the given time.
 #[utoipa::path(put, path = "/v1/households/{id}/requests/{request}", operation_id = "put_household_request", tag = "requests", request_body = AnswerBody,
     params(("id" = String, Path), ("request" = String, Path)),
-    responses((status = 200, description = "answered", body = asking::RequestAnswered), (status = 404, description = "no such household or request"),
+    responses((status = 200, description = "answered", body = RequestAnswered), (status = 404, description = "no such household or request"),
         (status = 409, description = "answered before, or blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
@@ -315,7 +322,7 @@ pub async fn put(
     Segments((id, request)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<AnswerBody>,
-) -> Result<Response, Problem> {
+) -> Result<Versioned<RequestAnswered>, Problem> {
     let id: Id = segment("id", &id)?;
     body.check()?;
     let rules = context
@@ -338,7 +345,7 @@ pub async fn put(
         household: id,
         expected,
     };
-    if body.answer == Verdict::Deny {
+    if body.answer == RequestVerdict::Deny {
         return writer
             .deny(rules.version(), asked, body.into_answer(&author, now))
             .await;
@@ -369,7 +376,7 @@ impl AnswerBody {
 
     /// The answer as it is stored.
     fn into_answer(self, author: &Author, now: Timestamp) -> RequestAnswer {
-        let is_allowed = self.answer == Verdict::Allow;
+        let is_allowed = self.answer == RequestVerdict::Allow;
         let word = |value: Value| value.as_str().map(str::to_owned).filter(|_| is_allowed);
         RequestAnswer {
             answer: if is_allowed { "allow" } else { "deny" }.to_owned(),
@@ -397,9 +404,9 @@ impl Writer<'_> {
     async fn deny(
         self,
         version: u64,
-        request: Request,
+        request: AccessRequest,
         answer: RequestAnswer,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Versioned<RequestAnswered>, Problem> {
         if let Some(expected) = self.expected.filter(|expected| *expected != version) {
             let detail = format!("the version is {version}, not {expected}");
             return Err(Problem::new(
@@ -413,26 +420,28 @@ impl Writer<'_> {
             .deny_request(&self.household, &request.id, &answer)
             .await
             .map_err(Problem::from)?;
-        let mut said = json!(denied);
-        self.publish(request.device, said.clone());
-        said["version"] = json!(version);
-        Ok(with_version(version, Json(said).into_response()))
+        self.publish(&denied);
+        let request = denied;
+        Ok(Versioned::read(
+            version,
+            RequestAnswered { request, version },
+        ))
     }
 
     /// Allows what a request asks for.
     async fn allow(
         self,
-        request: Request,
+        request: AccessRequest,
         body: AnswerBody,
         now: Timestamp,
-    ) -> Result<Response, Problem> {
-        let Request {
+    ) -> Result<Versioned<RequestAnswered>, Problem> {
+        let AccessRequest {
             id: number,
             device,
             asked,
             ..
         } = request;
-        if body.scope == What::Category && asked.categories.is_empty() {
+        if body.scope == AnswerScope::Category && asked.categories.is_empty() {
             return Err(Problem::value(
                 "scope",
                 "scope",
@@ -443,7 +452,7 @@ impl Writer<'_> {
         let whose = body.whose;
         let until = body.until(now);
         let actor = self.author.actor.clone();
-        let of = device.clone();
+        let of = device;
         let edit = move |household: Option<Household>| {
             let mut household = household.ok_or_else(|| {
                 Problem::not_found("unknown_household", "there is no such household")
@@ -466,14 +475,19 @@ impl Writer<'_> {
         let id = self.household.clone();
         let (changed, ()) =
             change_beside(self.control, self.author, id, self.expected, beside, edit).await?;
-        let allowed = json!(changed.allowed);
-        self.publish(device, allowed.clone());
-        Ok(written(&changed, StatusCode::OK, allowed))
+        let request = changed.allowed.expect("the change allows a request");
+        self.publish(&request);
+        let version = changed.version;
+        Ok(Versioned::read(
+            version,
+            RequestAnswered { request, version },
+        ))
     }
 
-    fn publish(&self, device: Id, answer: Value) {
-        let event = HouseholdEvent::of_device("answer", device, answer);
-        self.control.events.publish(&self.household, event);
+    fn publish(&self, answered: &AccessRequest) {
+        let event = HouseholdEvent::of_request(RequestEventKind::Answer, answered.clone());
+        let events = &self.control.events;
+        events.publish(&self.household, ScopedEvent::new(event));
     }
 }
 
@@ -481,16 +495,16 @@ impl Writer<'_> {
 fn settings_of<'h>(
     household: &'h mut Household,
     device: &Id,
-    whose: Whose,
+    whose: AnswerLevel,
 ) -> Result<&'h mut Settings, Problem> {
-    if whose == Whose::Household {
+    if whose == AnswerLevel::Household {
         return Ok(&mut household.settings);
     }
     let of = household
         .devices
         .get_mut(device)
         .ok_or_else(|| unknown_device(device))?;
-    if whose == Whose::Device {
+    if whose == AnswerLevel::Device {
         return Ok(&mut of.settings);
     }
     let person = of
@@ -508,12 +522,12 @@ fn allow(
     settings: &mut Settings,
     name: &Name,
     categories: &[String],
-    scope: What,
+    scope: AnswerScope,
     until: Option<Timestamp>,
     actor: &str,
 ) -> Result<(), Problem> {
     match (scope, until) {
-        (What::Domain, Some(until)) => open(
+        (AnswerScope::Domain, Some(until)) => open(
             settings,
             Grant {
                 what: GrantTarget::Domain(name.clone()),
@@ -522,7 +536,7 @@ fn allow(
             actor,
         )
         .map(drop),
-        (What::Category, Some(until)) => categories.iter().try_for_each(|slug| {
+        (AnswerScope::Category, Some(until)) => categories.iter().try_for_each(|slug| {
             open(
                 settings,
                 Grant {
@@ -533,7 +547,7 @@ fn allow(
             )
             .map(drop)
         }),
-        (What::Domain, None) => {
+        (AnswerScope::Domain, None) => {
             settings.names.insert(
                 name.clone(),
                 set_by(
@@ -552,7 +566,7 @@ fn allow(
             }
             Ok(())
         }
-        (What::Category, None) => {
+        (AnswerScope::Category, None) => {
             for slug in categories {
                 settings.categories.insert(
                     slug.clone(),

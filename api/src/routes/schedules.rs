@@ -24,8 +24,8 @@ use crate::{
     extract::{Body, IfMatch},
     problem::Problem,
     routes::{level::Level, mandates::refuse_ordered, switches::own_name},
-    schema::writes::{GrantWritten, PauseWritten, ScheduleWritten, Written},
     versioned::{Versioned, made_or_changed},
+    written::{GrantWritten, PauseWritten, ScheduleWritten, Written},
 };
 
 /// The longest pause: a year. For longer, a device can be removed.
@@ -36,9 +36,8 @@ const PAUSE_MINUTES_MAX: u32 = PAUSE_DAYS_MAX * 24 * 60;
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleBody {
-    /// The days on which it begins: `mon` to `sun`. Default: all.
+    /// The days on which it begins. Default: all.
     #[serde(default = "all_days")]
-    #[schema(value_type = Option<Vec<String>>)]
     days: BTreeSet<DayOfWeek>,
     /// When it begins, such as `21:30`.
     #[schema(value_type = String, pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$")]
@@ -57,7 +56,6 @@ pub struct ScheduleBody {
     pause: bool,
     /// Dates on which it does not begin, at most 366, such as holidays.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>)]
     except: BTreeSet<Date>,
 }
 
@@ -336,7 +334,6 @@ pub async fn delete_grants(
 pub struct PauseBody {
     /// The instant, RFC 3339, within a year.
     #[serde(default)]
-    #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// Minutes from now.
     #[serde(default)]

@@ -8,21 +8,61 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use policy::category::{Category, CategorySet, Preset};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::{Context, auth::guards::Anyone, problem::Problem, routes::openapi::OpenReader, schema};
+use crate::{Context, auth::guards::Anyone, problem::Problem, routes::openapi::OpenReader};
+
+/// The taxonomy.
+#[derive(Serialize, ToSchema)]
+pub struct Categories {
+    /// In the order of the taxonomy.
+    categories: Vec<Category>,
+}
+
+/// The presets.
+#[derive(Serialize, ToSchema)]
+pub struct Presets {
+    /// In the order of the taxonomy.
+    presets: Vec<PresetView>,
+}
+
+/// A starting point of a household.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Preset)]
+struct PresetView {
+    /// The categories that it blocks, by slug.
+    blocks: Vec<String>,
+    /// The identifier.
+    slug: String,
+    /// The name for people.
+    title: String,
+}
 
 /// All categories, with the presets that block each.
-#[utoipa::path(get, path = "/v1/categories", operation_id = "list_categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = schema::Categories)))]
-pub async fn categories(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Value> {
-    Json(json!({ "categories": context.control.taxonomy.categories() }))
+#[utoipa::path(get, path = "/v1/categories", operation_id = "list_categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = Categories)))]
+pub async fn categories(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Categories> {
+    let categories = context.control.taxonomy.categories().to_vec();
+    Json(Categories { categories })
 }
 
 /// All presets, with the categories that each blocks.
-#[utoipa::path(get, path = "/v1/presets", operation_id = "list_presets", tag = "taxonomy", responses((status = 200, description = "the presets", body = schema::Presets)))]
-pub async fn presets(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Value> {
-    let preset = |(preset, blocks): (&policy::category::Preset, policy::category::CategorySet)| json!({ "slug": preset.slug, "title": preset.title, "blocks": context.control.taxonomy.slugs(blocks) });
-    Json(json!({ "presets": context.control.taxonomy.presets().map(preset).collect::<Vec<_>>() }))
+#[utoipa::path(get, path = "/v1/presets", operation_id = "list_presets", tag = "taxonomy", responses((status = 200, description = "the presets", body = Presets)))]
+pub async fn presets(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Presets> {
+    let taxonomy = &context.control.taxonomy;
+    let view = |(preset, blocks): (&Preset, CategorySet)| PresetView {
+        blocks: taxonomy
+            .slugs(blocks)
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        slug: preset.slug.clone(),
+        title: preset.title.clone(),
+    };
+    Json(Presets {
+        presets: taxonomy.presets().map(view).collect(),
+    })
 }
 
 /// The process runs.

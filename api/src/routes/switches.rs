@@ -24,19 +24,17 @@ use crate::{
     extract::{Body, IfMatch},
     problem::Problem,
     routes::{level::Level, mandates::refuse_ordered},
-    schema::writes::{
-        BypassWritten, CategoryWritten, NameWritten, SafeSearchWritten, SearchUnlockWritten,
-        WrittenState,
-    },
     versioned::{Versioned, made_or_changed},
+    written::{
+        BypassWritten, CategoryWritten, NameWritten, SafeSearchWritten, SearchUnlockWritten,
+        WrittenScope, WrittenState,
+    },
 };
 
 /// A switch.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchBody {
-    /// `block` or `allow`.
-    #[schema(value_type = String)]
     state: SwitchState,
 }
 
@@ -44,12 +42,10 @@ pub struct SwitchBody {
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OwnNameBody {
-    /// `block` or `allow`.
-    #[schema(value_type = String)]
     state: SwitchState,
     /// `exact`, or `subtree` for the name and all below it (the default).
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<WrittenScope>)]
     scope: Option<Scope>,
 }
 
@@ -207,10 +203,36 @@ pub async fn delete_name(
     change.await
 }
 
+/// Levels of safe search by engine. `null` inherits.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct SafeSearchBody(BTreeMap<String, Option<SearchLevel>>);
+
+impl utoipa::PartialSchema for SafeSearchBody {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Ref, Schema, Type};
+        let level = <SearchLevel as utoipa::ToSchema>::name();
+        let level = OneOfBuilder::new()
+            .item(Ref::from_schema_name(level))
+            .item(ObjectBuilder::new().schema_type(Type::Null));
+        ObjectBuilder::new()
+            .description(Some("Levels of safe search by engine. `null` inherits."))
+            .additional_properties(Some(Schema::OneOf(level.build())))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for SafeSearchBody {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+        let name = <SearchLevel as utoipa::ToSchema>::name().into();
+        schemas.push((name, <SearchLevel as utoipa::PartialSchema>::schema()));
+    }
+}
+
 /// Sets the safe search of engines: `off`, `moderate` or `strict` by the engine's name (google,
 /// youtube, bing, duckduckgo, ecosia, pixabay, yandex, brave, qwant). `null` inherits; other
 /// engines keep their level.
-#[utoipa::path(put, path = "/v1/households/{id}/safe-search", operation_id = "put_household_safe_search", tag = "switches", request_body = BTreeMap<String, Option<String>>,
+#[utoipa::path(put, path = "/v1/households/{id}/safe-search", operation_id = "put_household_safe_search", tag = "switches", request_body = SafeSearchBody,
     params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = SafeSearchWritten), (status = 404, description = "no such place"), (status = 422, description = "no such engine or level")))]
 pub async fn put_safe_search(
@@ -218,7 +240,7 @@ pub async fn put_safe_search(
     Family(author): Family,
     level: Level,
     IfMatch(expected): IfMatch,
-    Body(levels): Body<BTreeMap<String, Option<SearchLevel>>>,
+    Body(SafeSearchBody(levels)): Body<SafeSearchBody>,
 ) -> Result<Versioned<SafeSearchWritten>, Problem> {
     if let Some(unknown) = levels
         .keys()

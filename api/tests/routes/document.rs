@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use axum::http::Method;
 use policy::{name::Name, rules::household::Id};
-use policy_store::activity::{Blocked, Sign, Told};
+use policy_store::activity::{BlockedQuery, BypassSign, CountedQuery};
 use serde_json::{Map, Value, json};
 
 use crate::world::{Answer, World};
@@ -45,7 +45,18 @@ impl Reference {
         json!({ "type": "object", "properties": properties, "required": required })
     }
 
+    /// Whether a schema admits null: it says so, or it admits anything.
+    fn admits_null(schema: &Value) -> bool {
+        let is_null = |kind: &Value| kind == "null";
+        match (&schema["type"], schema["oneOf"].as_array()) {
+            (Value::Array(types), _) => types.iter().any(is_null),
+            (_, Some(schemas)) => schemas.iter().any(|schema| is_null(&schema["type"])),
+            (kind, None) => kind.is_null() && schema["$ref"].is_null(),
+        }
+    }
+
     fn check(&mut self, place: &str, schema: &Value, value: &Value) {
+        let admits_null = Self::admits_null(schema);
         let schema = self.resolve(schema);
         let types: Vec<&str> = match &schema["type"] {
             Value::String(one) => vec![one],
@@ -58,7 +69,7 @@ impl Reference {
         };
         let fits = |kind: &str| types.is_empty() || types.contains(&kind);
         let is_fit = match value {
-            Value::Null => true,
+            Value::Null => admits_null,
             Value::Bool(_) => fits("boolean"),
             Value::Number(number) => fits("number") || number.is_u64() && fits("integer"),
             Value::String(_) => fits("string"),
@@ -68,6 +79,12 @@ impl Reference {
         if !is_fit {
             self.complaints
                 .push(format!("{place}: {value} is none of {types:?}"));
+        }
+        if let Some(words) = schema["enum"].as_array().filter(|_| value.is_string())
+            && !words.contains(value)
+        {
+            self.complaints
+                .push(format!("{place}: {value} is none of {words:?}"));
         }
         for item in value.as_array().into_iter().flatten() {
             self.check(&format!("{place}[]"), &schema["items"], item);
@@ -277,14 +294,14 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         let method: Method = method.parse().unwrap();
         if method == Method::GET && template.ends_with("/activity") {
             let now = jiff::Timestamp::now();
-            let blocked = || Blocked {
+            let blocked = || BlockedQuery {
                 layer: "category",
                 categories: vec!["gambling".into()],
                 name: Some(Name::parse("bets.example").unwrap()),
             };
             let household: Id = "home".parse().unwrap();
             let device: Id = "phone".parse().unwrap();
-            let told = |at, sign| Told {
+            let told = |at, sign| CountedQuery {
                 household: household.clone(),
                 device: Some(device.clone()),
                 at,
@@ -295,7 +312,7 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
             };
             let earlier = now - jiff::SignedDuration::from_mins(30);
             world.context.control.activity.as_ref().unwrap().note(
-                [told(earlier, None), told(earlier, Some(Sign::Vpn))],
+                [told(earlier, None), told(earlier, Some(BypassSign::Vpn))],
                 |_| true,
                 now,
             );

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use control::lists::model::{Condition, ListError, Origin};
-use policy_store::Order;
+use policy_store::SortOrder;
 use serde_json::{Value, json};
 
 use crate::{fake_lists, world::World};
@@ -248,7 +248,7 @@ async fn an_unusable_definition_is_refused_with_its_field() {
             .context
             .control
             .store
-            .audit(None, Order::Oldest, None, 10)
+            .audit(None, SortOrder::Oldest, None, 10)
             .await
             .unwrap()
             .records

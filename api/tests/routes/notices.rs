@@ -4,7 +4,7 @@
 use axum::http::Method;
 use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{Attributed, CustomName, Household, SwitchState};
-use policy_store::{Due, Role};
+use policy_store::{DueDelivery, Role};
 use serde_json::{Value, json};
 
 use crate::world::{World, author};
@@ -27,7 +27,7 @@ async fn home() -> World {
 
 impl World {
     /// The notices waiting for e-mail, oldest first.
-    async fn mails(&self) -> Vec<Due> {
+    async fn mails(&self) -> Vec<DueDelivery> {
         let later = Timestamp::now() + SignedDuration::from_hours(1);
         let mut due = self
             .context

@@ -29,16 +29,20 @@ const AGE_S_MIN: u32 = 3600;
 /// The default age alarm is raised after this many missed intervals.
 const AGE_INTERVALS: u32 = 4;
 
-/// One `[[feeds]]` table.
+/// A definition of a feed: the keys of a `[[feeds]]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = FeedDefinition))]
 #[serde(deny_unknown_fields)]
 pub struct Feed {
-    /// Unique name of the feed in the configuration, the API and metrics.
+    /// Unique name of the feed in the configuration, the API and metrics. In a request it may be
+    /// left out if the path names the feed.
+    #[cfg_attr(feature = "schema", schema(required = false))]
     pub name: String,
     /// A file, a folder, or a URL: `http://`, `https://`, `rpz://HOST:PORT/ZONE`.
     pub source: String,
     pub format: Format,
-    /// What a bare name covers; absent where the format's own syntax says it.
+    /// The scope of a bare name; absent where the format's own syntax says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
     /// The category of all entries.
@@ -121,6 +125,8 @@ pub struct Feed {
 
 /// How several entries of one feed that cover one name combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = FeedMatching))]
 #[serde(rename_all = "kebab-case")]
 pub enum Matching {
     /// Their categories add up.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// The syntax of a feed's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = FeedFormat))]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// One name a line.

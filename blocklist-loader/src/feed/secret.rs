@@ -12,6 +12,7 @@ const FILE: &str = "file:";
 
 /// A secret: its text, `env:NAME` or `file:PATH`. It is never displayed.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct Secret(String);
 

@@ -6,6 +6,7 @@ use super::secret::Secret;
 
 /// A key that signs transfers (RFC 8945).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Tsig {
     /// The key's name, which the primary must use too.
@@ -19,6 +20,7 @@ pub struct Tsig {
 /// The supported algorithms of RFC 8945. HMAC-SHA-224 is missing because the cryptography library
 /// does not have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum TsigAlgorithm {
     HmacSha1,

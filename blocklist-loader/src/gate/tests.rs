@@ -508,7 +508,10 @@ fn a_feed_that_is_held_goes_on_as_it_was_until_it_is_released() {
             3,
             fixture.world.now,
         );
-        let held = fixture.live.with(&[held], &fixture.world.taxonomy).unwrap();
+        let held = fixture
+            .live
+            .with_deltas(&[held], &fixture.world.taxonomy)
+            .unwrap();
         assert!(summary(&held).held);
         fixture
             .world

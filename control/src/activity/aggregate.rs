@@ -19,15 +19,18 @@ use policy::{
     name::Name,
     rules::{builtin_names::BuiltinName, household::Id},
 };
-use policy_store::activity::{Blocked, Sign, Told};
+use policy_store::activity::{BlockedQuery, BypassSign, CountedQuery};
 use resolver::{engine::Engine, telemetry::activity::ActivityEvent};
-use serde_json::json;
 
 use super::{
     inactivity::{InactivityWatch, Silence},
     retention::days_kept,
 };
-use crate::{Control, households::events::HouseholdEvent, shutdown::Shutdown};
+use crate::{
+    Control,
+    households::events::{OtherEvent, ScopedEvent},
+    shutdown::Shutdown,
+};
 
 /// How often the workers' rings are emptied. A ring holds the queries of a busy worker in this time.
 const TAKE_EVERY: Duration = Duration::from_millis(100);
@@ -45,15 +48,15 @@ struct Categories {
     /// The slug of each category, by its index.
     slugs: Vec<Arc<str>>,
     /// Categories whose names are signs of a bypass.
-    signs: [(Option<CategoryId>, Sign); 3],
+    signs: [(Option<CategoryId>, BypassSign); 3],
 }
 
 impl Categories {
     fn of(control: &Control) -> Self {
         let signs = [
-            ("doh", Sign::Doh),
-            ("vpn", Sign::Vpn),
-            ("proxy", Sign::Proxy),
+            ("doh", BypassSign::Doh),
+            ("vpn", BypassSign::Vpn),
+            ("proxy", BypassSign::Proxy),
         ];
         Self {
             slugs: control
@@ -74,20 +77,20 @@ impl Categories {
     }
 
     /// A query as the activity counts it. `None` if its household has no valid identifier.
-    fn query(&self, lists: &Blocklist, heard: ActivityEvent) -> Option<Told> {
+    fn query(&self, lists: &Blocklist, heard: ActivityEvent) -> Option<CountedQuery> {
         let rules = &heard.rules;
         let device = heard.device.and_then(|index| rules.device_id(index));
         let listed = lists.classify(heard.name.borrow());
         let about = listed.choice.union(listed.security);
         let is_blocked = heard.layer.blocks();
-        Some(Told {
+        Some(CountedQuery {
             household: rules.id().parse().ok()?,
             device: device.and_then(|id| id.parse().ok()),
             at: heard.at.timestamp()?,
             days: 0,
             categories: self.slugs(about),
             sign: self.sign(listed.builtin, about).filter(|_| !is_blocked),
-            blocked: is_blocked.then(|| Blocked {
+            blocked: is_blocked.then(|| BlockedQuery {
                 layer: heard.layer.as_str(),
                 categories: self.slugs(heard.categories),
                 name: Some(heard.name.borrow().to_owned()),
@@ -95,9 +98,9 @@ impl Categories {
         })
     }
 
-    fn sign(&self, special: BuiltinName, listed: CategorySet) -> Option<Sign> {
+    fn sign(&self, special: BuiltinName, listed: CategorySet) -> Option<BypassSign> {
         if special == BuiltinName::Relay {
-            return Some(Sign::Relay);
+            return Some(BypassSign::Relay);
         }
         self.signs
             .iter()
@@ -131,7 +134,7 @@ impl Aggregator {
     }
 
     /// Keeps a blocked name until the next publication.
-    fn keep_block(&mut self, query: &Told, layer: Layer, categories: CategorySet) {
+    fn keep_block(&mut self, query: &CountedQuery, layer: Layer, categories: CategorySet) {
         let blocked = query.blocked.as_ref();
         let Some(name) = blocked.and_then(|blocked| blocked.name.clone()) else {
             return;
@@ -231,20 +234,23 @@ fn publish_blocks(control: &Control, blocks: BTreeMap<Id, BTreeMap<(Option<Id>, 
             },
         ) in blocks.into_iter().take(BLOCKS_PUBLISHED_MAX)
         {
-            let body = json!({
-                "device": device, "name": name, "count": count, "layer": layer.as_str(), "categories": control.taxonomy.slugs(categories),
-                "at": Timestamp::now(),
-            });
-            control
-                .events
-                .publish(&household, HouseholdEvent::block(device, body));
+            let slugs = control.taxonomy.slugs(categories).into_iter();
+            let event = OtherEvent::Block {
+                at: Timestamp::now(),
+                categories: slugs.map(str::to_owned).collect(),
+                count,
+                device,
+                layer: layer.as_str(),
+                name,
+            };
+            control.events.publish(&household, ScopedEvent::new(event));
         }
     }
 }
 
 /// Whether a query is still to be counted. Removes from it what the household has switched off since
 /// the query.
-fn is_wanted(control: &Control, query: &mut Told) -> bool {
+fn is_wanted(control: &Control, query: &mut CountedQuery) -> bool {
     let Some(rules) = control.directory.household(&query.household) else {
         return false;
     };
@@ -286,11 +292,13 @@ async fn publish_silence(control: &Control, household: &Id, device: Id, silence:
         .flat_map(|hour| hour.devices.values())
         .any(|counts| counts.sign.is_some())
     {
-        let body =
-            json!({ "device": device, "since": silence.since, "sign": silence.sign, "at": now });
-        control
-            .events
-            .publish(household, HouseholdEvent::of_device("silent", device, body));
+        let event = OtherEvent::Silent {
+            at: now,
+            device,
+            sign: silence.sign,
+            since: silence.since,
+        };
+        control.events.publish(household, ScopedEvent::new(event));
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::Id;
-use policy_store::activity::Sign;
+use policy_store::activity::BypassSign;
 use serde::Serialize;
 
 /// Devices watched at a time: those with a recent sign. Silence of others is shown in the activity,
@@ -20,11 +20,13 @@ const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// The silence of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DeviceSilence))]
 pub struct Silence {
-    /// The device's last query for anything but a bypass.
+    /// The bypass that the device asked for before. Null if it may just be switched off, or away.
+    pub sign: Option<BypassSign>,
+    /// The device's last query for anything but a bypass, RFC 3339.
     pub since: Timestamp,
-    /// The bypass that the device asked for before. `None` if it may just be switched off.
-    pub sign: Option<Sign>,
 }
 
 impl Silence {
@@ -33,7 +35,7 @@ impl Silence {
     /// queries: otherwise the line may be down, or the household asleep.
     pub fn of(
         last: Option<Timestamp>,
-        sign: Option<(Sign, Timestamp)>,
+        sign: Option<(BypassSign, Timestamp)>,
         others: Option<Timestamp>,
         now: Timestamp,
         after: SignedDuration,
@@ -56,7 +58,7 @@ impl Silence {
 
 /// A device with a recent sign.
 struct Watched {
-    sign: Sign,
+    sign: BypassSign,
     /// The last query with a sign.
     at: Timestamp,
     /// The last query without one; at first, the query with the sign.
@@ -81,7 +83,13 @@ impl InactivityWatch {
     }
 
     /// A device sent a query, perhaps with a sign of a bypass.
-    pub fn queried(&mut self, household: &Id, device: &Id, sign: Option<Sign>, at: Timestamp) {
+    pub fn queried(
+        &mut self,
+        household: &Id,
+        device: &Id,
+        sign: Option<BypassSign>,
+        at: Timestamp,
+    ) {
         if sign.is_none() && self.devices.is_empty() {
             return;
         }
@@ -151,7 +159,7 @@ mod tests {
         let of = |last: Option<i64>, sign: Option<i64>, others: Option<i64>, now| {
             Silence::of(
                 last.map(at),
-                sign.map(|minute| (Sign::Relay, at(minute))),
+                sign.map(|minute| (BypassSign::Relay, at(minute))),
                 others.map(at),
                 at(now),
                 AFTER,
@@ -165,15 +173,18 @@ mod tests {
         };
         assert_eq!(of(None, None, None, 60), None, "it never asked");
         assert_eq!(of(Some(4), Some(4), None, 13), None, "not long enough");
-        assert_eq!(of(Some(4), Some(4), None, 14), silent(4, Some(Sign::Relay)));
+        assert_eq!(
+            of(Some(4), Some(4), None, 14),
+            silent(4, Some(BypassSign::Relay))
+        );
         assert_eq!(
             of(Some(4), Some(30), None, 40),
-            silent(4, Some(Sign::Relay)),
+            silent(4, Some(BypassSign::Relay)),
             "signs are all that comes"
         );
         assert_eq!(
             of(None, Some(4), None, 14),
-            silent(4, Some(Sign::Relay)),
+            silent(4, Some(BypassSign::Relay)),
             "they are all that ever came"
         );
         assert_eq!(
@@ -201,7 +212,7 @@ mod tests {
         let tablet: Id = "tablet".parse().unwrap();
         watch.queried(&home, &phone, None, at(0));
         for device in [&phone, &tablet] {
-            watch.queried(&home, device, Some(Sign::Doh), at(4));
+            watch.queried(&home, device, Some(BypassSign::Doh), at(4));
         }
         watch.queried(&home, &tablet, None, at(9));
         assert_eq!(watch.silent(at(13)), []);
@@ -213,7 +224,7 @@ mod tests {
                 phone.clone(),
                 Silence {
                     since: at(4),
-                    sign: Some(Sign::Doh)
+                    sign: Some(BypassSign::Doh)
                 }
             )]
         );
@@ -223,7 +234,7 @@ mod tests {
             "the tablet went on, and the phone is known"
         );
         watch.queried(&home, &phone, None, at(31));
-        watch.queried(&home, &phone, Some(Sign::Doh), at(32));
+        watch.queried(&home, &phone, Some(BypassSign::Doh), at(32));
         assert_eq!(watch.silent(at(50)), [], "to and fro");
         let again = watch.silent(at(75));
         assert_eq!(
@@ -233,7 +244,7 @@ mod tests {
                 phone,
                 Silence {
                     since: at(31),
-                    sign: Some(Sign::Doh)
+                    sign: Some(BypassSign::Doh)
                 }
             )]
         );

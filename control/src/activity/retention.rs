@@ -14,7 +14,7 @@ use policy::rules::{
     compiled::HouseholdRules,
     household::{Household, Id},
 };
-use policy_store::{Erasure, PendingErasure, StoreError, activity::Forgotten};
+use policy_store::{Erasure, PendingErasure, StoreError, activity::ErasureScope};
 
 use crate::{Control, shutdown::Shutdown};
 
@@ -38,7 +38,7 @@ pub fn duties(was: Option<&Household>, is: Option<&Household>) -> Vec<Erasure> {
         return Vec::new();
     };
     let Some((is, now)) = is.and_then(|is| Some((is, is.kept()?))) else {
-        return vec![Erasure::Forget(Forgotten::All)];
+        return vec![Erasure::Forget(ErasureScope::All)];
     };
     let gone = |id: &Id| !is.devices.get(id).is_some_and(|device| device.log);
     let devices = was
@@ -46,13 +46,13 @@ pub fn duties(was: Option<&Household>, is: Option<&Household>) -> Vec<Erasure> {
         .iter()
         .filter(|(id, device)| device.log && gone(id));
     let mut duties: Vec<Erasure> = devices
-        .map(|(id, _)| Erasure::Forget(Forgotten::Device(id.clone())))
+        .map(|(id, _)| Erasure::Forget(ErasureScope::Device(id.clone())))
         .collect();
     if history.unknown_devices && !now.unknown_devices {
-        duties.push(Erasure::Forget(Forgotten::Unknown));
+        duties.push(Erasure::Forget(ErasureScope::Unknown));
     }
     if history.names && !now.names {
-        duties.push(Erasure::Forget(Forgotten::Names));
+        duties.push(Erasure::Forget(ErasureScope::Names));
     }
     if history.days != now.days {
         duties.push(Erasure::Keep);
@@ -181,14 +181,14 @@ mod tests {
         let devices = [("phone", true), ("guest", true)];
         assert_eq!(duties(Some(&all), Some(&all)), []);
         assert_eq!(duties(None, Some(&all)), []);
-        assert_eq!(duties(Some(&all), None), forget(Forgotten::All));
+        assert_eq!(duties(Some(&all), None), forget(ErasureScope::All));
         assert_eq!(
             duties(Some(&all), Some(&household(0, true, true, &devices))),
-            forget(Forgotten::All)
+            forget(ErasureScope::All)
         );
         assert_eq!(
             duties(Some(&all), Some(&Household::new("home".parse().unwrap()))),
-            forget(Forgotten::All)
+            forget(ErasureScope::All)
         );
         assert_eq!(
             duties(Some(&all), Some(&household(3, true, true, &devices))),
@@ -196,13 +196,13 @@ mod tests {
         );
         assert_eq!(
             duties(Some(&all), Some(&household(7, false, true, &devices))),
-            forget(Forgotten::Names)
+            forget(ErasureScope::Names)
         );
         assert_eq!(
             duties(Some(&all), Some(&household(7, true, false, &devices))),
-            forget(Forgotten::Unknown)
+            forget(ErasureScope::Unknown)
         );
-        let guest = || forget(Forgotten::Device("guest".parse().unwrap()));
+        let guest = || forget(ErasureScope::Device("guest".parse().unwrap()));
         assert_eq!(
             duties(
                 Some(&all),

@@ -26,7 +26,6 @@ use policy::{
     rules::household::Id,
 };
 use serde::Serialize;
-use serde_json::Value;
 
 use self::{display::shown, reason::VerdictReason};
 use crate::households::{provenance::Setter, subscriber::Subscriber};
@@ -44,19 +43,26 @@ pub trait Explainer: Send + Sync {
     ) -> QueryExplanation;
 }
 
-/// An explanation.
+/// Why a name is blocked or not.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Explanation {
+    /// The name that was asked for.
     name: String,
+    /// The record type.
     r#type: String,
+    /// The household that asked. Null for a line without a household.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     household: Option<Id>,
+    /// The device that asked. Null if it is not known.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     device: Option<Id>,
-    /// `block` or `allow`.
-    verdict: &'static str,
-    /// The deciding layer.
+    verdict: Decision,
+    #[cfg_attr(feature = "schema", schema(value_type = Layer))]
     layer: &'static str,
-    /// How the deciding entry answers the name: `policy` means as the operator configured, and
-    /// `proxied` a host with listed paths.
+    /// How the deciding entry answers the name: `policy` means as the operator configured,
+    /// `proxied` a host with listed paths, `led` safe search, and `ordered` a mandate; or
+    /// `nxdomain`, `nodata`, `drop`, `tcp-only`, `records`.
     action: &'static str,
     /// One sentence to read out.
     reason: String,
@@ -67,22 +73,39 @@ pub struct Explanation {
     /// The deciding entry: of a feed, a bundle, a custom list, or a mandate.
     entry: Option<String>,
     /// Where that entry is listed.
-    source: Option<Source>,
+    source: Option<EntrySource>,
+    /// The feed of that entry.
     feed: Option<String>,
-    scope: Option<Value>,
-    mandate: Option<Ordering>,
+    /// The scope of that entry.
+    scope: Option<Scope>,
+    /// The deciding mandate.
+    mandate: Option<DecidingMandate>,
+    /// The generation of the lists.
     generation: u64,
+    /// Who set what decided.
     setter: Option<Setter>,
     hop: Hop,
+    /// The names that the answer leads over, in order.
     chain: Vec<String>,
-    matches: Vec<Matched>,
-    answer: Answer,
+    /// All entries that match the deciding name.
+    matches: Vec<MatchedEntry>,
+    answer: ExplainedAnswer,
+}
+
+/// What was decided about the name.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+enum Decision {
+    Block,
+    Allow,
 }
 
 /// Where an entry is listed.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
-enum Source {
+enum EntrySource {
     Feed,
     /// The names that a category of the taxonomy brings itself.
     Bundle,
@@ -90,12 +113,19 @@ enum Source {
     Mandate,
 }
 
-/// The deciding mandate, as far as the reader may see it.
+/// The deciding mandate, as far as the reader may see it. A family sees its basis at most.
 #[derive(Debug, Serialize)]
-struct Ordering {
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = MandateOfExplanation))]
+struct DecidingMandate {
+    /// Its identifier.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     id: Option<Id>,
+    #[cfg_attr(feature = "schema", schema(schema_with = policy::schema::bases))]
     basis: &'static str,
+    /// The reference of the order.
     reference: Option<String>,
+    /// Whether only the operator and auditors may see it. A family reads `false` of each.
     confidential: bool,
 }
 
@@ -108,40 +138,54 @@ pub enum Sight {
     Family,
 }
 
-/// The deciding name: 0 is the queried one, followed by those of its chain, then listed addresses.
+/// The deciding name.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 struct Hop {
+    /// 0 is the queried name, followed by those of its chain, then listed addresses.
     index: usize,
+    /// The name.
     name: String,
 }
 
 /// An entry that matches the name.
 #[derive(Debug, Serialize)]
-struct Matched {
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Matched))]
+struct MatchedEntry {
+    /// The listed name.
     entry: String,
-    source: Source,
-    /// `None` for an entry of a bundle.
+    source: EntrySource,
+    /// The feed that lists it. Null for an entry of a bundle.
     feed: Option<String>,
+    /// Its category, by slug.
     category: Option<String>,
-    scope: Value,
-    polarity: Value,
-    tier: Value,
-    /// How the entry answers the name: `policy` means as the operator configured.
-    action: Value,
+    scope: Scope,
+    polarity: Polarity,
+    tier: Tier,
+    action: EntryAction,
     /// False if another entry of its feed outranks it.
     counts: bool,
-    /// When it was added to the lists, or later, RFC 3339.
+    /// When it was added to the lists, or later, RFC 3339. Null for an entry of a bundle.
     since: Option<Timestamp>,
 }
 
+/// The answer to a query.
 #[derive(Debug, Serialize)]
-struct Answer {
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Answer))]
+struct ExplainedAnswer {
+    /// The response code in words, such as `NXDOMAIN`.
     rcode: String,
+    /// The records in presentation format.
     records: Vec<String>,
+    /// The extended DNS error, if there is one.
     ede: Option<Ede>,
 }
 
+/// An extended DNS error (RFC 8914).
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 struct Ede {
     code: u16,
     text: String,
@@ -228,11 +272,6 @@ pub fn compose(
     };
     let of_bundle = deciding_bundle(explained, &bundled, decisive);
     let (entry, source, scope) = deciding_entry(decisive, of_bundle, &reason, visible_mandate);
-    // Addresses are in the chain because they are listed or under a mandate: a family sees only
-    // names.
-    let chain = explained.names[1..]
-        .iter()
-        .filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
     let setter = reason.setter();
     let device = subscriber.and_then(Subscriber::device);
     Explanation {
@@ -240,7 +279,10 @@ pub fn compose(
         r#type: mnemonic(record_type),
         household: subscriber.map(|subscriber| subscriber.household.id.clone()),
         device: device.map(|(id, _)| id.clone()),
-        verdict: if verdict.is_block() { "block" } else { "allow" },
+        verdict: match verdict.is_block() {
+            true => Decision::Block,
+            false => Decision::Allow,
+        },
         layer: verdict.layer.as_str(),
         action: match is_hidden {
             true => Action::OperatorPolicy.as_str(),
@@ -252,21 +294,30 @@ pub fn compose(
         entry,
         source,
         feed: reason.feed.clone(),
-        scope: scope.as_ref().map(word),
-        mandate: mandate.map(|mandate| Ordering::of(mandate, is_hidden)),
+        scope,
+        mandate: mandate.map(|mandate| DecidingMandate::of(mandate, is_hidden)),
         generation: header.generation,
         setter,
         hop: Hop {
             index: hop,
             name: shown(name.borrow()),
         },
-        chain: chain.map(|name| shown(name.borrow())).collect(),
+        chain: visible_chain(explained, sight),
         matches: matched(header, &found, &bundled, taxonomy),
-        answer: Answer::of(explained),
+        answer: ExplainedAnswer::of(explained),
     }
 }
 
-impl Ordering {
+/// The alias chain of the queried name. It also has addresses, because they are listed or under a
+/// mandate: a family sees only names.
+fn visible_chain(explained: &QueryExplanation, sight: Sight) -> Vec<String> {
+    let chain = explained.names[1..]
+        .iter()
+        .filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
+    chain.map(|name| shown(name.borrow())).collect()
+}
+
+impl DecidingMandate {
     fn of(mandate: &Mandate, is_hidden: bool) -> Self {
         let visible = Some(mandate).filter(|_| !is_hidden);
         Self {
@@ -278,7 +329,7 @@ impl Ordering {
     }
 }
 
-impl Answer {
+impl ExplainedAnswer {
     fn of(explained: &QueryExplanation) -> Self {
         let answer = &explained.answer;
         let error = answer.error.clone();
@@ -334,22 +385,30 @@ fn deciding_entry(
     of_bundle: Option<&ServiceMatch<'_>>,
     reason: &VerdictReason<'_>,
     mandate: Option<&Mandate>,
-) -> (Option<String>, Option<Source>, Option<Scope>) {
+) -> (Option<String>, Option<EntrySource>, Option<Scope>) {
     if let Some(found) = decisive {
         let entry = shown(found.entry);
-        return (Some(entry), Some(Source::Feed), Some(found.mark.scope));
+        return (Some(entry), Some(EntrySource::Feed), Some(found.mark.scope));
     }
     if let Some(bundled) = of_bundle {
         let entry = bundled.entry.to_string();
-        return (Some(entry), Some(Source::Bundle), Some(Scope::Subtree));
+        return (Some(entry), Some(EntrySource::Bundle), Some(Scope::Subtree));
     }
     if let Some((entry, own)) = reason.own_entry() {
         let entry = entry.to_string();
-        return (Some(entry), Some(Source::OwnList), Some(own.value.scope));
+        return (
+            Some(entry),
+            Some(EntrySource::OwnList),
+            Some(own.value.scope),
+        );
     }
     if let Some(mandate) = mandate {
         let entry = mandate.target.to_string();
-        return (Some(entry), Some(Source::Mandate), mandate.target.scope());
+        return (
+            Some(entry),
+            Some(EntrySource::Mandate),
+            mandate.target.scope(),
+        );
     }
     (None, None, None)
 }
@@ -360,29 +419,29 @@ fn matched(
     found: &[EntryMatch<'_>],
     bundled: &[ServiceMatch<'_>],
     taxonomy: &Taxonomy,
-) -> Vec<Matched> {
+) -> Vec<MatchedEntry> {
     let slug = |category| taxonomy.category(category).slug.clone();
-    let of_feed = |found: &EntryMatch<'_>| Matched {
+    let of_feed = |found: &EntryMatch<'_>| MatchedEntry {
         entry: shown(found.entry),
-        source: Source::Feed,
+        source: EntrySource::Feed,
         feed: Some(feed_name(header, found)),
         category: found.category.map(slug),
-        scope: word(&found.mark.scope),
-        polarity: word(&found.mark.polarity),
-        tier: word(&found.tier),
-        action: word(&found.mark.action),
+        scope: found.mark.scope,
+        polarity: found.mark.polarity,
+        tier: found.tier,
+        action: found.mark.action,
         counts: found.counts,
         since: found.since,
     };
-    let of_bundle = |entry: NameRef<'_>, category| Matched {
+    let of_bundle = |entry: NameRef<'_>, category| MatchedEntry {
         entry: entry.to_string(),
-        source: Source::Bundle,
+        source: EntrySource::Bundle,
         feed: None,
         category: Some(slug(category)),
-        scope: word(&Scope::Subtree),
-        polarity: word(&Polarity::Deny),
-        tier: word(&Tier::Choice),
-        action: word(&EntryAction::OperatorPolicy),
+        scope: Scope::Subtree,
+        polarity: Polarity::Deny,
+        tier: Tier::Choice,
+        action: EntryAction::OperatorPolicy,
         counts: true,
         since: None,
     };
@@ -393,11 +452,6 @@ fn matched(
             .map(|category| of_bundle(bundled.entry, category))
     });
     found.iter().map(of_feed).chain(of_bundles).collect()
-}
-
-/// A plain enum as its JSON word.
-fn word(value: &impl Serialize) -> Value {
-    serde_json::to_value(value).expect("a plain enum is a word")
 }
 
 fn feed_name(header: &Header, found: &EntryMatch<'_>) -> String {

@@ -10,54 +10,161 @@ use std::{
 };
 
 use jiff::Timestamp;
-use policy::rules::household::{Device, Household, Id, Person};
-use serde_json::{Value, json};
+#[cfg(feature = "schema")]
+use policy::verdict::Layer;
+use policy::{
+    name::Name,
+    rules::household::{Device, Household, Id, Person},
+};
+use policy_store::{AccessRequest, activity::BypassSign};
+use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 /// Events that are kept for a slow subscriber.
 const QUEUED_MAX: usize = 64;
 
-/// An event in a household.
-#[derive(Debug, Clone)]
-pub struct HouseholdEvent {
-    kind: &'static str,
-    /// The devices that the event is about; `None` if it may be about all of them.
-    devices: Option<BTreeSet<Id>>,
-    body: Value,
+/// Something that happened in a household. Its `kind` tells what.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum HouseholdEvent {
+    Request(Box<RequestEvent>),
+    Other(OtherEvent),
+}
+
+/// A blocked name was asked for, or a request was answered.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RequestEvent {
+    pub kind: RequestEventKind,
+    #[serde(flatten)]
+    pub request: AccessRequest,
+}
+
+/// What happened to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum RequestEventKind {
+    Request,
+    Answer,
+}
+
+/// An event that is not about a request.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum OtherEvent {
+    /// The settings of the household changed.
+    Change {
+        /// RFC 3339.
+        at: Timestamp,
+        /// The version of the household.
+        version: u64,
+    },
+    /// A name was blocked, once or several times within a second.
+    Block {
+        /// RFC 3339.
+        at: Timestamp,
+        /// The categories for which it was blocked, by slug.
+        categories: Vec<String>,
+        /// How often it was blocked.
+        count: u64,
+        /// Null for devices without a name.
+        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+        device: Option<Id>,
+        #[cfg_attr(feature = "schema", schema(value_type = Layer))]
+        layer: &'static str,
+        /// The name that was asked for.
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        name: Name,
+    },
+    /// A device asked for a bypass of the filter and then for nothing more.
+    Silent {
+        /// RFC 3339.
+        at: Timestamp,
+        /// The device.
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        device: Id,
+        /// The bypass that the device asked for.
+        sign: Option<BypassSign>,
+        /// The device's last query for anything but a bypass, RFC 3339.
+        since: Timestamp,
+    },
+    /// The client read too slowly and missed events.
+    Lost {
+        /// How many events were missed. Null to a child.
+        lost: Option<u64>,
+    },
 }
 
 impl HouseholdEvent {
-    /// An event about one device, such as a request or its answer.
-    pub fn of_device(kind: &'static str, device: Id, body: Value) -> Self {
-        Self {
-            kind,
-            devices: Some([device].into()),
-            body,
-        }
+    pub fn of_request(kind: RequestEventKind, request: AccessRequest) -> Self {
+        Self::Request(Box::new(RequestEvent { kind, request }))
     }
 
-    /// A name was blocked. A child does not see blocks of a device without a name.
-    pub fn block(device: Option<Id>, body: Value) -> Self {
-        Self {
-            kind: "block",
-            devices: Some(device.into_iter().collect()),
-            body,
+    /// The word for the event's kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Request(event) => match event.kind {
+                RequestEventKind::Request => "request",
+                RequestEventKind::Answer => "answer",
+            },
+            Self::Other(event) => match event {
+                OtherEvent::Change { .. } => "change",
+                OtherEvent::Block { .. } => "block",
+                OtherEvent::Silent { .. } => "silent",
+                OtherEvent::Lost { .. } => "lost",
+            },
         }
+    }
+}
+
+impl From<OtherEvent> for HouseholdEvent {
+    fn from(event: OtherEvent) -> Self {
+        Self::Other(event)
+    }
+}
+
+/// An event and the devices that it is about.
+#[derive(Debug, Clone)]
+pub struct ScopedEvent {
+    /// `None` if the event may be about all devices.
+    devices: Option<BTreeSet<Id>>,
+    event: HouseholdEvent,
+}
+
+impl ScopedEvent {
+    /// An event whose devices follow from itself. A block of a device without a name is about no
+    /// device, so that a child does not see it.
+    pub fn new(event: impl Into<HouseholdEvent>) -> Self {
+        let event = event.into();
+        let devices = match &event {
+            HouseholdEvent::Request(event) => Some([event.request.device.clone()].into()),
+            HouseholdEvent::Other(event) => match event {
+                OtherEvent::Silent { device, .. } => Some([device.clone()].into()),
+                OtherEvent::Block { device, .. } => Some(device.iter().cloned().collect()),
+                OtherEvent::Change { .. } | OtherEvent::Lost { .. } => None,
+            },
+        };
+        Self { devices, event }
     }
 
     /// The household's settings changed.
     pub fn change(version: u64, devices: Option<BTreeSet<Id>>) -> Self {
-        Self {
-            kind: "change",
-            devices,
-            body: json!({ "version": version, "at": Timestamp::now() }),
-        }
+        let at = Timestamp::now();
+        let event = OtherEvent::Change { at, version }.into();
+        Self { devices, event }
     }
 
     /// Whether a subscriber may see the event. A child (`device`) sees events of its own device;
     /// a subscriber outside the family sees nothing of what the family asks for.
     pub fn is_visible_to(&self, device: Option<&Id>, is_of_family: bool) -> bool {
-        if !is_of_family && ["block", "silent"].contains(&self.kind) {
+        let is_private = matches!(
+            self.event,
+            HouseholdEvent::Other(OtherEvent::Block { .. } | OtherEvent::Silent { .. })
+        );
+        if is_private && !is_of_family {
             return false;
         }
         match (device, &self.devices) {
@@ -66,9 +173,8 @@ impl HouseholdEvent {
         }
     }
 
-    /// The word for the event's kind, and its body.
-    pub fn into_parts(self) -> (&'static str, Value) {
-        (self.kind, self.body)
+    pub fn into_event(self) -> HouseholdEvent {
+        self.event
     }
 }
 
@@ -100,7 +206,7 @@ pub fn devices_affected(
     )
 }
 
-type Channels = HashMap<Id, broadcast::Sender<HouseholdEvent>>;
+type Channels = HashMap<Id, broadcast::Sender<ScopedEvent>>;
 
 /// The event channels of all households.
 #[derive(Default)]
@@ -124,7 +230,7 @@ impl HouseholdEvents {
     }
 
     /// Sends an event to all subscribers of a household.
-    pub fn publish(&self, household: &Id, event: HouseholdEvent) {
+    pub fn publish(&self, household: &Id, event: ScopedEvent) {
         if let Some(channel) = self.channels().get(household) {
             let _no_subscriber_is_left = channel.send(event);
         }
@@ -164,14 +270,14 @@ impl HouseholdEvents {
 /// What a subscription delivers.
 #[derive(Debug)]
 pub enum Delivered {
-    Event(HouseholdEvent),
+    Event(ScopedEvent),
     /// The subscriber was too slow and lost so many events.
     Lost(u64),
 }
 
 /// One subscriber's queue.
 pub struct Subscription {
-    events: broadcast::Receiver<HouseholdEvent>,
+    events: broadcast::Receiver<ScopedEvent>,
     /// Dropped after the receiver, so that it sees whether another one is left.
     _membership: Membership,
 }

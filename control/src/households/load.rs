@@ -13,7 +13,7 @@ use policy::{
         operator::OperatorDefaults,
     },
 };
-use policy_store::{Batch, Position, Store, StoreError};
+use policy_store::{HouseholdBatch, ScanPosition, Store, StoreError};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::Control;
@@ -68,7 +68,7 @@ pub async fn load_all(
         tokio::spawn(async move { store.batch(from, START_BATCH).await })
     };
     let mut loaded = Loaded::default();
-    let mut reading = Some(read(Position::default()));
+    let mut reading = Some(read(ScanPosition::default()));
     let mut compiling = JoinSet::new();
     while reading.is_some() || !compiling.is_empty() {
         let mut compiling_max = 0;
@@ -136,7 +136,7 @@ impl Loaded {
 }
 
 fn compile_all(
-    batch: &Batch,
+    batch: &HouseholdBatch,
     taxonomy: &Taxonomy,
     defaults: OperatorDefaults,
 ) -> Vec<Result<HouseholdRules, StoreError>> {

@@ -19,18 +19,38 @@ use super::subscriber::Subscriber;
 
 /// The level and the author of a setting.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Setter {
     /// `device`, `person`, `household`, `preset`, `operator`, `feed` or `mandate`.
+    #[cfg_attr(feature = "schema", schema(schema_with = level_words))]
     pub layer: &'static str,
     /// A key, a preset, a feed or a mandate.
     pub by: String,
+    /// When it was set, RFC 3339. Null if that is not known.
     pub at: Option<Timestamp>,
     /// The running schedule that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, nullable = false))]
     pub schedule: Option<Id>,
-    /// When the setting ends by itself.
+    /// When the setting ends by itself, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub until: Option<Timestamp>,
+}
+
+/// The words for the levels of settings, and of what else decides.
+#[cfg(feature = "schema")]
+pub fn level_words() -> utoipa::openapi::Object {
+    let levels = [
+        "device",
+        "person",
+        "household",
+        "preset",
+        "operator",
+        "feed",
+        "mandate",
+    ];
+    policy::schema::words("The level where it is set.", levels)
 }
 
 impl Setter {

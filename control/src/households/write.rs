@@ -12,12 +12,12 @@ use policy::rules::{
     household::{Attributed, Household, Id},
 };
 use policy_store::{
-    Author, ChangeError, Changed, HouseholdChange, NewNotice, RequestAnswer, StoreError,
+    Author, ChangeError, HouseholdChange, HouseholdChanged, NewNotice, RequestAnswer, StoreError,
 };
 use tokio::task::JoinError;
 
 use super::{
-    events::{HouseholdEvent, devices_affected},
+    events::{ScopedEvent, devices_affected},
     load::install,
 };
 use crate::{Control, activity::retention, notifications::text as notices};
@@ -86,7 +86,7 @@ pub async fn change<T: Send + 'static, E: Send + 'static>(
     id: Id,
     expected: Option<u64>,
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), E> + Send + 'static,
-) -> Result<(Changed, T), WriteError<E>> {
+) -> Result<(HouseholdChanged, T), WriteError<E>> {
     change_beside(control, by, id, expected, Beside::default(), edit).await
 }
 
@@ -98,7 +98,7 @@ pub async fn change_beside<T: Send + 'static, E: Send + 'static>(
     expected: Option<u64>,
     beside: Beside,
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), E> + Send + 'static,
-) -> Result<(Changed, T), WriteError<E>> {
+) -> Result<(HouseholdChanged, T), WriteError<E>> {
     let edit = move |household| {
         edit(household).map_err(|refusal| WriteError::Change(ChangeError::Refused(refusal)))
     };
@@ -112,7 +112,7 @@ pub async fn change_existing<T: Send + 'static, E: Send + 'static>(
     id: Id,
     expected: Option<u64>,
     edit: impl FnOnce(&mut Household) -> Result<T, E> + Send + 'static,
-) -> Result<(Changed, T), WriteError<E>> {
+) -> Result<(HouseholdChanged, T), WriteError<E>> {
     let name = id.clone();
     let edit = move |household: Option<Household>| {
         let mut household = household.ok_or(WriteError::UnknownHousehold(name))?;
@@ -133,7 +133,7 @@ async fn in_task<T: Send + 'static, E: Send + 'static>(
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), WriteError<E>>
     + Send
     + 'static,
-) -> Result<(Changed, T), WriteError<E>> {
+) -> Result<(HouseholdChanged, T), WriteError<E>> {
     let control = Arc::clone(control);
     let by = by.clone();
     let write = async move { write(&control, &by, &id, expected, beside, edit).await };
@@ -147,7 +147,7 @@ async fn write<T: Send + 'static, E: Send + 'static>(
     expected: Option<u64>,
     beside: Beside,
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), WriteError<E>> + Send,
-) -> Result<(Changed, T), WriteError<E>> {
+) -> Result<(HouseholdChanged, T), WriteError<E>> {
     let turn = control.writes.lock().await;
     let label = control.store.label_of(&by.actor).await?;
     let mut edited = None;
@@ -183,7 +183,7 @@ async fn write<T: Send + 'static, E: Send + 'static>(
         Some(household) => install(control, household),
         None => control.directory.remove(id),
     }
-    let event = HouseholdEvent::change(changed.version, edited.devices);
+    let event = ScopedEvent::change(changed.version, edited.devices);
     control.events.publish(id, event);
     if edited.removes {
         control.events.removed();

@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+pub use blocklist_loader::Feed as FeedDefinition;
 use jiff::Timestamp;
 use policy::lists::{
     artefact::{FeedReport, RejectedVersion},
@@ -156,8 +157,7 @@ pub struct FeedState {
     pub source: String,
     /// Its format, as in `[[feeds]]`.
     pub format: String,
-    /// `mandatory`, `security`, `choice` or `never-block`.
-    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    /// The tier of its entries.
     pub tier: Tier,
     /// Where the feed is defined.
     pub origin: Origin,
@@ -168,10 +168,8 @@ pub struct FeedState {
     /// The generation in which that version became live.
     pub generation: Option<u64>,
     /// The last successful fetch, RFC 3339.
-    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
     pub fetched_at: Option<Timestamp>,
     /// When the provider published the live version, if it says so, RFC 3339.
-    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
     pub published_at: Option<Timestamp>,
     /// Seconds since the last successful fetch.
     pub age_s: Option<u64>,
@@ -182,7 +180,6 @@ pub struct FeedState {
     /// Live entries.
     pub entries: u64,
     /// Counts of parsed and of rejected lines of the live version.
-    #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub report: FeedReport,
     /// A fault that an operator must look into. Null if there is none.
     pub alarm: Option<Alarm>,
@@ -206,7 +203,6 @@ pub struct Alarm {
     /// The same, for people.
     pub detail: String,
     /// Since when, RFC 3339.
-    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub since: Timestamp,
     /// The version at fault, if there is one.
     pub version: Option<String>,
@@ -223,7 +219,6 @@ pub struct RefusedVersion {
     /// The same, for people.
     pub detail: String,
     /// RFC 3339.
-    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
     /// Its number of entries, if it could be read.
     pub entries: Option<u64>,
@@ -282,7 +277,6 @@ pub struct GenerationState {
     /// The generation to which it is a delta. Null for a whole one.
     pub parent: Option<u64>,
     /// When it was built, RFC 3339.
-    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub built_at: Timestamp,
     /// Distinct names. Of a delta, the names that it changes.
     pub names: u64,
@@ -422,7 +416,6 @@ impl EventKind {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ListEvent {
     /// RFC 3339.
-    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
     /// The kind, also the name of the event.
     pub kind: EventKind,

@@ -220,7 +220,7 @@ impl ListManager {
         let taxonomy = Arc::clone(&self.taxonomy);
         let work = move || {
             delta.write()?;
-            base.with(&[delta], &taxonomy)
+            base.with_deltas(&[delta], &taxonomy)
         };
         let next = tokio::task::spawn_blocking(work)
             .await

@@ -142,7 +142,7 @@ impl ListManager {
             )?
             .delta;
             delta.write()?;
-            Ok(lists.with(&[delta], &taxonomy)?)
+            Ok(lists.with_deltas(&[delta], &taxonomy)?)
         };
         tokio::task::spawn_blocking(work)
             .await

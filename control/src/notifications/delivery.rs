@@ -22,7 +22,7 @@ use lettre::{
     transport::smtp::authentication::Credentials,
 };
 use metrics::{counter, describe_counter, describe_gauge, gauge};
-use policy_store::{Delivery, Due, Store};
+use policy_store::{Delivery, DueDelivery, Store};
 use serde_json::Value;
 use sha2::Sha256;
 
@@ -99,7 +99,7 @@ impl Post {
         self.settings.channels()
     }
 
-    async fn deliver(&self, due: &Due) -> Result<(), String> {
+    async fn deliver(&self, due: &DueDelivery) -> Result<(), String> {
         match (&self.webhook, &self.mail) {
             (Some(webhook), _) if due.channel == "webhook" => webhook.deliver(due).await,
             (_, Some(mail)) if due.channel == "email" => mail.deliver(due).await,
@@ -108,7 +108,7 @@ impl Post {
     }
 
     /// When a notice is retried whose delivery failed now.
-    fn after_failure(&self, due: &Due, error: String) -> Delivery {
+    fn after_failure(&self, due: &DueDelivery, error: String) -> Delivery {
         let now = Timestamp::now();
         let age = now.duration_since(due.queued_at);
         if age >= SignedDuration::from_hours(self.settings.give_up_hours.into()) {
@@ -124,7 +124,7 @@ impl Post {
         )
     }
 
-    async fn attempt(&self, due: Due) {
+    async fn attempt(&self, due: DueDelivery) {
         let outcome = tokio::time::timeout(TIMEOUT, self.deliver(&due))
             .await
             .unwrap_or_else(|_| Err("it took too long".to_owned()));
@@ -262,7 +262,7 @@ pub async fn run(post: Arc<Post>, shutdown: Shutdown) {
 }
 
 impl Webhook {
-    async fn deliver(&self, due: &Due) -> Result<(), String> {
+    async fn deliver(&self, due: &DueDelivery) -> Result<(), String> {
         let body = due.document.to_string();
         let signature = sign(&self.secret, Timestamp::now(), &body);
         let request = self
@@ -325,7 +325,7 @@ fn mail(smtp: &Smtp) -> anyhow::Result<Mail> {
 }
 
 impl Mail {
-    async fn deliver(&self, due: &Due) -> Result<(), String> {
+    async fn deliver(&self, due: &DueDelivery) -> Result<(), String> {
         let text = |key: &str| {
             due.document
                 .get(key)

@@ -1,4 +1,4 @@
-//! What a name can be listed for.
+//! Categories: the subjects that a name can be listed for.
 //!
 //! - `set`: category ids and sets of them, one bit each.
 //! - `taxonomy`: the document that defines categories and presets.

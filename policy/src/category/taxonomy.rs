@@ -1,9 +1,8 @@
-//! What a name can be listed for: categories as data, and sets of them as bits.
+//! The taxonomy: the document that defines the categories, the services and the presets.
 //!
-//! The taxonomy is a document (`taxonomy.toml` beside this crate is the shipped one). A category's
-//! bit is its place in that document and never leaves the process: artefacts, the store and the API
-//! speak slugs. What a category brings itself, names of a service, is compiled into
-//! [`crate::lists::services`].
+//! The shipped document is `taxonomy.toml` beside this crate. A category's bit is its index in the
+//! document and never leaves the process: artefacts, the store and the API use slugs. The names of
+//! services are compiled into [`crate::lists::services`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,88 +17,72 @@ use crate::{
     name::{Name, NameError},
 };
 
-/// One category as the taxonomy document writes it.
+/// A category.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Category {
-    /// The name programs use: lower-case letters, digits and hyphens.
+    /// The identifier: lower-case letters, digits and hyphens.
     pub slug: String,
-    /// The name people read.
+    /// The name for people.
     pub title: String,
-    /// The heading under which a page shows it.
+    /// The heading under which a page lists it.
     pub group: String,
-    /// The presets that block it.
+    /// The presets that block it, by slug.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub presets: Vec<String>,
-    /// Whether it is one service, which a page may show apart from kinds of content.
+    /// Whether it is one service, such as TikTok, and not a kind of content.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub service: bool,
-    /// Names that are listed for it without any feed, each with all below it.
+    /// Its bundle: names that are listed for it without any feed, each with all below it.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub names: Vec<String>,
 }
 
-/// A named starting point: which categories it blocks follows from the categories' own `presets`.
+/// A named starting point. The categories that it blocks follow from their `presets`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
-    /// The name programs use.
+    /// The identifier in JSON.
     pub slug: String,
-    /// The name people read.
+    /// The name for people.
     pub title: String,
 }
 
-/// What is wrong with a taxonomy document.
+/// The taxonomy document cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TaxonomyError {
-    /// Not TOML, or not of this shape.
     #[error("the taxonomy cannot be read")]
     Parse(#[source] Box<toml::de::Error>),
-    /// More categories than a set has bits.
     #[error("the taxonomy has {0} categories; there is room for {CATEGORIES_MAX}")]
     TooMany(usize),
-    /// The same slug twice.
+    /// A slug occurs twice.
     #[error("{0:?} stands twice in the taxonomy")]
     Twice(String),
-    /// A slug that would not survive a URL.
+    /// A slug has characters that a URL would escape.
     #[error("{0:?} is not a slug: lower-case letters, digits and hyphens, 1 to 64 of them")]
     Slug(String),
-    /// A category names a preset that is not there.
+    /// A category names a preset that does not exist.
     #[error("category {category:?} names the preset {preset:?}, which is not in the taxonomy")]
-    UnknownPreset {
-        /// The category that names it.
-        category: String,
-        /// The preset that is missing.
-        preset: String,
-    },
-    /// A category brings a name that is none.
+    UnknownPreset { category: String, preset: String },
+    /// A service name is invalid.
     #[error("category {category:?} brings {name:?}, which cannot be read as a name")]
     Name {
-        /// The category that brings it.
         category: String,
-        /// The name as it is written.
         name: String,
-        /// What is wrong with it.
         source: NameError,
     },
-    /// A category brings the same name twice.
+    /// A category has the same name twice.
     #[error("category {category:?} brings the name {name} twice")]
-    NameTwice {
-        /// The category that brings it.
-        category: String,
-        /// The name.
-        name: Name,
-    },
-    /// A category brings a name below which everything belongs to strangers.
+    NameTwice { category: String, name: Name },
+    /// A service name is a public suffix: the names below it belong to other owners.
     #[error(
         "category {category:?} brings {name}, a public suffix: what is below it belongs to many"
     )]
-    PublicSuffix {
-        /// The category that brings it.
-        category: String,
-        /// The name.
-        name: Name,
-    },
+    PublicSuffix { category: String, name: Name },
 }
 
 #[derive(Deserialize)]
@@ -111,7 +94,7 @@ struct Document {
     categories: Vec<Category>,
 }
 
-/// All categories and presets of this installation, read once and immutable.
+/// All categories and presets of an installation. Immutable.
 #[derive(Debug, Clone)]
 pub struct Taxonomy {
     categories: Vec<Category>,
@@ -127,10 +110,7 @@ impl Taxonomy {
         Self::parse(include_str!("../../taxonomy.toml")).expect("a test reads the shipped taxonomy")
     }
 
-    /// Reads a taxonomy document.
-    ///
-    /// # Errors
-    /// See [`TaxonomyError`].
+    /// Reads and checks a taxonomy document.
     pub fn parse(text: &str) -> Result<Self, TaxonomyError> {
         let Document {
             presets,
@@ -141,7 +121,7 @@ impl Taxonomy {
         }
         let mut masks = vec![CategorySet::EMPTY; presets.len()];
         let mut by_slug = HashMap::new();
-        let mut bundled = BTreeMap::new();
+        let mut services = BTreeMap::new();
         for (index, category) in categories.iter().enumerate() {
             check_slug(&category.slug)?;
             let id = CategoryId::new(u8::try_from(index).expect("checked above"));
@@ -156,7 +136,7 @@ impl Taxonomy {
                 })?;
                 masks[preset].insert(id);
             }
-            read_names(category, id, &mut bundled)?;
+            read_names(category, id, &mut services)?;
         }
         for (index, preset) in presets.iter().enumerate() {
             check_slug(&preset.slug)?;
@@ -171,7 +151,7 @@ impl Taxonomy {
             categories,
             presets: presets.into_iter().zip(masks).collect(),
             by_slug,
-            services: Arc::new(ServiceNames::of(&bundled)),
+            services: Arc::new(ServiceNames::of(&services)),
         })
     }
 
@@ -181,13 +161,12 @@ impl Taxonomy {
         self.by_slug.get(slug).copied()
     }
 
-    /// What the taxonomy says of a category.
     #[must_use]
     pub fn category(&self, id: CategoryId) -> &Category {
         &self.categories[id.index()]
     }
 
-    /// All categories, in order; a category's index is its place.
+    /// All categories, by index.
     #[must_use]
     pub fn categories(&self) -> &[Category] {
         &self.categories
@@ -208,13 +187,13 @@ impl Taxonomy {
             .map(|(_, blocks)| blocks)
     }
 
-    /// The names that categories bring themselves.
+    /// The names of services.
     #[must_use]
     pub fn services(&self) -> &Arc<ServiceNames> {
         &self.services
     }
 
-    /// The slugs of a set, in order.
+    /// The slugs of a set, by index.
     #[must_use]
     pub fn slugs(&self, set: CategorySet) -> Vec<&str> {
         set.iter()
@@ -235,11 +214,11 @@ fn check_slug(slug: &str) -> Result<(), TaxonomyError> {
     }
 }
 
-/// Notes the names that a category brings.
+/// Reads the service names of a category.
 fn read_names(
     category: &Category,
     id: CategoryId,
-    bundled: &mut BTreeMap<Name, CategorySet>,
+    services: &mut BTreeMap<Name, CategorySet>,
 ) -> Result<(), TaxonomyError> {
     let slug = || category.slug.clone();
     for text in &category.names {
@@ -254,7 +233,7 @@ fn read_names(
                 name,
             });
         }
-        let categories = bundled.entry(name.clone()).or_default();
+        let categories = services.entry(name.clone()).or_default();
         if categories.contains(id) {
             return Err(TaxonomyError::NameTwice {
                 category: slug(),
@@ -385,7 +364,7 @@ mod tests {
         ] {
             assert_eq!(parse(names).unwrap_err().to_string(), expected);
         }
-        // Several categories may bring the same name; it is one name.
+        // Several categories may have the same name; it counts once.
         assert_eq!(
             parse(r#""a.example", "www.a.example""#)
                 .unwrap()

@@ -1,4 +1,4 @@
-//! The order of the layers, pair by pair, and what an allow leaves as it is.
+//! The order of the layers, pair by pair, and what an allow leaves unchanged.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::{
 
 const NAME: &str = "name.test";
 
-/// Pairs that never both speak: a name is special in one way, and an own list says one thing of a
-/// name.
+/// Pairs that never both apply: a name has one built-in meaning, and a custom list has one entry
+/// for a name.
 const STRANGERS: [[Layer; 2]; 6] = [
     [Layer::DeviceAllow, Layer::DeviceDeny],
     [Layer::PersonAllow, Layer::PersonDeny],
@@ -42,8 +42,7 @@ fn set(mut what: Value) -> Value {
     what
 }
 
-/// A device asks, and these layers, and no others but the last, have something to say: who asks,
-/// and what the lists say.
+/// A policy and a classification for which exactly these layers apply, beside the default.
 fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (EffectivePolicy, Classification) {
     let taxonomy = Taxonomy::shipped();
     let of = |slug: &str| {
@@ -116,8 +115,8 @@ fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (EffectivePolicy, Classifi
 }
 
 fn judged(layers: &[Layer], more: &[(&str, Value)]) -> Verdict {
-    let (asker, said) = asked(layers, more);
-    decide(&asker, Name::parse(NAME).expect("a name").borrow(), &said)
+    let (client, said) = asked(layers, more);
+    decide(&client, Name::parse(NAME).expect("a name").borrow(), &said)
 }
 
 #[test]
@@ -130,7 +129,7 @@ fn of_every_two_layers_that_meet_the_first_decides() {
             .skip(place + 1)
             .filter(|second| !STRANGERS.contains(&[first, *second]))
         {
-            // What opens a search engine's name does not unlock it.
+            // An allow of a search engine's name does not unlock its safe search.
             let expected = if OPENERS.contains(&first) && OF_SEARCH.contains(&second) {
                 second
             } else {
@@ -181,7 +180,7 @@ fn whatever_opens_a_search_engine_its_safe_search_holds() {
             }
         }
     }
-    // A name without an allow is blocked as before, and a verdict without an allow names none.
+    // Without an allow, a name is blocked as before and the verdict names no allow.
     assert_eq!(
         judged(&[Layer::HouseholdDeny, Layer::SafeSearch], &[]).layer,
         Layer::HouseholdDeny
@@ -197,7 +196,7 @@ fn a_household_may_say_that_an_allow_also_unlocks_search() {
     let home = "/search_unlock";
     let person = "/people/ella/search_unlock";
     let device = "/devices/phone/search_unlock";
-    // What each level says, and whether that unlocks: the nearest one speaks.
+    // The search unlock of each level, and whether it applies: the nearest level decides.
     let cases: [(&[(&str, Value)], bool); 6] = [
         (&[(home, allow())], true),
         (&[(home, block())], false),
@@ -247,7 +246,7 @@ fn without_filtering_there_is_no_safe_search_to_unlock() {
 fn an_alias_of_a_search_engine_leads_to_its_safe_search() {
     let door = Name::parse("door.test").expect("a name");
     let behind = |layers: &[Layer], of_door: &[Layer]| {
-        let (asker, said) = asked(&[layers, of_door].concat(), &[]);
+        let (client, said) = asked(&[layers, of_door].concat(), &[]);
         let queried = Classification {
             builtin: BuiltinName::None,
             ..said
@@ -257,8 +256,8 @@ fn an_alias_of_a_search_engine_leads_to_its_safe_search() {
             ..Classification::NOTHING
         };
         let name = Name::parse(NAME).expect("a name");
-        let verdict = decide(&asker, name.borrow(), &queried);
-        let (verdict, hop) = review(&asker, verdict, [(door.borrow(), &behind)].into_iter());
+        let verdict = decide(&client, name.borrow(), &queried);
+        let (verdict, hop) = review(&client, verdict, [(door.borrow(), &behind)].into_iter());
         (verdict.layer, hop)
     };
     for opener in [
@@ -289,35 +288,35 @@ fn an_alias_of_a_search_engine_leads_to_its_safe_search() {
 }
 
 #[test]
-fn an_allowed_search_engine_keeps_its_chain_open_and_an_order_closes_it() {
-    let (asker, said) = asked(
+fn an_allowed_search_engine_keeps_its_chain_and_a_mandate_blocks_it() {
+    let (client, said) = asked(
         &[Layer::HouseholdAllow, Layer::Category, Layer::SafeSearch],
         &[],
     );
-    let queried = decide(&asker, Name::parse(NAME).expect("a name").borrow(), &said);
+    let queried = decide(&client, Name::parse(NAME).expect("a name").borrow(), &said);
     let next = Name::parse("next.test").expect("a name");
     let listed = Classification {
         builtin: BuiltinName::None,
         ..said
     };
-    let ordered = Classification {
+    let mandated = Classification {
         mandatory: true,
         ..Classification::NOTHING
     };
     let review =
-        |class: &Classification| review(&asker, queried, [(next.borrow(), class)].into_iter());
+        |class: &Classification| review(&client, queried, [(next.borrow(), class)].into_iter());
     assert_eq!(review(&listed), (queried, 0));
-    assert_eq!(review(&ordered).0.layer, Layer::Mandatory);
-    // Without an allow each name of the chain is decided by itself.
-    let (asker, said) = asked(&[Layer::Category, Layer::SafeSearch], &[]);
+    assert_eq!(review(&mandated).0.layer, Layer::Mandatory);
+    // Without an allow, each name of the chain is decided by itself.
+    let (client, said) = asked(&[Layer::Category, Layer::SafeSearch], &[]);
     let free = Classification {
         choice: CategorySet::EMPTY,
         ..said
     };
-    let queried = decide(&asker, next.borrow(), &free);
+    let queried = decide(&client, next.borrow(), &free);
     assert_eq!(queried.layer, Layer::SafeSearch);
     assert_eq!(
-        super::review(&asker, queried, [(next.borrow(), &said)].into_iter())
+        super::review(&client, queried, [(next.borrow(), &said)].into_iter())
             .0
             .layer,
         Layer::Category
@@ -326,26 +325,26 @@ fn an_allowed_search_engine_keeps_its_chain_open_and_an_order_closes_it() {
 
 #[test]
 fn a_name_with_listed_paths_is_led_to_safe_search_where_no_proxy_is() {
-    let (asker, said) = asked(&[Layer::SafeSearch], &[]);
+    let (client, said) = asked(&[Layer::SafeSearch], &[]);
     let said = Classification {
         path_mandatory: true,
         ..said
     };
     let name = Name::parse(NAME).expect("a name");
-    let verdict = decide(&asker, name.borrow(), &said);
+    let verdict = decide(&client, name.borrow(), &said);
     assert_eq!(
         (verdict.action.as_str(), verdict.safe_search_target()),
         ("proxied", None),
-        "a proxy obeys the order"
+        "the proxy applies the mandate"
     );
     let without = verdict.without_proxy();
     assert_eq!(
         (without.action.as_str(), without.safe_search_target()),
         ("led", Some(&BuiltinNames::shipped().engines()[0].strict))
     );
-    let (asker, _) = asked(&[], &[]);
+    let (client, _) = asked(&[], &[]);
     assert_eq!(
-        decide(&asker, name.borrow(), &said).without_proxy().action,
+        decide(&client, name.borrow(), &said).without_proxy().action,
         Action::OperatorPolicy
     );
 }

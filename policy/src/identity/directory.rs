@@ -1,15 +1,15 @@
-//! Identifies the client of a query: finds the rules of a household by the source address, and by
-//! an asserted MAC address.
+//! The directory: identifies the client of a query. Finds the rules of a household by the source
+//! address, and by an asserted MAC address.
 //!
 //! ```text
-//! address ── a prefix length in use, longest first ──> index of networks ──> slot ──> slot: the mask
+//! address ── a prefix length in use, longest first ──> index of networks ──> slot ──> the mask
 //!                                                                                       |
-//! MAC ─────────────────────────────────────────────────────────────────────────────> record: devices, own lists
+//! MAC ─────────────────────────────────────────────────────────────────────────────> record: devices, custom lists
 //! ```
 //!
-//! Millions of households stay in memory. Nearly every query reads two lines of it: an entry of the
-//! index and a slot. A change of rules is written into one slot, whatever number of networks lead
-//! there. Readers never lock and never wait.
+//! Millions of households stay in memory. Nearly every query reads two cache lines: an entry of the
+//! index and a slot. A change of rules is written into one slot, whatever the number of networks
+//! that lead to it. Readers never lock and never wait.
 
 use std::{
     cmp::Reverse,
@@ -36,72 +36,15 @@ use crate::{
     unix_seconds::UnixSeconds,
 };
 
-/// How often one search begins again because networks moved meanwhile: each time another move must
-/// have come in between.
+pub use crate::identity::client::{Identity, IdentityEvent, IdentitySource, Trust};
+
+/// How often one search is repeated because networks moved meanwhile; each repetition needs another
+/// move in between.
 const SEARCHES_MAX: usize = 4;
 
-/// Searches that [`DirectoryReader::touch`] begins in one call: a batch of lines where one prefix length is
-/// in use, less where more are.
+/// Searches that [`DirectoryReader::touch`] begins in one call: a batch of clients where one prefix
+/// length is in use, fewer clients where more are.
 pub const TOUCHED_MAX: usize = 64;
-
-/// By what an policy was found; in the order of strength.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IdentitySource {
-    /// The device by its MAC address.
-    Mac,
-    /// The device by its source address.
-    Address,
-    /// The household by its network; the device is not known.
-    Network,
-    /// None: the operator's default holds.
-    Unknown,
-}
-
-/// What was wrong with an asserted identity; counted, never an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IdentityEvent {
-    /// The peer may not assert identities, and its address proves no household.
-    UntrustedPeer,
-    /// No device, or more than one, has this MAC address.
-    UnknownMac,
-    /// The MAC address is of another device of the household than the source address. The rules of
-    /// both hold.
-    OtherDevice,
-}
-
-/// What the word of a peer is worth that asserts who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Trust {
-    /// It picks a device of the household that the peer's address proves.
-    Household,
-    /// The peer is in a network of trusted peers: the word also holds outside of every household.
-    Network,
-    /// The peer is named among the trusted peers by its own address: it is a forwarder, and its
-    /// address is the source of other devices' queries. So that address proves no device.
-    Forwarder,
-}
-
-impl From<bool> for Trust {
-    /// A peer of a trusted network, or any other peer.
-    fn from(is_trusted: bool) -> Self {
-        if is_trusted {
-            Self::Network
-        } else {
-            Self::Household
-        }
-    }
-}
-
-/// An policy, and how it was found.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// Who asks.
-    pub policy: EffectivePolicy,
-    /// By what it was found.
-    pub source: IdentitySource,
-    /// What was dropped on the way.
-    pub event: Option<IdentityEvent>,
-}
 
 /// All households of this node.
 pub struct Directory {
@@ -110,16 +53,16 @@ pub struct Directory {
     macs: Index,
     ids: Index,
     lengths: PrefixLengths,
-    /// Rises in every change that takes a way in away, between the new ways and the end of the old
-    /// ones.
+    /// Counts changes that remove index entries. Raised after the new entries are added and before
+    /// the old ones are removed.
     moves: AtomicU64,
     households: AtomicUsize,
     unknown: EffectivePolicy,
-    /// What only changes need; its lock also keeps them one after the other.
+    /// State that only changes need. Its lock also serialises them.
     book: Mutex<Book>,
 }
 
-/// Households with one MAC address whose policies are combined, beside the first. Beyond it lies an
+/// The most further households with the same MAC address whose policies are combined. More are an
 /// attempt to make queries expensive.
 const OWNERS_MAX: usize = 15;
 
@@ -127,16 +70,15 @@ const OWNERS_MAX: usize = 15;
 struct Book {
     /// Free slot numbers.
     free: Vec<u32>,
-    /// Slots that were ever handed out.
+    /// The number of slots ever allocated.
     made: u32,
     length_counts: HashMap<(bool, u8), usize>,
-    /// When a household's record ends to say what holds, and its slot. Some are of records that are
-    /// no longer there.
+    /// When a household's record expires, and its slot. Some belong to records that were replaced.
     due: BinaryHeap<Reverse<(UnixSeconds, u32)>>,
 }
 
 impl Directory {
-    /// An empty one; the defaults hold for lines that belong to no household.
+    /// An empty directory; `defaults` apply to clients of no household.
     #[must_use]
     pub fn new(defaults: OperatorDefaults) -> Self {
         Self {
@@ -152,8 +94,8 @@ impl Directory {
         }
     }
 
-    /// The directory as one turn of a worker asks it: made after the turn's queries came in, at
-    /// this instant, used for these and dropped.
+    /// A reader for one batch of queries. The worker makes it after receiving the batch, and drops
+    /// it after answering.
     #[must_use]
     pub fn reader(&self, now: UnixSeconds) -> DirectoryReader<'_> {
         let moves = self.moves.load(Ordering::Acquire);
@@ -165,7 +107,7 @@ impl Directory {
         }
     }
 
-    /// Finds out who asks, for one query; see [`DirectoryReader::identify`].
+    /// Identifies the client of one query, see [`DirectoryReader::identify`].
     #[must_use]
     pub fn identify(
         &self,
@@ -199,8 +141,7 @@ impl Directory {
                 let Some((first, policy)) = owners.next() else {
                     return unknown(Some(IdentityEvent::UnknownMac));
                 };
-                // The same household may come twice: two of its MAC addresses may have one
-                // fingerprint.
+                // A household can occur twice: two of its MAC addresses can have one fingerprint.
                 let mut others = owners.filter(|(slot, _)| *slot != first).peekable();
                 if others.peek().is_none() {
                     return Identity {
@@ -209,9 +150,9 @@ impl Directory {
                         event: None,
                     };
                 }
-                // A household must not switch off another one's filter by registering its device,
-                // nor learn what that device asks for. So the query is of no household, and the
-                // strictest of all owners' policies applies.
+                // Registering another household's device must neither switch off that household's
+                // filter nor reveal its queries. The query therefore belongs to no household, and
+                // the strictest of all owners' policies applies.
                 let owners = others.take(OWNERS_MAX).map(|(_, other)| other);
                 let all = owners.fold(policy, |all, other| other.under(all));
                 Identity {
@@ -223,7 +164,7 @@ impl Directory {
         }
     }
 
-    /// The household whose network an address lies in.
+    /// The household whose network contains an address.
     #[must_use]
     pub fn household_of(&self, address: IpAddr) -> Option<Arc<HouseholdRules>> {
         self.search(address.to_canonical(), |slot, network| {
@@ -233,21 +174,22 @@ impl Directory {
         })
     }
 
-    /// Asks the slots to which the longest network around an address leads. `judge` says `None`
-    /// where the network is not this slot's.
+    /// Asks the slots of the longest network that contains an address. `judge` returns `None` where
+    /// the network is not the slot's.
     ///
-    /// A line that had a household before and has one after a change has one in every moment
-    /// between: [`Self::install`] adds the new ways in, then writes the slot, then counts a move,
-    /// then ends the old ways. A search that saw no move had all old ways or all new ones before
-    /// it. If it had the old ones and the slot was written already, it met an entry whose slot says
-    /// no. So where there was neither, what it says is true; otherwise it begins again.
+    /// A client with a household before and after a change has one at every moment between:
+    /// [`Self::install`] adds the new entries, then writes the slot, then counts a move, then
+    /// removes the old entries. A search during which no move was counted saw all old entries, or
+    /// all new ones. If it saw the old ones after the slot was written, it met an entry whose slot
+    /// refused. So a search without a move and without a refusal is right; any other one is
+    /// repeated.
     fn search<T>(&self, source: IpAddr, judge: impl Fn(&Slot, Network) -> Option<T>) -> Option<T> {
         let mut found = None;
         for _ in 0..SEARCHES_MAX {
             let moves = self.moves.load(Ordering::Acquire);
             let is_certain;
             (found, is_certain) = self.search_once(&self.networks.view(), source, &judge);
-            // Whatever of the end of old ways was seen above, the move before it is seen here.
+            // If the search saw any removal of old entries, this load sees the move before it.
             fence(Ordering::Acquire);
             if is_certain && self.moves.load(Ordering::Relaxed) == moves {
                 break;
@@ -256,7 +198,7 @@ impl Directory {
         found
     }
 
-    /// Also says whether no entry led to a slot that said no.
+    /// One pass of [`Self::search`]. Also returns whether no slot refused.
     fn search_once<T>(
         &self,
         view: &IndexView<'_>,
@@ -277,13 +219,12 @@ impl Directory {
         (None, is_certain)
     }
 
-    /// The policy that a line of no household is.
+    /// The policy of a client of no household.
     #[must_use]
     pub fn unknown_line(&self) -> EffectivePolicy {
         self.unknown.clone()
     }
 
-    /// The rules of a household.
     #[must_use]
     pub fn household(&self, id: &Id) -> Option<Arc<HouseholdRules>> {
         self.find(id.as_str()).map(|(_, rules)| rules)
@@ -299,20 +240,18 @@ impl Directory {
         })
     }
 
-    /// How many households there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.households.load(Ordering::Relaxed)
     }
 
-    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Makes a household's rules and networks live. When this returns, every later query obeys
-    /// them. A network that another household had is this one's from now on.
+    /// Puts a household's rules and networks in force. Every query that is received after this
+    /// returns obeys them. A network of another household belongs to this one from now on.
     pub fn install(&self, rules: HouseholdRules) {
         let mut book = self
             .book
@@ -333,8 +272,8 @@ impl Directory {
         {
             book.due.push(Reverse((until, slot)));
         }
-        // The new ways in come first: until the slot says so they lead nowhere. For the order see
-        // `search`.
+        // The new entries come first; until the slot is written they are refused. `search` explains
+        // the order.
         networks
             .difference(&networks_before)
             .for_each(|network| self.link(&mut book, *network, slot));
@@ -357,9 +296,9 @@ impl Directory {
             .for_each(|mac| self.macs.remove(mac, slot));
     }
 
-    /// Households whose record has expired, the longest expired first, at most `most`. Each is
-    /// returned once; the caller compiles it anew. Until then the data path uses the later phases
-    /// of the record.
+    /// Returns at most `most` households whose record has expired, the longest expired first. Each
+    /// is returned once; the caller compiles it again. Until then the data path uses the later
+    /// phases of the record.
     #[must_use]
     pub fn due(&self, now: UnixSeconds, most: usize) -> Vec<Id> {
         let mut book = self
@@ -372,7 +311,7 @@ impl Directory {
             && until <= now
         {
             book.due.pop();
-            // A slot may be another household's by now, or its record a newer one.
+            // The slot may belong to another household by now, or its record may be newer.
             due.extend(
                 self.slots
                     .get(slot)
@@ -385,8 +324,8 @@ impl Directory {
         due
     }
 
-    /// All households for whom something changes by the clock: where the clock was set back, all of
-    /// them must be compiled anew.
+    /// All households with changes by the clock. When the clock is set back, all of them must be
+    /// compiled again.
     #[must_use]
     pub fn timed(&self) -> Vec<Id> {
         let made = self
@@ -407,7 +346,7 @@ impl Directory {
         (0..made).filter_map(timed).collect()
     }
 
-    /// Takes a household out: its lines belong to no household from now on.
+    /// Removes a household. Its clients belong to no household from now on.
     pub fn remove(&self, id: &Id) {
         let mut book = self
             .book
@@ -480,11 +419,11 @@ impl Directory {
     }
 }
 
-/// A directory for the length of one turn. Its way into the networks is loaded once, which costs as
-/// much as a search.
+/// The directory for one batch of queries. It loads the index of networks once, which costs as much
+/// as a search.
 pub struct DirectoryReader<'a> {
     directory: &'a Directory,
-    /// The moves that had happened when the way in was loaded, or fewer.
+    /// The number of moves when the index was loaded, or fewer.
     moves: u64,
     networks: IndexView<'a>,
     now: UnixSeconds,
@@ -523,8 +462,8 @@ impl DirectoryReader<'_> {
                 })
         };
         let (mut found, is_certain) = self.directory.search_once(&self.networks, source, judge);
-        // A slot has just said that it has this network. Where none did, the way in may be older
-        // than a move.
+        // A slot has just confirmed the network. If none did, the loaded index may be older than a
+        // move.
         if found.is_none()
             && (!is_certain || self.directory.moves.load(Ordering::Acquire) != self.moves)
         {
@@ -533,12 +472,12 @@ impl DirectoryReader<'_> {
         found.unwrap_or_else(|| self.directory.identify_outside(mac, trust, self.now))
     }
 
-    /// Reads what [`Self::identify`] will read for the first [`TOUCHED_MAX`] of these lines, and
-    /// decides nothing. A worker that does this for a batch first waits for memory twice and not
-    /// twice a query. The number means nothing; it is there so that the work is done.
+    /// Reads the memory that [`Self::identify`] will read for the first [`TOUCHED_MAX`] of these
+    /// clients. A worker that calls this for a batch waits for memory twice, instead of twice a
+    /// query. The returned number has no meaning; it keeps the reads from being optimised away.
     ///
-    /// Reads stand in loops of their own: only where few instructions lie between them do they
-    /// overlap.
+    /// Each kind of read has a loop of its own: reads overlap only with few instructions between
+    /// them.
     #[must_use]
     pub fn touch(&self, sources: impl Iterator<Item = IpAddr>) -> u64 {
         let mut searches = [Probe::default(); TOUCHED_MAX];
@@ -572,7 +511,7 @@ impl DirectoryReader<'_> {
     }
 }
 
-/// All by which a query finds a household.
+/// All keys by which a query finds a household.
 fn ways_in(rules: &HouseholdRules) -> (BTreeSet<Network>, BTreeSet<Mac>) {
     (
         rules
@@ -581,58 +520,6 @@ fn ways_in(rules: &HouseholdRules) -> (BTreeSet<Network>, BTreeSet<Mac>) {
             .collect(),
         rules.macs().collect(),
     )
-}
-
-impl Identity {
-    /// Who asks inside a household that the address proves.
-    fn by_address(household: &Arc<HouseholdRules>, source: IpAddr, now: UnixSeconds) -> Self {
-        let device = household.device_by_address(source);
-        let source = if device.is_some() {
-            IdentitySource::Address
-        } else {
-            IdentitySource::Network
-        };
-        Self {
-            policy: EffectivePolicy::of(household, device, now),
-            source,
-            event: None,
-        }
-    }
-
-    /// The same where a MAC address is asserted beside it.
-    fn asserted(
-        household: &Arc<HouseholdRules>,
-        source: IpAddr,
-        mac: Mac,
-        trust: Trust,
-        now: UnixSeconds,
-    ) -> Self {
-        let by_mac = household.device_by_mac(mac);
-        let by_address = if trust == Trust::Forwarder {
-            None
-        } else {
-            household.device_by_address(source)
-        };
-        let policy = EffectivePolicy::of(household, by_mac, now);
-        let event = by_mac.is_none().then_some(IdentityEvent::UnknownMac);
-        match by_address {
-            // An assertion never loosens: what the address proves goes on to hold.
-            Some(device) if by_mac != Some(device) => Self {
-                policy: EffectivePolicy::of(household, Some(device), now).under(policy),
-                source: IdentitySource::Address,
-                event: event.or(Some(IdentityEvent::OtherDevice)),
-            },
-            _ => Self {
-                policy,
-                source: if by_mac.is_some() {
-                    IdentitySource::Mac
-                } else {
-                    IdentitySource::Network
-                },
-                event,
-            },
-        }
-    }
 }
 
 #[cfg(test)]

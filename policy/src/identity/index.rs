@@ -1,17 +1,18 @@
-//! From a key to the slots that may have it: eight octets an entry, whatever the key.
+//! The index: from a key to the slots that may have it. Eight octets an entry, whatever the key.
 //!
 //! ```text
 //! key -> hash -> fingerprint (its upper 32 bits) -> place = fingerprint * capacity >> 32, then the next, and the next, ...
 //! entry = fingerprint (32 bits) | slot + 1 (32 bits)        0: nothing was ever here        tombstone: go on
 //! ```
 //!
-//! No key is kept, so an entry proves nothing: the caller looks whether the slot has the key, and
-//! takes the next entry where it has not. Two owners of one key are two entries. The place follows
-//! from the fingerprint, so a table grows without any key, in one pass from the front to the back.
+//! The index stores no keys, so an entry proves nothing: the caller checks whether the slot has the
+//! key, and takes the next entry if not. Two owners of one key have two entries. The position
+//! follows from the fingerprint, so a table grows without the keys, in one pass from front to back.
 //!
-//! Readers never lock. There is one writer at a time: the directory's lock sees to that. An entry
-//! never moves inside its table, and a larger table holds all of them before it is swapped in, so a
-//! reader finds every entry that was there before it began and is there after it ended.
+//! Readers never lock. The directory's lock ensures that there is one writer at a time. An entry
+//! never moves inside its table, and a larger table holds all entries before it is swapped in. A
+//! reader therefore finds every entry that existed from before its search began until after it
+//! ended.
 
 use std::{
     hash::{BuildHasher, Hash},
@@ -24,35 +25,34 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use foldhash::quality::RandomState;
 
-/// Nothing was ever here: a search ends.
+/// Never used: a search ends here.
 const EMPTY: u64 = 0;
-/// Something was here: a search goes on. Its slot is one that no entry has.
+/// Removed: a search continues. No entry has this slot number.
 const TOMBSTONE: u64 = u32::MAX as u64;
 /// The smallest table.
 const CAPACITY_MIN: usize = 16;
 
-/// Entries by fingerprint.
 pub(crate) struct Index<S = RandomState> {
     table: ArcSwap<Table>,
-    /// Seeded at random for each process: clients cannot choose keys that collide.
+    /// Seeded at random in each process, so that clients cannot choose colliding keys.
     hasher: S,
 }
 
 struct Table {
     entries: Box<[AtomicU64]>,
-    /// Entries; only the writer asks.
+    /// Number of entries; read by the writer only.
     live: AtomicUsize,
-    /// Tombstones; only the writer asks.
+    /// Number of tombstones; read by the writer only.
     dead: AtomicUsize,
 }
 
-/// An index as one search sees it.
+/// The index as one search sees it.
 pub(crate) struct IndexView<'a, S = RandomState> {
     table: Guard<Arc<Table>>,
     hasher: &'a S,
 }
 
-/// Where a search begins, and what it looks for.
+/// The start of a search, and its fingerprint.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Probe {
     fingerprint: u32,
@@ -60,7 +60,7 @@ pub(crate) struct Probe {
 }
 
 impl<S: BuildHasher> IndexView<'_, S> {
-    /// The search for a key.
+    /// Prepares the search for a key.
     pub fn search(&self, key: impl Hash) -> Probe {
         let fingerprint = fingerprint(self.hasher, key);
         Probe {
@@ -69,12 +69,12 @@ impl<S: BuildHasher> IndexView<'_, S> {
         }
     }
 
-    /// Reads the place where a search begins, whatever is in it.
+    /// Reads the first position of a search, whatever it holds.
     pub fn touch(&self, search: Probe) -> u64 {
         self.table.entries[search.first].load(Ordering::Relaxed)
     }
 
-    /// The slots that may have this key; the same one may come twice.
+    /// The slots that may have this key. A slot can occur twice.
     pub fn slots(&self, key: impl Hash) -> impl Iterator<Item = u32> {
         self.found(self.search(key))
     }
@@ -84,8 +84,7 @@ impl<S: BuildHasher> IndexView<'_, S> {
         let mut places = self.table.places(search.fingerprint);
         std::iter::from_fn(move || {
             loop {
-                // Acquire: a reader that finds a slot number also sees the chunk that holds the
-                // slot.
+                // Acquire: a reader of a slot number also sees the chunk with the slot.
                 match self.table.entries[places.next()?].load(Ordering::Acquire) {
                     EMPTY => return None,
                     entry if (entry >> 32) as u32 == search.fingerprint && entry != TOMBSTONE => {
@@ -112,7 +111,7 @@ impl<S: BuildHasher> Index<S> {
         }
     }
 
-    /// The index as it is now, for one search.
+    /// The current table, for one search.
     pub fn view(&self) -> IndexView<'_, S> {
         IndexView {
             table: self.table.load(),
@@ -120,7 +119,7 @@ impl<S: BuildHasher> Index<S> {
         }
     }
 
-    /// Adds an entry. One writer at a time.
+    /// Adds an entry. The caller ensures that there is one writer at a time.
     pub fn insert(&self, key: impl Hash, slot: u32) {
         let mut table = self.table.load_full();
         if table.is_full() {
@@ -130,7 +129,7 @@ impl<S: BuildHasher> Index<S> {
         table.place(entry(fingerprint(&self.hasher, key), slot));
     }
 
-    /// Takes an entry out that was added. One writer at a time.
+    /// Removes an entry that was added. The caller ensures that there is one writer at a time.
     pub fn remove(&self, key: impl Hash, slot: u32) {
         self.table
             .load()
@@ -160,12 +159,12 @@ impl Table {
         }
     }
 
-    /// Where a search for a fingerprint begins.
+    /// The first position of a fingerprint.
     fn first_place(&self, fingerprint: u32) -> usize {
         ((u64::from(fingerprint) * self.entries.len() as u64) >> 32) as usize
     }
 
-    /// Where entries of a fingerprint may stand, in the order of a search.
+    /// The positions of a fingerprint, in the order of a search.
     fn places(&self, fingerprint: u32) -> impl Iterator<Item = usize> + use<> {
         let capacity = self.entries.len();
         let first = self.first_place(fingerprint);
@@ -178,19 +177,26 @@ impl Table {
         })
     }
 
-    /// Whether four fifths are taken: beyond that a search in vain passes a dozen places and more.
+    /// Whether four fifths are used. Above that, a search without result visits a dozen positions
+    /// or more.
     fn is_full(&self) -> bool {
         let taken = self.live.load(Ordering::Relaxed) + self.dead.load(Ordering::Relaxed);
         (taken + 1) * 5 > self.entries.len() * 4
     }
 
-    /// The same entries without the tombstones, with room: at 13/8 of its entries a table is filled
-    /// to 0.62, so that one that was full of entries has grown by 1.3, and one that was full of
-    /// tombstones has shrunk or stayed.
+    /// Returns a table with the same entries and without tombstones. With 13/8 positions for each
+    /// entry its load is 0.62: a table full of entries grows by 1.3, one full of tombstones shrinks
+    /// or keeps its size.
+    ///
+    /// The pass begins behind an empty position, so that owners of one key keep their order also
+    /// where they reach over the end of the table: the caller may look at the first ones only.
     fn rebuilt(&self) -> Self {
         let live = self.live.load(Ordering::Relaxed);
         let next = Self::with_capacity(CAPACITY_MIN.max(live * 13 / 8));
-        for entry in &self.entries {
+        let is_empty = |entry: &AtomicU64| entry.load(Ordering::Relaxed) == EMPTY;
+        let begin = self.entries.iter().position(is_empty).unwrap_or(0);
+        let (front, back) = self.entries.split_at(begin);
+        for entry in back.iter().chain(front) {
             match entry.load(Ordering::Relaxed) {
                 EMPTY | TOMBSTONE => {}
                 entry => next.place(entry),
@@ -229,7 +235,7 @@ impl Table {
         }
     }
 
-    /// Clears tombstones before an empty entry: a search may end there.
+    /// Turns tombstones before an empty position into empty ones: a search may end there.
     fn clear_behind(&self, place: usize) {
         let capacity = self.entries.len();
         if self.entries[(place + 1) % capacity].load(Ordering::Relaxed) != EMPTY {
@@ -255,8 +261,8 @@ mod tests {
 
     use super::*;
 
-    /// Only 200 fingerprints, all at the end of the table: keys collide, and searches go over the
-    /// end.
+    /// Only 200 fingerprints, all at the end of the table, so that keys collide and searches wrap
+    /// around.
     #[derive(Clone, Copy, Default)]
     struct Crowded(u64);
 
@@ -278,7 +284,20 @@ mod tests {
         }
     }
 
-    /// What a caller does: an entry counts where its slot has the key.
+    #[test]
+    fn owners_of_one_key_keep_their_order_while_the_table_grows() {
+        let index = Index::new(Crowded::default());
+        let mut capacities = BTreeSet::new();
+        for slot in 0..100 {
+            index.insert(7_u16, slot);
+            let found: Vec<u32> = index.view().slots(7_u16).collect();
+            assert_eq!(found, (0..=slot).collect::<Vec<u32>>());
+            capacities.insert(index.capacity());
+        }
+        assert!(capacities.len() > 3, "{capacities:?}");
+    }
+
+    /// As a caller does: an entry counts where its slot has the key.
     fn find<S: BuildHasher>(
         index: &Index<S>,
         key: u16,
@@ -289,7 +308,7 @@ mod tests {
             .slots(key)
             .filter(|slot| slots.get(slot).is_some_and(|keys| keys.contains(&key)))
             .collect();
-        // Two keys of one slot may have one fingerprint: then it comes twice.
+        // Two keys of one slot can have the same fingerprint: then the slot occurs twice.
         found.sort_unstable();
         found.dedup();
         found
@@ -300,7 +319,7 @@ mod tests {
         let mut slots: HashMap<u32, BTreeSet<u16>> = HashMap::new();
         let mut owners: BTreeMap<u16, BTreeSet<u32>> = BTreeMap::new();
         let mut capacities = BTreeSet::new();
-        // It grows, is emptied, and grows again; in between it turns over.
+        // It grows, is emptied and grows again; in between, entries are replaced.
         for round in 0..40_000 {
             let key = chance.random_range(0..900_u16);
             let slot = chance.random_range(0..3_u32);

@@ -1,5 +1,6 @@
-//! Which household and which device a query comes from.
+//! Identifies the household and the device that a query comes from.
 
+pub(crate) mod client;
 pub mod directory;
 pub(crate) mod index;
 pub(crate) mod network;

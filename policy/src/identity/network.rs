@@ -1,5 +1,5 @@
-//! Networks as the directory keys them: a family, a prefix length and the bits of the prefix; and
-//! which lengths are in use.
+//! Networks as keys of the directory: family, prefix length and bits of the prefix; and the lengths
+//! in use.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -8,39 +8,36 @@ use std::{
 
 use ipnet::IpNet;
 
-/// The first kind of an IPv6 network: IPv4 has the 33 lengths below it.
+/// The first kind of an IPv6 network; IPv4 has the 33 kinds below.
 const V6_KINDS: u8 = 33;
 
-/// A network. Equal networks are equal values: host bits are cleared.
+/// A network. Equal networks are equal values, because host bits are cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Network {
-    /// Family and length in one: the length of an IPv4 prefix, or 33 and the length of an IPv6
-    /// prefix.
+    /// Family and length: the length of an IPv4 prefix, or 33 plus the length of an IPv6 prefix.
     kind: u8,
-    /// The prefix from the highest bit down; what lies behind it is zero.
+    /// The prefix from the highest bit down; the bits after it are zero.
     bits: u128,
 }
 
 impl Network {
-    /// The network of this length around an address.
+    /// The network of this length that contains an address.
     pub fn around(address: IpAddr, length: u8) -> Self {
         let (kind, bits) = match address {
             IpAddr::V4(address) => (length, u128::from(address.to_bits()) << 96),
             IpAddr::V6(address) => (V6_KINDS + length, address.to_bits()),
         };
-        // A shift by all 128 bits is none of Rust's: everything lies behind a prefix of no bits.
+        // In Rust a shift by all 128 bits overflows; a prefix of length 0 has no bits.
         Self {
             kind,
             bits: bits & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0),
         }
     }
 
-    /// Whether it is a network of IPv4.
     pub fn is_v4(self) -> bool {
         self.kind < V6_KINDS
     }
 
-    /// The length of its prefix.
     pub fn length(self) -> u8 {
         if self.is_v4() {
             self.kind
@@ -49,18 +46,18 @@ impl Network {
         }
     }
 
-    /// The 64 bits of the prefix from the top: an IPv4 network's address is the upper half of them.
+    /// The 64 highest bits of the prefix. The address of an IPv4 network is in the upper half.
     pub fn upper_bits(self) -> u64 {
         (self.bits >> 64) as u64
     }
 
-    /// Writes it in as few octets as tell it.
+    /// Appends the network in as few octets as possible.
     pub fn pack(self, octets: &mut Vec<u8>) {
         octets.push(self.kind);
         octets.extend_from_slice(&self.bits.to_be_bytes()[..self.octets()]);
     }
 
-    /// Reads what was packed; also how many octets it took.
+    /// Reads what [`Self::pack`] wrote. Also returns the number of octets read.
     pub fn unpack(packed: &[u8]) -> (Self, usize) {
         let short = Self {
             kind: packed[0],
@@ -78,7 +75,7 @@ impl Network {
         )
     }
 
-    /// How many octets of the prefix hold bits.
+    /// The number of octets that hold bits of the prefix.
     fn octets(self) -> usize {
         usize::from(self.length().div_ceil(8))
     }
@@ -101,7 +98,7 @@ impl From<Network> for IpNet {
     }
 }
 
-/// Which prefix lengths are in use, a bit each: lengths 0 to 128 of both families.
+/// The prefix lengths in use, one bit each: 0 to 128 for both families.
 #[derive(Default)]
 pub(crate) struct PrefixLengths {
     v4: [AtomicU64; 3],

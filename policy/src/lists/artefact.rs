@@ -1,20 +1,20 @@
-//! The artefact: all feeds, compiled into one file. The writer stands beside it in
-//! [`crate::lists::builder`], what differs between two generations in [`crate::lists::delta`].
+//! The artefact: all feeds, compiled into one file. [`crate::lists::builder`] writes it;
+//! [`crate::lists::delta`] holds the difference between two generations.
 //!
 //! ```text
 //! 8    magic "OXPLIST\n"
 //! 4    format version, big endian, as all numbers here
 //! 4    length of the header
 //! …    header: JSON, a Header
-//! …    mark sets: per set the number of marks (2), then 10 octets a mark, see listing.rs
-//! …    the FST: reversed names (name.rs), addresses and paths (key.rs) to the place of a mark set
+//! …    mark sets: per set the number of marks (2), then 10 octets a mark, see entry.rs
+//! …    the FST: reversed names (name.rs), addresses and paths (index_key.rs) to the index of a mark set
 //! 32   SHA-256 of everything above
 //! ```
 //!
-//! A file is written aside, synced and renamed, so a reader sees all of it or nothing, and the
-//! reader checks the hash and the whole structure before it believes any of it. Mark sets are few
-//! (one for each combination of feeds that list a name), ordered by how often they occur: small
-//! values make a small FST.
+//! A file is written aside, synced and renamed, so that a reader sees all of it or nothing. The
+//! reader checks the hash and the whole structure before it uses any of it. There are few mark sets
+//! (one for each combination of feeds that list a name). They are ordered by frequency, because
+//! small values make a small FST.
 
 use std::{
     fs::File,
@@ -25,51 +25,53 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::lists::entry::{
-    EntryAction, ListEntry, LocalData, MARK_OCTETS, NO_CATEGORY, Scope, Tier,
+pub use crate::lists::feed_summary::{
+    Complaint, FeedReport, FeedSummary, HIDDEN, RejectedVersion, without_secrets,
 };
 
+use crate::lists::entry::{EntryAction, ListEntry, LocalData, MARK_OCTETS, NO_CATEGORY};
+
 pub(crate) const MAGIC: &[u8; 8] = b"OXPLIST\n";
-/// Begins a delta, see [`crate::lists::delta`].
+/// The magic of a delta, see [`crate::lists::delta`].
 pub(crate) const DELTA_MAGIC: &[u8; 8] = b"OXDELTA\n";
-/// Raised with every change of the format; an artefact of another version is refused and built anew
-/// from the feeds.
+/// Raised with every change of the format. An artefact of another version is refused, and the lists
+/// are built again from the feeds.
 pub const FORMAT_VERSION: u32 = 2;
 const HASH_OCTETS: usize = 32;
-/// An artefact above this is not one of ours: a bound for what a wrong file can make the reader
-/// allocate. In octets.
+/// The longest artefact that the reader accepts, in octets. Limits what a wrong file can make it
+/// allocate.
 const ARTEFACT_OCTETS_MAX: u64 = 16 << 30;
 
-/// What an artefact says of itself.
+/// The metadata of an artefact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Which generation this is: 1 for the first that this installation built, then a higher one
-    /// each time.
+    /// The number of the generation: 1 for the first that this installation built, increasing.
     pub generation: u64,
-    /// The generation that this one was made from, where it was not built of the feeds alone.
+    /// The generation that this one was made from; `None` where it was built from the feeds alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<u64>,
-    /// When it was built, RFC 3339.
+    /// The time of the build.
     pub built_at: jiff::Timestamp,
-    /// The feeds, in the order by which marks name them.
+    /// The feeds; marks refer to them by index.
     pub feeds: Vec<FeedSummary>,
-    /// Feeds that were defined when these lists were gone back to and that they do not have: they
-    /// stay out until they are let go on.
+    /// Feeds that were defined when the operator rolled the lists back to this generation and that
+    /// it does not have. They stay out until the operator resumes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_back: Vec<String>,
-    /// The categories' slugs, in the order by which marks name them.
+    /// The slugs of the categories; marks refer to them by index.
     pub categories: Vec<String>,
-    /// When entries came, by the place that [`crate::lists::entry::ListEntry::arrival`] names: the oldest
-    /// first. The first place stands for its time and all before.
+    /// Arrival times of entries, oldest first; [`crate::lists::entry::ListEntry::arrival`] is an
+    /// index here. The first time stands for itself and all times before.
     #[serde(default)]
     pub arrivals: Vec<jiff::Timestamp>,
-    /// What [`crate::lists::entry::EntryAction::LocalData`] answers; of a delta, what it adds to its parent's.
+    /// Records that [`crate::lists::entry::EntryAction::LocalData`] answers with. In a delta: those
+    /// added to the parent's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<LocalData>,
     /// Distinct names, address prefixes and paths.
     pub names: u64,
-    /// Entries of all feeds; a name that three feeds list counts three times, and one that a feed
-    /// lists twice in the same way once.
+    /// Entries of all feeds. A name that three feeds list counts three times; one that a feed lists
+    /// twice in the same way counts once.
     pub entries: u64,
     /// Length of the mark sets, in octets.
     pub mark_sets_octets: u64,
@@ -98,11 +100,11 @@ impl Header {
     }
 }
 
-/// Times that marks can name.
+/// The most arrival times that a mark's 16 bits can refer to.
 pub(crate) const ARRIVALS_MAX: usize = 1 << 16;
 
 impl Header {
-    /// Reads one, and checks that marks can name all that it lists.
+    /// Reads a header, and checks that marks can refer to all of its tables.
     pub(crate) fn read(json: &[u8]) -> Result<Self, &'static str> {
         let header: Self = serde_json::from_slice(json).map_err(|_| "its header cannot be read")?;
         let is_nameable = header.feeds.len() <= 1 << 16
@@ -115,8 +117,7 @@ impl Header {
         }
     }
 
-    /// Whether marks of the one name in the other the same feeds and categories, with the same
-    /// meaning.
+    /// Whether marks of both mean the same feeds and categories.
     pub(crate) fn is_continued_by(&self, other: &Self) -> bool {
         self.feeds.len() == other.feeds.len()
             && self.categories == other.categories
@@ -127,241 +128,56 @@ impl Header {
     }
 }
 
-/// The text in place of a secret.
-pub const HIDDEN: &str = "(hidden)";
-
-/// An address without user information and query, in which providers put licence keys. Other text
-/// stays as it is. An artefact is read by every node, and by every reader of a shared folder.
-#[must_use]
-pub fn without_secrets(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else {
-        return address.to_owned();
-    };
-    let (rest, query) = match rest.split_once('?') {
-        Some((rest, _)) => (rest, format!("?{HIDDEN}")),
-        None => (rest, String::new()),
-    };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match host.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{HIDDEN}@{host}{path}{query}"),
-        None => format!("{scheme}://{host}{path}{query}"),
-    }
-}
-
-/// What became of one feed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FeedSummary {
-    /// The feed's name in the configuration.
-    pub name: String,
-    /// Where it came from, as configured, [without secrets](without_secrets).
-    pub source: String,
-    /// Its format, as configured.
-    pub format: String,
-    /// What a bare name in it means; absent where the format's own syntax says it.
-    pub scope: Option<Scope>,
-    /// Who decides about it.
-    pub tier: Tier,
-    /// Digest of the feed's definition: an entry built under another definition is not carried on.
-    pub definition: String,
-    /// Digest of paths, sizes and times of change of the files it was read from: whether it must be
-    /// read again.
-    pub fingerprint: String,
-    /// Whether a deeper entry replaces what shallower ones of this feed say, instead of adding to
-    /// it.
-    #[serde(default)]
-    pub most_specific: bool,
-    /// The version whose entries these are: a zone's serial, a sequence number, or the beginning of
-    /// a SHA-256.
-    #[serde(default)]
-    pub version: String,
-    /// The generation in which that version came.
-    #[serde(default)]
-    pub generation: u64,
-    /// When the entries were last read from their source and found good.
-    #[serde(default)]
-    pub read_at: jiff::Timestamp,
-    /// Whether an operator rolled the feed back. It keeps this version until the operator resumes
-    /// it.
-    #[serde(default)]
-    pub held: bool,
-    /// Whether the feed was no longer defined when these lists were gone back to: its entries stand
-    /// in the file and say nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub withdrawn: bool,
-    /// What was refused, if the newest version was; the entries are then those of the version
-    /// before. Lists of this version do not say it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<RejectedVersion>,
-    /// What was understood of it and what was not.
-    pub report: FeedReport,
-}
-
-impl FeedSummary {
-    /// A feed of which nothing was read.
-    #[must_use]
-    pub fn new(name: &str, tier: Tier) -> Self {
-        Self {
-            name: name.to_owned(),
-            source: String::new(),
-            format: String::new(),
-            scope: None,
-            tier,
-            definition: String::new(),
-            fingerprint: String::new(),
-            most_specific: false,
-            version: String::new(),
-            generation: 0,
-            read_at: jiff::Timestamp::UNIX_EPOCH,
-            held: false,
-            withdrawn: false,
-            refused: None,
-            report: FeedReport::default(),
-        }
-    }
-}
-
-/// A version of a feed that a gate stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RejectedVersion {
-    /// Which version.
-    pub version: String,
-    /// Which gate, in a word that stays.
-    pub gate: String,
-    /// The same for people.
-    pub detail: String,
-    /// Entries that it would have had.
-    pub entries: u64,
-    /// When.
-    pub at: jiff::Timestamp,
-}
-
-/// What was understood of a feed and what was not: bad lines are data, never an error.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FeedReport {
-    /// Lines read, comments and blank ones included.
-    pub lines: u64,
-    /// Entries taken.
-    pub entries: u64,
-    /// Entries with a path: they never block their host.
-    pub paths: u64,
-    /// Entries about addresses of answers.
-    #[serde(default)]
-    pub addresses: u64,
-    /// Rows in a syntax that this format's subset does not know.
-    pub unsupported: u64,
-    /// Rows that hold no name.
-    pub bad: u64,
-    /// Subtree entries at a public suffix: refused at a top-level name, narrowed to the name itself
-    /// at a longer one (`co.uk`).
-    pub public_suffixes: u64,
-    /// Of those, how many at a suffix of a registry; such as `github.io`, which is not one, are
-    /// listed every day.
-    #[serde(default)]
-    pub registry_suffixes: u64,
-    /// Names of the operator's own that its entries cover: excepted from them.
-    #[serde(default)]
-    pub own_names: u64,
-    /// Rows of folders or codes that the configuration maps to no category.
-    pub unmapped: u64,
-    /// SHA-256 of what was read, in hexadecimal.
-    pub sha256: String,
-    /// The first few complaints, for the person who mends the feed.
-    pub samples: Vec<Complaint>,
-}
-
-/// One row that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Complaint {
-    /// The file, where the feed is a folder.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u64,
-    /// The row, shortened, with what cannot be printed replaced.
-    pub text: String,
-    /// What is wrong.
-    pub reason: String,
-}
-
-/// What can be wrong with an artefact, by step.
+/// The failure of a step with an artefact.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtefactError {
-    /// The file system refused.
     #[error("{step} {path}")]
     Io {
-        /// What was being done.
         step: &'static str,
-        /// To which file.
         path: PathBuf,
-        /// The system's reason.
         #[source]
         source: std::io::Error,
     },
-    /// The FST could not be written.
     #[error("writing the transducer of {path}")]
     Fst {
-        /// The file.
         path: PathBuf,
-        /// The library's reason.
         #[source]
         source: fst::Error,
     },
-    /// Not an artefact at all.
     #[error("{0} is not a list artefact")]
     NotAnArtefact(PathBuf),
-    /// Of another format version.
+    /// The file has another format version.
     #[error(
         "{path} has format version {version}, this program reads {FORMAT_VERSION}: build the lists again"
     )]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// What it says it is.
-        version: u32,
-    },
-    /// Shorter or longer than it says, or its hash does not match.
+    Version { path: PathBuf, version: u32 },
+    /// The length, the hash or the structure is wrong.
     #[error("{path} is damaged: {what}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What does not add up.
-        what: &'static str,
-    },
-    /// It names a category that the taxonomy does not have.
+    Damaged { path: PathBuf, what: &'static str },
+    /// The header names a category that the taxonomy does not have.
     #[error(
         "{path} names the category {slug:?}, which the taxonomy does not have: build the lists again"
     )]
-    UnknownCategory {
-        /// The file.
-        path: PathBuf,
-        /// The category.
-        slug: String,
-    },
+    UnknownCategory { path: PathBuf, slug: String },
     /// More distinct marks, or more feeds, than the format has room for.
     #[error("more than {0} {1} do not fit into one artefact")]
     TooMany(usize, &'static str),
-    /// A delta of another parent, or of one that is not there.
+    /// The delta's parent is another generation, or is missing.
     #[error("{path} continues generation {parent}, which is not at hand")]
-    NoParent {
-        /// The file.
-        path: PathBuf,
-        /// What it continues.
-        parent: u64,
-    },
+    NoParent { path: PathBuf, parent: u64 },
 }
 
-/// What was written, for the log and for the one who asked.
+/// The result of writing, for logs and callers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WrittenArtefact {
-    /// The file.
     pub path: PathBuf,
-    /// Its header.
     pub header: Header,
-    /// Its length in octets.
+    /// The file's length in octets.
     pub octets: u64,
 }
 
-/// Writes a file so that a crash at any instant leaves the old one or the new one: aside, sync,
-/// rename, sync the folder.
+/// Writes a file so that a crash at any moment leaves the old one or the new one: write aside,
+/// sync, rename, sync the folder.
 pub(crate) fn write_aside(
     path: &Path,
     write: impl FnOnce(File) -> Result<File, ArtefactError>,
@@ -384,13 +200,13 @@ pub(crate) fn write_aside(
                 .map_err(io("syncing", folder))
         });
     if written.is_err() {
-        // Best effort: the error that matters is the one above.
+        // Best effort: the first error is the one to report.
         let _ = std::fs::remove_file(&aside);
     }
     written
 }
 
-/// A file without a name, on the file system of `path`; gone when closed.
+/// Creates an unnamed file in the folder of `path`; it disappears when it is closed.
 pub(crate) fn tempfile_beside(path: &Path) -> Result<File, ArtefactError> {
     let folder = path
         .parent()
@@ -421,7 +237,7 @@ pub(crate) fn io(step: &'static str, path: &Path) -> impl FnOnce(std::io::Error)
     move |source| ArtefactError::Io { step, path, source }
 }
 
-/// An artefact that was read and found whole.
+/// An artefact that was read and verified.
 pub(crate) struct Contents {
     pub(crate) header: Header,
     pub(crate) mark_sets: Vec<Vec<ListEntry>>,
@@ -430,17 +246,17 @@ pub(crate) struct Contents {
     pub(crate) sha256: String,
 }
 
-/// A file of ours that was read and whose hash is right: its header as text, and what follows.
+/// A file whose magic, version and hash were checked.
 pub(crate) struct Envelope {
     pub(crate) octets: Vec<u8>,
     pub(crate) header: std::ops::Range<usize>,
-    /// Where the hash begins.
+    /// The offset of the hash.
     pub(crate) body_end: usize,
     pub(crate) sha256: String,
 }
 
-/// Reads a file that begins with a magic, a version and a length of its header, and ends with the
-/// hash of all that.
+/// Reads a file that begins with magic, version and length of the header, and ends with the hash of
+/// all octets before it.
 pub(crate) fn open_envelope(path: &Path, magic: &[u8; 8]) -> Result<Envelope, ArtefactError> {
     let damaged = |what| ArtefactError::Damaged {
         path: path.to_owned(),
@@ -466,8 +282,8 @@ pub(crate) fn open_envelope(path: &Path, magic: &[u8; 8]) -> Result<Envelope, Ar
     if hash[..] != octets[body_end..] {
         return Err(damaged("its hash does not match"));
     }
-    // What follows is what our own writer hashed; it is checked all the same, for a writer can be
-    // wrong too.
+    // The hash proves that our own writer wrote this. The structure is checked all the same,
+    // because a writer can have bugs.
     let header = 16..16 + number(12) as usize;
     if header.end > body_end {
         return Err(damaged("its header ends early"));
@@ -480,7 +296,8 @@ pub(crate) fn open_envelope(path: &Path, magic: &[u8; 8]) -> Result<Envelope, Ar
     })
 }
 
-/// Writes the envelope around what `write` writes.
+/// Writes magic, version and header, then the body by `write`, then the hash. Returns the hash in
+/// hexadecimal.
 pub(crate) fn write_envelope<W: Write>(
     file: W,
     magic: &[u8; 8],
@@ -507,13 +324,13 @@ pub(crate) fn write_envelope<W: Write>(
     Ok((inner, hexadecimal(&hash)))
 }
 
-/// Octets in hexadecimal, as digests are written.
+/// Formats octets in hexadecimal.
 #[must_use]
 pub fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// Reads and verifies all of an artefact.
+/// Reads and verifies a whole artefact.
 pub(crate) fn read(path: &Path) -> Result<Contents, ArtefactError> {
     let damaged = |what| ArtefactError::Damaged {
         path: path.to_owned(),
@@ -544,10 +361,10 @@ pub(crate) fn read(path: &Path) -> Result<Contents, ArtefactError> {
     })
 }
 
-/// The header of an artefact or of a delta, without reading or checking what follows it.
+/// Reads the header of an artefact or a delta, without reading or checking the rest.
 ///
 /// # Errors
-/// It is not a file of ours.
+/// The file is neither, or cannot be read.
 pub fn peek(path: &Path) -> Result<Header, ArtefactError> {
     let mut file = File::open(path).map_err(io("opening", path))?;
     let mut start = [0; 16];
@@ -572,7 +389,7 @@ pub fn peek(path: &Path) -> Result<Header, ArtefactError> {
     })
 }
 
-/// The SHA-256 that stands at the end of an artefact or a delta, in hexadecimal, unchecked.
+/// Reads the SHA-256 at the end of an artefact or a delta, in hexadecimal, without checking it.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -606,8 +423,8 @@ fn read_mark_sets(mut octets: &[u8], header: &Header) -> Option<Vec<Vec<ListEntr
     Some(sets)
 }
 
-/// Reads the number of marks and that many marks, each of which must name what exists; moves on
-/// behind them.
+/// Reads the number of marks and that many marks, and advances `octets` behind them. Each mark must
+/// refer to existing rows of the tables.
 pub(crate) fn read_marks(
     octets: &mut &[u8],
     header: &Header,
@@ -632,7 +449,7 @@ pub(crate) fn read_marks(
     marks.collect()
 }
 
-/// Writes marks as [`read_marks`] reads them.
+/// Writes marks in the form that [`read_marks`] reads.
 pub(crate) fn push_marks(
     octets: &mut Vec<u8>,
     marks: impl ExactSizeIterator<Item = ListEntry>,

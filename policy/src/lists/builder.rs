@@ -1,12 +1,12 @@
-//! Collects what the feeds say and writes an artefact of it; also writes one of a blocklist with
-//! its overlay.
+//! The builder of artefacts: collects the entries of all feeds and writes them as one file. Also
+//! folds a blocklist with its overlay into one file.
 //!
 //! ```text
 //! entries ── sort ── names with their marks ── when did each mark come? ── sets by frequency ── header, sets, FST
 //! ```
 //!
-//! Small numbers make a small FST, so the sets that most names have come first. When an entry came
-//! is carried over from the lists before, by walking both in the order of their keys.
+//! Small values make a small FST, so the most frequent sets come first. The arrival time of an
+//! entry is carried over from the previous lists by walking both in the order of their keys.
 
 use std::{
     cmp::Ordering,
@@ -15,30 +15,26 @@ use std::{
     path::Path,
 };
 
-use jiff::Timestamp;
-
 use crate::{
     lists::{
         artefact::{
             ArtefactError, Header, MAGIC, WrittenArtefact, io, push_marks, tempfile_beside,
             write_aside, write_envelope,
         },
-        blocklist::{Blocklist, NameCursor},
+        blocklist::Blocklist,
         entry::{EntryAction, ListEntry, LocalData, Scope},
         index_key::{host_of_path, key_of_path},
     },
     name::NameRef,
 };
+use arrivals::PastArrivals;
 
-/// Times that a table of arrivals may tell apart when lists are built. Beyond, the older half is
-/// told half as exactly; a mark has 16 bits for it, and a support case needs the minute of last
-/// week and the hour of last month.
-const ARRIVALS_MAX: usize = 4096;
+mod arrivals;
 
-/// Collects what the feeds say, then writes it in one go.
+/// Collects entries, then writes them at once.
 ///
-/// Names lie in one arena, entries are 24 octets each, so ten million names take about half a
-/// gigabyte and no allocation each.
+/// Names are in one arena and entries have 24 octets, so that ten million names take about half a
+/// gigabyte without an allocation each.
 #[derive(Default)]
 pub struct ArtefactBuilder {
     arena: Vec<u8>,
@@ -50,7 +46,7 @@ pub struct ArtefactBuilder {
     has_paths: bool,
 }
 
-/// Sets of records, each once.
+/// Answers without duplicates.
 #[derive(Default)]
 struct AnswerTable {
     all: Vec<LocalData>,
@@ -69,7 +65,8 @@ impl AnswerTable {
         Ok(place)
     }
 
-    /// One feed answers one name with one set of records, in however many rows they came.
+    /// Joins the answers of one feed for one name, which can come in several rows, into one set of
+    /// records.
     fn join(&mut self, marks: &mut Vec<ListEntry>) -> Result<(), ArtefactError> {
         let is_one_of_several = |mark: &ListEntry, all: &[ListEntry]| {
             mark.action == EntryAction::LocalData
@@ -97,15 +94,15 @@ impl AnswerTable {
     }
 }
 
-/// A place in a [`ArtefactBuilder`] to go back to.
+/// A state of an [`ArtefactBuilder`] to return to.
 #[derive(Debug)]
 pub struct Checkpoint {
     arena: usize,
     entries: usize,
 }
 
-/// One name with one mark; the first octets of the key stand here so that sorting seldom touches
-/// the arena.
+/// One name with one mark. The first octets of the key are copied here, so that sorting seldom
+/// reads the arena.
 #[derive(Clone, Copy)]
 struct Entry {
     head: u64,
@@ -115,7 +112,6 @@ struct Entry {
 }
 
 impl ArtefactBuilder {
-    /// An empty one.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -131,13 +127,13 @@ impl ArtefactBuilder {
         self.note(offset, mark)
     }
 
-    /// Adds one entry by its key, as [`NameCursor`] gives it.
+    /// Adds one entry by its key, as [`crate::lists::blocklist::NameCursor`] returns it.
     ///
     /// # Errors
     /// As [`Self::push`].
     pub fn push_key(&mut self, key: &[u8], mark: ListEntry) -> Result<(), ArtefactError> {
         self.has_paths |= mark.action == EntryAction::Path;
-        // How many paths a host has is counted when all are there.
+        // The paths of a host are counted when all are known.
         if mark.action == EntryAction::RedirectToProxy {
             return Ok(());
         }
@@ -166,7 +162,7 @@ impl ArtefactBuilder {
         )
     }
 
-    /// The place of records that entries answer with, for [`ListEntry::data`].
+    /// Adds records that entries answer with, and returns their index for [`ListEntry::data`].
     ///
     /// # Errors
     /// As [`Self::push`].
@@ -174,7 +170,7 @@ impl ArtefactBuilder {
         self.answers.place(records)
     }
 
-    /// Where the builder stands, for [`Self::rewind`].
+    /// The current state, for [`Self::rewind`].
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
@@ -183,14 +179,14 @@ impl ArtefactBuilder {
         }
     }
 
-    /// Forgets what was added since a checkpoint: a feed that turns out bad at its end leaves
-    /// nothing behind.
+    /// Removes all entries since a checkpoint, so that a feed that turns out bad at its end leaves
+    /// nothing.
     pub fn rewind(&mut self, checkpoint: &Checkpoint) {
         self.arena.truncate(checkpoint.arena);
         self.entries.truncate(checkpoint.entries);
     }
 
-    /// The entries since a checkpoint, in the order of their keys, each once.
+    /// The entries since a checkpoint, in the order of their keys, without duplicates.
     #[must_use]
     pub fn since(&self, checkpoint: &Checkpoint) -> Vec<(&[u8], ListEntry)> {
         let mut entries: Vec<(&[u8], ListEntry)> = self.entries[checkpoint.entries..]
@@ -205,7 +201,8 @@ impl ArtefactBuilder {
     fn room_for(&mut self, mark: ListEntry) -> Result<(u32, u32), ArtefactError> {
         let offset = u32::try_from(self.arena.len())
             .map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "octets of names"))?;
-        // A feed gives one mark millions of times on end; that question is not worth a hash.
+        // A feed repeats one mark for millions of names, so the last one is compared before
+        // hashing.
         if let Some((last, place)) = self.last_mark
             && last == mark
         {
@@ -225,7 +222,7 @@ impl ArtefactBuilder {
         Ok((offset, place))
     }
 
-    /// Notes the entry whose key is the arena from `offset` on.
+    /// Adds the entry whose key is the arena from `offset` on.
     fn note(&mut self, offset: u32, mark: u32) -> Result<(), ArtefactError> {
         let key = &self.arena[offset as usize..];
         let mut head = [0; 8];
@@ -247,24 +244,23 @@ impl ArtefactBuilder {
         Ok(())
     }
 
-    /// How many entries were added.
+    /// The number of entries added.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Writes the artefact to `path`: aside, synced, renamed. `header`'s counts, lengths, arrivals
-    /// and answers are filled in here; entries that `previous` has, too, keep the time at which
-    /// they came, all others came when `header` was built.
+    /// Writes the artefact to `path`: aside, synced, renamed. Fills in counts, lengths, arrivals
+    /// and answers of `header`. Entries that `previous` has as well keep their arrival time; all
+    /// others arrive at `header.built_at`.
     ///
     /// # Errors
-    /// The step that failed; a file that stood at `path` is then untouched.
+    /// The step that failed; then an existing file at `path` is unchanged.
     pub fn write(
         mut self,
         mut header: Header,
@@ -276,7 +272,7 @@ impl ArtefactBuilder {
             self.count_paths()?;
         }
         self.sort();
-        let mut past = Past::new(previous, &header);
+        let mut past = PastArrivals::new(previous, &header);
         let mut sets = Sets::default();
         let mut answers = AnswerTable::default();
         let mut names: Vec<(u32, u32)> = Vec::new();
@@ -296,8 +292,7 @@ impl ArtefactBuilder {
             );
             marks.dedup();
             self.answers.join(&mut marks)?;
-            // What a feed brought that was rewound, and the parts of what was joined, are not
-            // written.
+            // Answers of rewound feeds, and those that were joined, are not written.
             for mark in marks
                 .iter_mut()
                 .filter(|mark| mark.action == EntryAction::LocalData)
@@ -332,8 +327,7 @@ impl ArtefactBuilder {
             a.head
                 .cmp(&b.head)
                 .then_with(|| key_of(arena, a).cmp(key_of(arena, b)))
-                // By what they say and not by when they came: the same entries in any order make
-                // the same artefact.
+                // By content, not by index: the same entries in any order make the same artefact.
                 .then_with(|| {
                     if a.mark == b.mark {
                         Ordering::Equal
@@ -344,7 +338,7 @@ impl ArtefactBuilder {
         });
     }
 
-    /// Gives each host of paths a mark for each feed and category, with the number of its paths.
+    /// Adds a mark for each host of paths, feed and category, with the number of paths.
     fn count_paths(&mut self) -> Result<(), ArtefactError> {
         let mut counts: BTreeMap<(&[u8], u16, u8), u32> = BTreeMap::new();
         let mut seen: HashSet<(&[u8], u16, u8)> = HashSet::new();
@@ -383,17 +377,18 @@ fn key_of<'a>(arena: &'a [u8], entry: &Entry) -> &'a [u8] {
     &arena[entry.offset as usize..entry.offset as usize + usize::from(entry.length)]
 }
 
-/// Writes lists whose differences lie in an overlay as one artefact of the same generation: the
-/// same content in its shortest form.
+/// Writes lists with an overlay as one artefact of the same generation: the same content in its
+/// shortest form.
 ///
-/// While this goes on, more deltas may come, and they name answers by their places in the lists as
-/// they were: what no entry is answered with any more leaves its place empty. Times they name, too,
-/// but those are found again by [`Blocklist::with`], so arrivals are thinned.
+/// Deltas may arrive meanwhile, and they refer to answers by index in the lists before the fold.
+/// Unused answers are therefore emptied and keep their index. Deltas refer to arrival times, too,
+/// but [`Blocklist::with_deltas`] finds those again.
 ///
 /// # Errors
-/// The step that failed; a file that stood at `path` is then untouched.
+/// The step that failed; then an existing file at `path` is unchanged.
 pub fn fold(lists: &Blocklist, path: &Path) -> Result<WrittenArtefact, ArtefactError> {
-    // Arrivals stay as they are: deltas that continue this generation name their places.
+    // Arrivals stay as they are, because deltas that continue this generation refer to them by
+    // index.
     let mut header = lists.header().clone();
     header.answers = vec![LocalData::default(); lists.answers().len()];
     let mut sets = Sets::default();
@@ -420,7 +415,7 @@ pub fn fold(lists: &Blocklist, path: &Path) -> Result<WrittenArtefact, ArtefactE
     })
 }
 
-/// Mark sets, each once, and how often each occurs.
+/// Mark sets without duplicates, with their frequency.
 #[derive(Default)]
 struct Sets {
     places: HashMap<Vec<ListEntry>, u32>,
@@ -451,7 +446,7 @@ impl Sets {
         place
     }
 
-    /// The sets by falling frequency, and where each place is among them.
+    /// The sets by descending frequency, and the rank of each index.
     fn ranked(&self) -> (Vec<&[ListEntry]>, Vec<u32>) {
         let mut order: Vec<(&Vec<ListEntry>, u32)> = self
             .places
@@ -470,7 +465,7 @@ impl Sets {
     }
 }
 
-/// Takes a key and the place of its set.
+/// Takes a key and the index of its set.
 type Insert<'i> = dyn FnMut(&[u8], u32) -> Result<(), ArtefactError> + 'i;
 
 fn write_artefact(
@@ -486,8 +481,8 @@ fn write_artefact(
     }
     header.mark_sets_octets = set_octets.len() as u64;
     write_aside(path, |file| {
-        // The header holds the FST's length, so the FST is built first, in a nameless file beside
-        // its place.
+        // The header holds the length of the FST, so the FST is written first, into an unnamed file
+        // in the same folder.
         let fst_error = |source| ArtefactError::Fst {
             path: path.to_owned(),
             source,
@@ -527,131 +522,4 @@ fn write_artefact(
         header,
         octets,
     })
-}
-
-/// When entries came, by the lists before.
-struct Past<'l> {
-    names: Option<NameCursor<'l>>,
-    /// The key that the walk through the lists before stands at, and its marks as the new lists
-    /// write them.
-    at: Option<(Vec<u8>, Vec<ListEntry>)>,
-    /// From places in the lists before to those in the new ones.
-    feeds: Vec<Option<u16>>,
-    categories: Vec<Option<u8>>,
-    places: Vec<u16>,
-    arrivals: Vec<Timestamp>,
-    /// The place of now, once something came now.
-    now: Option<u16>,
-    built_at: Timestamp,
-}
-
-impl<'l> Past<'l> {
-    fn new(previous: Option<&'l Blocklist>, header: &Header) -> Self {
-        let place = |found: Option<usize>| found.and_then(|place| u16::try_from(place).ok());
-        let old = previous.map(Blocklist::header);
-        let feeds = |old: &Header| {
-            old.feeds
-                .iter()
-                .map(|feed| place(header.feeds.iter().position(|new| new.name == feed.name)))
-                .collect::<Vec<_>>()
-        };
-        let categories = |old: &Header| {
-            let place = |slug| {
-                header
-                    .categories
-                    .iter()
-                    .position(|new| new == slug)
-                    .and_then(|place| u8::try_from(place).ok())
-            };
-            old.categories.iter().map(place).collect::<Vec<_>>()
-        };
-        let (arrivals, places) = old.map(|old| thin(&old.arrivals)).unwrap_or_default();
-        let mut past = Self {
-            feeds: old.map(feeds).unwrap_or_default(),
-            categories: old.map(categories).unwrap_or_default(),
-            names: previous.map(Blocklist::names),
-            at: None,
-            places,
-            arrivals,
-            now: None,
-            built_at: header.built_at,
-        };
-        past.advance();
-        past
-    }
-
-    /// Writes into the marks of a name when each came. Names come in order.
-    fn date(&mut self, key: &[u8], marks: &mut [ListEntry]) {
-        while self.at.as_ref().is_some_and(|(at, _)| at.as_slice() < key) {
-            self.advance();
-        }
-        let arrivals = &mut self.arrivals;
-        let built_at = self.built_at;
-        let old = self
-            .at
-            .as_ref()
-            .filter(|(at, _)| at == key)
-            .map_or(&[][..], |(_, marks)| marks);
-        for mark in marks {
-            mark.arrival = match old.iter().find(|old| old.says_what(mark)) {
-                Some(old) => old.arrival,
-                None => *self.now.get_or_insert_with(|| {
-                    arrivals.push(built_at);
-                    u16::try_from(arrivals.len() - 1).expect("thinned to fewer")
-                }),
-            };
-        }
-    }
-
-    fn advance(&mut self) {
-        let Some((key, marks)) = self.names.as_mut().and_then(NameCursor::next) else {
-            self.at = None;
-            return;
-        };
-        let (at, translated) = self.at.get_or_insert_default();
-        key.clone_into(at);
-        translated.clear();
-        for mark in marks.iter() {
-            let category = match self.categories.get(usize::from(mark.category)) {
-                Some(category) => *category,
-                None => Some(mark.category),
-            };
-            if let (Some(Some(feed)), Some(category)) =
-                (self.feeds.get(usize::from(mark.feed)), category)
-            {
-                let arrival = self
-                    .places
-                    .get(usize::from(mark.arrival))
-                    .copied()
-                    .unwrap_or(0);
-                translated.push(ListEntry {
-                    feed: *feed,
-                    category,
-                    arrival,
-                    ..*mark
-                });
-            }
-        }
-    }
-
-    fn arrivals(self) -> Vec<Timestamp> {
-        self.arrivals
-    }
-}
-
-/// Times with room for more, and where each old place is among them. Two that become one have the
-/// later time: since then at the latest.
-fn thin(arrivals: &[Timestamp]) -> (Vec<Timestamp>, Vec<u16>) {
-    let is_full = arrivals.len() >= ARRIVALS_MAX;
-    let mut kept = Vec::with_capacity(arrivals.len());
-    let mut places = Vec::with_capacity(arrivals.len());
-    for (place, &at) in arrivals.iter().enumerate() {
-        if is_full && place < arrivals.len() / 2 && place % 2 == 1 {
-            *kept.last_mut().expect("an odd place follows one") = at;
-        } else {
-            kept.push(at);
-        }
-        places.push(u16::try_from(kept.len() - 1).expect("a table of arrivals has a bound"));
-    }
-    (kept, places)
 }

@@ -1,4 +1,4 @@
-//! The current lists: one pointer, swapped as a whole.
+//! The current lists: one pointer that is swapped as a whole.
 
 use std::{
     collections::VecDeque,
@@ -13,26 +13,25 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::lists::{blocklist::Blocklist, mandates::ActiveMandates};
 
-/// Generations whose feeds are still known by name: a query may be answered under lists that are
-/// ten seconds old, and no feed changes more often than once a second.
+/// Number of recent generations whose feed names are kept. A query may be answered under lists that
+/// are ten seconds old, and no feed changes more often than once a second.
 const REMEMBERED: usize = 256;
 
-/// The generation that queries are judged by. Readers never wait; a swap is one store.
+/// The lists that queries are judged by. Readers never wait; a swap is one store.
 #[derive(Debug)]
 pub struct CurrentLists {
     current: ArcSwap<Blocklist>,
     swaps: AtomicU64,
     last_swap_ns: AtomicU64,
     feeds: Mutex<VecDeque<(u64, FeedNames)>>,
-    /// What is ordered now: it hangs on whatever is live. Who swaps holds it.
-    orders: Mutex<Arc<ActiveMandates>>,
+    /// The mandates in force, for the current lists and all that follow. A swap holds this lock.
+    mandates: Mutex<Arc<ActiveMandates>>,
 }
 
-/// The names of a generation's feeds, in the order by which verdicts name them.
+/// The names of a generation's feeds, by the index in verdicts.
 pub type FeedNames = Arc<[Box<str>]>;
 
 impl CurrentLists {
-    /// Starts with a generation.
     #[must_use]
     pub fn new(first: Arc<Blocklist>) -> Self {
         let lists = Self {
@@ -40,13 +39,13 @@ impl CurrentLists {
             swaps: AtomicU64::new(0),
             last_swap_ns: AtomicU64::new(0),
             feeds: Mutex::default(),
-            orders: Mutex::default(),
+            mandates: Mutex::default(),
         };
         lists.remember(&first);
         lists
     }
 
-    /// The feeds of the lists with this stamp, where they were in use lately.
+    /// The feeds of the lists with this stamp, if they were current recently.
     #[must_use]
     pub fn feeds_of(&self, stamp: u64) -> Option<FeedNames> {
         let feeds = self
@@ -77,35 +76,35 @@ impl CurrentLists {
         feeds.push_back((lists.stamp(), names));
     }
 
-    /// The current generation: load it once for a query.
+    /// The current lists. A batch of queries loads them once.
     #[must_use]
     pub fn load(&self) -> Guard<Arc<Blocklist>> {
         self.current.load()
     }
 
-    /// The current generation, to keep.
+    /// The current lists, to keep for longer.
     #[must_use]
     pub fn current(&self) -> Arc<Blocklist> {
         self.current.load_full()
     }
 
-    /// Makes a generation current and returns the previous one, so that the caller frees it off the
+    /// Makes lists current and returns the previous ones, so that the caller frees them outside the
     /// query path.
     pub fn install(&self, next: Arc<Blocklist>) -> Arc<Blocklist> {
-        let orders = self.orders();
-        let before = self.swap(next.with_mandates(&orders));
+        let mandates = self.mandates();
+        let before = self.swap(next.with_mandates(&mandates));
         self.swaps.fetch_add(1, Ordering::Relaxed);
         before
     }
 
-    /// Makes a set of mandates live, on the generation that is live and on all that follow. Not
-    /// counted as a swap: the lists are the same.
-    pub fn order(&self, mandates: Arc<ActiveMandates>) {
-        let mut orders = self.orders();
-        if orders.stamp() != mandates.stamp() {
-            *orders = mandates;
-            // What was before shares its names with what is now: freeing it is quick.
-            drop(self.swap(self.current().with_mandates(&orders)));
+    /// Puts mandates in force, for the current lists and all that follow. Not counted as a swap,
+    /// because the feeds stay.
+    pub fn set_mandates(&self, next: Arc<ActiveMandates>) {
+        let mut mandates = self.mandates();
+        if mandates.stamp() != next.stamp() {
+            *mandates = next;
+            // Both share their names, so freeing the previous lists is quick.
+            drop(self.swap(self.current().with_mandates(&mandates)));
         }
     }
 
@@ -114,13 +113,13 @@ impl CurrentLists {
         self.current.swap(next)
     }
 
-    fn orders(&self) -> MutexGuard<'_, Arc<ActiveMandates>> {
-        self.orders
+    fn mandates(&self) -> MutexGuard<'_, Arc<ActiveMandates>> {
+        self.mandates
             .lock()
-            .expect("nothing panics while it holds the orders")
+            .expect("nothing panics while it holds the mandates")
     }
 
-    /// LocalData how long the last swap took, from the artefact's opening until every new query used
+    /// Records how long the last swap took, from opening the artefact until every new query used
     /// it.
     pub fn record_swap(&self, took: Duration) {
         self.last_swap_ns.store(
@@ -129,7 +128,7 @@ impl CurrentLists {
         );
     }
 
-    /// How many swaps there were since the start, and how long the last one took.
+    /// The number of swaps since the start, and the duration of the last one.
     #[must_use]
     pub fn swaps(&self) -> (u64, Duration) {
         (

@@ -1,5 +1,5 @@
-//! What differs between a generation and its parent, by name: for each name that changed, all that
-//! is said of it from now on.
+//! A delta: the difference between a generation and its parent. For each name that changed, it
+//! holds all entries that the name has from now on.
 //!
 //! ```text
 //! 8    magic "OXDELTA\n"; version, length of the header and header as in an artefact: the header is the new generation's
@@ -7,8 +7,8 @@
 //! 32   SHA-256 of everything above
 //! ```
 //!
-//! Entries, not octets: a delta of ten thousand names is half a megabyte, applies to any base, is
-//! written in milliseconds, and shows an auditor what changed.
+//! A delta holds entries and not octets of the artefact: one of ten thousand names takes half a
+//! megabyte, applies to any base, is written in milliseconds, and shows an auditor what changed.
 
 use std::{
     io::{BufWriter, Write},
@@ -24,21 +24,19 @@ use crate::lists::{
     index_key::is_key,
 };
 
-/// What is said of a name, by its key, from now on: everything, or nothing.
+/// The key of a name, and all its entries from now on; none if the name is no longer listed.
 pub type NameChange = (Box<[u8]>, Vec<ListEntry>);
 
-/// One delta.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
-    /// Where it lies.
     pub path: PathBuf,
-    /// The generation that it leads to; its `parent` is the one that it continues.
+    /// The header of the new generation; `parent` is the generation that the delta continues.
     pub header: Header,
-    /// What is said of each of these names from now on. Answers are named by their places: those
-    /// that the parent's entries are answered with, and behind all of the parent's the header's
-    /// own. The parent may be folded in between, and what it had beside those is gone.
+    /// The changed names. Entries refer to answers by index: first the answers of the parent that
+    /// its entries use, then, behind all of the parent's, those of this header. If the parent is
+    /// folded in between, its unused answers are gone.
     pub changes: Vec<NameChange>,
-    /// In hexadecimal, once it is written.
+    /// In hexadecimal; empty until [`Self::write`].
     pub sha256: String,
 }
 
@@ -46,7 +44,7 @@ impl Delta {
     /// Writes it to its path: aside, synced, renamed.
     ///
     /// # Errors
-    /// The step that failed; nothing stands at the path then.
+    /// The step that failed; then no file is at the path.
     pub fn write(&mut self) -> Result<WrittenArtefact, ArtefactError> {
         let mut body = Vec::new();
         for (key, marks) in &self.changes {
@@ -81,10 +79,10 @@ impl Delta {
         })
     }
 
-    /// Reads and verifies one.
+    /// Reads and verifies a delta.
     ///
     /// # Errors
-    /// What is wrong with the file; nothing of it is used then.
+    /// The file is damaged, or no delta.
     pub fn read(path: &Path) -> Result<Self, ArtefactError> {
         let damaged = |what| ArtefactError::Damaged {
             path: path.to_owned(),
@@ -103,7 +101,7 @@ impl Delta {
         let mut rest = &octets[header_range.end..body_end];
         let mut changes = Vec::new();
         while !rest.is_empty() {
-            // Whether the answers are there is known when the parent is.
+            // Indices of answers are checked when the parent is known.
             let change = read_change(&mut rest, &header)
                 .ok_or_else(|| damaged("its changes cannot be read"))?;
             changes.push(change);

@@ -1,11 +1,12 @@
-//! The entries of feeds: the terms that the loader writes and the blocklist reads.
+//! The entries of feeds, as the loader writes them and the blocklist reads them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::verdict::Action;
 
-/// Which names an entry speaks for.
+/// The names that an entry applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// The name alone.
@@ -17,7 +18,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Whether an entry of this scope speaks for a name: the entry's own, or one below it.
+    /// Whether an entry of this scope applies to a name: the entry's own, or one below it.
     #[must_use]
     pub fn covers(self, is_own_name: bool) -> bool {
         match self {
@@ -30,6 +31,7 @@ impl Scope {
 
 /// Whether an entry lists a name or excepts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Polarity {
     /// The feed lists the name.
@@ -38,26 +40,26 @@ pub enum Polarity {
     Allow,
 }
 
-/// Who decides about a feed, and who can lift it.
+/// The tier of a feed: who decides about it, and who can lift it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
-    /// Required by a court or by sanctions: no subscriber can lift it.
+    /// Required by a court or by sanctions. No subscriber can lift it.
     Mandatory,
-    /// The operator's protection of everybody; a household's own allow list lifts it.
+    /// The operator's protection of all subscribers. A household's own allow list lifts it.
     Security,
     /// The family's choice, by category.
     Choice,
-    /// Names the operator never blocks but by order: helplines, the operator's own.
+    /// Names that the operator never blocks except by mandate: helplines, the operator's own.
     NeverBlock,
 }
 
-/// Stands in a mark of a feed that is not about categories: orders, and names that are never
-/// blocked.
+/// The category of marks without one: those of the mandatory and the never-block tier.
 pub const NO_CATEGORY: u8 = u8::MAX;
 
-/// How an entry wants the name answered, as an artefact codes it. What an action needs to know
-/// beside this is [`ListEntry::data`].
+/// How an entry wants the name answered, as coded in an artefact. [`ListEntry::data`] holds the
+/// action's parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
 pub enum EntryAction {
@@ -84,7 +86,7 @@ pub enum EntryAction {
 
 impl EntryAction {
     /// In the order of their codes in an artefact.
-    const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::OperatorPolicy,
         Self::Nxdomain,
         Self::Nodata,
@@ -129,24 +131,21 @@ impl Serialize for EntryAction {
     }
 }
 
-/// One thing one feed says of one name.
+/// What one feed says about one name. In an artefact it is called a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListEntry {
-    /// The feed's place in the artefact's table of feeds.
+    /// The feed's index in the header.
     pub feed: u16,
-    /// The category's place in the artefact's table of categories, or [`NO_CATEGORY`].
+    /// The category's index in the header, or [`NO_CATEGORY`].
     pub category: u8,
-    /// Which names it speaks for.
     pub scope: Scope,
-    /// Lists or excepts.
     pub polarity: Polarity,
-    /// Adblock's `$important`: beats every entry of its feed that is not.
+    /// Adblock's `$important`: outranks every entry of its feed without it.
     pub important: bool,
-    /// What the name is answered with.
     pub action: EntryAction,
-    /// What the action needs to know.
+    /// The parameter of the action.
     pub data: u32,
-    /// When the entry came: its place in the lists' table of arrivals.
+    /// The index of the arrival time in the header.
     pub arrival: u16,
 }
 
@@ -154,7 +153,7 @@ pub struct ListEntry {
 pub(crate) const MARK_OCTETS: usize = 10;
 
 impl ListEntry {
-    /// An entry that lists a name in the plainest way, to be refined by struct update.
+    /// A plain entry that lists a name, for struct update.
     #[must_use]
     pub fn deny(feed: u16, category: u8, scope: Scope) -> Self {
         let polarity = Polarity::Deny;
@@ -171,7 +170,7 @@ impl ListEntry {
         }
     }
 
-    /// Whether another mark says the same, whenever it came and whatever its action needs to know.
+    /// Whether another entry says the same, apart from its arrival and the parameter of its action.
     #[must_use]
     pub fn says_what(&self, other: &Self) -> bool {
         Self {
@@ -229,17 +228,15 @@ impl ListEntry {
     }
 }
 
-/// The records that a feed answers a name with.
+/// The records that a feed answers a name with (RPZ local data).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct LocalData(pub Vec<LocalRecord>);
 
-/// One of them; its owner is the name that was asked for.
+/// One record; its owner is the queried name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LocalRecord {
-    /// The type's number.
     pub record_type: u16,
-    /// In seconds.
     pub ttl_s: u32,
-    /// In wire format, names in it not compressed.
+    /// In wire format, names in it uncompressed.
     pub rdata: Vec<u8>,
 }

@@ -1,10 +1,10 @@
-//! Keys that are no names: what else the lists are asked by stands in the same transducer, overlay
-//! and delta, under keys that no query walks to unless the lists mean it.
+//! Keys for addresses and paths, which are no names. They are in the same FST, overlay and delta as
+//! names, under keys that no walk of a queried name reaches.
 //!
-//! - An address prefix is a subtree below a top label that no name has: octets of an IPv4 address
-//!   as labels, nibbles of an IPv6 address, the most significant one uppermost. A prefix that ends
-//!   between labels is several subtrees.
-//! - A path is one more label below its host, which begins with the path's slash.
+//! - An address prefix is a subtree below a top label that no name has. The octets of an IPv4
+//!   address and the nibbles of an IPv6 address are labels, the most significant one uppermost. A
+//!   prefix that ends inside a label is several subtrees.
+//! - A path is one more label below its host; it begins with the slash of the path.
 
 use std::net::IpAddr;
 
@@ -16,8 +16,8 @@ use crate::name::{KEY_ESCAPE, KEY_LABEL_END, Name, NameRef};
 const V4: &[u8] = b"*ip4";
 const V6: &[u8] = b"*ip6";
 
-/// An IPv4 network that is written as IPv6 (`::ffff:192.0.2.0/120`, RFC 4291 section 2.5.5.2), as
-/// IPv4. Any other network as it is.
+/// Turns an IPv4-mapped IPv6 network (`::ffff:192.0.2.0/120`, RFC 4291 section 2.5.5.2) into IPv4.
+/// Other networks stay as they are.
 #[must_use]
 pub fn unmapped(network: IpNet) -> IpNet {
     const MAPPED_BITS: u8 = 96;
@@ -33,7 +33,7 @@ pub fn unmapped(network: IpNet) -> IpNet {
         .map_or(network, IpNet::V4)
 }
 
-/// The name that stands for an address. An IPv4 address that is written as IPv6 is an IPv4 address.
+/// The name that stands for an address. An IPv4-mapped address stands for the IPv4 address.
 #[must_use]
 pub fn name_of_address(address: IpAddr) -> Name {
     let address = address.to_canonical();
@@ -41,7 +41,7 @@ pub fn name_of_address(address: IpAddr) -> Name {
     name_of_bits(bits, length, address.is_ipv4())
 }
 
-/// The names whose subtrees are a prefix: one, or as many as it takes to end at a label.
+/// The names whose subtrees make up a prefix: one, or several if it ends inside a label.
 #[must_use]
 pub fn names_of_prefix(prefix: IpNet) -> Vec<Name> {
     let prefix = unmapped(prefix);
@@ -55,7 +55,7 @@ pub fn names_of_prefix(prefix: IpNet) -> Vec<Name> {
         .collect()
 }
 
-/// The prefix that a name stands for, where it stands for one.
+/// The prefix of a name that [`names_of_prefix`] returned; `None` for other names.
 #[must_use]
 pub fn prefix_of_name(name: NameRef<'_>) -> Option<IpNet> {
     let labels: Vec<&[u8]> = name.labels().collect();
@@ -80,8 +80,8 @@ pub fn prefix_of_name(name: NameRef<'_>) -> Option<IpNet> {
     IpNet::new(address, u8::try_from(length).ok()?).ok()
 }
 
-/// Whether octets are a key of labels, each of them ended and none of them empty; the root's has
-/// none. Paths are longer than labels.
+/// Whether octets are a sequence of labels, each ended and none empty. The root's key has none. A
+/// path's label can be longer than a name's.
 pub(crate) fn is_key(key: &[u8]) -> bool {
     let mut octets = key.iter();
     let mut is_in_label = false;
@@ -96,10 +96,10 @@ pub(crate) fn is_key(key: &[u8]) -> bool {
     !is_in_label
 }
 
-/// Whether a name stands for addresses. A client can ask for it, and it is then a name like any
-/// other that does not exist.
+/// Whether a name has the form of an address key. A client can query it; it is then an ordinary
+/// name that does not exist.
 pub(crate) fn is_of_addresses(name: NameRef<'_>) -> bool {
-    // Nearly every name ends otherwise, and is told by its last octets alone.
+    // Nearly every name ends otherwise, so its last octets are compared first.
     let has_end = |top: &[u8]| {
         name.wire()
             .strip_suffix(&[0])
@@ -112,12 +112,12 @@ pub(crate) fn is_of_addresses(name: NameRef<'_>) -> bool {
             .is_some_and(|top| top == V4 || top == V6)
 }
 
-/// The beginning of the keys of all addresses, of each kind.
+/// The first octets of the keys of IPv4 and IPv6 addresses.
 pub(crate) fn address_tops() -> [Vec<u8>; 2] {
     [V4, V6].map(|top| [top, &[KEY_LABEL_END]].concat())
 }
 
-/// The key of a path below its host; the path begins with its slash.
+/// The key of a path below its host. The path begins with its slash.
 #[must_use]
 pub fn key_of_path(host: NameRef<'_>, path: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(host.wire().len() + path.len() + 2);
@@ -133,7 +133,7 @@ pub fn key_of_path(host: NameRef<'_>, path: &[u8]) -> Vec<u8> {
     key
 }
 
-/// A path's key, apart again: the key of its host, and the path.
+/// Splits the key of a path into the key of its host and the path.
 #[must_use]
 pub fn split_path(key: &[u8]) -> (&[u8], Vec<u8>) {
     let host = host_of_path(key);
@@ -152,7 +152,7 @@ pub fn split_path(key: &[u8]) -> (&[u8], Vec<u8>) {
     (host, path)
 }
 
-/// The key of the host that a path's key is below.
+/// The key of the host of a path's key.
 pub(crate) fn host_of_path(key: &[u8]) -> &[u8] {
     let path = key.len().saturating_sub(1);
     let end = key[..path]
@@ -169,7 +169,7 @@ fn bits_of(address: IpAddr) -> (u128, u32) {
     }
 }
 
-/// A shift by all bits is no shift to Rust.
+/// Shifts left; a shift by all bits gives 0 instead of overflowing.
 fn shift_left(bits: u128, by: u32) -> u128 {
     bits.checked_shl(by).unwrap_or(0)
 }

@@ -1,5 +1,5 @@
-//! All mandates of a node, and which of them are in force. The caller passes the time: no clock is
-//! read here.
+//! The registry of all mandates of a node, and which of them are in force. The caller passes the
+//! time; no clock is read here.
 
 use std::{
     collections::BTreeMap,
@@ -18,23 +18,25 @@ use crate::{
     rules::household::Id,
 };
 
-/// All mandates, beside the lists on which those in force hang.
+/// All mandates. Those in force are put into the current lists.
 pub struct MandateRegistry {
     lists: Arc<CurrentLists>,
-    shelf: Mutex<Shelf>,
+    state: Mutex<RegistryState>,
 }
 
 #[derive(Default)]
-struct Shelf {
+struct RegistryState {
     all: BTreeMap<Id, Arc<Mandate>>,
-    /// Names that nothing blocks but an order, from when and until when.
+    /// Names that only a mandate may block, each from one time until another.
     lifted: BTreeMap<Name, (Timestamp, Timestamp)>,
-    /// From when until when what hangs on the lists is right; none where that is not known.
+    /// The period in which the mandates in the current lists are right; `None` where it is not
+    /// known.
     valid: Option<(Timestamp, Option<Timestamp>)>,
 }
 
-impl Shelf {
-    /// Whether nothing begins or ends between then and now. Clocks go back, too.
+impl RegistryState {
+    /// Whether no mandate begins or ends between the last change and `now`. A clock can also go
+    /// back.
     fn is_valid(&self, now: Timestamp) -> bool {
         self.valid
             .is_some_and(|(from, until)| from <= now && until.is_none_or(|until| now < until))
@@ -47,7 +49,7 @@ impl Shelf {
             .map(|(name, _)| name)
     }
 
-    /// What is in force at a time.
+    /// The mandates in force at a time.
     fn set(&self, at: Timestamp) -> ActiveMandates {
         let active = self
             .all
@@ -60,69 +62,67 @@ impl Shelf {
 }
 
 impl MandateRegistry {
-    /// An empty register beside these lists.
     #[must_use]
     pub fn new(lists: Arc<CurrentLists>) -> Self {
         Self {
             lists,
-            shelf: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    /// Takes in all mandates of the store: the start.
+    /// Replaces all mandates: at start, by those of the store.
     pub fn fill(&self, all: impl IntoIterator<Item = Mandate>, now: Timestamp) {
-        let mut shelf = self.shelf();
-        shelf.all = all
+        let mut state = self.state();
+        state.all = all
             .into_iter()
             .map(|mandate| (mandate.id.clone(), Arc::new(mandate)))
             .collect();
-        self.renew(&mut shelf, now);
+        self.renew(&mut state, now);
     }
 
-    /// Takes in one, in the place of what had its identifier. When this returns, queries are judged
-    /// by it.
+    /// Adds a mandate, or replaces the one with its identifier. Queries are judged by it when this
+    /// returns.
     pub fn put(&self, mandate: Mandate, now: Timestamp) {
-        let mut shelf = self.shelf();
-        shelf.all.insert(mandate.id.clone(), Arc::new(mandate));
-        self.renew(&mut shelf, now);
+        let mut state = self.state();
+        state.all.insert(mandate.id.clone(), Arc::new(mandate));
+        self.renew(&mut state, now);
     }
 
-    /// Takes one out. When this returns, queries are no longer judged by it.
+    /// Removes a mandate. Queries are no longer judged by it when this returns.
     pub fn remove(&self, id: &Id, now: Timestamp) {
-        let mut shelf = self.shelf();
-        shelf.all.remove(id);
-        self.renew(&mut shelf, now);
+        let mut state = self.state();
+        state.all.remove(id);
+        self.renew(&mut state, now);
     }
 
-    /// Takes in all names that nothing but an order blocks, each from one time until another, in
-    /// the place of what was. When this returns, queries are judged by it.
+    /// Replaces the names that only a mandate may block, each from one time until another. Queries
+    /// are judged by them when this returns.
     pub fn lift(
         &self,
         names: impl IntoIterator<Item = (Name, (Timestamp, Timestamp))>,
         now: Timestamp,
     ) {
-        let mut shelf = self.shelf();
-        shelf.lifted = names.into_iter().collect();
-        self.renew(&mut shelf, now);
+        let mut state = self.state();
+        state.lifted = names.into_iter().collect();
+        self.renew(&mut state, now);
     }
 
-    /// How many names nothing but an order blocks.
+    /// The number of names that only a mandate may block.
     #[must_use]
     pub fn count_lifted(&self, now: Timestamp) -> usize {
-        self.shelf().lifted_at(now).count()
+        self.state().lifted_at(now).count()
     }
 
-    /// Hangs on the lists what is in force now, where that is another set than before, and says
-    /// until when it is.
-    pub fn keep(&self, now: Timestamp) -> Option<Timestamp> {
-        let mut shelf = self.shelf();
-        if !shelf.is_valid(now) {
-            self.renew(&mut shelf, now);
+    /// Puts the mandates of `now` in force, if others are. Returns the time of the next change.
+    pub fn refresh(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut state = self.state();
+        if !state.is_valid(now) {
+            self.renew(&mut state, now);
         }
-        shelf.valid.and_then(|(_, until)| until)
+        state.valid.and_then(|(_, until)| until)
     }
 
-    /// Lists as they were at a time, under those of these mandates that were in force then.
+    /// Returns lists as of a time: under those of these mandates that were in force then.
     #[must_use]
     pub fn at(
         &self,
@@ -134,18 +134,18 @@ impl MandateRegistry {
             .into_iter()
             .map(|mandate| (mandate.id.clone(), Arc::new(mandate)))
             .collect();
-        let then = Shelf {
+        let then = RegistryState {
             all,
-            lifted: self.shelf().lifted.clone(),
+            lifted: self.state().lifted.clone(),
             valid: None,
         };
         lists.with_mandates(&Arc::new(then.set(at)))
     }
 
-    /// How many are in force, are to come, and are over.
+    /// The number of mandates in each phase.
     #[must_use]
     pub fn count(&self, now: Timestamp) -> [(MandatePhase, usize); 3] {
-        let shelf = self.shelf();
+        let state = self.state();
         [
             MandatePhase::Active,
             MandatePhase::Pending,
@@ -154,7 +154,7 @@ impl MandateRegistry {
         .map(|phase| {
             (
                 phase,
-                shelf
+                state
                     .all
                     .values()
                     .filter(|mandate| mandate.phase(now) == phase)
@@ -163,24 +163,24 @@ impl MandateRegistry {
         })
     }
 
-    fn renew(&self, shelf: &mut Shelf, now: Timestamp) {
-        let changes = shelf
+    fn renew(&self, state: &mut RegistryState, now: Timestamp) {
+        let changes = state
             .all
             .values()
             .flat_map(|mandate| [mandate.not_before, mandate.not_after])
             .flatten();
         let changes = changes.chain(
-            shelf
+            state
                 .lifted
                 .values()
                 .flat_map(|(from, until)| [*from, *until]),
         );
-        shelf.valid = Some((now, changes.filter(|change| *change > now).min()));
-        self.lists.order(Arc::new(shelf.set(now)));
+        state.valid = Some((now, changes.filter(|change| *change > now).min()));
+        self.lists.set_mandates(Arc::new(state.set(now)));
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf
+    fn state(&self) -> MutexGuard<'_, RegistryState> {
+        self.state
             .lock()
             .expect("nothing panics while it holds the mandates")
     }
@@ -208,24 +208,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_force_hangs_on_the_lists_whichever_way_the_clock_goes() {
+    fn the_lists_have_the_mandates_in_force_even_if_the_clock_goes_back() {
         let lists = Arc::new(CurrentLists::new(empty()));
-        let register = MandateRegistry::new(Arc::clone(&lists));
+        let registry = MandateRegistry::new(Arc::clone(&lists));
         let at = |second| Timestamp::from_second(second).unwrap();
-        let is_ordered = |name: &str| {
+        let is_mandatory = |name: &str| {
             lists
                 .load()
                 .classify(Name::parse(name).unwrap().borrow())
                 .mandatory
         };
-        register.fill(
+        registry.fill(
             [
                 mandate("a", "a.example", Some(10), Some(20)),
                 mandate("b", "b.example", None, None),
             ],
             at(0),
         );
-        let counts = |now| register.count(at(now)).map(|(_, count)| count);
+        let counts = |now| registry.count(at(now)).map(|(_, count)| count);
         for (now, a, next) in [
             (5, false, Some(10)),
             (10, true, Some(20)),
@@ -233,9 +233,9 @@ mod tests {
             (20, false, None),
             (15, true, Some(20)),
         ] {
-            assert_eq!(register.keep(at(now)), next.map(at), "{now}");
+            assert_eq!(registry.refresh(at(now)), next.map(at), "{now}");
             assert_eq!(
-                (is_ordered("www.a.example"), is_ordered("b.example")),
+                (is_mandatory("www.a.example"), is_mandatory("b.example")),
                 (a, true),
                 "{now}"
             );
@@ -244,16 +244,16 @@ mod tests {
             (counts(0), counts(15), counts(99)),
             ([1, 1, 0], [2, 0, 0], [1, 0, 1])
         );
-        // A generation that comes later has them, too, and so has what follows from it.
+        // Later generations have the mandates as well.
         let stamp = lists.load().stamp();
         let swaps = lists.swaps().0;
         lists.install(empty());
-        assert!(is_ordered("a.example") && lists.load().stamp() == stamp);
-        assert_eq!(lists.swaps().0, swaps + 1, "an order is no new generation");
-        register.remove(&"a".parse().unwrap(), at(15));
-        assert!(!is_ordered("a.example") && lists.load().stamp() != stamp);
-        register.put(mandate("b", "c.example", None, None), at(15));
-        assert!(!is_ordered("b.example") && is_ordered("c.example"));
+        assert!(is_mandatory("a.example") && lists.load().stamp() == stamp);
+        assert_eq!(lists.swaps().0, swaps + 1, "a mandate is no new generation");
+        registry.remove(&"a".parse().unwrap(), at(15));
+        assert!(!is_mandatory("a.example") && lists.load().stamp() != stamp);
+        registry.put(mandate("b", "c.example", None, None), at(15));
+        assert!(!is_mandatory("b.example") && is_mandatory("c.example"));
         assert!(
             lists.feeds_of(lists.load().stamp()).is_some(),
             "hits of its feeds find their names"
@@ -261,49 +261,45 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_lifted_is_never_blocked_until_then_but_for_orders() {
+    fn a_lifted_name_is_blocked_by_mandates_only_until_its_end() {
         let lists = Arc::new(CurrentLists::new(empty()));
-        let register = MandateRegistry::new(Arc::clone(&lists));
+        let registry = MandateRegistry::new(Arc::clone(&lists));
         let at = |second| Timestamp::from_second(second).unwrap();
         let class = |name: &str| lists.load().classify(Name::parse(name).unwrap().borrow());
-        register.fill([mandate("a", "ordered.example", None, None)], at(0));
+        registry.fill([mandate("a", "ordered.example", None, None)], at(0));
         let stamp = lists.load().stamp();
         let lifted = ["mild.example", "ordered.example"]
             .map(|name| (Name::parse(name).unwrap(), (at(0), at(20))));
-        register.lift(lifted, at(0));
-        assert_ne!(
-            lists.load().stamp(),
-            stamp,
-            "what was classified is looked at again"
-        );
+        registry.lift(lifted, at(0));
+        assert_ne!(lists.load().stamp(), stamp, "names are classified again");
         assert!(
             class("mild.example").never_block
                 && class("www.mild.example").never_block
                 && !class("example").never_block
         );
-        assert!(class("ordered.example").mandatory, "an order stands above");
+        assert!(class("ordered.example").mandatory, "a mandate stands above");
         lists.install(empty());
         assert!(
             class("mild.example").never_block,
             "a later generation has it, too"
         );
         assert_eq!(
-            (register.keep(at(19)), register.count_lifted(at(19))),
+            (registry.refresh(at(19)), registry.count_lifted(at(19))),
             (Some(at(20)), 2)
         );
         assert_eq!(
-            (register.keep(at(20)), register.count_lifted(at(20))),
+            (registry.refresh(at(20)), registry.count_lifted(at(20))),
             (None, 0)
         );
         assert!(!class("mild.example").never_block);
         assert_eq!(lists.load().stamp(), stamp);
         let mild = Name::parse("mild.example").unwrap();
         assert!(
-            register
+            registry
                 .at(&lists.current(), Vec::new(), at(19))
                 .classify(mild.borrow())
                 .never_block,
-            "what was so is known"
+            "the past is known"
         );
     }
 }

@@ -1,12 +1,14 @@
-//! Mandates: blocks of names and addresses that courts, law or police require. No allow lifts them.
+//! Mandates: blocks of names and addresses that courts, law or police require. No allow entry lifts
+//! them.
 //!
 //! ```text
-//! documents ── read ──> mandates ── those in force now ──> a set, immutable ── hangs on the lists, asked while classifying
-//!                       (register.rs holds all of them)
+//! documents ── read ──> mandates ── those in force now ──> ActiveMandates, part of the blocklist
+//!                       (all of them: mandate_registry.rs)
 //! ```
 //!
-//! A set is hashed by the ancestors of names; addresses stand in it under keys that are no names
-//! ([`crate::lists::index_key`]). It is asked once for each cached name and set, never for each query.
+//! [`ActiveMandates`] finds a mandate by hashing the ancestors of a name. Addresses are indexed
+//! under keys that no name can have ([`crate::lists::index_key`]). A cached name is looked up once
+//! for each set of mandates, not for each query.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -31,10 +33,9 @@ use crate::{
     rules::household::Id,
 };
 
-/// The longest reference, in octets: a case number or a link, not the order itself.
+/// The longest reference, in octets: a case number or a link, not the text of the order.
 pub const REFERENCE_OCTETS_MAX: usize = 256;
-/// The shortest prefixes that a mandate may name without force: anything wider is a part of the
-/// Internet.
+/// The shortest prefixes that a mandate may name without `force`.
 const PREFIX_MIN_V4: u8 = 8;
 const PREFIX_MIN_V6: u8 = 16;
 
@@ -55,48 +56,54 @@ impl MandateError {
     }
 }
 
-/// A mandate as it is written down and stored.
+/// A mandate to write: either a name or an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = MandateBody))]
 #[serde(deny_unknown_fields, default)]
 pub struct MandateDocument {
-    /// The name; or else an address.
+    /// The name, as A-labels.
     pub name: Option<String>,
-    /// Addresses of answers: one, or a network in CIDR notation.
+    /// An address in answers, or a network in CIDR notation.
     pub address: Option<String>,
-    /// What a name covers; absent means itself and all below it.
+    /// The scope of a name. Absent: `subtree`.
     pub scope: Option<Scope>,
-    /// On what it rests, one of [`BASES`].
+    /// The legal basis: `court-order`, `sanctions`, `iwf`, `regulator` or `police`.
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::bases, required))]
     pub basis: String,
-    /// Where it is written, for those who must account for it.
+    /// The reference of the order, at most 256 octets.
+    #[cfg_attr(feature = "schema", schema(max_length = 256))]
     pub reference: Option<String>,
-    /// From when on; absent means always.
+    /// When it begins, RFC 3339. Absent: it is in force at once.
     pub not_before: Option<Timestamp>,
-    /// Until when; absent means for ever.
+    /// When it ends, RFC 3339. Absent: never.
     pub not_after: Option<Timestamp>,
-    /// Where A and AAAA lead instead; absent means the operator's way.
+    /// The answers to A and AAAA. Absent: as the operator configured.
     pub landing: Option<Landing>,
-    /// Whether only the operator and the auditors may learn of it.
+    /// Whether only the operator and auditors may see it.
     pub confidential: bool,
-    /// Whether it is taken although it covers more than an order ever should.
+    /// Accepts a public suffix, a name of this service, or a network wider than /8 (IPv6: /16).
     pub force: bool,
 }
 
-/// Where a name leads that is blocked.
+/// The addresses that a blocked name is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Landing {
-    /// For A.
+    /// The answer to A.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = Ipv4))]
     pub v4: Option<Ipv4Addr>,
-    /// For AAAA.
+    /// The answer to AAAA.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = Ipv6))]
     pub v6: Option<Ipv6Addr>,
 }
 
-/// What a mandate is about.
+/// What a mandate blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MandateTarget {
-    /// A name.
     Name(Name, Scope),
-    /// Addresses that answers lead to.
+    /// Addresses in answers.
     Addresses(IpNet),
 }
 
@@ -107,7 +114,7 @@ impl MandateTarget {
         matches!(self, Self::Name(name, scope) if asked.is_within(name.borrow()) && scope.covers(asked == name.borrow()))
     }
 
-    /// What it covers of the names below it.
+    /// The scope of a name; `None` for addresses.
     #[must_use]
     pub fn scope(&self) -> Option<Scope> {
         if let Self::Name(_, scope) = self {
@@ -117,7 +124,7 @@ impl MandateTarget {
         }
     }
 
-    /// Whether it covers more addresses than an order ever should.
+    /// Whether it covers more addresses than a mandate should.
     #[must_use]
     pub fn is_too_wide(&self) -> bool {
         matches!(self, Self::Addresses(network) if network.prefix_len() < if network.addr().is_ipv4() { PREFIX_MIN_V4 } else { PREFIX_MIN_V6 })
@@ -136,38 +143,32 @@ impl std::fmt::Display for MandateTarget {
     }
 }
 
-/// Where a moment stands to a mandate.
+/// Whether a mandate is in force at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MandatePhase {
-    /// It has not begun.
+    /// Before `not_before`.
     Pending,
-    /// It is in force.
+    /// In force.
     Active,
-    /// It is over.
+    /// From `not_after` on.
     Expired,
 }
 
-/// A mandate that was read, and so can be used.
+/// A mandate whose document was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mandate {
-    /// How programs call it.
     pub id: Id,
-    /// What it is about.
     pub target: MandateTarget,
-    /// On what it rests.
     pub basis: Basis,
-    /// Where it is written.
     pub reference: Option<String>,
-    /// From when on.
     pub not_before: Option<Timestamp>,
-    /// Until when.
     pub not_after: Option<Timestamp>,
-    /// Where A and AAAA lead instead.
     pub landing: Option<Landing>,
-    /// Whether only the operator and the auditors may learn of it.
+    /// Whether only the operator and auditors may see it.
     pub confidential: bool,
-    /// Whether it covers what it covers by intent.
+    /// Whether its width is intended.
     pub force: bool,
 }
 
@@ -177,38 +178,8 @@ impl Mandate {
     /// # Errors
     /// The first value that cannot be used.
     pub fn read(id: Id, document: MandateDocument) -> Result<Self, MandateError> {
-        let MandateDocument {
-            name,
-            address,
-            scope,
-            basis,
-            reference,
-            not_before,
-            not_after,
-            landing,
-            confidential,
-            force,
-        } = document;
-        let target = match (name, address) {
-            (Some(name), None) => {
-                let parsed = Name::parse(&name)
-                    .map_err(|error| MandateError::new("name", format!("{name:?}: {error}")))?;
-                if parsed.borrow().is_root() {
-                    return Err(MandateError::new("name", "the root is the whole Internet"));
-                }
-                MandateTarget::Name(parsed, scope.unwrap_or(Scope::Subtree))
-            }
-            (None, Some(_)) if scope.is_some() => {
-                return Err(MandateError::new("scope", "a scope is one of a name"));
-            }
-            (None, Some(address)) => MandateTarget::Addresses(read_addresses(&address)?),
-            (Some(_), Some(_)) => {
-                return Err(MandateError::new("address", "either a name or an address"));
-            }
-            (None, None) => {
-                return Err(MandateError::new("name", "a name or an address is needed"));
-            }
-        };
+        let target = read_target(document.name, document.address, document.scope)?;
+        let reference = document.reference;
         if reference
             .as_ref()
             .is_some_and(|text| text.len() > REFERENCE_OCTETS_MAX)
@@ -218,12 +189,12 @@ impl Mandate {
                 format!("at most {REFERENCE_OCTETS_MAX} octets"),
             ));
         }
-        if let (Some(from), Some(to)) = (not_before, not_after)
+        if let (Some(from), Some(to)) = (document.not_before, document.not_after)
             && to <= from
         {
             return Err(MandateError::new("not_after", "must be after not_before"));
         }
-        if landing.is_some_and(|landing| landing == Landing::default()) {
+        if document.landing.is_some_and(|to| to == Landing::default()) {
             return Err(MandateError::new(
                 "landing",
                 "a landing has an address: v4, v6 or both",
@@ -232,25 +203,17 @@ impl Mandate {
         Ok(Self {
             id,
             target,
-            basis: Basis::find(&basis).ok_or_else(|| {
-                MandateError::new(
-                    "basis",
-                    format!(
-                        "{basis:?} is none; one of {}",
-                        BASES.map(|(word, _)| word).join(", ")
-                    ),
-                )
-            })?,
+            basis: read_basis(&document.basis)?,
             reference,
-            not_before,
-            not_after,
-            landing,
-            confidential,
-            force,
+            not_before: document.not_before,
+            not_after: document.not_after,
+            landing: document.landing,
+            confidential: document.confidential,
+            force: document.force,
         })
     }
 
-    /// The document that it is read from, in its one form.
+    /// The document in its canonical form: [`Self::read`] returns an equal mandate.
     #[must_use]
     pub fn document(&self) -> MandateDocument {
         let target = self.target.to_string();
@@ -273,7 +236,7 @@ impl Mandate {
         }
     }
 
-    /// Where a moment stands to it. Its last moment is the one before `not_after`.
+    /// The state at `now`. `not_after` itself is no longer in force.
     #[must_use]
     pub fn phase(&self, now: Timestamp) -> MandatePhase {
         if self.not_after.is_some_and(|end| end <= now) {
@@ -284,6 +247,36 @@ impl Mandate {
             MandatePhase::Active
         }
     }
+}
+
+fn read_target(
+    name: Option<String>,
+    address: Option<String>,
+    scope: Option<Scope>,
+) -> Result<MandateTarget, MandateError> {
+    match (name, address) {
+        (Some(name), None) => {
+            let parsed = Name::parse(&name)
+                .map_err(|error| MandateError::new("name", format!("{name:?}: {error}")))?;
+            if parsed.borrow().is_root() {
+                return Err(MandateError::new("name", "the root is the whole Internet"));
+            }
+            Ok(MandateTarget::Name(parsed, scope.unwrap_or(Scope::Subtree)))
+        }
+        (None, Some(_)) if scope.is_some() => {
+            Err(MandateError::new("scope", "a scope is one of a name"))
+        }
+        (None, Some(address)) => Ok(MandateTarget::Addresses(read_addresses(&address)?)),
+        (Some(_), Some(_)) => Err(MandateError::new("address", "either a name or an address")),
+        (None, None) => Err(MandateError::new("name", "a name or an address is needed")),
+    }
+}
+
+fn read_basis(word: &str) -> Result<Basis, MandateError> {
+    Basis::find(word).ok_or_else(|| {
+        let words = BASES.map(|(word, _)| word).join(", ");
+        MandateError::new("basis", format!("{word:?} is none; one of {words}"))
+    })
 }
 
 fn read_addresses(text: &str) -> Result<IpNet, MandateError> {
@@ -306,29 +299,33 @@ fn read_addresses(text: &str) -> Result<IpNet, MandateError> {
     Ok(unmapped(network))
 }
 
-/// The mandates that are in force at a moment. Never changed.
+fn stamp_of(hash: Sha256) -> u64 {
+    let digest = hash.finalize();
+    u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets"))
+}
+
+/// The mandates in force at a moment, and the names that only a mandate may block. Immutable.
 #[derive(Default)]
 pub struct ActiveMandates {
     all: Box<[Arc<Mandate>]>,
-    /// From a name's key to its mandates; the keys of addresses are no names.
+    /// From the key of a name or an address to an index in `sets`.
     index: Overlay,
     sets: Vec<Vec<MandateRef>>,
     has_addresses: bool,
-    /// Names that nothing blocks but an order, with all below them, in wire format.
+    /// Names that only a mandate may block, with all names below them, in wire format.
     lifted: HashSet<Box<[u8]>>,
     stamp: u64,
 }
 
 impl ActiveMandates {
-    /// The set of these.
     #[must_use]
     pub fn of(all: Vec<Arc<Mandate>>) -> Self {
         let mut by_key: BTreeMap<Vec<u8>, Vec<MandateRef>> = BTreeMap::new();
         let mut hash = Sha256::new();
         let mut has_addresses = false;
-        for (place, mandate) in all.iter().enumerate() {
-            // What does not fit is millions of orders away.
-            let Some(ordered) = MandateRef::new(place, mandate.basis) else {
+        for (index, mandate) in all.iter().enumerate() {
+            // The index of a reference has room for millions of mandates.
+            let Some(reference) = MandateRef::new(index, mandate.basis) else {
                 break;
             };
             let names = match &mandate.target {
@@ -341,24 +338,19 @@ impl ActiveMandates {
             for name in names {
                 let mut key = Vec::new();
                 name.borrow().write_key(&mut key);
-                by_key.entry(key).or_default().push(ordered);
+                by_key.entry(key).or_default().push(reference);
             }
             hash.update(mandate.id.as_str());
             hash.update(serde_json::to_vec(&mandate.document()).expect("a document is plain data"));
         }
         let mut index =
             Overlay::default().grown(by_key.len(), by_key.keys().map(|key| key.len()).sum());
-        let sets = (0..).zip(by_key).map(|(set, (key, ordered))| {
+        let sets = (0..).zip(by_key).map(|(set, (key, references))| {
             index.set(&key, set);
-            ordered
+            references
         });
         let sets = sets.collect();
-        let digest = hash.finalize();
-        let stamp = if all.is_empty() {
-            0
-        } else {
-            u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets"))
-        };
+        let stamp = if all.is_empty() { 0 } else { stamp_of(hash) };
         Self {
             all: all.into(),
             index,
@@ -380,23 +372,21 @@ impl ActiveMandates {
             self.lifted.insert(wire.into());
         }
         if !self.lifted.is_empty() {
-            let digest = hash.finalize();
-            self.stamp ^=
-                u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets"));
+            self.stamp ^= stamp_of(hash);
         }
         self
     }
 
-    /// Lays what is ordered and what is lifted over what feeds say of a name.
-    pub(crate) fn speak(&self, name: NameRef<'_>, classification: &mut Classification) {
-        if let Some(ordered) = self.find(name) {
+    /// Adds the mandate that covers a name, and whether the name is lifted, to what the feeds say.
+    pub(crate) fn classify(&self, name: NameRef<'_>, classification: &mut Classification) {
+        if let Some(reference) = self.find(name) {
             classification.mandatory = true;
-            classification.mandate = Some(ordered);
+            classification.mandate = Some(reference);
         }
         classification.never_block |= self.lifts(name);
     }
 
-    /// Whether nothing blocks a name but an order.
+    /// Whether only a mandate may block a name.
     #[must_use]
     pub fn lifts(&self, name: NameRef<'_>) -> bool {
         !self.lifted.is_empty()
@@ -405,13 +395,11 @@ impl ActiveMandates {
                 .any(|ancestor| self.lifted.contains(ancestor.wire()))
     }
 
-    /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
@@ -423,14 +411,14 @@ impl ActiveMandates {
         self.has_addresses
     }
 
-    /// A number that stands for this content; 0 for none.
+    /// A number that stands for this content; 0 where it is empty.
     #[must_use]
     pub fn stamp(&self) -> u64 {
         self.stamp
     }
 
-    /// The mandate that covers a name, or the name that stands for an address: the most specific
-    /// one, of several the first.
+    /// The mandate that covers a name, or the name that stands for an address. The most specific
+    /// one is taken; of several for the same target the first.
     #[must_use]
     pub fn find(&self, name: NameRef<'_>) -> Option<MandateRef> {
         if self.all.is_empty() {
@@ -442,8 +430,8 @@ impl ActiveMandates {
         self.index
             .walk(&labels, self.index.look(&labels), |depth, set| {
                 let is_own_name = usize::from(depth) == count;
-                let covers = |ordered: &&MandateRef| {
-                    self.all[ordered.index()]
+                let covers = |reference: &&MandateRef| {
+                    self.all[reference.index()]
                         .target
                         .scope()
                         .is_none_or(|scope| scope.covers(is_own_name))
@@ -457,15 +445,15 @@ impl ActiveMandates {
         found
     }
 
-    /// What a verdict under this set means; none for one under another.
+    /// The mandate that a verdict under this set refers to.
     #[must_use]
-    pub fn get(&self, ordered: MandateRef) -> Option<&Mandate> {
-        self.all.get(ordered.index()).map(Arc::as_ref)
+    pub fn get(&self, reference: MandateRef) -> Option<&Mandate> {
+        self.all.get(reference.index()).map(Arc::as_ref)
     }
 }
 
 impl std::fmt::Debug for ActiveMandates {
-    /// A log is no place for what may be confidential.
+    /// The count only: mandates can be confidential, and this goes to logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ActiveMandates")
             .field("count", &self.all.len())
@@ -474,185 +462,4 @@ impl std::fmt::Debug for ActiveMandates {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lists::index_key::name_of_address;
-
-    fn mandate(id: &str, document: &str) -> Result<Mandate, MandateError> {
-        Mandate::read(id.parse().unwrap(), serde_json::from_str(document).unwrap())
-    }
-
-    fn set(documents: &[(&str, &str)]) -> ActiveMandates {
-        ActiveMandates::of(
-            documents
-                .iter()
-                .map(|(id, document)| Arc::new(mandate(id, document).unwrap()))
-                .collect(),
-        )
-    }
-
-    fn found(set: &ActiveMandates, name: &Name) -> String {
-        set.find(name.borrow())
-            .and_then(|ordered| set.get(ordered))
-            .map_or_else(|| "none".to_owned(), |mandate| mandate.id.to_string())
-    }
-
-    #[test]
-    fn the_most_specific_mandate_speaks_and_scopes_are_kept() {
-        let set = set(&[
-            ("tree", r#"{"name":"bets.example","basis":"police"}"#),
-            (
-                "below",
-                r#"{"name":"deep.bets.example","scope":"descendants","basis":"iwf"}"#,
-            ),
-            (
-                "only",
-                r#"{"name":"only.example","scope":"exact","basis":"court-order"}"#,
-            ),
-            (
-                "second",
-                r#"{"name":"only.example","scope":"subtree","basis":"sanctions"}"#,
-            ),
-            ("top", r#"{"name":"zone","basis":"sanctions","force":true}"#),
-        ]);
-        for (name, expected) in [
-            ("bets.example", "tree"),
-            ("a.bets.example", "tree"),
-            ("deep.bets.example", "tree"),
-            ("a.deep.bets.example", "below"),
-            ("only.example", "only"),
-            ("a.only.example", "second"),
-            ("example", "none"),
-            ("notbets.example", "none"),
-            ("a.b.zone", "top"),
-            (".", "none"),
-        ] {
-            assert_eq!(found(&set, &Name::parse(name).unwrap()), expected, "{name}");
-        }
-        assert!(!set.has_addresses() && set.len() == 5);
-        assert_eq!(
-            set.find(Name::parse("bets.example").unwrap().borrow())
-                .unwrap()
-                .basis_index(),
-            4
-        );
-    }
-
-    #[test]
-    fn addresses_are_covered_by_their_longest_prefix_and_are_no_names() {
-        let set = set(&[
-            ("wide", r#"{"address":"192.0.2.0/23","basis":"police"}"#),
-            ("one", r#"{"address":"192.0.2.7","basis":"iwf"}"#),
-            ("six", r#"{"address":"2001:db8::/45","basis":"iwf"}"#),
-            (
-                "mapped",
-                r#"{"address":"::ffff:198.51.100.7","basis":"iwf"}"#,
-            ),
-            (
-                "mapped-wide",
-                r#"{"address":"::ffff:203.0.113.0/120","basis":"iwf"}"#,
-            ),
-        ]);
-        for (address, expected) in [
-            ("192.0.2.7", "one"),
-            ("192.0.3.9", "wide"),
-            ("192.0.4.1", "none"),
-            ("2001:db8:7::1", "six"),
-            ("2001:db8:8::1", "none"),
-            ("198.51.100.7", "mapped"),
-            ("::ffff:198.51.100.7", "mapped"),
-            ("::ffff:192.0.2.7", "one"),
-            ("203.0.113.200", "mapped-wide"),
-        ] {
-            assert_eq!(
-                found(&set, &name_of_address(address.parse().unwrap())),
-                expected,
-                "{address}"
-            );
-        }
-        assert!(set.has_addresses());
-        assert_eq!(found(&set, &Name::parse("7.2.0.192").unwrap()), "none");
-    }
-
-    #[test]
-    fn a_document_is_read_strictly_and_written_in_one_form() {
-        let whole = r#"{"name":"BETS.Example.","basis":"court-order","reference":"CO/1","not_before":"2030-01-01T14:45:00+01:00",
-            "not_after":"2030-01-01T17:15:00Z","landing":{"v4":"192.0.2.80"},"confidential":true}"#;
-        let read = mandate("a", whole).unwrap();
-        let document = read.document();
-        assert_eq!(
-            (document.name.as_deref(), document.scope),
-            (Some("bets.example"), Some(Scope::Subtree))
-        );
-        assert_eq!(Mandate::read(read.id.clone(), document), Ok(read.clone()));
-        assert_eq!(
-            mandate("a", r#"{"address":"2001:DB8::1","basis":"iwf"}"#)
-                .unwrap()
-                .document()
-                .address
-                .as_deref(),
-            Some("2001:db8::1")
-        );
-        let at = |text: &str| read.phase(text.parse().unwrap());
-        assert_eq!(at("2030-01-01T13:44:59.999Z"), MandatePhase::Pending);
-        assert_eq!(at("2030-01-01T13:45:00Z"), MandatePhase::Active);
-        assert_eq!(at("2030-01-01T17:15:00Z"), MandatePhase::Expired);
-        let long = format!(
-            r#"{{"name":"a.example","basis":"iwf","reference":"{}"}}"#,
-            "x".repeat(257)
-        );
-        for (document, field) in [
-            (r#"{"basis":"iwf"}"#, "name"),
-            (
-                r#"{"name":"a.example","address":"192.0.2.1","basis":"iwf"}"#,
-                "address",
-            ),
-            (
-                r#"{"address":"192.0.2.1","scope":"exact","basis":"iwf"}"#,
-                "scope",
-            ),
-            (r#"{"address":"192.0.2.1/24","basis":"iwf"}"#, "address"),
-            (r#"{"address":"a.example","basis":"iwf"}"#, "address"),
-            (r#"{"name":".","basis":"iwf"}"#, "name"),
-            (r#"{"name":"a.example","basis":"whim"}"#, "basis"),
-            (r#"{"name":"a.example"}"#, "basis"),
-            (
-                r#"{"name":"a.example","basis":"iwf","landing":{}}"#,
-                "landing",
-            ),
-            (
-                r#"{"name":"a.example","basis":"iwf","not_before":"2030-01-01T00:00:00Z","not_after":"2030-01-01T00:00:00Z"}"#,
-                "not_after",
-            ),
-            (&long, "reference"),
-        ] {
-            assert_eq!(
-                mandate("a", document).map_err(|error| error.field),
-                Err(field),
-                "{document}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_stamp_is_of_what_stands_in_the_set() {
-        let one = [("a", r#"{"name":"a.example","basis":"iwf"}"#)];
-        assert_eq!(set(&one).stamp(), set(&one).stamp());
-        assert_eq!(set(&[]).stamp(), 0);
-        for other in [
-            ("b", r#"{"name":"a.example","basis":"iwf"}"#),
-            ("a", r#"{"name":"b.example","basis":"iwf"}"#),
-            (
-                "a",
-                r#"{"name":"a.example","basis":"iwf","confidential":true}"#,
-            ),
-            (
-                "a",
-                r#"{"name":"a.example","basis":"iwf","landing":{"v4":"192.0.2.1"}}"#,
-            ),
-        ] {
-            assert_ne!(set(&one).stamp(), set(&[other]).stamp(), "{other:?}");
-        }
-        assert!(!format!("{:?}", set(&one)).contains("example"));
-    }
-}
+mod tests;

@@ -1,10 +1,9 @@
 //! The list engine: classifies a name by the feeds, services and mandates in force.
 //!
 //! - `entry`: what a feed says of one name. `index_key`: the keys of names, addresses and paths.
-//! - `artefact`, `builder`, `delta`: the files, read and written.
-//! - `generation`: one generation in memory, an artefact with an `overlay` of deltas in front of it.
-//! - `blocklist`: the generation with `services` and `mandates` beside it; classifies names into a
-//!   `classification`.
+//! - `artefact`, `builder`, `delta`: the files, read and written. `feed_summary`: a feed in a header.
+//! - `blocklist`: one generation in memory (an artefact behind an `overlay` of deltas) with
+//!   `services` and `mandates`; classifies names into a `classification`.
 //! - `mandate_registry`, `current`: the mandates of a node; the lists that queries use now.
 //! - `public_suffix`: names that no subtree entry may cover.
 
@@ -15,6 +14,7 @@ pub(crate) mod classification;
 pub mod current;
 pub mod delta;
 pub mod entry;
+pub(crate) mod feed_summary;
 pub mod index_key;
 pub mod mandate_basis;
 pub mod mandate_registry;

@@ -1,34 +1,33 @@
-//! What differs from the base: for each name that a delta touched, all that the lists say of it
-//! now. It lies in front of the base's transducer; a name that stands here is not asked of the
-//! base.
+//! The overlay: all entries of each name that a delta changed. The lookup asks it before the base's
+//! FST; a name in the overlay is not looked up in the base.
 //!
 //! ```text
-//! name -> hash of its labels from the top -> filter, from two labels on: nearly always "nothing here or below", and done
+//! name -> hash of its labels from the top -> filter, from two labels on: nearly always "nothing here or below"
 //!                                        -> table -> slot -> key -> set of marks (perhaps none)
 //! ```
 //!
-//! An overlay is immutable. The next one is a copy with more in it: its parts are four vectors, and
-//! copying a million names takes some ten milliseconds, away from the workers.
+//! An overlay is immutable. The next one is a copy with more names: four vectors, so that copying a
+//! million names takes some ten milliseconds, outside the workers.
 
 use foldhash::fast::FixedState;
 use std::hash::{BuildHasher, Hasher};
 
 use crate::name::{KEY_ESCAPE, KEY_LABEL_END, Labels};
 
-/// Bits of the filter for each name, which is in it with its parents: one in some hundred of the
-/// names that are not here is looked for all the same, and a million names' filter has two
-/// megabytes, which a core's cache holds.
+/// Bits of the filter for each name; its parents are in the filter as well. At 16 bits, about one
+/// in a hundred absent names passes the filter. The filter of a million names has 2 MB, which fits
+/// into a core's cache.
 const FILTER_BITS_A_NAME: usize = 16;
-/// The smallest table and filter, in places and in words.
+/// The smallest table, in slots, and the smallest filter, in words.
 const PLACES_MIN: usize = 64;
-/// Labels from which on the filter knows names: where nothing is below one registered name, most
-/// walks end.
+/// The number of labels from which the filter holds names. Most walks end here, at a registered
+/// name with nothing below.
 const FILTERED_LABELS: usize = 2;
-/// Octets that glibc maps by themselves and gives back as a whole, whatever was asked of it before
-/// (more than its `DEFAULT_MMAP_THRESHOLD_MAX`). Parts of less room would leave holes in the heap
-/// with each delta, as much as they are themselves; room that is never touched takes no memory.
+/// Vectors of at least this size are mapped by glibc one by one and returned as a whole, because
+/// they exceed `DEFAULT_MMAP_THRESHOLD_MAX`. Smaller ones would leave holes of their size in the
+/// heap with each delta. Untouched pages use no memory.
 const MAPPED_OCTETS: usize = 33 << 20;
-/// Parts below this are not worth it.
+/// Vectors below this are left to the heap.
 const MAPPED_FROM_OCTETS: usize = 128 << 10;
 
 #[derive(Clone, Copy)]
@@ -38,35 +37,34 @@ struct Slot {
     set: u32,
 }
 
-/// Names and their places among the sets of marks.
+/// Names and the numbers of their mark sets.
 #[derive(Default)]
 pub(crate) struct Overlay {
     arena: Vec<u8>,
     slots: Vec<Slot>,
-    /// The upper half of a hash, and the slot and one; 0 is free.
+    /// Open addressing: the upper half of a hash, and the index in `slots` plus one; 0 is free.
     table: Vec<u64>,
-    /// A Bloom filter whose bits for one name lie in one word, so that it costs one look into
-    /// memory.
+    /// A Bloom filter. The bits of one name are in one word, so that a test reads memory once.
     filter: Vec<u64>,
-    /// Whether there is an entry at a single label, which the filter does not know.
+    /// Whether a name of a single label is here; the filter does not hold those.
     has_tops: bool,
 }
 
-/// A name's hash, grown label by label from the top.
+/// The hash of a name, extended label by label from the top.
 #[derive(Clone, Copy)]
 struct Path(u64);
 
 impl Path {
     const TOP: Self = Self(0);
 
-    /// Feeds choose these names, not the clients that ask, so the seed needs no secret.
+    /// Feeds choose these names, not clients, so the seed need not be secret.
     fn down(self, label: &[u8]) -> Self {
         let mut hasher = FixedState::with_seed(self.0).build_hasher();
         hasher.write(label);
         Self(hasher.finish())
     }
 
-    /// The word of a filter, and its bits there.
+    /// The index of a filter's word, and the bits in it.
     fn bits(self, words: usize) -> (usize, u64) {
         let bit = |shift: u32| 1 << (self.0 >> shift & 63);
         (
@@ -76,31 +74,30 @@ impl Path {
     }
 }
 
-/// What is known of a name before the walk through the overlay: where the walk goes on, if it does.
+/// The result of the test that precedes a walk through the overlay.
 pub(crate) struct Look {
     path: Path,
     is_there: bool,
 }
 
 impl Overlay {
-    /// Names in it.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Octets it holds.
+    /// Memory in octets.
     pub(crate) fn octets(&self) -> usize {
         self.arena.len()
             + self.slots.len() * size_of::<Slot>()
             + (self.table.len() + self.filter.len()) * size_of::<u64>()
     }
 
-    /// A copy with room for more names and the octets of their keys.
+    /// Returns a copy with room for more names, and for the octets of their keys.
     pub(crate) fn grown(&self, names: usize, octets: usize) -> Self {
         let wanted = self.slots.len() + names;
         let places = (wanted * 2).next_power_of_two().max(PLACES_MIN);
         let is_rehashed = places > self.table.len();
-        // Grown with the table, at the same steps.
+        // Grows at the same steps as the table.
         let words = (places / 2 * FILTER_BITS_A_NAME / 64)
             .next_power_of_two()
             .max(PLACES_MIN);
@@ -124,7 +121,7 @@ impl Overlay {
         grown
     }
 
-    /// Says which set a key has from now on. The caller has made room.
+    /// Sets the mark set of a key. The caller has made room with [`Self::grown`].
     pub(crate) fn set(&mut self, key: &[u8], set: u32) {
         let path = self.mark_path(key);
         if let Some(place) = self.find(path, |slot_key| slot_key == key) {
@@ -145,7 +142,7 @@ impl Overlay {
         );
     }
 
-    /// The set of a key, if it stands here.
+    /// The mark set of a key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<u32> {
         if self.slots.is_empty() {
             return None;
@@ -156,8 +153,8 @@ impl Overlay {
             .map(|place| self.slots[place].set)
     }
 
-    /// Whether a walk through the overlay may find anything. To be asked before the walk through
-    /// the base, so that what it waits for from memory comes in the meantime.
+    /// Tests whether a walk through the overlay can find anything. Call it before the walk through
+    /// the base, so that its cache misses overlap with that walk.
     pub(crate) fn look(&self, name: &Labels<'_>) -> Look {
         let labels = name.len().min(FILTERED_LABELS);
         let path = (0..labels).fold(Path::TOP, |path, at| path.down(name.label_from_top(at)));
@@ -165,8 +162,8 @@ impl Overlay {
         Look { path, is_there }
     }
 
-    /// The ancestors of a name that stand here, the name included, from the top: how many labels,
-    /// and which set.
+    /// Visits the ancestors of a name that are here, the name included, from the top: number of
+    /// labels and mark set.
     pub(crate) fn walk(&self, name: &Labels<'_>, look: Look, mut visit: impl FnMut(u8, u32)) {
         if !look.is_there {
             return;
@@ -179,12 +176,12 @@ impl Overlay {
             } else {
                 path.down(name.label_from_top(at))
             };
-            // Whatever stands below has this ancestor in the filter.
+            // The filter holds every ancestor of a name that is here.
             if depth >= FILTERED_LABELS && !self.may_have(path) {
                 return;
             }
             if depth >= FILTERED_LABELS || self.has_tops {
-                // The key of this ancestor, compared without writing it down.
+                // Compares the key of this ancestor without writing it.
                 let is_it = |key: &[u8]| is_key_of(key, depth, |at| name.label_from_top(at));
                 if let Some(place) = self.find(path, is_it) {
                     visit(
@@ -196,7 +193,7 @@ impl Overlay {
         }
     }
 
-    /// All keys in order, with their sets.
+    /// All keys in order, with their mark sets.
     pub(crate) fn sorted(&self) -> Vec<(&[u8], u32)> {
         let mut all: Vec<(&[u8], u32)> = self
             .slots
@@ -237,7 +234,7 @@ impl Overlay {
         self.table[place] = path.0 >> 32 << 32 | self.slots.len() as u64;
     }
 
-    /// The hash of a key, which the filter knows from now on, with its ancestors.
+    /// Hashes a key, and adds it and its ancestors to the filter.
     fn mark_path(&mut self, key: &[u8]) -> Path {
         let mut path = Path::TOP;
         let mut labels = 0;
@@ -261,7 +258,7 @@ impl Overlay {
     }
 }
 
-/// A vector with so much room at least.
+/// A vector with at least this capacity.
 fn room<T>(length: usize) -> Vec<T> {
     let is_mapped = length * size_of::<T>() >= MAPPED_FROM_OCTETS;
     Vec::with_capacity(if is_mapped {
@@ -283,10 +280,10 @@ fn copy(of: &[u64]) -> Vec<u64> {
     copy
 }
 
-/// Calls with each label of a key, from the top.
+/// Visits the labels of a key, from the top.
 fn for_each_label(key: &[u8], mut visit: impl FnMut(&[u8])) {
     let mut unescaped = Vec::new();
-    // The root has none.
+    // The root has no labels.
     let Some(key) = key.strip_suffix(&[KEY_LABEL_END]) else {
         return;
     };
@@ -308,7 +305,7 @@ fn for_each_label(key: &[u8], mut visit: impl FnMut(&[u8])) {
     }
 }
 
-/// Whether a key is that of a name of so many labels, which are given from the top.
+/// Whether `key` is that of the name with these labels, from the top.
 fn is_key_of<'n>(key: &[u8], labels: usize, label: impl Fn(usize) -> &'n [u8]) -> bool {
     let mut key = key.iter();
     for at in 0..labels {
@@ -381,7 +378,7 @@ mod tests {
         }
     }
 
-    /// Labels of any octets, which the presentation format could not carry.
+    /// A name with labels of any octets, which the presentation format could not express.
     fn name_of(text: &str) -> Name {
         let labels = text
             .split_terminator('.')

@@ -1,32 +1,31 @@
-//! The public-suffix guard: an entry that covers everything under `co.uk` is a mistake, in a feed
+//! The public-suffix guard: an entry that covers everything below `co.uk` is a mistake, in a feed
 //! as well as in a mandate.
 //!
-//! Two kinds are told apart. Under a top-level name lies a part of the Internet, and no list means
-//! that: the row is refused. A longer suffix (`co.uk`, `github.io`, but also `bet.br` and
-//! `ec2-192-0-2-1.compute-1.amazonaws.com`) is often listed for what stands at the name itself,
-//! while its children have owners of their own: the row is narrowed to the name.
+//! There are two cases. Below a top-level domain lies a part of the Internet, which no list means:
+//! the row is rejected. A longer suffix (`co.uk`, `github.io`, but also `bet.br` and
+//! `ec2-192-0-2-1.compute-1.amazonaws.com`) is often listed for the name itself, while its children
+//! have other owners: the row is narrowed to the name.
 
 use psl::Psl as _;
 
 use crate::name::NameRef;
 
-/// The most labels of a rule in the public suffix list, a wildcard's own label included, with one
-/// to spare: a longer name cannot stand at a suffix and is not looked up. Counted over the list in
-/// `psl` 2.1.247: seven.
+/// The most labels of a suffix that is looked up: the longest rule of the public suffix list has
+/// seven (`psl` 2.1.247, wildcard labels included), plus one.
 const SUFFIX_LABELS_MAX: usize = 8;
 
-/// A name below which everything belongs to strangers.
+/// A kind of public suffix: a name whose children belong to other owners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SuffixKind {
     /// A single label, or the root.
     TopLevel,
-    /// A longer one of a registry.
+    /// A suffix of a registry with two labels or more.
     Registry,
-    /// A longer one of a host that many share.
+    /// A suffix of a hosting provider with two labels or more.
     Private,
 }
 
-/// Whether a name is itself a public suffix, and of which kind.
+/// The kind of public suffix that a name is; `None` for other names.
 #[must_use]
 pub fn public_suffix(name: NameRef<'_>) -> Option<SuffixKind> {
     let mut labels = [b"".as_slice(); SUFFIX_LABELS_MAX];
@@ -41,7 +40,7 @@ pub fn public_suffix(name: NameRef<'_>) -> Option<SuffixKind> {
     if count <= 1 {
         return Some(SuffixKind::TopLevel);
     }
-    // The length is that of the text, dots between labels included: the wire form without its first
+    // The length is that of the text with the dots between labels: the wire form without its first
     // and last octet.
     let suffix = psl::List.find(labels[..count].iter().rev().copied());
     let kind = match suffix.typ? {
@@ -76,14 +75,14 @@ pub fn registrable_domain(name: NameRef<'_>) -> NameRef<'_> {
 }
 
 /// A label that no rule of the list has.
-const NOBODYS_LABEL: &[u8] = b"nobodys-own-label";
+const UNUSED_LABEL: &[u8] = b"nobodys-own-label";
 
-/// Whether a name is a public suffix, or one to a label below it, whatever that is: `kobe.jp` is
-/// none, and whatever stands below it is one.
+/// Whether a name, or any possible child of it, is a public suffix. `kobe.jp` is none itself, but
+/// every name directly below it is one.
 #[must_use]
 pub fn is_at_or_above_suffix(name: NameRef<'_>) -> bool {
     let child = || {
-        let wire = [&[NOBODYS_LABEL.len() as u8], NOBODYS_LABEL, name.wire()].concat();
+        let wire = [&[UNUSED_LABEL.len() as u8], UNUSED_LABEL, name.wire()].concat();
         NameRef::from_wire(&wire).is_ok_and(|child| public_suffix(child).is_some())
     };
     public_suffix(name).is_some() || child()

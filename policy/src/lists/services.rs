@@ -1,9 +1,9 @@
-//! Names that categories bring themselves: a service such as TikTok, the resolvers that browsers go
-//! around a filter with. They are part of the taxonomy, so they are there without a feed, and the
-//! same for every generation of the lists.
+//! Services: names that belong to a category by themselves, such as those of TikTok or the
+//! resolvers that browsers use to bypass a filter. They are part of the taxonomy, so they need no
+//! feed and are the same for every generation of the lists.
 //!
 //! ```text
-//! taxonomy ── names of each category ──> name -> set of categories ── hangs on the lists, asked while classifying
+//! taxonomy ── names of each category ──> name -> set of categories ── part of the blocklist
 //! ```
 //!
 //! A name covers all names below it. Services are in the choice tier: mandates, never-block names
@@ -17,25 +17,25 @@ use crate::{
     name::{Labels, Name, NameRef},
 };
 
-/// The names of all categories that bring some. Never changed.
+/// The names of all categories that have services. Immutable.
 #[derive(Default)]
 pub struct ServiceNames {
-    /// From a name's key to its categories' place.
+    /// From the key of a name to an index in `sets`.
     index: Overlay,
     sets: Vec<CategorySet>,
 }
 
-/// One entry that speaks for a name.
+/// One service name that covers a queried name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceMatch<'a> {
-    /// The name that stands in the taxonomy.
+    /// The name in the taxonomy.
     pub entry: NameRef<'a>,
-    /// The categories that bring it.
+    /// The categories that it belongs to.
     pub categories: CategorySet,
 }
 
 impl ServiceNames {
-    /// The services with these names. None of them is a single label.
+    /// Indexes these names. None of them is a single label.
     pub(crate) fn of(names: &BTreeMap<Name, CategorySet>) -> Self {
         let mut index = Overlay::default().grown(
             names.len(),
@@ -52,7 +52,7 @@ impl ServiceNames {
         }
     }
 
-    /// The categories that bring a name, or a name above it.
+    /// The categories of a name and of all names above it.
     pub(crate) fn find(&self, name: &Labels<'_>) -> CategorySet {
         let mut found = CategorySet::EMPTY;
         if !self.sets.is_empty() {
@@ -61,7 +61,7 @@ impl ServiceNames {
         found
     }
 
-    /// Every entry that speaks for a name, from the top.
+    /// Every service name that covers a name, from the top.
     pub(crate) fn entries<'a>(&self, name: NameRef<'a>) -> Vec<ServiceMatch<'a>> {
         let mut found = Vec::new();
         self.walk(&Labels::of(name), |depth, categories| {
@@ -73,13 +73,11 @@ impl ServiceNames {
         found
     }
 
-    /// How many names there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.sets.len()
     }
 
-    /// Whether no category brings any.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sets.is_empty()

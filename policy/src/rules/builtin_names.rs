@@ -221,7 +221,7 @@ mod tests {
         }
     }
 
-    /// A document with one engine, of which one line is changed.
+    /// A document with one engine, in which one line is changed.
     fn document(line: &str, instead: &str) -> String {
         let text = "[canary]\nsource = \"https://a.example/\"\nas_of = \"2026-01-01\"\nnames = [\"a.example\"]\n\
             [relay]\nsource = \"https://b.example/\"\nas_of = \"2026-01-01\"\nnames = [\"b.example\"]\n\

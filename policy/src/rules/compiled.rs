@@ -1,4 +1,4 @@
-//! A household's document, compiled: flat, immutable, replaced as a whole by one pointer.
+//! A compiled household document: flat, immutable, replaced as a whole by one pointer.
 //!
 //! The rules that a device inherits are included in its row, so that a decision reads one place.
 //! Millions of records stay in memory, so a record is one run of octets with a header of counts.
@@ -26,15 +26,18 @@ use crate::{
         custom_names::{CustomLists, CustomNames, ListOwner},
         effective_rules::{EffectiveRules, Grants},
         flags::PolicyFlags,
-        household::{Device, DeviceIdentifier, Filtering, HistorySettings, Household, Id, Mac},
+        household::{
+            Device, DeviceIdentifier, Filtering, HistorySettings, Household, Id, Mac, Settings,
+        },
         operator::OperatorDefaults,
         timeline::{Phase, Timeline},
     },
     unix_seconds::UnixSeconds,
 };
 
-/// The most devices and the most networks a record holds: what its head can count. A document stops
-/// long before, see [`crate::rules::household::DEVICES_MAX`] and [`crate::rules::household::NETWORKS_MAX`].
+/// The most devices and the most networks of a record, by the width of its counts. A document has
+/// far fewer, see [`crate::rules::household::DEVICES_MAX`] and
+/// [`crate::rules::household::NETWORKS_MAX`].
 const COUNT_MAX: u16 = u16::MAX - 1;
 
 const RULES_OCTETS: usize = 24;
@@ -42,30 +45,30 @@ const MAC_OCTETS: usize = 8;
 const ADDRESS_OCTETS: usize = 18;
 const DEVICE_OCTETS: usize = 2;
 
-/// What changes by the clock.
+/// The rules after the next change by the clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Later {
     phases: Box<[Phase]>,
     grants: Box<[Grants]>,
 }
 
-/// For how many days counts are kept, and whether names are.
+/// What is kept of a household's activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Days, at least one.
+    /// For how many days counts are kept; at least one.
     pub days: NonZeroU16,
-    /// Whether the names of what was blocked are kept, too.
+    /// Whether the names of blocked queries are kept as well.
     pub names: bool,
 }
 
-/// One household, compiled. A device is known by its place in it.
+/// A compiled household. Devices are identified by index.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HouseholdRules {
     version: u64,
     packed: Box<[u8]>,
     own: Option<Box<CustomLists>>,
     later: Option<Box<Later>>,
-    /// When what the rules say ends.
+    /// When the first phase ends.
     until: UnixSeconds,
     kept: Option<Retention>,
     macs: u32,
@@ -76,8 +79,8 @@ pub struct HouseholdRules {
 }
 
 impl HouseholdRules {
-    /// Compiles a document for an instant and the next changes behind it. A slug that the taxonomy
-    /// no longer has decides nothing.
+    /// Compiles a document for an instant and the next changes after it. A slug that the taxonomy
+    /// no longer has is ignored.
     #[must_use]
     pub fn compile(
         household: &Household,
@@ -85,76 +88,26 @@ impl HouseholdRules {
         defaults: OperatorDefaults,
         now: Timestamp,
     ) -> Self {
-        let is_off = household.filtering == Filtering::Off;
         let Timeline {
             phases,
             grants,
             until: reach,
         } = Timeline::of(household, COUNT_MAX.into(), taxonomy, defaults, now);
         let mut phases = phases.into_iter();
-        let Phase { rules, devices, .. } = phases.next().expect("a timeline begins now");
+        let first = phases.next().expect("a timeline begins now");
         let phases: Box<[Phase]> = phases.collect();
         let until = phases.first().map_or(reach, |phase| phase.from);
-        let own_list = |settings: &crate::rules::household::Settings| {
-            CustomNames::compile(&settings.names, is_off)
-        };
-        let mut macs = Vec::new();
-        let mut addresses = Vec::new();
-        let mut lists = Vec::new();
-        for (place, device) in (0..COUNT_MAX).zip(household.devices.values()) {
-            let Device {
-                identifiers,
-                settings,
-                ..
-            } = device;
-            for identifier in identifiers {
-                match identifier {
-                    DeviceIdentifier::Mac(mac) => macs.push((mac.0, place)),
-                    DeviceIdentifier::Address(address) => addresses.push((octets(*address), place)),
-                    DeviceIdentifier::Token(_) | DeviceIdentifier::CpeId(_) => {}
-                }
-            }
-            let of_person = household
-                .person_of(device)
-                .map(|person| own_list(&person.settings))
-                .unwrap_or_default();
-            lists.push((place, [own_list(settings), of_person]));
-        }
-        macs.sort_unstable();
-        addresses.sort_unstable();
+        let identifiers = Identifiers::of(household);
         let networks: BTreeSet<Network> = household
             .networks
             .iter()
             .take(usize::from(COUNT_MAX))
             .map(Network::from)
             .collect();
-
-        let mut packed = Vec::new();
-        rules
-            .iter()
-            .for_each(|rules| pack_rules(&mut packed, *rules));
-        macs.iter()
-            .for_each(|(mac, place)| pack_row(&mut packed, mac, *place));
-        addresses
-            .iter()
-            .for_each(|(address, place)| pack_row(&mut packed, address, *place));
-        devices
-            .iter()
-            .for_each(|rules| packed.extend(rules.to_le_bytes()));
-        pack_id(&mut packed, &household.id);
-        networks
-            .iter()
-            .for_each(|network| network.pack(&mut packed));
-        household
-            .devices
-            .keys()
-            .take(devices.len())
-            .for_each(|id| pack_id(&mut packed, id));
         Self {
             version: household.version,
-            // A copy of the right size, which leaves no rest behind it.
-            packed: packed.as_slice().into(),
-            own: CustomLists::of(own_list(&household.settings), lists),
+            packed: pack(household, &first, &identifiers, &networks),
+            own: custom_lists(household),
             later: (!phases.is_empty() || !grants.is_empty()).then(|| {
                 Box::new(Later {
                     phases,
@@ -170,15 +123,14 @@ impl HouseholdRules {
                         names,
                     })
                 }),
-            macs: macs.len() as u32,
-            addresses: addresses.len() as u32,
-            rules: rules.len() as u16,
-            devices: devices.len() as u16,
+            macs: identifiers.macs.len() as u32,
+            addresses: identifiers.addresses.len() as u32,
+            rules: first.rules.len() as u16,
+            devices: first.devices.len() as u16,
             networks: networks.len() as u16,
         }
     }
 
-    /// The household's identifier.
     #[must_use]
     pub fn id(&self) -> &str {
         text(&self.packed[self.id_at()..]).0
@@ -190,22 +142,22 @@ impl HouseholdRules {
         self.version
     }
 
-    /// When this record no longer says what holds by its first look: the next change by the clock,
-    /// or where knowledge ends.
+    /// When the first phase of this record ends: at the next change by the clock, or at the end of
+    /// the timeline.
     #[must_use]
     pub fn until(&self) -> UnixSeconds {
         self.until
     }
 
-    /// What is kept of what its devices ask for; whose queries are counted is in
+    /// What is kept of the household's activity. Whether a device's queries count in it is in
     /// [`Self::is_recorded`].
     #[must_use]
     pub fn kept(&self) -> Option<Retention> {
         self.kept
     }
 
-    /// Whether the queries of a device are counted; `None` is an unnamed device. No clock changes
-    /// it.
+    /// Whether the queries of a device are recorded; `None` is an unnamed device. Independent of
+    /// the clock.
     #[must_use]
     pub fn is_recorded(&self, device: Option<u16>) -> bool {
         self.first_rules(device).flags.is_recorded()
@@ -232,8 +184,8 @@ impl HouseholdRules {
     #[cold]
     fn later_rules(&self, device: Option<u16>, now: UnixSeconds) -> EffectiveRules {
         let phases = self.later.as_ref().map_or(&[][..], |later| &later.phases);
-        // Where the clock has run past all that is known, the last phase is nearer to the truth
-        // than the first.
+        // After the end of the timeline, the last phase is closer to the right rules than the
+        // first.
         let Some(phase) = phases[..phases.partition_point(|phase| phase.from <= now)].last() else {
             return self.first_rules(device);
         };
@@ -241,13 +193,13 @@ impl HouseholdRules {
         phase.rules[usize::from(device.copied().unwrap_or(0))]
     }
 
-    /// The categories that are blocked for a device at a time.
+    /// The blocked categories of a device at an instant.
     #[must_use]
     pub fn blocked(&self, device: Option<u16>, now: UnixSeconds) -> CategorySet {
         self.effective_rules(device, now).blocked
     }
 
-    /// What is granted, by the number in a rules.
+    /// The grants with a number of [`EffectiveRules::grants`].
     pub(crate) fn grants(&self, number: u32) -> Option<&Grants> {
         self.later
             .as_ref()?
@@ -255,7 +207,7 @@ impl HouseholdRules {
             .get((number as usize).checked_sub(1)?)
     }
 
-    /// An own list, without what it inherits: its layer is decided one by one.
+    /// The custom list of one owner, without inherited entries: each list is a layer of its own.
     #[must_use]
     pub fn names(&self, whose: ListOwner) -> Option<&CustomNames> {
         self.own.as_ref()?.list(whose)
@@ -273,13 +225,11 @@ impl HouseholdRules {
                 }))
     }
 
-    /// The device with this MAC address.
     #[must_use]
     pub fn device_by_mac(&self, mac: Mac) -> Option<u16> {
         find(self.rows_of_macs(), &mac.0)
     }
 
-    /// The device with this source address.
     #[must_use]
     pub fn device_by_address(&self, address: IpAddr) -> Option<u16> {
         let (rows, _) =
@@ -287,7 +237,6 @@ impl HouseholdRules {
         find(rows, &octets(address))
     }
 
-    /// The device with this identifier.
     #[must_use]
     pub fn device_by_id(&self, id: &Id) -> Option<u16> {
         (0..self.devices)
@@ -296,35 +245,32 @@ impl HouseholdRules {
             .map(|(place, _)| place)
     }
 
-    /// The identifier of a device.
     #[must_use]
     pub fn device_id(&self, place: u16) -> Option<&str> {
         self.device_ids().nth(usize::from(place))
     }
 
-    /// The MAC addresses that its devices have.
+    /// The MAC addresses of all devices.
     pub fn macs(&self) -> impl Iterator<Item = Mac> {
         self.rows_of_macs()
             .iter()
             .map(|&[a, b, c, d, e, f, ..]| Mac([a, b, c, d, e, f]))
     }
 
-    /// The networks its queries come from.
     pub fn networks(&self) -> impl Iterator<Item = IpNet> {
         self.packed_networks().map(|(_, network)| network.into())
     }
 
-    /// Whether a device is known by its address.
+    /// Whether any device is identified by its source address.
     pub(crate) fn has_addresses(&self) -> bool {
         self.addresses > 0
     }
 
-    /// Whether its queries come from this network.
     pub(crate) fn has_network(&self, network: Network) -> bool {
         self.packed_networks().any(|(_, own)| own == network)
     }
 
-    /// Its networks, and where each is packed.
+    /// The networks, and where each is packed.
     pub(crate) fn packed_networks(&self) -> impl Iterator<Item = (Range<usize>, Network)> {
         let mut at = self.networks_at();
         (0..self.networks).map(move |_| {
@@ -334,8 +280,8 @@ impl HouseholdRules {
         })
     }
 
-    /// The same household without a network that another one has now. Both may share no own list,
-    /// so that is copied.
+    /// The same household without a network that another household now has. The custom lists are
+    /// copied.
     pub(crate) fn without(&self, network: Network) -> Self {
         let gone = self
             .packed_networks()
@@ -394,7 +340,81 @@ impl HouseholdRules {
     }
 }
 
-/// An address as a row begins with it: both families in one order.
+/// The identifiers of all devices, each with the device's index, sorted.
+struct Identifiers {
+    macs: Vec<([u8; 6], u16)>,
+    addresses: Vec<([u8; 16], u16)>,
+}
+
+impl Identifiers {
+    fn of(household: &Household) -> Self {
+        let mut macs = Vec::new();
+        let mut addresses = Vec::new();
+        for (index, device) in (0..COUNT_MAX).zip(household.devices.values()) {
+            for identifier in &device.identifiers {
+                match identifier {
+                    DeviceIdentifier::Mac(mac) => macs.push((mac.0, index)),
+                    DeviceIdentifier::Address(address) => addresses.push((octets(*address), index)),
+                    DeviceIdentifier::Token(_) | DeviceIdentifier::CpeId(_) => {}
+                }
+            }
+        }
+        macs.sort_unstable();
+        addresses.sort_unstable();
+        Self { macs, addresses }
+    }
+}
+
+/// Compiles the custom lists of a household, its people and its devices; `None` where all are empty.
+fn custom_lists(household: &Household) -> Option<Box<CustomLists>> {
+    let is_off = household.filtering == Filtering::Off;
+    let compile = |settings: &Settings| CustomNames::compile(&settings.names, is_off);
+    let of_device = |(index, device): (u16, &Device)| {
+        let of_person = household
+            .person_of(device)
+            .map(|person| compile(&person.settings))
+            .unwrap_or_default();
+        (index, [compile(&device.settings), of_person])
+    };
+    let devices = (0..COUNT_MAX).zip(household.devices.values());
+    CustomLists::of(
+        compile(&household.settings),
+        devices.map(of_device).collect(),
+    )
+}
+
+/// Writes the parts that the head of this file lists, in its order.
+fn pack(
+    household: &Household,
+    first: &Phase,
+    identifiers: &Identifiers,
+    networks: &BTreeSet<Network>,
+) -> Box<[u8]> {
+    let mut packed = Vec::new();
+    for rules in &first.rules {
+        pack_rules(&mut packed, *rules);
+    }
+    for (mac, device) in &identifiers.macs {
+        pack_row(&mut packed, mac, *device);
+    }
+    for (address, device) in &identifiers.addresses {
+        pack_row(&mut packed, address, *device);
+    }
+    for row in &first.devices {
+        packed.extend(row.to_le_bytes());
+    }
+    pack_id(&mut packed, &household.id);
+    for network in networks {
+        network.pack(&mut packed);
+    }
+    for id in household.devices.keys().take(first.devices.len()) {
+        pack_id(&mut packed, id);
+    }
+    // A copy of the exact size: shrinking the vector in place would leave holes in the heap.
+    packed.as_slice().into()
+}
+
+/// The octets of an address in a row: IPv6 or IPv4-mapped, so that both families sort together.
 fn octets(address: IpAddr) -> [u8; 16] {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
@@ -420,7 +440,6 @@ fn pack_rules(
     packed.extend(grants.to_le_bytes());
 }
 
-/// Reads what [`pack_rules`] wrote.
 fn unpack_rules(row: &[u8; RULES_OCTETS]) -> EffectiveRules {
     let (mask, rest) = row.split_first_chunk::<16>().expect("a row is longer");
     let (flags, grants) = rest.split_first_chunk::<4>().expect("a row is longer");
@@ -436,7 +455,7 @@ fn pack_id(packed: &mut Vec<u8>, id: &Id) {
     packed.extend(id.as_str().as_bytes());
 }
 
-/// Reads what [`pack_id`] wrote; also how many octets it took.
+/// Reads what [`pack_id`] wrote. Also returns the number of octets read.
 fn text(packed: &[u8]) -> (&str, usize) {
     let end = 1 + usize::from(packed[0]);
     (
@@ -445,7 +464,7 @@ fn text(packed: &[u8]) -> (&str, usize) {
     )
 }
 
-/// The device of the first row with this key: rows are sorted, and end with the place.
+/// The device of the first row with this key. Rows are sorted and end with the device's index.
 fn find<const ROW: usize, const KEY: usize>(rows: &[[u8; ROW]], key: &[u8; KEY]) -> Option<u16> {
     let row = rows.get(rows.partition_point(|row| row[..KEY] < key[..]))?;
     (row[..KEY] == key[..]).then(|| u16::from_le_bytes([row[KEY], row[KEY + 1]]))

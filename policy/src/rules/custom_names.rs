@@ -9,19 +9,18 @@ use crate::{
     rules::household::{Attributed, CustomName, SwitchState},
 };
 
-/// Whose list is meant, seen from a device.
+/// The owner of a custom list, as seen from a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListOwner {
-    /// The household's.
     Household,
-    /// That of the person to whom the device at this place belongs.
+    /// The person of the device with this index.
     PersonOf(u16),
-    /// That of the device at this place.
+    /// The device with this index.
     Device(u16),
 }
 
-/// The own lists of one household: its own, and by place those of its devices of which one is for
-/// them: theirs, or their person's.
+/// The custom lists of one household: its own, and those of each device that has one or whose
+/// person has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CustomLists {
     household: CustomNames,
@@ -29,8 +28,8 @@ pub(crate) struct CustomLists {
 }
 
 impl CustomLists {
-    /// Puts lists together; `None` where all of them are empty. The devices come in the order of
-    /// their places, each with its own list and its person's.
+    /// Combines lists; `None` where all are empty. `devices` is sorted by index; each has its own
+    /// list and its person's.
     pub fn of(household: CustomNames, devices: Vec<(u16, [CustomNames; 2])>) -> Option<Box<Self>> {
         let devices: Box<[_]> = devices
             .into_iter()
@@ -40,7 +39,7 @@ impl CustomLists {
             .then(|| Box::new(Self { household, devices }))
     }
 
-    /// A list; `None` where it is empty.
+    /// The list of an owner; `None` where it is empty.
     pub fn list(&self, whose: ListOwner) -> Option<&CustomNames> {
         let find = |device, which: usize| {
             let place = self
@@ -58,7 +57,7 @@ impl CustomLists {
     }
 }
 
-/// An own list: sorted, asked by binary search once a label.
+/// A custom list: sorted, searched once a label.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CustomNames(Box<[(Name, CustomName)]>);
 
@@ -67,15 +66,15 @@ impl CustomNames {
         names: &BTreeMap<Name, Attributed<CustomName>>,
         without_blocks: bool,
     ) -> Self {
-        // A household that chose no filtering is blocked by nothing of its own; what it allows goes
-        // on lifting the operator's security.
+        // Without filtering, a household's own entries block nothing. Its allow entries still lift
+        // the operator's security.
         let kept = names
             .iter()
             .filter(|(_, own)| !(without_blocks && own.value.state == SwitchState::Block));
         Self(kept.map(|(name, own)| (name.clone(), own.value)).collect())
     }
 
-    /// What this list says of a name: the most specific entry that covers it speaks.
+    /// The most specific entry that covers a name.
     #[must_use]
     pub fn find(&self, name: NameRef<'_>) -> Option<(NameRef<'_>, SwitchState)> {
         if self.0.is_empty() {
@@ -96,14 +95,13 @@ impl CustomNames {
         None
     }
 
-    /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Whether a scope can stand in an own list.
+/// Whether a custom list may have entries of this scope.
 #[must_use]
 pub fn is_custom_scope(scope: Scope) -> bool {
     scope != Scope::Descendants

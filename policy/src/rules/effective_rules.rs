@@ -16,7 +16,7 @@ pub(crate) struct EffectiveRules {
     pub grants: u32,
 }
 
-/// What running grants allow although it would be blocked.
+/// What the running grants of a device allow.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grants {
     pub(crate) everything: bool,

@@ -1,9 +1,9 @@
-//! What a household wrote: the document that the store keeps, the API shows and [`crate::rules::compiled`]
-//! compiles.
+//! The document of a household: the store keeps it, the API shows it, and
+//! [`crate::rules::compiled`] compiles it.
 //!
-//! A document is valid from the moment it is parsed: identifiers, names, networks and slugs are
-//! types of their own. Who set a switch and when stays beside it, so that every verdict can name
-//! them.
+//! A document is valid from the moment it is parsed, because identifiers, names, networks and slugs
+//! have types of their own. Each switch is stored with its author and time, so that explanations
+//! can name them.
 
 use std::{
     borrow::Borrow,
@@ -24,17 +24,17 @@ use crate::{
     rules::schedule::{Grant, Pause, Schedule},
 };
 
-/// The most devices a household may have; a record stays small and an attacker's loop ends here.
+/// The most devices of a household. Bounds the size of a record.
 pub const DEVICES_MAX: usize = 256;
-/// The most names in one own list.
+/// The most names in one custom list.
 pub const CUSTOM_NAMES_MAX: usize = 5_000;
 /// The most networks of one household.
 pub const NETWORKS_MAX: usize = 64;
-/// The most identifiers of one device: private addresses change, so there is room.
+/// The most identifiers of one device. Randomised MAC addresses need several.
 pub const IDENTIFIERS_MAX: usize = 32;
 /// The most people of one household.
 pub const PEOPLE_MAX: usize = 64;
-/// The most schedules, and the most grants, in one place.
+/// The most schedules, and the most grants, at one level.
 pub const SCHEDULES_MAX: usize = 32;
 
 /// An identifier chosen by a caller: 1 to 64 letters, digits, `.`, `_`, `~` or `-`, so that it fits
@@ -44,14 +44,13 @@ pub const SCHEDULES_MAX: usize = 32;
 pub struct Id(Box<str>);
 
 impl Id {
-    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Not an [`Id`].
+/// The text is not an [`Id`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not an identifier: 1 to 64 letters, digits, dots, hyphens, underscores or tildes"
@@ -64,7 +63,7 @@ impl FromStr for Id {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let is_id = (1..=64).contains(&text.len())
             && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._~-".contains(&octet))
-            // A path segment of dots would be resolved away by a client.
+            // Clients resolve path segments of dots away.
             && !text.bytes().all(|octet| octet == b'.');
         if is_id {
             Ok(Self(text.into()))
@@ -80,7 +79,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// So that a map by identifier is asked by text: both have the order and the hash of the text.
+/// Maps by identifier can be searched by text: both have the same order and hash.
 impl Borrow<str> for Id {
     fn borrow(&self) -> &str {
         &self.0
@@ -95,11 +94,11 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// A network card's address, EUI-48.
+/// A MAC address (EUI-48).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
-/// Not a [`Mac`].
+/// The text is not a [`Mac`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a MAC address such as 02:00:5e:00:53:01")]
 pub struct MacError(String);
@@ -147,217 +146,262 @@ impl<'de> Deserialize<'de> for Mac {
     }
 }
 
-/// A switch that is set; inheriting is having none.
+/// What a switch says. Inheriting is having no switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SwitchState {
-    /// Block it here, whatever stands above.
+    /// Block it here, whatever the levels above say.
     Block,
-    /// Allow it here, whatever stands above.
+    /// Allow it here, whatever the levels above say.
     Allow,
 }
 
-/// A value with the one who set it.
+/// A value with its author.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributed<T> {
-    /// What was set.
+    /// The value.
     #[serde(flatten)]
     pub value: T,
-    /// The key or person that set it.
+    /// The key that set it.
     pub set_by: String,
-    /// When.
+    /// When it was set, RFC 3339.
     pub set_at: Timestamp,
 }
 
-/// A category's switch.
+// Names for the fields of documents: the derive of a schema would compose one of the generic type.
+pub type AttributedSwitch = Attributed<Switch>;
+pub type AttributedName = Attributed<CustomName>;
+pub type AttributedSafeSearch = Attributed<SafeSearchSetting>;
+pub type AttributedSchedule = Attributed<Schedule>;
+pub type AttributedGrant = Attributed<Grant>;
+pub type AttributedPause = Attributed<Pause>;
+pub type AttributedChoice = Attributed<FilteringChoice>;
+pub type AttributedHistory = Attributed<HistorySettings>;
+
+/// A switch that is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Switch {
-    /// What it says.
     pub state: SwitchState,
 }
 
-/// An entry of an own list.
+/// An entry of a custom list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CustomName {
-    /// Block or allow.
     pub state: SwitchState,
-    /// The name alone, or all below it too.
     pub scope: Scope,
 }
 
-/// The safe search of one engine.
+/// The safe search of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = SafeSearch))]
 pub struct SafeSearchSetting {
-    /// How strict.
     pub level: SearchLevel,
 }
 
-/// What can be set for a household, for a person and for a device alike; what is not set is
+/// What can be set for a household, for a person and for a device alike. What is not set is
 /// inherited.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Settings {
-    /// Switches by category.
+    /// Switches by the slug of their category. A category without a switch is inherited.
     #[serde(default)]
-    pub categories: BTreeMap<String, Attributed<Switch>>,
-    /// The own list.
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub categories: BTreeMap<String, AttributedSwitch>,
+    /// The custom list, by name.
     #[serde(default)]
-    pub names: BTreeMap<Name, Attributed<CustomName>>,
-    /// What holds at certain hours.
+    #[cfg_attr(feature = "schema", schema(required, value_type = BTreeMap<String, AttributedName>))]
+    pub names: BTreeMap<Name, AttributedName>,
+    /// What is in force at certain hours, by name. Absent if there is no schedule.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub schedules: BTreeMap<Id, Attributed<Schedule>>,
-    /// What is open for a while.
+    #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<String, AttributedSchedule>))]
+    pub schedules: BTreeMap<Id, AttributedSchedule>,
+    /// What is allowed for a time, by identifier. Absent if there is no grant.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub grants: BTreeMap<Id, Attributed<Grant>>,
-    /// The Internet is off until then.
+    #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<String, AttributedGrant>))]
+    pub grants: BTreeMap<Id, AttributedGrant>,
+    /// The Internet is off for a time. Absent if it was not switched off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pause: Option<Attributed<Pause>>,
-    /// Safe search by engine, see [`crate::rules::safe_search`].
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub pause: Option<AttributedPause>,
+    /// Safe search by engine. An engine that is absent is inherited.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub safe_search: BTreeMap<String, Attributed<SafeSearchSetting>>,
+    pub safe_search: BTreeMap<String, AttributedSafeSearch>,
     /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` says that
-    /// it does.
+    /// it does. Absent: inherited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub search_unlock: Option<Attributed<Switch>>,
-    /// Whether the names by which a device would go around the filter without being asked are
-    /// answered negatively.
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub search_unlock: Option<AttributedSwitch>,
+    /// Whether the names by which software bypasses the filter are answered negatively. Absent:
+    /// inherited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bypass: Option<Attributed<Switch>>,
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub bypass: Option<AttributedSwitch>,
 }
 
-/// A person of a household. The settings apply to the devices of the person.
+/// A person as their household lists them. The settings apply to the devices of the person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = PersonOfHousehold))]
 pub struct Person {
-    /// What the family calls them.
+    /// The name that the family uses.
     pub name: String,
-    /// What is set for them.
     #[serde(flatten)]
     pub settings: Settings,
 }
 
-/// Where a household stands with the choice it was offered.
+/// The choice of a household between filtering and none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Filtering {
-    /// The household was not asked: the operator's default applies, and what the household has
-    /// switched itself.
+    /// The household was not asked. The operator's default applies, and the household's own
+    /// settings.
     #[default]
     NotAsked,
     /// The household chose filtering.
     On,
-    /// The household chose none: the whole choice tier is off. What the law orders and what the
-    /// operator's security stops stays.
+    /// The household chose no filtering: the choice tier is off. Mandates and the operator's
+    /// security still apply.
     Off,
 }
 
 /// How a household made its choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Choice))]
 pub struct FilteringChoice {
-    /// Where it was asked: `portal`, `app`, `call-centre`, `shop` or `operator`, see [`CHANNELS`].
+    /// How it was asked, one of [`CHANNELS`].
+    #[cfg_attr(feature = "schema", schema(schema_with = crate::schema::channels))]
     pub channel: String,
 }
 
-/// The ways in which a household is asked for its choice.
+/// The channels in which a household is asked for its choice.
 pub const CHANNELS: [&str; 5] = ["portal", "app", "call-centre", "shop", "operator"];
 
-/// Which activity the household wants to be kept. Without this setting nothing is kept.
+/// The activity that the household wants to be kept. Without this setting nothing is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HistorySettings {
-    /// For how many days; 0 keeps nothing.
+    /// For how many days. 0 keeps nothing.
     pub days: u16,
-    /// Whether the names of what was blocked are kept beside the counts.
+    /// Whether the names of blocked queries are kept beside the counts.
     pub names: bool,
-    /// Whether unnamed devices are counted, together.
+    /// Whether devices without a name are counted, as one.
     pub unknown_devices: bool,
 }
 
-/// Where the holder of the account is reached.
+/// Where the account holder is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Contact))]
 #[serde(deny_unknown_fields)]
 pub struct AccountContact {
-    /// An address of e-mail.
+    /// An e-mail address.
     pub email: String,
 }
 
-/// By what a device is told from the others of its household. One key each, as in `{"mac": "…"}`.
+/// What tells a device from the others of its household. One key each, as in `{"mac": "…"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceIdentifier {
     /// The address that the household's router adds as EDNS option 65001.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     Mac(Mac),
     /// A source address inside one of the household's networks.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     Address(IpAddr),
     /// A token in a DoH path or TLS name; kept, and used once encrypted listeners exist.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     Token(Id),
     /// EDNS option 65074; kept, and used once CPE identities are.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     CpeId(Id),
 }
 
-/// One device.
+/// A device as its household lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DeviceOfHousehold))]
 pub struct Device {
-    /// What the family calls it.
+    /// The name that the family uses.
     pub name: String,
-    /// What it is: phone, tablet, camera, …
+    /// The kind: phone, tablet, camera, … Absent if it was not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub kind: Option<String>,
-    /// Whose it is.
+    /// The person who uses it. Absent for a device of no person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, nullable = false))]
     pub person: Option<Id>,
-    /// By what it is told from the others.
+    /// What tells it from the others.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub identifiers: Vec<DeviceIdentifier>,
     /// Whether its queries may appear in the household's activity.
     pub log: bool,
-    /// What is set for it.
     #[serde(flatten)]
     pub settings: Settings,
 }
 
-/// One household.
+/// A household.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Household {
-    /// Its identifier, the operator's choice.
+    /// Its identifier, chosen by the operator.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub id: Id,
-    /// Rises with every change.
+    /// Rises with every change. Also the `ETag`.
     pub version: u64,
-    /// IANA name of the zone its clocks show.
+    /// The IANA name of its time zone.
     pub time_zone: String,
-    /// Its starting point; absent means the operator's default.
+    /// Its preset. Absent: the operator's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub preset: Option<String>,
-    /// Its choice.
     pub filtering: Filtering,
-    /// Who made the choice, when, and how; absent until the household is asked.
+    /// Who made the choice, when, and how. Absent until the household is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub choice: Option<Attributed<FilteringChoice>>,
-    /// Where notices go.
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub choice: Option<AttributedChoice>,
+    /// Where notices go. Absent if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub contact: Option<AccountContact>,
-    /// What is kept of what its devices ask for.
+    /// Which activity of its devices is kept. Absent if that was never set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub history: Option<Attributed<HistorySettings>>,
-    /// The operator's own key for it.
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub history: Option<AttributedHistory>,
+    /// The operator's own key of the household.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub external_ref: Option<String>,
     /// The language of its pages, BCP 47.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub locale: Option<String>,
-    /// The networks its queries come from.
+    /// The networks that its queries come from, in CIDR notation.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required, value_type = BTreeSet<String>))]
     pub networks: BTreeSet<IpNet>,
-    /// What is set for all of it.
     #[serde(flatten)]
     pub settings: Settings,
-    /// Its people.
+    /// Its people, by identifier. Absent if it has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<String, Person>))]
     pub people: BTreeMap<Id, Person>,
-    /// Its devices.
+    /// Its devices, by identifier.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required, value_type = BTreeMap<String, Device>))]
     pub devices: BTreeMap<Id, Device>,
 }
 
 impl Household {
-    /// A household that has set nothing yet.
+    /// A household without any settings.
     #[must_use]
     pub fn new(id: Id) -> Self {
         Self {
@@ -378,13 +422,13 @@ impl Household {
         }
     }
 
-    /// The person that a device belongs to, where the household has one of that identifier.
+    /// The person that a device belongs to, if the household has that person.
     #[must_use]
     pub fn person_of(&self, device: &Device) -> Option<&Person> {
         self.people.get(device.person.as_ref()?)
     }
 
-    /// What is kept, where anything is.
+    /// The activity that is kept; `None` where nothing is.
     #[must_use]
     pub fn kept(&self) -> Option<HistorySettings> {
         self.history
@@ -393,7 +437,7 @@ impl Household {
             .filter(|history| history.days > 0)
     }
 
-    /// Whether the queries of a device are counted; `None` is an unnamed device.
+    /// Whether the queries of a device are recorded; `None` is an unnamed device.
     #[must_use]
     pub fn records(&self, device: Option<&Device>) -> bool {
         self.kept()

@@ -30,76 +30,74 @@ use crate::{
     unix_seconds::UnixSeconds,
 };
 
-/// Days over which what holds is compared: every day of the week comes in them.
+/// Days over which effective rules are compared: more than a week, so that every day of the week
+/// occurs.
 const DAYS: i64 = 8;
-/// Timelines that are compiled for that; a household with more changes a week is compared over
-/// fewer days.
+/// The most timelines compiled for a comparison. A household with more changes a week is compared
+/// over fewer days.
 const TIMELINES_MAX: usize = 16;
 
-/// Something that is open after a change and was not before.
+/// Something that is permitted after a change and was not before.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Relaxation {
-    /// The Internet is no longer off.
+    /// The Internet is no longer paused.
     Pause,
     /// A category is no longer blocked.
     Category(String),
-    /// A name may be reached whatever blocks it.
+    /// A name is allowed, whatever blocks it.
     Allowed(Name),
-    /// A name is no longer on a list of what is blocked.
+    /// A custom list no longer blocks a name.
     Unlisted(Name),
-    /// Something is open for a while.
+    /// A grant runs until a time.
     Granted(GrantTarget, Timestamp),
-    /// An engine's safe search is less strict.
+    /// An engine's safe search is less strict; the engine's slug.
     SafeSearch(String),
     /// An allow or a grant of a search engine also lifts its safe search.
     SearchUnlock,
-    /// Software is no longer told that a filter is wanted.
+    /// Bypass names are no longer answered negatively.
     Bypass,
 }
 
-/// For whom, and when.
+/// The devices that a relaxation affects, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AffectedDevices {
     /// The devices, by identifier.
     pub devices: BTreeSet<Id>,
     /// Whether unnamed devices are affected.
     pub others: bool,
-    /// Everybody of the household.
+    /// Whether every device of the household and every unnamed one is affected.
     pub everybody: bool,
-    /// Not yet, but at some hour of the days to come.
+    /// Whether it takes effect only at a later time of the following days.
     pub is_later: bool,
 }
 
-/// Where a schedule stands.
+/// The level that a schedule belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingsLevel {
-    /// With the household.
     Household,
-    /// With a person.
     Person(Id),
-    /// With a device.
     Device(Id),
 }
 
-/// All that a change opens.
+/// Everything that a change relaxes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Relaxations {
-    /// Filtering was switched off; what else changed is of no weight beside it.
+    /// Filtering was switched off. Other changes are not reported beside it.
     pub filtering_off: bool,
-    /// Notices go somewhere else from now on.
+    /// Notices go to another address.
     pub contact: bool,
-    /// More is kept of what devices ask for.
+    /// More of the activity is kept.
     pub history: bool,
-    /// Networks that are the household's no longer.
+    /// Networks that the household lost.
     pub networks: Vec<IpNet>,
-    /// Schedules that block less, at fewer hours, or no longer.
+    /// Schedules that block less, at fewer times, or not at all.
     pub schedules: Vec<(SettingsLevel, Id)>,
-    /// What else, and for whom.
+    /// All other relaxations, with the devices that they affect.
     pub losses: Vec<(Relaxation, AffectedDevices)>,
 }
 
 impl Relaxations {
-    /// What a change opens.
+    /// Compares two versions of a household at the instant `now`.
     #[must_use]
     pub fn by(
         before: &Household,
@@ -108,81 +106,53 @@ impl Relaxations {
         defaults: OperatorDefaults,
         now: Timestamp,
     ) -> Self {
-        let contact = before.contact.is_some() && before.contact != after.contact;
         let filtering_off = after.filtering == Filtering::Off && before.filtering != Filtering::Off;
-        let history = keeps_more(before, after);
-        let networks = before
-            .networks
-            .difference(&after.networks)
-            .copied()
-            .collect();
+        let mut relaxations = Self {
+            filtering_off,
+            contact: before.contact.is_some() && before.contact != after.contact,
+            history: keeps_more(before, after),
+            networks: before
+                .networks
+                .difference(&after.networks)
+                .copied()
+                .collect(),
+            ..Self::default()
+        };
         if filtering_off || is_same(before, after) {
-            return Self {
-                filtering_off,
-                contact,
-                history,
-                networks,
-                ..Self::default()
-            };
+            return relaxations;
         }
-        // What is changed while filtering is off counts when it is on again.
+        // A change that is made while filtering is off takes effect when it is on again.
         let before = &switched_on(before);
         let after = &switched_on(after);
         let schedules = schedules(before, after);
-        let subjects = Subject::all(before, after);
-        let mut found = FoundChange::default();
-        compare_standings(
-            before, after, &subjects, taxonomy, defaults, now, &mut found,
-        );
-        for subject in &subjects {
-            compare_entries(before, after, subject, now, &mut found);
-        }
-        let all: BTreeSet<Option<Id>> = before
-            .devices
-            .keys()
-            .cloned()
-            .map(Some)
-            .chain([None])
-            .collect();
-        let said = |(loss, (whom, is_later)): (Relaxation, (BTreeSet<Option<Id>>, bool))| {
-            let everybody = whom.is_superset(&all);
-            let others = whom.contains(&None);
-            (
-                loss,
-                AffectedDevices {
-                    devices: whom.into_iter().flatten().collect(),
-                    others,
-                    everybody,
-                    is_later,
-                },
-            )
+        let mut comparison = Comparison {
+            before,
+            after,
+            now,
+            found: FoundChange::default(),
         };
-        // What a schedule no longer does at its hours is said by naming it.
-        let losses = found
-            .0
-            .into_iter()
-            .map(said)
-            .filter(|(_, whom)| schedules.is_empty() || !whom.is_later)
-            .collect();
-        Self {
-            filtering_off,
-            contact,
-            history,
-            networks,
-            schedules,
-            losses,
+        let subjects = Subject::all(before, after);
+        comparison.compare_rules(&subjects, taxonomy, defaults);
+        for subject in &subjects {
+            comparison.compare_entries(subject);
         }
+        // A later effect of a schedule is reported by naming the schedule.
+        relaxations.losses = comparison
+            .losses()
+            .filter(|(_, affected)| schedules.is_empty() || !affected.is_later)
+            .collect();
+        relaxations.schedules = schedules;
+        relaxations
     }
 
-    /// Whether it opens nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Whether more is kept after a change than before: for longer, with names, or of more devices that
-/// were there before.
+/// Whether more activity is kept after a change: for longer, with names, or of more existing
+/// devices.
 fn keeps_more(before: &Household, after: &Household) -> bool {
     let Some(now) = after.kept() else {
         return false;
@@ -199,17 +169,18 @@ fn keeps_more(before: &Household, after: &Household) -> bool {
         || after.devices.iter().any(is_newly_counted)
 }
 
-/// What was found, for whom, and whether only at a later hour.
+/// Each relaxation with the devices that it affects (`None`: unnamed devices), and whether it takes
+/// effect only later.
 #[derive(Default)]
 struct FoundChange(BTreeMap<Relaxation, (BTreeSet<Option<Id>>, bool)>);
 
 impl FoundChange {
-    fn add(&mut self, loss: Relaxation, whom: &Subject<'_>, is_later: bool) {
+    fn add(&mut self, loss: Relaxation, subject: &Subject<'_>, is_later: bool) {
         let (devices, later) = self
             .0
             .entry(loss)
             .or_insert_with(|| (BTreeSet::new(), true));
-        devices.insert(whom.device.cloned());
+        devices.insert(subject.device.cloned());
         *later &= is_later;
     }
 }
@@ -229,14 +200,14 @@ impl<'h> Subject<'h> {
             after: None,
         }];
         for id in before.devices.keys() {
-            // A removed device is an unnamed one.
+            // A removed device becomes an unnamed one.
             all.push(Self {
                 device: Some(id),
                 before: Some(id),
                 after: after.devices.get_key_value(id).map(|(id, _)| id),
             });
         }
-        // By what a device is known may come to lie with another one.
+        // An identifier can move to another device.
         let owners = |household: &'h Household| {
             let each = household
                 .devices
@@ -274,7 +245,7 @@ fn key(identifier: &DeviceIdentifier) -> String {
     format!("{identifier:?}")
 }
 
-/// Whether two documents say the same of what is blocked.
+/// Whether two documents block the same.
 fn is_same(before: &Household, after: &Household) -> bool {
     before.filtering == after.filtering
         && before.preset == after.preset
@@ -296,51 +267,101 @@ fn switched_on(household: &Household) -> Household {
     }
 }
 
-/// Compares what holds, from now on over the days to come.
-fn compare_standings(
-    before: &Household,
-    after: &Household,
-    subjects: &[Subject<'_>],
-    taxonomy: &Taxonomy,
-    defaults: OperatorDefaults,
+/// A comparison of two versions of a household.
+struct Comparison<'h> {
+    before: &'h Household,
+    after: &'h Household,
     now: Timestamp,
-    found: &mut FoundChange,
-) {
-    let place = |household: &Household, id: Option<&Id>| {
-        id.and_then(|id| household.devices.keys().position(|other| other == id))
-    };
-    let places: Vec<_> = subjects
-        .iter()
-        .map(|subject| (place(before, subject.before), place(after, subject.after)))
-        .collect();
-    let end = now.checked_add((24 * DAYS).hours()).unwrap_or(now);
-    let mut at = now;
-    for _ in 0..TIMELINES_MAX {
-        let compile =
-            |household| Timeline::of(household, usize::from(u16::MAX - 1), taxonomy, defaults, at);
-        let was = compile(before);
-        let is = compile(after);
-        let until = was.until.min(is.until);
-        let moments: BTreeSet<UnixSeconds> = was
-            .phases
+    found: FoundChange,
+}
+
+impl Comparison<'_> {
+    /// Compares the effective rules, now and over the following days.
+    fn compare_rules(
+        &mut self,
+        subjects: &[Subject<'_>],
+        taxonomy: &Taxonomy,
+        defaults: OperatorDefaults,
+    ) {
+        let index = |household: &Household, id: Option<&Id>| {
+            id.and_then(|id| household.devices.keys().position(|other| other == id))
+        };
+        let indices: Vec<_> = subjects
             .iter()
-            .chain(&is.phases)
-            .map(|phase| phase.from)
-            .filter(|from| *from < until)
+            .map(|subject| {
+                (
+                    index(self.before, subject.before),
+                    index(self.after, subject.after),
+                )
+            })
             .collect();
-        for moment in moments {
-            for (subject, (before, after)) in subjects.iter().zip(&places) {
-                let was = rules(&was, *before, moment);
-                let is = rules(&is, *after, moment);
-                compare_standing(was, is, taxonomy, |loss| {
-                    found.add(loss, subject, moment > UnixSeconds::of(now))
-                });
+        let end = self
+            .now
+            .checked_add((24 * DAYS).hours())
+            .unwrap_or(self.now);
+        let mut at = self.now;
+        for _ in 0..TIMELINES_MAX {
+            let compile = |household| {
+                Timeline::of(household, usize::from(u16::MAX - 1), taxonomy, defaults, at)
+            };
+            let was = compile(self.before);
+            let is = compile(self.after);
+            let until = was.until.min(is.until);
+            let moments: BTreeSet<UnixSeconds> = was
+                .phases
+                .iter()
+                .chain(&is.phases)
+                .map(|phase| phase.from)
+                .filter(|from| *from < until)
+                .collect();
+            for moment in moments {
+                let is_later = moment > UnixSeconds::of(self.now);
+                for (subject, (before, after)) in subjects.iter().zip(&indices) {
+                    let was = rules(&was, *before, moment);
+                    let is = rules(&is, *after, moment);
+                    compare_effective_rules(was, is, taxonomy, |loss| {
+                        self.found.add(loss, subject, is_later)
+                    });
+                }
+            }
+            match until.timestamp() {
+                Some(next) if next > at && next < end => at = next,
+                _ => break,
             }
         }
-        match until.timestamp() {
-            Some(next) if next > at && next < end => at = next,
-            _ => break,
+    }
+
+    /// Compares the custom lists and grants of each level that applies to a device.
+    fn compare_entries(&mut self, subject: &Subject<'_>) {
+        let were = levels(self.before, subject.before);
+        let are = levels(self.after, subject.after);
+        for (was, is) in were.iter().copied().zip(are) {
+            if has_same_entries(was, is) {
+                continue;
+            }
+            let losses = newly_allowed(was, is)
+                .chain(no_longer_blocked(was, &are))
+                .chain(newly_granted(&were, is, self.now));
+            for loss in losses {
+                self.found.add(loss, subject, false);
+            }
         }
+    }
+
+    /// What was found, each with the devices of the household that it affects.
+    fn losses(self) -> impl Iterator<Item = (Relaxation, AffectedDevices)> {
+        let devices = self.before.devices.keys().cloned().map(Some);
+        let all: BTreeSet<Option<Id>> = devices.chain([None]).collect();
+        let found = self.found.0.into_iter();
+        found.map(move |(loss, (devices, is_later))| {
+            let affected = AffectedDevices {
+                everybody: devices.is_superset(&all),
+                others: devices.contains(&None),
+                devices: devices.into_iter().flatten().collect(),
+                is_later,
+            };
+            (loss, affected)
+        })
     }
 }
 
@@ -357,7 +378,7 @@ fn rules(timeline: &Timeline, device: Option<usize>, at: UnixSeconds) -> Effecti
     phase.rules[usize::from(row)]
 }
 
-fn compare_standing(
+fn compare_effective_rules(
     was: EffectiveRules,
     is: EffectiveRules,
     taxonomy: &Taxonomy,
@@ -390,7 +411,9 @@ fn compare_standing(
 }
 
 /// The settings that apply to a device: the household's, its person's, its own.
-fn levels<'h>(household: &'h Household, device: Option<&Id>) -> [Option<&'h Settings>; 3] {
+type Levels<'h> = [Option<&'h Settings>; 3];
+
+fn levels<'h>(household: &'h Household, device: Option<&Id>) -> Levels<'h> {
     let device: Option<&Device> = device.and_then(|id| household.devices.get(id));
     let person = device
         .and_then(|device| household.person_of(device))
@@ -402,89 +425,81 @@ fn levels<'h>(household: &'h Household, device: Option<&Id>) -> [Option<&'h Sett
     ]
 }
 
-/// Compares own lists and grants.
-fn compare_entries(
-    before: &Household,
-    after: &Household,
-    subject: &Subject<'_>,
-    now: Timestamp,
-    found: &mut FoundChange,
-) {
-    let were = levels(before, subject.before);
-    let are = levels(after, subject.after);
-    let entries = |level: Option<&Settings>| {
-        level.is_some_and(|settings| !(settings.names.is_empty() && settings.grants.is_empty()))
+/// Whether a level has the same custom list and grants in both. A level that does not exist has
+/// none.
+fn has_same_entries(was: Option<&Settings>, is: Option<&Settings>) -> bool {
+    let is_empty = |level: Option<&Settings>| {
+        level.is_none_or(|settings| settings.names.is_empty() && settings.grants.is_empty())
     };
-    for (was, is) in were.iter().zip(&are) {
-        let is_same = match (was, is) {
-            (Some(was), Some(is)) => was.names == is.names && was.grants == is.grants,
-            (was, is) => !entries(*was) && !entries(*is),
-        };
-        if is_same {
-            continue;
-        }
-        let has =
-            |levels: &[Option<&Settings>; 3], name: &Name, state: SwitchState, scope: Scope| {
-                let covers = |own: &CustomName| {
-                    own.state == state && (own.scope == scope || own.scope == Scope::Subtree)
-                };
-                levels
-                    .iter()
-                    .flatten()
-                    .filter_map(|settings| settings.names.get(name))
-                    .any(|own| covers(&own.value))
-            };
-        for (name, own) in is
-            .iter()
-            .flat_map(|settings| &settings.names)
-            .filter(|(_, own)| own.value.state == SwitchState::Allow)
-        {
-            // On another level the same allow may stand beside a block of a name below it, which it
-            // does not lift there.
-            if !has(
-                &[*was, None, None],
-                name,
-                SwitchState::Allow,
-                own.value.scope,
-            ) {
-                found.add(Relaxation::Allowed(name.clone()), subject, false);
-            }
-        }
-        for (name, own) in was
-            .iter()
-            .flat_map(|settings| &settings.names)
-            .filter(|(_, own)| own.value.state == SwitchState::Block)
-        {
-            let is_allowed = has(&are, name, SwitchState::Allow, own.value.scope);
-            if !has(&are, name, SwitchState::Block, own.value.scope) && !is_allowed {
-                found.add(Relaxation::Unlisted(name.clone()), subject, false);
-            }
-        }
-        for grant in is
-            .iter()
-            .flat_map(|settings| settings.grants.values())
-            .map(|grant| &grant.value)
-        {
-            let mut running = were
-                .iter()
-                .flatten()
-                .flat_map(|settings| settings.grants.values())
-                .map(|grant| &grant.value);
-            let is_known =
-                running.any(|other| other.what == grant.what && other.until >= grant.until);
-            if grant.until > now && grant.what != GrantTarget::Everything(false) && !is_known {
-                found.add(
-                    Relaxation::Granted(grant.what.clone(), grant.until),
-                    subject,
-                    false,
-                );
-            }
-        }
+    match (was, is) {
+        (Some(was), Some(is)) => was.names == is.names && was.grants == is.grants,
+        (was, is) => is_empty(was) && is_empty(is),
     }
 }
 
-/// Schedules that block less than they did. Those of a person or a device that is gone went with
-/// it: what holds is compared anyway.
+/// Whether a custom list of these levels has an entry for a name with at least this scope.
+fn has_name(levels: &[Option<&Settings>], name: &Name, state: SwitchState, scope: Scope) -> bool {
+    let covers = |own: &CustomName| {
+        own.state == state && (own.scope == scope || own.scope == Scope::Subtree)
+    };
+    levels
+        .iter()
+        .flatten()
+        .filter_map(|settings| settings.names.get(name))
+        .any(|own| covers(&own.value))
+}
+
+/// The names that a level allows and did not allow before. Another level does not count: the same
+/// allow can be there beside a block of a name below it, which it does not lift.
+fn newly_allowed<'h>(
+    was: Option<&'h Settings>,
+    is: Option<&'h Settings>,
+) -> impl Iterator<Item = Relaxation> + 'h {
+    let entries = is.into_iter().flat_map(|settings| &settings.names);
+    entries
+        .filter(move |(name, own)| {
+            let allow = SwitchState::Allow;
+            own.value.state == allow && !has_name(&[was], name, allow, own.value.scope)
+        })
+        .map(|(name, _)| Relaxation::Allowed(name.clone()))
+}
+
+/// The names that a level blocked and that no level blocks or allows now.
+fn no_longer_blocked<'h>(
+    was: Option<&'h Settings>,
+    are: &'h Levels<'h>,
+) -> impl Iterator<Item = Relaxation> + 'h {
+    let entries = was.into_iter().flat_map(|settings| &settings.names);
+    entries
+        .filter(|(name, own)| {
+            let has = |state| has_name(are, name, state, own.value.scope);
+            own.value.state == SwitchState::Block
+                && !has(SwitchState::Block)
+                && !has(SwitchState::Allow)
+        })
+        .map(|(name, _)| Relaxation::Unlisted(name.clone()))
+}
+
+/// The grants of a level that still run, and that no level had before for as long.
+fn newly_granted<'h>(
+    were: &'h Levels<'h>,
+    is: Option<&'h Settings>,
+    now: Timestamp,
+) -> impl Iterator<Item = Relaxation> + 'h {
+    let all = |settings: &'h Settings| settings.grants.values().map(|grant| &grant.value);
+    let before = move || were.iter().copied().flatten().flat_map(all);
+    is.into_iter()
+        .flat_map(all)
+        .filter(move |grant| {
+            let is_known =
+                before().any(|other| other.what == grant.what && other.until >= grant.until);
+            grant.until > now && grant.what != GrantTarget::Everything(false) && !is_known
+        })
+        .map(|grant| Relaxation::Granted(grant.what.clone(), grant.until))
+}
+
+/// Schedules that block less than before. Those of a removed person or device are covered by the
+/// comparison of effective rules.
 fn schedules(before: &Household, after: &Household) -> Vec<(SettingsLevel, Id)> {
     let mut found = Vec::new();
     let mut compare = |place: SettingsLevel, was: Option<&Settings>, is: &Settings| {

@@ -10,6 +10,7 @@ pub const ENGINES_MAX: usize = 12;
 
 /// How much adult content a search engine leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SearchLevel {
     /// The engine's own address.

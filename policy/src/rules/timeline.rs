@@ -1,17 +1,17 @@
-//! What holds for each device of a household, and from when to when: documents on the one side,
-//! flat rows on the other.
+//! The timeline of a household: which rules each device has, and from when to when. Documents
+//! become flat rows here.
 //!
 //! ```text
-//! settings of a level ── spans of its schedules, ends of its grants and pauses ──> instants at which something changes
-//!        |                                                                                   |
-//!        └────────────────────── what holds at each of them, device by device <──────────────┘
+//! settings of a level ── spans of its schedules, ends of its grants and pauses ──> instants of change
+//!        |                                                                               |
+//!        └────────────────────── rules at each instant, device by device <────────────────┘
 //! ```
 //!
 //! A timeline covers the next few changes. The data path compares its clock with the first of them
-//! and uses a later phase only after it. The schedule task compiles the household anew before the
+//! and uses a later phase only after it. The schedule task compiles the household again before the
 //! last phase ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
@@ -28,25 +28,24 @@ use crate::{
     unix_seconds::UnixSeconds,
 };
 
-/// The most phases of a timeline.
 const PHASES_MAX: usize = 8;
-/// Days that are looked ahead for a change where schedules change nothing sooner: every day of the
-/// week comes in them.
+/// Days that a timeline looks ahead for a change by schedule: more than a week, so that every day
+/// of the week occurs.
 const DAYS_AHEAD: i32 = 9;
-/// Changes by schedule that a timeline reaches over at least, where there are as many.
+/// The least number of changes by schedule that a timeline covers, if there are as many.
 const CHANGES_AHEAD: usize = 3;
 
-/// What holds from one change to the next.
+/// The rules between two changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Phase {
     pub from: UnixSeconds,
-    /// The household's rules, then what differs from it.
+    /// The household's rules, then those that differ from them.
     pub rules: Vec<EffectiveRules>,
-    /// Which of them each device has.
+    /// The index in `rules` for each device.
     pub devices: Vec<u16>,
 }
 
-/// All phases of a household, the first of which holds now.
+/// All phases; the first one is the current.
 pub(crate) struct Timeline {
     pub phases: Vec<Phase>,
     pub grants: Vec<Grants>,
@@ -54,7 +53,7 @@ pub(crate) struct Timeline {
     pub until: UnixSeconds,
 }
 
-/// One level's settings, with the times of its schedules.
+/// The settings of one level, with the times at which its schedules run.
 struct Level<'h> {
     settings: &'h Settings,
     spans: Vec<(Span, &'h Schedule)>,
@@ -76,14 +75,13 @@ impl<'h> Level<'h> {
     }
 }
 
-/// The levels of a household, by their places: the household's is the first, then its people's,
-/// then its devices'.
+/// The levels of a household by index: first the household's, then its people's, then its devices'.
 struct Levels<'h> {
     levels: Vec<Level<'h>>,
-    /// For each device what holds at all hours, and the levels that hold for it, from the
-    /// household's down.
+    /// For each device, the flags that do not depend on the clock, and the levels that apply to it,
+    /// from the household's down.
     chains: Vec<(PolicyFlags, Vec<usize>)>,
-    /// The flags of unnamed devices that no clock changes.
+    /// The flags of unnamed devices that do not depend on the clock.
     of_unknown: PolicyFlags,
 }
 
@@ -125,8 +123,8 @@ impl<'h> Levels<'h> {
         }
     }
 
-    /// Finds the times of all schedules from now on, as far as the timeline is to reach. Returns
-    /// how far that is.
+    /// Finds the times of all schedules from `now` on, as far as the timeline reaches. Returns its
+    /// end.
     fn schedule(&mut self, zone: &TimeZone, now: Timestamp) -> UnixSeconds {
         let today = zone.to_datetime(now).date();
         let at = UnixSeconds::of(now);
@@ -144,7 +142,7 @@ impl<'h> Levels<'h> {
                     }
                 }
             }
-            // Whatever begins on a later date begins behind this date's end.
+            // A schedule that begins on a later date begins after the end of this date.
             let Ok(end) = date
                 .tomorrow()
                 .map_err(drop)
@@ -162,7 +160,8 @@ impl<'h> Levels<'h> {
         reach
     }
 
-    /// All instants behind `now` and before `reach` at which something begins or ends.
+    /// All instants after `now` and before `reach` at which a schedule, a grant or a pause begins
+    /// or ends.
     fn changes(&self, now: UnixSeconds, reach: UnixSeconds) -> Vec<UnixSeconds> {
         let spans = self
             .levels
@@ -192,6 +191,8 @@ impl<'h> Levels<'h> {
         changes
     }
 
+    /// The rules of one device or of all unnamed devices at an instant. `chain`: the levels that
+    /// apply, from the household's down. `known` collects the grants that rules refer to by index.
     fn rules(
         &self,
         flags: PolicyFlags,
@@ -205,75 +206,30 @@ impl<'h> Levels<'h> {
             flags,
             grants: 0,
         };
-        let mut grants = Grants::default();
-        let mut bypass = SwitchState::Block;
-        let mut search_unlock = SwitchState::Block;
-        let levels = || chain.iter().map(|place| &self.levels[*place]);
-        for Level { settings, .. } in levels() {
-            rules.blocked = switch(rules.blocked, &settings.categories, ground.taxonomy);
-            for (slug, search) in &settings.safe_search {
-                if let Some(engine) = BuiltinNames::shipped().engine(slug) {
-                    rules.flags.search(engine, search.value.level);
-                }
-            }
-            search_unlock = settings
-                .search_unlock
-                .as_ref()
-                .map_or(search_unlock, |switch| switch.value.state);
-            bypass = settings
-                .bypass
-                .as_ref()
-                .map_or(bypass, |switch| switch.value.state);
-            if settings
-                .pause
-                .as_ref()
-                .is_some_and(|pause| UnixSeconds::end_of(pause.value.until) > at)
-            {
-                rules.flags.pause();
-            }
-            let running = settings
-                .grants
-                .values()
-                .filter(|grant| UnixSeconds::end_of(grant.value.until) > at);
-            running.for_each(|grant| ground.grant(&mut grants, &grant.value.what));
+        let levels = || chain.iter().map(|index| &self.levels[*index]);
+        let settings = || levels().map(|level| level.settings);
+        for settings in settings() {
+            ground.apply_settings(&mut rules, settings, at);
         }
-        // What a schedule says holds over all switches; of two levels the nearer one speaks, and on
-        // one level what blocks.
+        // Schedules override the switches of all levels.
         for level in levels() {
-            let find = |slugs: &std::collections::BTreeSet<String>| -> CategorySet {
-                slugs
-                    .iter()
-                    .filter_map(|slug| ground.taxonomy.find(slug))
-                    .collect()
-            };
-            let mut block = CategorySet::EMPTY;
-            let mut allow = CategorySet::EMPTY;
-            for schedule in level.running(at) {
-                (block, allow) = (
-                    block.union(find(&schedule.block)),
-                    allow.union(find(&schedule.allow)),
-                );
-                if schedule.pause {
-                    rules.flags.pause();
-                }
-            }
-            rules.blocked = rules.blocked.without(allow).union(block);
+            ground.apply_schedules(&mut rules, level.running(at));
         }
+        let is_allowed = |switch: Option<&Attributed<Switch>>| {
+            switch.is_some_and(|switch| switch.value.state == SwitchState::Allow)
+        };
+        let mut search_unlock = settings().filter_map(|settings| settings.search_unlock.as_ref());
+        let mut bypass = settings().filter_map(|settings| settings.bypass.as_ref());
         rules
             .flags
-            .unlock_search(search_unlock == SwitchState::Allow);
-        if ground.is_filtered && bypass == SwitchState::Block {
+            .unlock_search(is_allowed(search_unlock.next_back()));
+        if ground.is_filtered && !is_allowed(bypass.next_back()) {
             rules.flags.prevent_bypass(ground.defaults.bypass);
         }
+        let grants = ground.grants(settings(), at);
         if !grants.is_empty() {
-            let place = known
-                .iter()
-                .position(|other| *other == grants)
-                .unwrap_or(known.len());
-            if place == known.len() {
-                known.push(grants);
-            }
-            rules.grants = u32::try_from(place + 1).expect("a household has few grants");
+            rules.grants =
+                u32::try_from(index_in(known, grants) + 1).expect("a household has few grants");
         }
         rules
     }
@@ -281,14 +237,7 @@ impl<'h> Levels<'h> {
     fn phase(&self, from: UnixSeconds, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Phase {
         let mut rows = vec![self.rules(self.of_unknown, &[0], from, ground, known)];
         let mut place = |rules: EffectiveRules| {
-            let place = rows
-                .iter()
-                .position(|other| *other == rules)
-                .unwrap_or(rows.len());
-            if place == rows.len() {
-                rows.push(rules);
-            }
-            u16::try_from(place).expect("no more than devices")
+            u16::try_from(index_in(&mut rows, rules)).expect("no more than devices")
         };
         let of_chain = |(flags, chain): &(PolicyFlags, Vec<usize>)| {
             place(self.rules(*flags, chain, from, ground, known))
@@ -302,8 +251,8 @@ impl<'h> Levels<'h> {
     }
 }
 
-/// The flags that no clock changes: whether the queries of a device count in the household's
-/// activity, and whether they are private.
+/// The flags that do not depend on the clock: whether the queries of a device are recorded, and
+/// whether they are private.
 fn at_all_hours(household: &Household, device: Option<&Device>) -> PolicyFlags {
     let mut flags = if device.is_some_and(|device| !device.log) {
         PolicyFlags::PRIVATE
@@ -316,7 +265,7 @@ fn at_all_hours(household: &Household, device: Option<&Device>) -> PolicyFlags {
     flags
 }
 
-/// What all levels stand on.
+/// What is common to all levels.
 struct Ground<'g> {
     preset: CategorySet,
     taxonomy: &'g Taxonomy,
@@ -327,17 +276,76 @@ struct Ground<'g> {
 }
 
 impl Ground<'_> {
-    fn grant(&self, grants: &mut Grants, what: &GrantTarget) {
-        match what {
-            GrantTarget::Category(slug) => grants.categories.extend(self.taxonomy.find(slug)),
-            GrantTarget::Domain(name) => grants.names.push(name.clone()),
-            GrantTarget::Everything(is_all) => grants.everything |= is_all,
+    /// Applies the categories, safe search and pause of one level.
+    fn apply_settings(&self, rules: &mut EffectiveRules, settings: &Settings, at: UnixSeconds) {
+        rules.blocked = switch(rules.blocked, &settings.categories, self.taxonomy);
+        for (slug, search) in &settings.safe_search {
+            if let Some(engine) = BuiltinNames::shipped().engine(slug) {
+                rules.flags.search(engine, search.value.level);
+            }
         }
+        if settings
+            .pause
+            .as_ref()
+            .is_some_and(|pause| UnixSeconds::end_of(pause.value.until) > at)
+        {
+            rules.flags.pause();
+        }
+    }
+
+    /// Applies the running schedules of one level. Of two on the same level, the one that blocks
+    /// decides.
+    fn apply_schedules<'s>(
+        &self,
+        rules: &mut EffectiveRules,
+        running: impl Iterator<Item = &'s Schedule>,
+    ) {
+        let find = |slugs: &BTreeSet<String>| -> CategorySet {
+            slugs
+                .iter()
+                .filter_map(|slug| self.taxonomy.find(slug))
+                .collect()
+        };
+        let mut block = CategorySet::EMPTY;
+        let mut allow = CategorySet::EMPTY;
+        for schedule in running {
+            block = block.union(find(&schedule.block));
+            allow = allow.union(find(&schedule.allow));
+            if schedule.pause {
+                rules.flags.pause();
+            }
+        }
+        rules.blocked = rules.blocked.without(allow).union(block);
+    }
+
+    /// Joins the grants that run at an instant.
+    fn grants<'s>(&self, settings: impl Iterator<Item = &'s Settings>, at: UnixSeconds) -> Grants {
+        let mut grants = Grants::default();
+        for grant in settings.flat_map(|settings| settings.grants.values()) {
+            if UnixSeconds::end_of(grant.value.until) <= at {
+                continue;
+            }
+            match &grant.value.what {
+                GrantTarget::Category(slug) => grants.categories.extend(self.taxonomy.find(slug)),
+                GrantTarget::Domain(name) => grants.names.push(name.clone()),
+                GrantTarget::Everything(is_all) => grants.everything |= is_all,
+            }
+        }
+        grants
     }
 }
 
+/// Returns the index of a row; adds the row if it is new.
+fn index_in<T: PartialEq>(rows: &mut Vec<T>, row: T) -> usize {
+    let index = rows.iter().position(|other| *other == row);
+    index.unwrap_or_else(|| {
+        rows.push(row);
+        rows.len() - 1
+    })
+}
+
 impl Timeline {
-    /// The timeline from an instant on.
+    /// Compiles the timeline from an instant on.
     pub fn of(
         household: &Household,
         devices_max: usize,
@@ -347,27 +355,7 @@ impl Timeline {
     ) -> Self {
         let at = UnixSeconds::of(now);
         if household.filtering == Filtering::Off {
-            // Without filtering nothing is blocked or recorded; private devices stay private.
-            let hidden = EffectiveRules {
-                flags: PolicyFlags::PRIVATE,
-                ..EffectiveRules::default()
-            };
-            let devices = household
-                .devices
-                .values()
-                .take(devices_max)
-                .map(|device| u16::from(!device.log))
-                .collect();
-            let phase = Phase {
-                from: at,
-                rules: vec![EffectiveRules::default(), hidden],
-                devices,
-            };
-            return Self {
-                phases: vec![phase],
-                grants: Vec::new(),
-                until: UnixSeconds::NEVER,
-            };
+            return Self::unfiltered(household, devices_max, at);
         }
         let preset = household
             .preset
@@ -409,9 +397,33 @@ impl Timeline {
             until,
         }
     }
+
+    /// Without filtering nothing is blocked or recorded; private devices stay private.
+    fn unfiltered(household: &Household, devices_max: usize, at: UnixSeconds) -> Self {
+        let private = EffectiveRules {
+            flags: PolicyFlags::PRIVATE,
+            ..EffectiveRules::default()
+        };
+        let devices = household
+            .devices
+            .values()
+            .take(devices_max)
+            .map(|device| u16::from(!device.log))
+            .collect();
+        let phase = Phase {
+            from: at,
+            rules: vec![EffectiveRules::default(), private],
+            devices,
+        };
+        Self {
+            phases: vec![phase],
+            grants: Vec::new(),
+            until: UnixSeconds::NEVER,
+        }
+    }
 }
 
-/// The household's time zone. An unknown name is UTC: a schedule at a wrong hour is noticed and
+/// The household's time zone. An unknown name means UTC: wrong times of a schedule are noticed and
 /// corrected.
 #[must_use]
 pub fn zone(household: &Household) -> TimeZone {
@@ -441,8 +453,8 @@ mod tests {
     use super::*;
     use crate::{name::Name, rules::schedule::Grant};
 
-    /// A household with so many grants, one of which ends each minute from `now` on, each of a name
-    /// of its own.
+    /// A household with this number of grants, each of its own name. One ends each minute from
+    /// `now` on.
     fn with_grants(count: usize, now: Timestamp) -> Household {
         let mut household = Household::new("home".parse().unwrap());
         for minute in 1..=count {
@@ -502,7 +514,7 @@ mod tests {
         let mut at = now;
         let mut compiled = 0;
         for minute in 0..=count {
-            // As the program does it: compiled anew when the timeline ends, and not before.
+            // As in the program: compiled again when the timeline ends, and not before.
             let mut timeline =
                 Timeline::of(&household, 0, &taxonomy, OperatorDefaults::default(), at);
             let then = now + SignedDuration::from_mins(minute as i64);

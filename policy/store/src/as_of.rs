@@ -1,4 +1,4 @@
-//! Households and mandates as of an earlier time: the current documents, with every later change of
+//! Households and mandates as of an earlier time: the current documents, with every later change in
 //! the audit reverted.
 
 use std::collections::BTreeMap;
@@ -16,18 +16,15 @@ use crate::{
     error::{StoreError, step},
 };
 
-/// Rows of the audit that are taken back at a time.
+/// Rows of the audit that are reverted at a time.
 const BATCH: u32 = 500;
-/// Before a mandate's identifier in the subject of a row, and what comes behind all such subjects.
+/// The prefix of a mandate's identifier in the subject of a row, and the first text after all such
+/// subjects.
 const MANDATE: &str = "mandate:";
 const BEHIND_MANDATES: &str = "mandate;";
 
 impl Store {
-    /// All mandates as they were written at a time, in force or not. One that cannot be read any
-    /// more is left out.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// All mandates as they were stored at a time, in force or not. Unreadable ones are left out.
     pub async fn mandates_at(&self, at: Timestamp) -> Result<Vec<Mandate>, StoreError> {
         let mut reading = self.pool.begin().await.map_err(step("reading the past"))?;
         let now = sqlx::query_as("SELECT id, document FROM mandate")
@@ -46,7 +43,7 @@ impl Store {
         let rows: Vec<(String, String, Option<String>)> =
             rows.map_err(step("reading the audit"))?;
         for (done, subject, before) in rows {
-            // A row has all of the mandate as it was before.
+            // A row holds the whole mandate before the change.
             if done.parse::<Timestamp>().is_ok_and(|done| done > at)
                 && let Some(id) = subject.strip_prefix(MANDATE)
             {
@@ -60,17 +57,14 @@ impl Store {
         Ok(documents.into_iter().filter_map(read).collect())
     }
 
-    /// The household as it was at a time; none where it was not there. What the audit does not
-    /// reach was as it is.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The household as of a time; `None` if it did not exist. Changes before the beginning of the
+    /// audit cannot be reverted.
     pub async fn household_at(
         &self,
         id: &Id,
         at: Timestamp,
     ) -> Result<Option<Household>, StoreError> {
-        // One connection in one transaction: the document and the rows about it are of one moment.
+        // One transaction: the document and the rows about it are of one moment.
         let mut reading = self.pool.begin().await.map_err(step("reading the past"))?;
         let now = sqlx::query("SELECT document FROM household WHERE id = ?")
             .bind(id.as_str())
@@ -131,8 +125,8 @@ impl Store {
     }
 }
 
-/// A document before a change: what was made was not there, what was deleted is in the row as a
-/// whole, and otherwise what differed is put back.
+/// Reverts a change: a creation gives nothing, a deletion the document in the row, and any other
+/// change puts back the differences.
 fn taken_back(
     document: Option<Value>,
     before: Option<Value>,
@@ -175,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_put_in_taken_out_and_changed_is_taken_back() {
+    fn additions_removals_and_changes_are_reverted() {
         let now = json!({ "a": { "x": 2, "new": 1, "same": 0 }, "made": {}, "list": [1, 2] });
         let before = json!({ "a": { "x": 1, "gone": { "deep": true } }, "list": [1], "away": 7 });
         let after = json!({ "a": { "x": 2, "new": 1 }, "made": {}, "list": [1, 2] });

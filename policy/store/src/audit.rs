@@ -1,15 +1,15 @@
-//! The audit: who did what, when, with what was so before and after. Rows are appended and never
-//! touched again.
+//! The audit: the author, time, action and subject of each change, with the state before and after.
+//! Rows are appended and never changed.
 //!
 //! ```text
 //! hash(n) = SHA-256(domain, sequence, at, actor, role, action, subject, before, after, hash(n - 1))
 //! ```
 //!
-//! The database refuses to change or delete a row; what goes around it breaks the chain, and
-//! `Store::verify_audit` names the first row that does not fit. A chain computed anew, or without
-//! its last rows, fits: for that its heads are signed (`heads`), kept elsewhere (`chain`) and
-//! compared (`verification`). This file does not know what a row is about; `before` and `after` are
-//! JSON of the writer.
+//! The database refuses to change or delete a row. Bypassing the database breaks the chain, and
+//! `Store::verify_audit` names the first row that does not fit. A recomputed chain, or one without
+//! its last rows, fits; against these, heads are signed (`heads`), kept elsewhere (`chain`) and
+//! compared (`verification`). This file does not interpret rows; `before` and `after` are JSON of
+//! the writer.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -18,37 +18,37 @@ use sqlx::{FromRow, SqliteConnection};
 
 use crate::error::{StoreError, step};
 
-/// What is hashed first, so that the hash of a row is never the hash of something else.
+/// Hashed first, so that the hash of a row is never the hash of something else.
 const DOMAIN: &[u8] = b"ox-protect audit 1\n";
-/// What stands before the first row.
+/// The hash before the first row.
 pub(crate) const GENESIS: [u8; 32] = [0; 32];
-/// Where the triggers are written that refuse to change or delete a row.
+/// The migration with the triggers that refuse to change or delete a row.
 const TRIGGERS: &str = include_str!("../migrations/0002_feeds_and_audit.sql");
 
-/// Who does something.
+/// The author of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
     /// `key:ID` for the holder of a key, `jwt:SUBJECT` for the bearer of a token; another word for
     /// the program itself.
     pub actor: String,
-    /// The role in which it is done.
+    /// The role of the author.
     pub role: String,
 }
 
-/// What is done, before it is written down.
+/// The content of a new row.
 #[derive(Debug)]
 pub struct AuditEntry<'d> {
-    /// What, in a word that stays: `create`, `change`, `delete`, `approve`, `rollback`, …
+    /// The action, a stable word: `create`, `change`, `delete`, `approve`, `rollback`, …
     pub action: &'d str,
-    /// To what: `household:home`, `feed:gambling`, `lists`.
+    /// The subject: `household:home`, `feed:gambling`, `lists`.
     pub subject: &'d str,
-    /// What was so before; none where nothing was.
+    /// The state before; `None` for a creation.
     pub before: Option<&'d Value>,
-    /// What is so after; none where nothing is.
+    /// The state after; `None` for a deletion.
     pub after: Option<&'d Value>,
 }
 
-/// A row as it lies in the table: all text as it was hashed.
+/// A row of the table: all text as it was hashed.
 #[derive(FromRow)]
 pub(crate) struct AuditRow {
     pub(crate) sequence: i64,
@@ -64,8 +64,8 @@ pub(crate) struct AuditRow {
 }
 
 impl AuditRow {
-    /// The hash that the row must have. Every field goes in with its length before it, so that no
-    /// two rows are the same octets.
+    /// Computes the hash of the row. Every field is preceded by its length, so that no two rows
+    /// give the same octets.
     fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new_with_prefix(DOMAIN);
         let mut field = |octets: &[u8]| {
@@ -83,15 +83,14 @@ impl AuditRow {
             field(text.as_bytes());
         }
         for json in [&self.before, &self.after] {
-            // One octet tells nothing from something: JSON is never empty, so an empty field is
-            // nothing.
+            // JSON is never empty, so an empty field means no value.
             field(json.as_deref().unwrap_or_default().as_bytes());
         }
         field(&self.previous);
         hash.finalize().into()
     }
 
-    /// What is wrong with the row, coming after one with that hash and that sequence.
+    /// Returns what is wrong with the row as the successor of a row with that sequence and hash.
     pub(crate) fn fault(&self, sequence: i64, previous: &[u8]) -> Option<&'static str> {
         if self.sequence != sequence {
             Some("a row before it is missing")
@@ -109,8 +108,8 @@ pub(crate) fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// Appends a row inside the transaction that does what it tells of, which must hold the database's
-/// write lock: the row and the entry are there together or not at all.
+/// Appends a row inside the transaction of the change, which must hold the database's write lock:
+/// both are stored, or neither is.
 pub(crate) async fn append(
     connection: &mut SqliteConnection,
     by: &Author,
@@ -153,14 +152,14 @@ pub(crate) async fn append(
         .execute(connection)
         .await
         .map_err(step("writing the audit"))?;
-    // A foreign trigger can leave a row out in silence (`RAISE(IGNORE)`).
+    // A foreign trigger can discard a row silently (`RAISE(IGNORE)`).
     if inserted.rows_affected() != 1 {
         return Err(step("writing the audit")(sqlx::Error::RowNotFound));
     }
     Ok(row.sequence.unsigned_abs())
 }
 
-/// The triggers of the audit as the migration wrote them, by name.
+/// The triggers of the audit by name, as the migration creates them.
 fn triggers() -> impl Iterator<Item = (&'static str, &'static str)> {
     TRIGGERS
         .split("CREATE TRIGGER ")
@@ -171,8 +170,7 @@ fn triggers() -> impl Iterator<Item = (&'static str, &'static str)> {
         })
 }
 
-/// What is otherwise with the triggers than it should be: the names of those that are missing,
-/// changed, or not ours.
+/// The names of triggers that are missing, changed, or not ours.
 pub(crate) async fn wrong_triggers(
     connection: &mut SqliteConnection,
 ) -> Result<Vec<(String, bool)>, StoreError> {
@@ -196,7 +194,7 @@ pub(crate) async fn wrong_triggers(
     Ok(missing.chain(wrong).collect())
 }
 
-/// Makes the triggers what they should be; says which ones were not.
+/// Restores the triggers. Returns the names of those that were wrong.
 pub(crate) async fn restore_triggers(
     connection: &mut SqliteConnection,
 ) -> Result<Vec<String>, StoreError> {

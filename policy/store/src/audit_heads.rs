@@ -16,9 +16,9 @@ use crate::{
 };
 
 impl Store {
-    /// Looks at the start whether the audit is what it was: restores its triggers, and compares its
-    /// rows with the heads in the markers. What does not fit is written down and returned.
-    /// `has_signed` says that an earlier start had the key, so that rows must have a signed head.
+    /// Checks the audit at the start: restores its triggers, and compares its rows with the heads
+    /// in the markers. Findings are written to the audit and returned. `has_signed` says that an
+    /// earlier start had the key, so that rows must have a signed head.
     pub(crate) async fn guard_audit(&self, has_signed: bool) -> Result<Findings, StoreError> {
         let mut findings = Findings::new();
         let mut change = self.begin().await?;
@@ -71,8 +71,8 @@ impl Store {
         Ok(findings)
     }
 
-    /// Where no signed head of the rows is left, neither in a marker nor in the database, rows may
-    /// have been cut off the end. Writes that down.
+    /// If neither a marker nor the database has a signed head of the rows, rows may have been
+    /// removed from the end. Writes that to the audit.
     async fn note_missing_heads(
         &self,
         change: &mut SqliteConnection,
@@ -101,9 +101,6 @@ impl Store {
 
     /// The newest signed head of the audit: that of the running program, or the newest in the
     /// markers.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
     pub fn signed_head(&self) -> Result<Option<SignedHead>, StoreError> {
         Ok(self
             .signed_heads()?
@@ -111,21 +108,20 @@ impl Store {
             .max_by_key(|head| head.sequence))
     }
 
-    /// The sequence of the newest row that this program signed or found; 0 where there is none.
+    /// The sequence of the newest row that this program signed or found; 0 for none.
     #[must_use]
     pub fn newest_row(&self) -> u64 {
         self.chain.newest().map_or(0, |head| head.sequence)
     }
 
-    /// Whether a write has found, since this was asked last, that rows of the audit are missing or
+    /// Whether a write has found, since the last call, that rows of the audit are missing or
     /// changed.
     #[must_use]
     pub fn take_audit_loss(&self) -> bool {
         self.chain.has_loss.swap(false, Ordering::Relaxed)
     }
 
-    /// The heads that are kept outside of the database: in the markers, and in the memory of this
-    /// program.
+    /// The heads outside of the database: in the markers, and in the memory of this program.
     pub(crate) fn signed_heads(&self) -> Result<Vec<SignedHead>, StoreError> {
         let marked = self
             .chain
@@ -136,11 +132,8 @@ impl Store {
         Ok(marked.chain(self.chain.newest()).collect())
     }
 
-    /// Keeps the newest head in the database, unless it is kept already, and queues a notice of it
-    /// for the operator's channel where one is given. `document` makes the notice's content.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Stores the newest head in the database, unless it is there already, and queues a notice of
+    /// it for the operator's channel if one is given. `document` makes the content of the notice.
     pub async fn announce_head(
         &self,
         channel: Option<&'static str>,
@@ -182,11 +175,8 @@ impl Store {
         Ok(Some(head))
     }
 
-    /// Acknowledges all kept heads that the rows do not fit: an operator says why, and that is
-    /// written down. Returns these heads.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Acknowledges all kept heads that the rows do not fit. The operator's reason is written to
+    /// the audit. Returns these heads.
     pub async fn acknowledge_heads(
         &self,
         by: &Author,
@@ -228,7 +218,7 @@ impl Store {
         Ok(unfit)
     }
 
-    /// Whether a head has a genuine signature of this node's key, as far as that is known here.
+    /// Whether a head has a genuine signature of this node's key, as far as the key is known here.
     pub(crate) fn is_ours(&self, head: &SignedHead) -> bool {
         head.is_genuine()
             && self

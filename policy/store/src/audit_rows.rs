@@ -10,36 +10,39 @@ use crate::{
     error::{StoreError, step},
 };
 
-/// A row.
+/// A row of the audit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Record {
-    /// 1 for the first, then one more each time.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AuditRecord {
+    /// The number of the row, from 1.
     pub sequence: u64,
-    /// When, by this node's clock.
+    /// RFC 3339, by the clock of the node.
     pub at: Timestamp,
-    /// Who.
+    /// The author: `key:ID`, or `jwt:SUBJECT` for a token.
     pub actor: String,
-    /// In which role.
+    /// The role of the author.
     pub role: String,
-    /// What.
+    /// The action: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
+    /// `_failed` if it failed, with `_done` if its outcome has a row of its own.
     pub action: String,
-    /// To what.
+    /// The subject: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
     pub subject: String,
-    /// What was so before.
+    /// The state before. Of a household, only what changed.
     pub before: Option<Value>,
-    /// What is so after.
+    /// The state after.
     pub after: Option<Value>,
-    /// Hash of the row before, hexadecimal.
+    /// Hash of the row before, hexadecimal. Zeros for the first row.
     pub previous: String,
-    /// Hash of this row, hexadecimal.
+    /// SHA-256 over the whole row and the hash before it, hexadecimal.
     pub hash: String,
 }
 
-/// In which order the audit is read.
+/// The order in which the audit is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// As written: for a reader that keeps a copy.
+pub enum SortOrder {
+    /// As written, for readers that keep a copy.
     #[default]
     Oldest,
     /// The last row first.
@@ -49,13 +52,12 @@ pub enum Order {
 /// A page of the audit.
 #[derive(Debug)]
 pub struct AuditPage {
-    /// The rows.
-    pub records: Vec<Record>,
-    /// The sequence of the last row of this page, where there is more.
+    pub records: Vec<AuditRecord>,
+    /// The sequence of the last row of this page, if there are more.
     pub next: Option<u64>,
 }
 
-impl Record {
+impl AuditRecord {
     fn of(row: AuditRow) -> Result<Self, StoreError> {
         let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| {
             step("reading the audit")(sqlx::Error::Decode(error))
@@ -93,10 +95,7 @@ const NEWEST_OF_SUBJECT: &str =
     "SELECT * FROM audit WHERE subject = ?3 AND sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
 
 impl Store {
-    /// Writes down something that is not itself a change of this store, and returns its sequence.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Appends a row about something that is not a change of this store, and returns its sequence.
     pub async fn append_audit(&self, by: &Author, deed: AuditEntry<'_>) -> Result<u64, StoreError> {
         let mut transaction = self.begin().await?;
         let sequence = append(&mut transaction, by, &deed).await?;
@@ -104,21 +103,18 @@ impl Store {
         Ok(sequence)
     }
 
-    /// Rows in an order, from behind the row `after`, or from its beginning; only those about
-    /// `subject` where it is given.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Rows in an order, after the row `after` or from the beginning; with `subject`, only those
+    /// about it.
     pub async fn audit(
         &self,
         subject: Option<&str>,
-        order: Order,
+        order: SortOrder,
         after: Option<u64>,
         limit: u32,
     ) -> Result<AuditPage, StoreError> {
         let (statement, of_subject, beginning) = match order {
-            Order::Oldest => (OLDEST, OLDEST_OF_SUBJECT, 0),
-            Order::Newest => (NEWEST, NEWEST_OF_SUBJECT, i64::MAX),
+            SortOrder::Oldest => (OLDEST, OLDEST_OF_SUBJECT, 0),
+            SortOrder::Newest => (NEWEST, NEWEST_OF_SUBJECT, i64::MAX),
         };
         let after = after.map_or(beginning, |after| i64::try_from(after).unwrap_or(i64::MAX));
         let limit_and_one = i64::from(limit) + 1;
@@ -137,7 +133,7 @@ impl Store {
         rows.truncate(limit as usize);
         let records = rows
             .into_iter()
-            .map(Record::of)
+            .map(AuditRecord::of)
             .collect::<Result<Vec<_>, _>>()?;
         let next = has_more
             .then(|| records.last().map(|record| record.sequence))

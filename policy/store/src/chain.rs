@@ -1,6 +1,6 @@
-//! The guard of the audit in a running program: each row that is written is covered by a signed
-//! head before the write is answered, the markers hold the newest head, and what does not fit is
-//! noticed at the start and at the next write.
+//! Guards the audit in a running program. Each row is covered by a signed head before the write is
+//! answered, the markers hold the newest head, and deviations are found at the start and at the
+//! next write.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -18,7 +18,7 @@ use crate::{
     identity::{Marker, Markers},
 };
 
-/// Who writes down what is noticed.
+/// The author of findings.
 pub(crate) fn guard() -> Author {
     Author {
         actor: "audit guard".to_owned(),
@@ -26,29 +26,29 @@ pub(crate) fn guard() -> Author {
     }
 }
 
-/// What the start check of the audit found, one sentence each, for the operator.
+/// The findings of the check at the start, one sentence each, for the operator.
 pub type Findings = Vec<String>;
 
-/// What the store knows of its audit's chain beside the rows.
+/// The state of the audit's chain beside its rows.
 #[derive(Debug, Default)]
 pub(crate) struct Chain {
     /// The identity of the store.
     pub(crate) store: String,
     pub(crate) since: Timestamp,
-    /// None in a program that may not read the key, and where no daemon made one.
+    /// `None` in a program that may not read the key, and where no daemon made one.
     pub(crate) signer: Option<Signer>,
     pub(crate) markers: Markers,
     last: Mutex<Option<SignedHead>>,
-    /// Whether the markers could not be written the last time: that is said once.
+    /// Whether the markers could not be written the last time; this is logged once.
     is_unmarked: AtomicBool,
-    /// Whether a write found that rows are missing or changed, and nothing has asked since.
+    /// Whether a write found missing or changed rows that no caller has asked about yet.
     pub(crate) has_loss: AtomicBool,
 }
 
-/// The head that a write makes.
+/// The head after a write.
 pub(crate) struct NextHead {
     head: SignedHead,
-    /// Whether it takes the place of one that lies before it, because rows are missing.
+    /// Whether it replaces a head with a higher sequence, because rows are missing.
     is_after_loss: bool,
 }
 
@@ -82,8 +82,8 @@ impl Chain {
         self.last().clone()
     }
 
-    /// Looks at the beginning of a write whether the rows still fit the newest head. Where they do
-    /// not, the head is kept as evidence and that is written down; true then.
+    /// Checks at the beginning of a write whether the rows still fit the newest head. If they do
+    /// not, keeps the head as evidence, writes that to the audit, and returns `true`.
     pub(crate) async fn check(
         &self,
         connection: &mut SqliteConnection,
@@ -96,8 +96,7 @@ impl Chain {
         }
     }
 
-    /// Signs the head of the chain at the end of a write that may have moved it; none where it did
-    /// not.
+    /// Signs the head of the chain at the end of a write; `None` if the write added no row.
     pub(crate) async fn next(
         &self,
         connection: &mut SqliteConnection,
@@ -125,7 +124,7 @@ impl Chain {
         }))
     }
 
-    /// Keeps a head once its rows are on disk.
+    /// Keeps a head after its rows were synced.
     pub(crate) fn keep(&self, next: NextHead) {
         let mut last = self.last();
         self.has_loss
@@ -158,7 +157,7 @@ impl Chain {
     }
 }
 
-/// Sequence and hash of the last row; what stands before the first one where there is none.
+/// Sequence and hash of the last row; [`GENESIS`] without any row.
 pub(crate) async fn head_of(
     connection: &mut SqliteConnection,
 ) -> Result<(i64, Vec<u8>), StoreError> {
@@ -184,7 +183,8 @@ pub(crate) async fn fits(
     Ok(hash.is_some_and(|hash| hexadecimal(&hash) == head.hash))
 }
 
-/// Keeps a head that the rows do not fit, and writes that down; false where that was done before.
+/// Keeps a head that the rows do not fit, and writes that to the audit. Returns `false` if that was
+/// done before.
 pub(crate) async fn note_loss(
     connection: &mut SqliteConnection,
     head: &SignedHead,
@@ -210,7 +210,7 @@ pub(crate) async fn note_loss(
     Ok(true)
 }
 
-/// Keeps a head in the database; false where it is kept already, noticed or not.
+/// Keeps a head in the database. Returns `false` if it is there already, noticed or not.
 pub(crate) async fn insert_head(
     connection: &mut SqliteConnection,
     head: &SignedHead,
@@ -230,8 +230,8 @@ pub(crate) async fn insert_head(
         == 1)
 }
 
-/// Heads that are kept in the database and that no operator has acknowledged; with how many rows
-/// there were when it was noticed that one does not fit.
+/// The heads in the database that no operator has acknowledged, each with the number of rows when
+/// it was found not to fit.
 pub(crate) async fn kept_heads(
     connection: &mut SqliteConnection,
 ) -> Result<Vec<(SignedHead, Option<u64>)>, StoreError> {

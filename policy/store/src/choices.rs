@@ -1,4 +1,4 @@
-//! Counts of the households' choices. The figures stand in columns beside the documents.
+//! Counts of the households' choices, from columns beside the documents.
 
 use policy::rules::household::Household;
 use sqlx::FromRow;
@@ -8,31 +8,30 @@ use crate::{
     error::{StoreError, step},
 };
 
-/// Households that stand alike.
+/// Households with the same choice, preset and channel.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct ChoiceCount {
     /// `not_asked`, `on` or `off`.
     pub filtering: String,
-    /// Their preset; none where they have the operator's.
+    /// Their preset; `None` for the operator's.
     pub preset: Option<String>,
-    /// The channel by which they chose, where one is known.
+    /// The channel in which they chose, if it is known.
     pub chosen_by: Option<String>,
-    /// How many.
     pub households: i64,
 }
 
-/// What was chosen on one day.
+/// The choices of one day.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct ChoiceDay {
     /// The day, in UTC.
     pub day: String,
     /// Households whose last choice was filtering.
     pub chose_on: i64,
-    /// Households whose last choice was none.
+    /// Households whose last choice was no filtering.
     pub chose_off: i64,
 }
 
-/// What stands in the columns beside a document.
+/// The values of the columns beside a document.
 pub(crate) fn columns(
     household: &Household,
 ) -> (
@@ -60,10 +59,7 @@ pub(crate) fn columns(
 }
 
 impl Store {
-    /// How many households stand alike, for each way to stand.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Counts households by choice, preset and channel.
     pub async fn choices(&self) -> Result<Vec<ChoiceCount>, StoreError> {
         let select = "SELECT filtering, preset, chosen_by, count(*) AS households FROM household WHERE filtering IS NOT NULL
             GROUP BY filtering, preset, chosen_by ORDER BY filtering, preset, chosen_by";
@@ -73,10 +69,7 @@ impl Store {
             .map_err(step("counting choices"))
     }
 
-    /// The days on which households chose last.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Counts households by the day of their last choice.
     pub async fn choices_by_day(&self) -> Result<Vec<ChoiceDay>, StoreError> {
         let select = "SELECT chosen_on AS day, count(*) FILTER (WHERE filtering = 'on') AS chose_on, count(*) FILTER (WHERE filtering = 'off') AS chose_off
             FROM household WHERE filtering IS NOT NULL AND chosen_on IS NOT NULL AND filtering <> 'not_asked' GROUP BY chosen_on ORDER BY chosen_on";

@@ -1,4 +1,4 @@
-//! Whether a file can be written: the last failure, until a write succeeds again.
+//! Whether a file can be written: keeps the last failure until a write succeeds.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,25 +13,23 @@ use tokio::sync::Notify;
 
 use crate::{error::StoreError, failure::FailureReason, file::OpenFiles};
 
-/// A failure that lasts.
+/// A lasting failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteFailure {
-    /// Why.
     pub reason: FailureReason,
-    /// The same for people.
+    /// The explanation for the operator.
     pub detail: String,
-    /// Since when.
     pub since: Timestamp,
 }
 
-/// What is known of one file.
+/// The condition of one file.
 #[derive(Debug)]
 pub(crate) struct StoreCondition {
     pub(crate) path: PathBuf,
-    /// The files that are open; known once the database is.
+    /// The open files; set once the database is open.
     pub(crate) files: OnceLock<OpenFiles>,
     failure: Mutex<Option<WriteFailure>>,
-    /// Whether a write should be tried, because one failed in the middle or one works again.
+    /// Whether a write should be tried, because one failed halfway or one succeeded again.
     pub(crate) is_in_doubt: AtomicBool,
     pub(crate) doubted: Notify,
 }
@@ -62,7 +60,7 @@ impl StoreCondition {
         Err(StoreError::Vanished { detail })
     }
 
-    /// Notes that beginning or ending a write failed, where that is the file's fault.
+    /// Records that beginning or ending a write failed, if the file is the cause.
     pub(crate) fn failed(&self, error: &sqlx::Error) {
         if let Some(reason) = FailureReason::of(error) {
             self.fail(reason, error.to_string());
@@ -83,15 +81,15 @@ impl StoreCondition {
         self.doubt();
     }
 
-    /// Notes that a write was done. While writes failed before, that is not believed until
-    /// [`crate::Health::look`] has written more.
+    /// Records a successful write. After failures, it counts only when [`crate::Health::look`] has
+    /// written more.
     pub(crate) fn worked(&self) {
         if self.failure().is_some() {
             self.doubt();
         }
     }
 
-    /// Notes that a file failed in the middle of a write.
+    /// Records that a file failed in the middle of a write.
     pub(crate) fn doubt(&self) {
         self.is_in_doubt.store(true, Ordering::Relaxed);
         self.doubted.notify_one();

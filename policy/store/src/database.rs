@@ -4,13 +4,13 @@
 //! begin (the files are there) -> statements -> commit (the files are still there) -> acknowledged
 //! ```
 //!
-//! - A connection goes back to the pool only outside of a transaction. SQLite ends a transaction by
+//! - A connection returns to the pool only outside of a transaction. SQLite ends a transaction by
 //!   itself on some errors (no room, I/O, no memory, `RAISE(ROLLBACK)`, `ON CONFLICT ROLLBACK`:
-//!   `https://sqlite.org/lang_transaction.html`, section 3); the driver goes on counting it, and
-//!   would refuse every `BEGIN` on that connection from then on. Such a connection is closed, and
-//!   the next write opens another one.
-//! - One connection stays open and idle, the anchor. So the journal is one file from the opening to
-//!   the closing, and a journal that was removed is noticed.
+//!   `https://sqlite.org/lang_transaction.html`, section 3); the driver still counts it, and would
+//!   refuse every `BEGIN` on that connection. Such a connection is closed, and the next write opens
+//!   another one.
+//! - One connection, the anchor, stays open and idle. The journal is therefore one file from
+//!   opening to closing, and its removal is noticed.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -37,18 +37,17 @@ use crate::{
 };
 
 /// How long a statement waits for another writer of the same file. A disk that is busy with other
-/// work may hold one up for many seconds.
+/// work can delay a write for many seconds.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Readers beside the one writer: SQLite gives each a thread.
 const CONNECTIONS_MAX: u32 = 4;
 
-/// What makes a file one store and not the other.
+/// What distinguishes the two stores.
 pub(crate) struct Kind {
-    /// A table that it has from its first migration on.
+    /// A table that the store has from its first migration on.
     pub table: &'static str,
-    /// Its migrations.
     pub migrations: &'static Migrator,
-    /// What its connections are set to.
+    /// Sets the options of its connections.
     pub options: fn(SqliteConnectOptions) -> SqliteConnectOptions,
 }
 
@@ -60,7 +59,7 @@ pub(crate) struct Database {
     anchor: Arc<tokio::sync::Mutex<Option<SqliteConnection>>>,
 }
 
-/// Looks what a file holds of a kind, and refuses what is no such store. Reads and never writes.
+/// Checks what a file holds, and refuses a file that is no such store. Reads only.
 pub(crate) async fn look(url: &str, kind: &Kind) -> Result<FileContent, StoreError> {
     let path = file::file_of(url)?;
     let content = file::look(path)?;
@@ -82,7 +81,7 @@ pub(crate) async fn look(url: &str, kind: &Kind) -> Result<FileContent, StoreErr
         .map_err(failed)?;
     connection.close().await.map_err(failed)?;
     match (ours, named) {
-        // Before the first migration there is nothing, or the migrations' own table.
+        // Before the first migration there are no tables, or only that of the migrations.
         (0, _) => Ok(FileContent::Empty),
         (_, 1) if tables > ours => Ok(FileContent::Filled),
         _ => Err(StoreError::Foreign {
@@ -92,15 +91,14 @@ pub(crate) async fn look(url: &str, kind: &Kind) -> Result<FileContent, StoreErr
 }
 
 impl Database {
-    /// Opens a file, and brings its tables up to date. Where there is nothing, it is made if
-    /// `makes`.
+    /// Opens a file and migrates its tables. Creates it if it does not exist and `makes` is set.
     pub(crate) async fn open(url: &str, kind: &Kind, makes: bool) -> Result<Self, StoreError> {
         let path = file::file_of(url)?;
         if makes {
             file::make_folder(path)?;
         }
-        // Before SQLite reads a single page: it would say of each of these that it cannot open the
-        // file.
+        // Checked before SQLite reads a page, because it reports all of these cases as "cannot
+        // open".
         let content = file::look(path)?;
         match content {
             FileContent::Missing if makes => file::make_file(path)?,
@@ -113,7 +111,7 @@ impl Database {
             _ => {}
         }
         file::may_write(path)?;
-        // Opening for real sets the journal's mode, which writes: so the file is looked at first.
+        // Opening sets the journal's mode, which writes; so the file is checked first.
         if look(url, kind).await? == FileContent::Empty && !makes {
             return Err(StoreError::Missing {
                 path: path.to_owned(),
@@ -125,7 +123,7 @@ impl Database {
         }
         let options = SqliteConnectOptions::new()
             .filename(path)
-            // A connection that is opened later finds the file that was opened first, or none.
+            // A later connection finds the file that was opened first, or none.
             .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true);
@@ -165,7 +163,7 @@ impl Database {
         })
     }
 
-    /// For readers; what is written goes through [`Self::begin`].
+    /// For readers; writes go through [`Self::begin`].
     pub(crate) fn pool(&self) -> &SqlitePool {
         &self.pool
     }
@@ -174,8 +172,8 @@ impl Database {
         &self.condition
     }
 
-    /// Begins a write: it has the file's write lock until it is committed or dropped, which undoes
-    /// it.
+    /// Begins a write. It holds the file's write lock until it is committed, or dropped, which
+    /// undoes it.
     pub(crate) async fn begin(&self, what: &'static str) -> Result<Writing<'_>, StoreError> {
         self.condition.check()?;
         let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
@@ -189,7 +187,7 @@ impl Database {
         })
     }
 
-    /// Writes by one statement.
+    /// Writes with one statement.
     pub(crate) async fn execute(
         &self,
         query: Query<'_, Sqlite, SqliteArguments>,
@@ -201,7 +199,7 @@ impl Database {
         Ok(done)
     }
 
-    /// Closes it in order, the anchor last, so that the journal is folded in.
+    /// Closes the file, the anchor last, so that the journal is checkpointed.
     pub(crate) async fn close(&self) {
         self.pool.close().await;
         if let Some(anchor) = self.anchor.lock().await.take()
@@ -216,12 +214,12 @@ fn pool(condition: &Arc<StoreCondition>) -> SqlitePoolOptions {
     let condition = Arc::clone(condition);
     SqlitePoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
-        // A connection does not age, and the file that it has open may be the only one there is.
+        // A connection does not age: the file that it has open may be the only one that exists.
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(move |_, _| {
             let condition = Arc::clone(&condition);
-            // What was just opened by its path may be another file.
+            // The path may lead to another file by now.
             Box::pin(async move {
                 condition
                     .check()
@@ -230,24 +228,24 @@ fn pool(condition: &Arc<StoreCondition>) -> SqlitePoolOptions {
         })
         .after_release(|connection, _| {
             Box::pin(async move {
-                // The rollback of what was not committed stands in the connection's queue; the ping
-                // comes behind it.
+                // The rollback of an uncommitted write is in the connection's queue; the ping comes
+                // after it.
                 connection.ping().await?;
                 Ok(!connection.is_in_transaction())
             })
         })
 }
 
-/// A write under way.
+/// A write in progress.
 pub(crate) struct Writing<'d> {
     condition: &'d StoreCondition,
     transaction: Option<Transaction<'static, Sqlite>>,
-    /// Of all files, when it began.
+    /// The failures of all files when the write began.
     faults: u64,
 }
 
 impl Writing<'_> {
-    /// Puts it on disk. It is acknowledged only where the files are there before and after.
+    /// Commits the write. It is acknowledged only if the files exist before and after.
     pub(crate) async fn commit(mut self, what: &'static str) -> Result<(), StoreError> {
         self.condition.check()?;
         let transaction = self.transaction.take().expect(THERE);
@@ -280,15 +278,15 @@ impl DerefMut for Writing<'_> {
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        // Another file may have failed meanwhile; then this one is looked at in vain.
+        // Another file may have failed meanwhile; then this one is checked without need.
         if self.transaction.is_some() && self.faults != file_faults() {
             self.condition.doubt();
         }
     }
 }
 
-/// Says why a file could not be opened. SQLite has one word for many causes, so the system is
-/// asked where that is so.
+/// Determines why a file could not be opened. SQLite reports many causes alike, so the system is
+/// asked then.
 fn opening_failed(path: &Path, error: sqlx::Error) -> StoreError {
     let fault = match primary_code(&error) {
         Some(26) => OpenFault::NotADatabase,
@@ -320,8 +318,8 @@ mod tests {
         let database = Database::open(&url, &crate::store::KIND, true)
             .await
             .unwrap();
-        // Each connection has a bound of its own that makes the engine say that the disk is full; a
-        // new one has none.
+        // Each connection has a limit of its own that makes SQLite report a full disk; a new
+        // connection has none.
         let mut all = Vec::new();
         for _ in 0..CONNECTIONS_MAX {
             let mut connection = database.pool().acquire().await.unwrap();

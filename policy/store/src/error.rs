@@ -1,4 +1,4 @@
-//! Errors of the store, by step.
+//! Errors of the store, by the step that failed.
 
 use std::{
     fmt, io,
@@ -11,189 +11,151 @@ use policy::rules::household::Id;
 
 use crate::failure::FailureReason;
 
-/// The most keys in force of one household: each parent and each device has one, and an attacker's
-/// loop ends here.
+/// The most active keys of one household: enough for each parent and each device. Bounds what an
+/// attacker can create.
 pub const KEYS_MAX: usize = 512;
 
-/// A step of the store that failed; what was stored before is untouched.
+/// A step of the store that failed. Stored data is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A URL of another engine. Only its scheme is shown: what follows may hold a password.
+    /// The URL of another engine. Only the scheme is shown, because the rest may hold a password.
     #[error(
         "a store of the kind {scheme:?} is not built yet in this version, which keeps households in SQLite: sqlite:PATH"
     )]
     Engine {
-        /// What stands before the URL's first colon.
+        /// The text before the URL's first colon.
         scheme: String,
     },
-    /// A URL that names no file.
+    /// A URL without a file.
     #[error(
         "{0:?} names no file: a store that forgets would lose acknowledged writes; write sqlite:PATH"
     )]
     NoFile(String),
-    /// A store that a newer version of this program has brought up to date.
+    /// A newer version of this program has migrated the store.
     #[error(
         "{path} was written by a newer version of this program (its tables are at {version}); it was left as it is"
     )]
     Newer {
-        /// The file.
         path: PathBuf,
         /// The migration that this version does not know.
         version: i64,
     },
-    /// A sound database, but of another program, or another store of this one.
+    /// An intact database of another program, or the other store of this one.
     #[error("{path} is a database of another program, or for something else; it was left as it is")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The folder of the file cannot be made.
+    Foreign { path: PathBuf },
+    /// The folder of the file cannot be created.
     #[error("the folder {path} cannot be made")]
     Folder {
-        /// The folder.
         path: PathBuf,
-        /// The system's reason.
         #[source]
         source: io::Error,
     },
-    /// There is no store, and this is not what makes one.
+    /// There is no store, and only the daemon creates one.
     #[error(
         "there is no store at {path}{}; `ox-protect serve` makes one, and store.url says where it is (relative to the configuration file)",
         if *is_empty { ": the file is empty" } else { "" }
     )]
     Missing {
-        /// Where it was looked for.
         path: PathBuf,
-        /// Whether there is a file without anything in it.
+        /// Whether there is an empty file.
         is_empty: bool,
     },
-    /// A folder or a device where the file should be.
+    /// The path is a folder or a device.
     #[error("{path} is no file")]
-    NotAFile {
-        /// What is there.
-        path: PathBuf,
-    },
-    /// The system refuses the file, or files beside it.
+    NotAFile { path: PathBuf },
+    /// The system refuses access to the file, or to files beside it.
     #[error(
         "{path} cannot be read and written by this process, which needs that of the store, its folder and the files beside it"
     )]
     Access {
-        /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
         #[source]
         source: io::Error,
     },
     /// SQLite could not open the file.
     #[error("opening the store {path}: {fault}; it was left as it is")]
     Open {
-        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
         fault: OpenFault,
-        /// The engine's reason.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Another daemon has it.
+    /// Another daemon uses the store.
     #[error("another `ox-protect serve`{} has the store {path} open; one store has one daemon",
         process.map(|id| format!(" (process {id})")).unwrap_or_default())]
     Locked {
-        /// The file.
         path: PathBuf,
-        /// The other one.
+        /// The process of that daemon.
         process: Option<u32>,
     },
-    /// A node that had a store has none.
+    /// The node had a store before and has none now.
     #[error(
         "the store {path} is {}, but {evidence} shows that this node had one, with households, keys and orders. Put the file back, or a copy of \
         it; or begin anew, without all of these: `ox-protect serve --new-store`",
         if *is_empty { "empty" } else { "missing" }
     )]
     Lost {
-        /// The file.
         path: PathBuf,
-        /// Whether there is a file without anything in it.
+        /// Whether there is an empty file.
         is_empty: bool,
-        /// What shows that there was one.
+        /// What proves that the node had a store.
         evidence: String,
     },
-    /// A new store is wanted where there is one.
+    /// A new store was requested where one exists.
     #[error(
         "{path} is a store already; `--new-store` begins one where there is none: move the file away, or start without it"
     )]
-    AlreadyThere {
-        /// The file.
-        path: PathBuf,
-    },
+    AlreadyThere { path: PathBuf },
     /// The store is not the one that this node had.
     #[error(
         "the store {path} has the identity {found}, but {marker} says that this node's store is {expected}: it is another node's, or another \
         store was made in its place. Put the right file there, or remove {marker} where the change is meant"
     )]
     OtherNode {
-        /// The file.
         path: PathBuf,
-        /// Its identity.
+        /// The identity of this store.
         found: String,
-        /// The identity that was expected.
         expected: String,
-        /// The file that says so.
+        /// The marker with the expected identity.
         marker: PathBuf,
     },
-    /// The file was removed, replaced or cut short while it was open.
+    /// The file was removed, replaced or truncated while it was open.
     #[error(
         "nothing is written any more: {detail}; put it back, or stop the program, restore the store and start"
     )]
-    Vanished {
-        /// What happened.
-        detail: String,
-    },
+    Vanished { detail: String },
     /// A statement failed.
     #[error("{step}")]
     Database {
-        /// What was being done.
         step: &'static str,
-        /// The engine's reason.
         #[source]
         source: sqlx::Error,
     },
-    /// A document that cannot be read back.
+    /// A household's document cannot be read.
     #[error("the stored document of household {household:?} cannot be read")]
     Document {
-        /// The household.
         household: String,
-        /// What is wrong with it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A feed's definition that cannot be read back.
+    /// A feed's definition cannot be read.
     #[error("the stored definition of feed {feed:?} cannot be read")]
     FeedDocument {
-        /// The feed.
         feed: String,
-        /// What is wrong with it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A mandate that cannot be read back.
+    /// A mandate cannot be read.
     #[error("the stored mandate {mandate:?} cannot be read")]
     MandateDocument {
-        /// The mandate.
         mandate: String,
-        /// What is wrong with it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A key or a signed head that cannot be used.
+    /// A key file or a signed head cannot be used.
     #[error("{path}: {detail}")]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// No randomness for a key.
+    Unusable { path: PathBuf, detail: String },
+    /// The system has no randomness for a key.
     #[error("drawing a key")]
     Random(#[source] io::Error),
 }
@@ -201,15 +163,15 @@ pub enum StoreError {
 /// Why SQLite could not open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenFault {
-    /// It begins otherwise than a database does.
+    /// It does not begin like a database.
     NotADatabase,
-    /// It begins as a database does and does not go on so.
+    /// It begins like a database but is damaged.
     Damaged,
     /// There is no room for the journal.
     Full,
     /// Another process holds its lock.
     Busy,
-    /// The system failed to read or write it.
+    /// The system failed to read or write the file.
     Io,
     /// Its tables are not those that this version expects.
     Tables,
@@ -242,15 +204,15 @@ impl StoreError {
     }
 }
 
-/// Statements of this process that failed by a file's fault.
+/// Statements of this process that failed because of a file.
 static FILE_FAULTS: AtomicU64 = AtomicU64::new(0);
 
-/// How many statements of this process have failed by a file's fault.
+/// The number of statements of this process that failed because of a file.
 pub(crate) fn file_faults() -> u64 {
     FILE_FAULTS.load(Ordering::Relaxed)
 }
 
-/// Names the step at which the engine failed.
+/// Adds the failed step to an error of the engine.
 pub(crate) fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |source| {
         if FailureReason::of(&source).is_some() {
@@ -260,57 +222,47 @@ pub(crate) fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError
     }
 }
 
-/// Why a change of a household, a feed or a mandate did not happen.
+/// Why a household, a feed or a mandate was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError<E> {
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What is there has another version than the writer believes.
+    /// The stored version differs from the expected one.
     #[error("the version is {current}, not {expected}")]
     Version {
-        /// What the writer believes; 0 for what is not there.
+        /// The version that the caller expected; 0 for none.
         expected: u64,
-        /// What is so; 0 for what is not there.
+        /// The stored version; 0 for none.
         current: u64,
     },
     /// A network belongs to another household.
     #[error("{network} belongs to household {owner}")]
-    NetworkTaken {
-        /// The network.
-        network: IpNet,
-        /// Whose it is.
-        owner: Id,
-    },
-    /// The request that it answers was answered before.
+    NetworkTaken { network: IpNet, owner: Id },
+    /// The request was answered before.
     #[error("the request was answered before")]
     Settled,
-    /// The change itself said no.
+    /// The change itself was refused.
     #[error("the change was refused")]
     Refused(E),
 }
 
-/// Why a key was not made.
+/// Why a key was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A role and a place that do not go together, or a label that cannot be kept.
+    /// Role, household and device do not fit together, or the label is invalid.
     #[error("{field}: {detail}")]
     Unfit {
-        /// What is wrong.
         field: &'static str,
-        /// What would be right.
+        /// The expected value.
         detail: &'static str,
     },
-    /// There is no such household.
     #[error("there is no household {0}")]
     NoHousehold(Id),
-    /// The household has no such device.
     #[error("the household has no device {0}")]
     NoDevice(Id),
-    /// The household has as many keys as it may have.
+    /// The household has [`KEYS_MAX`] keys.
     #[error("a household has at most {KEYS_MAX} keys in force")]
     TooMany,
 }

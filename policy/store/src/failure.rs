@@ -1,22 +1,22 @@
 //! Why SQLite fails to write a file.
 
-/// Why writes fail, in a word that stays.
+/// Why writes fail; the words are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureReason {
     /// The file system has no room left.
     Full,
-    /// The file, or its file system, may only be read.
+    /// The file or its file system is read-only.
     ReadOnly,
-    /// The file was removed, replaced or cut short under the running program.
+    /// The file was removed, replaced or truncated while it was open.
     Vanished,
     /// The file is damaged.
     Damaged,
-    /// The system failed to read or write it.
+    /// The system failed to read or write the file.
     Io,
 }
 
 impl FailureReason {
-    /// As it stands in events and logs.
+    /// The word in events and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,8 +28,7 @@ impl FailureReason {
         }
     }
 
-    /// What an error of SQLite says about the file; none where it says something about the
-    /// statement.
+    /// What an error of SQLite says about the file; `None` where it is about the statement.
     pub(crate) fn of(error: &sqlx::Error) -> Option<Self> {
         Some(match primary_code(error)? {
             13 => Self::Full,         // SQLITE_FULL
@@ -41,8 +40,8 @@ impl FailureReason {
     }
 }
 
-/// The primary result code of SQLite (`https://sqlite.org/rescode.html`); none where SQLite is not
-/// the cause.
+/// The primary result code of SQLite (`https://sqlite.org/rescode.html`); `None` where SQLite is
+/// not the cause.
 pub(crate) fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)

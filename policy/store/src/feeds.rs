@@ -1,5 +1,5 @@
-//! Feeds defined over REST. What a definition means is the loader's to know; here it is a JSON
-//! document with a version.
+//! Feeds defined over REST. The loader interprets a definition; here it is a JSON document with a
+//! version.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -11,31 +11,31 @@ use crate::{
     error::{ChangeError, StoreError, step},
 };
 
-/// A feed as it is stored.
+/// A stored feed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredFeed {
-    /// Its name.
+    /// The name of the feed.
     pub name: String,
-    /// Rises with every change, also over a deletion.
+    /// Raised with every change, a deletion included.
     pub version: u64,
     /// Its definition, secrets included.
     pub document: Value,
     /// When it was first defined.
     pub created_at: Timestamp,
-    /// Who defined it first.
+    /// The author of the first definition.
     pub created_by: String,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// Who changed it last.
+    /// The author of the last change.
     pub updated_by: String,
 }
 
-/// What a change of a feed's definition leaves behind.
+/// The result of a change of a feed's definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedChanged {
-    /// The version that the change made.
+    /// The version after the change.
     pub version: u64,
-    /// Whether the feed was not there before.
+    /// Whether the feed did not exist before.
     pub is_new: bool,
 }
 
@@ -51,7 +51,7 @@ struct Row {
 }
 
 impl Row {
-    /// The feed; none where only its version is left.
+    /// The feed; `None` for a deleted feed, of which only the version is kept.
     fn feed(self) -> Result<Option<StoredFeed>, StoreError> {
         let unreadable =
             |source: Box<dyn std::error::Error + Send + Sync>| StoreError::FeedDocument {
@@ -78,10 +78,6 @@ impl Row {
 }
 
 impl Store {
-    /// A feed.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
     pub async fn feed(&self, name: &str) -> Result<Option<StoredFeed>, StoreError> {
         let row: Option<Row> = sqlx::query_as("SELECT * FROM feed WHERE name = ?")
             .bind(name)
@@ -91,11 +87,7 @@ impl Store {
         Ok(row.map(Row::feed).transpose()?.flatten())
     }
 
-    /// All feeds, by name; the error in the place of one that cannot be read, so that it does not
-    /// take the others with it.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// All feeds by name, with an error for each that cannot be read.
     pub async fn feeds(&self) -> Result<Vec<Result<StoredFeed, StoreError>>, StoreError> {
         let rows = sqlx::query_as("SELECT * FROM feed WHERE document IS NOT NULL ORDER BY name")
             .fetch_all(&self.pool)
@@ -107,12 +99,12 @@ impl Store {
             .collect())
     }
 
-    /// Defines a feed, or takes it away where `after` is none, and writes that down, in one
-    /// transaction. `expected` is the version that the writer believes in, 0 for none. The audit is
-    /// shown what `show` leaves of a definition: it is read by more people than secrets are.
+    /// Defines a feed, or deletes it where `after` is `None`, and writes that to the audit in the
+    /// same transaction. `expected` is the version that the caller knows, 0 for none. `show`
+    /// removes secrets from a definition for the audit, which more people can read.
     ///
     /// # Errors
-    /// See [`ChangeError`]; nothing is changed then.
+    /// Nothing is changed then.
     pub async fn change_feed<E>(
         &self,
         by: &Author,

@@ -1,6 +1,5 @@
-//! The file of a store before SQLite opens it, and beside it: what lies there, whether this process
-//! may write it, who else may read it, which process has it, and whether it is still the file that
-//! was opened.
+//! The file of a store, before SQLite opens it and while it is open: its content, access to it, the
+//! lock of the daemon, and whether the path still leads to the open file.
 //!
 //! Nothing here opens a database file that exists: closing a second descriptor of it would drop
 //! SQLite's locks (POSIX advisory locks belong to the process, not to the descriptor).
@@ -16,27 +15,25 @@ use rustix::fs::{Access, access, statvfs};
 
 use crate::error::StoreError;
 
-/// Mode of a file that the program makes: its owner's alone.
+/// Mode of files that the program creates: owner only.
 const FILE_MODE: u32 = 0o600;
-/// Mode of a folder that the program makes.
+/// Mode of folders that the program creates.
 const FOLDER_MODE: u32 = 0o700;
-/// Bits of a mode that let others than the owner in.
+/// The mode bits of group and others.
 const OTHERS: u32 = 0o077;
-/// Less room than this on the file system is little: a write may fail, so one is tried.
+/// A file system with less room than this is nearly full: a write may fail, so one is tried.
 const ROOM_LOW_OCTETS: u64 = 1 << 20;
 
-/// What lies at a path.
+/// The content at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileContent {
-    /// Nothing.
     Missing,
-    /// A file without octets.
     Empty,
-    /// A file with some.
+    /// A file that is not empty.
     Filled,
 }
 
-/// The file that a URL names.
+/// The path in a URL.
 pub(crate) fn file_of(url: &str) -> Result<&Path, StoreError> {
     let (scheme, path) = url.split_once(':').unwrap_or((url, ""));
     if scheme != "sqlite" {
@@ -53,14 +50,14 @@ pub(crate) fn file_of(url: &str) -> Result<&Path, StoreError> {
     }
 }
 
-/// A file beside the store: its name with something behind it.
+/// The path of a file beside the store: the same name with a suffix.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Looks what lies at the path, without opening it.
+/// Checks the content at a path, without opening it.
 pub(crate) fn look(path: &Path) -> Result<FileContent, StoreError> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => Err(StoreError::NotAFile {
@@ -76,7 +73,7 @@ pub(crate) fn look(path: &Path) -> Result<FileContent, StoreError> {
     }
 }
 
-/// Makes the folder of a file, with those above it, where they are missing.
+/// Creates the folder of a file, with its parents.
 pub(crate) fn make_folder(path: &Path) -> Result<(), StoreError> {
     let Some(folder) = path
         .parent()
@@ -94,8 +91,7 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Makes a file without octets, so that SQLite need not choose its mode; the journal takes over the
-/// mode of the file.
+/// Creates an empty file, so that SQLite need not choose its mode. The journal gets the same mode.
 pub(crate) fn make_file(path: &Path) -> Result<(), StoreError> {
     let made = File::options()
         .write(true)
@@ -109,7 +105,7 @@ pub(crate) fn make_file(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Whether this process may write the file, and files beside it: the journal stands there.
+/// Checks that this process may write the file, and create files beside it such as the journal.
 pub(crate) fn may_write(path: &Path) -> Result<(), StoreError> {
     let folder = path
         .parent()
@@ -133,8 +129,8 @@ pub(crate) fn has_little_room(path: &Path) -> bool {
         .is_ok_and(|system| system.f_bavail.saturating_mul(system.f_frsize) < ROOM_LOW_OCTETS)
 }
 
-/// Takes the rights of others from a file and its journal, where an earlier version or a copy gave
-/// them some. Says what was so.
+/// Removes the rights of group and others from a file and its journal, which an earlier version or
+/// a copy may have set. Logs the change.
 pub(crate) fn tighten(path: &Path) {
     for path in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
         let Some(mode) = fs::metadata(&path)
@@ -176,8 +172,8 @@ pub(crate) fn tighten(path: &Path) {
     }
 }
 
-/// Writes a small file aside and puts it in the place of the old one in one step. It belongs to the
-/// owner of the store, also where root writes it.
+/// Replaces a small file: writes it aside and renames it. It belongs to the owner of the store,
+/// even if root writes it.
 pub(crate) fn replace(path: &Path, text: &str, store: &Path, is_synced: bool) -> io::Result<()> {
     let aside = beside(path, &format!(".{}", std::process::id()));
     let write = || {
@@ -197,7 +193,7 @@ pub(crate) fn replace(path: &Path, text: &str, store: &Path, is_synced: bool) ->
     write().inspect_err(|_| drop(fs::remove_file(&aside)))
 }
 
-/// Gives a file that root made to the owner of the store, whose daemon must read it.
+/// Gives a file that root created to the owner of the store, whose daemon must read it.
 pub(crate) fn give_to_owner(path: &Path, store: &Path) -> io::Result<()> {
     let (Ok(store), made) = (fs::metadata(store), fs::metadata(path)?) else {
         return Ok(());
@@ -210,7 +206,7 @@ pub(crate) fn give_to_owner(path: &Path, store: &Path) -> io::Result<()> {
     std::os::unix::fs::chown(path, Some(store.uid()), Some(store.gid()))
 }
 
-/// Writes a file that must not be there yet.
+/// Writes a file that must not exist yet.
 pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = File::options()
         .write(true)
@@ -221,21 +217,21 @@ pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// What makes this process the only daemon on a store, for as long as it lives. Commands beside the
-/// daemon do not need it.
+/// The lock that makes this process the only daemon of a store, for its lifetime. Commands beside
+/// the daemon do not need it.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the lock is held as long as the file is open")] File);
 
 impl Lock {
-    /// Takes the lock file beside the store that a URL names.
+    /// Takes the lock file beside the store of a URL.
     ///
     /// # Errors
     /// [`StoreError::Locked`] while another process holds it; [`StoreError::Access`] where the file
-    /// cannot be made.
+    /// cannot be created.
     pub fn take(url: &str) -> Result<Self, StoreError> {
         let path = file_of(url)?;
         make_folder(path)?;
-        // Two names of one file are one store.
+        // Two paths to one file are one store.
         let store = path.canonicalize().or_else(|_| {
             let folder = path
                 .parent()
@@ -277,7 +273,7 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        // Only for people: a full disk takes nothing from the lock.
+        // For people only; a full disk does not affect the lock.
         let _ = file
             .set_len(0)
             .and_then(|()| file.rewind())
@@ -286,7 +282,7 @@ impl Lock {
     }
 }
 
-/// A file as the file system knows it.
+/// A file as the file system identifies it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Inode(u64, u64);
 
@@ -300,12 +296,12 @@ impl Inode {
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     files: Vec<(PathBuf, Inode)>,
-    /// Octets of the database when it was opened: it never shrinks, because nothing vacuums it.
+    /// Octets of the database when it was opened. It never shrinks, because it is never vacuumed.
     octets: u64,
 }
 
 impl OpenFiles {
-    /// Notes the files of a database, of which a connection must be open that has read something.
+    /// Identifies the files of a database. A connection must be open that has read something.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let octets = fs::metadata(path)?.len();
         let files = ["", "-wal", "-shm"].map(|suffix| {
@@ -318,7 +314,7 @@ impl OpenFiles {
         })
     }
 
-    /// Whether the paths still lead to these files. What is written to a file without a path is
+    /// Checks that the paths still lead to these files. Data written to a file without a path is
     /// lost with the process.
     pub(crate) fn check(&self) -> Result<(), String> {
         for (number, (path, inode)) in self.files.iter().enumerate() {

@@ -1,8 +1,8 @@
-//! Signed heads of the audit's chain: that the row with this sequence had this hash at this time,
-//! said with a key that lies outside of the database. A head covers all rows before it, because
+//! Signed heads of the audit's chain. A head states that the row with this sequence had this hash
+//! at this time, signed with a key outside of the database. It covers all rows before it, because
 //! each row holds the hash of the one before.
 //!
-//! As text a head is one word, so that it can be found again in a log, a message or a file:
+//! As text a head is one word, so that it can be found in a log, a message or a file:
 //!
 //! ```text
 //! oxhead1.STORE.SEQUENCE.HASH.UNIX-TIME.PUBLIC-KEY.SIGNATURE     the last three fields but the time are hexadecimal, as HASH is
@@ -23,29 +23,27 @@ use crate::{
     file::{give_to_owner, write_new},
 };
 
-/// How a head begins, and which form it has.
+/// The first field, with the version of the format.
 const FORM: &str = "oxhead1";
-/// Octets of the private key, called its seed.
+/// Octets of the private key (the seed).
 const SEED_OCTETS: usize = 32;
 
-/// A head with its signature, which may be wrong: [`Self::is_genuine`] says so.
+/// A head with its signature, which [`Self::is_genuine`] checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedHead {
-    /// The identity of the store.
     pub store: String,
-    /// The sequence of the row.
     pub sequence: u64,
-    /// The hash of the row, hexadecimal.
+    /// The hash of the row, in hexadecimal.
     pub hash: String,
     /// When it was signed, in whole seconds.
     pub at: Timestamp,
-    /// The public key, hexadecimal.
+    /// The public key, in hexadecimal.
     pub key: String,
     signature: String,
 }
 
 impl SignedHead {
-    /// Whether the signature is that of its key.
+    /// Whether the signature is right for the key.
     #[must_use]
     pub fn is_genuine(&self) -> bool {
         let (Some(key), Some(signature)) = (octets(&self.key), octets(&self.signature)) else {
@@ -56,7 +54,7 @@ impl SignedHead {
             .is_ok()
     }
 
-    /// All heads in a text: a log, a message, or a head alone.
+    /// Finds all heads in a text such as a log or a message.
     #[must_use]
     pub fn find_all(text: &str) -> Vec<Self> {
         let words = text.split(|letter: char| {
@@ -109,7 +107,7 @@ impl FromStr for SignedHead {
     }
 }
 
-/// The octets of a hexadecimal text.
+/// Parses hexadecimal text.
 fn octets(text: &str) -> Option<Vec<u8>> {
     let pairs = text
         .as_bytes()
@@ -122,12 +120,12 @@ fn octets(text: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// The key of a node.
+/// The private key of a node.
 #[derive(Debug)]
 pub(crate) struct Signer(Ed25519KeyPair);
 
 impl Signer {
-    /// Reads the key; none where there is none, or where it is another user's.
+    /// Reads the key; `None` where it does not exist, or belongs to another user.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, StoreError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -159,7 +157,7 @@ impl Signer {
             })
     }
 
-    /// Makes a key and keeps it in a file that must not be there yet.
+    /// Creates a key and writes it to a file that must not exist yet.
     pub(crate) fn make(path: &Path, store: &Path) -> Result<Self, StoreError> {
         let mut seed = [0; SEED_OCTETS];
         getrandom::fill(&mut seed)
@@ -176,12 +174,11 @@ impl Signer {
         })
     }
 
-    /// The public key, hexadecimal.
+    /// The public key, in hexadecimal.
     pub(crate) fn public_key(&self) -> String {
         hexadecimal(self.0.public_key().as_ref())
     }
 
-    /// Signs a head.
     pub(crate) fn sign(
         &self,
         store: &str,

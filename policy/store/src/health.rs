@@ -1,4 +1,4 @@
-//! Whether a file can be written, for its watchers.
+//! The health of a file: whether it can be written.
 
 use std::sync::atomic::Ordering;
 
@@ -6,25 +6,25 @@ use crate::{
     condition::WriteFailure, database::Database, error::StoreError, file::has_little_room,
 };
 
-/// How one file of a store is, for those who watch it.
+/// The health of one file, for monitoring.
 #[derive(Debug, Clone)]
 pub struct Health(pub(crate) Database);
 
 impl Health {
-    /// Why writes fail; none while they work.
+    /// Why writes fail; `None` while they succeed.
     #[must_use]
     pub fn failure(&self) -> Option<WriteFailure> {
         self.0.condition().failure().clone()
     }
 
-    /// Waits until there is a reason to look.
+    /// Waits until there is a reason to call [`Self::look`].
     pub async fn doubted(&self) {
         self.0.condition().doubted.notified().await;
     }
 
-    /// Looks whether writes work, and returns why they do not. Where that is in doubt it writes 64
-    /// KiB: more than most changes take, so that the end of a journal that has been allocated
-    /// already does not pass for room.
+    /// Checks whether writes succeed, and returns why they do not. In doubt it writes 64 KiB: more
+    /// than most changes need, so that room left in the allocated journal does not count as room on
+    /// the disk.
     pub async fn look(&self) -> Option<WriteFailure> {
         let condition = self.0.condition();
         let is_in_doubt = condition.is_in_doubt.swap(false, Ordering::Relaxed);
@@ -40,13 +40,13 @@ impl Health {
         } else if condition.check().is_ok() {
             *condition.failure() = None;
         }
-        // What this attempt left in doubt is known now.
+        // The outcome of this attempt is known now.
         condition.is_in_doubt.store(false, Ordering::Relaxed);
         self.failure()
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        // Random, because SQLite does not write a page again that would hold the same.
+        // Random, because SQLite does not rewrite a page with the same content.
         let write = "INSERT INTO probe (one, filler) VALUES (1, randomblob(65536))
             ON CONFLICT (one) DO UPDATE SET filler = excluded.filler";
         self.0

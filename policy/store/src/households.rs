@@ -1,6 +1,6 @@
-//! Households: read, listed, and changed one transaction at a time.
+//! Households: read, listed, and changed in one transaction each.
 
-use std::convert::Infallible;
+use std::{collections::BTreeSet, convert::Infallible};
 
 use ipnet::IpNet;
 use policy::rules::household::{Household, Id};
@@ -15,72 +15,71 @@ use crate::{
     keys::revoke_lost,
     notices::{self, NewNotice},
     pending_erasures::{self, Erasure},
-    requests::{self, Request, RequestAnswer, RequestState},
+    requests::{self, AccessRequest, RequestAnswer, RequestState},
 };
 
-/// A page of households, and from where the next one goes on.
+/// A page of households.
 #[derive(Debug)]
 pub struct StoredHouseholds {
     /// The households, by identifier.
     pub households: Vec<Household>,
-    /// The last identifier of this page, where there is more.
+    /// The last identifier of this page, if there are more.
     pub next: Option<Id>,
 }
 
-/// Where a reading of all households stands; the default is the beginning.
+/// The position in a scan of all households. Default: the beginning.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Position(i64);
+pub struct ScanPosition(i64);
 
-/// Some of all households, as they are stored: reading them into documents is work for another
-/// thread.
+/// A batch of all households as stored. Parsing them is left to another thread.
 #[derive(Debug)]
-pub struct Batch {
+pub struct HouseholdBatch {
     documents: Vec<(String, String)>,
-    /// From where the next one goes on, where there may be more.
-    pub next: Option<Position>,
+    /// The position of the next batch, if there may be more.
+    pub next: Option<ScanPosition>,
 }
 
-impl Batch {
-    /// The documents. A document that cannot be read is [`StoreError::Document`], so that the other
+impl HouseholdBatch {
+    /// Parses the documents. One that cannot be read is [`StoreError::Document`], so that the other
     /// households keep their rules.
     pub fn households(&self) -> impl Iterator<Item = Result<Household, StoreError>> {
         self.documents.iter().map(|(id, text)| parse(id, text))
     }
 }
 
-/// What a change makes of a household, and what belongs to it.
+/// A change of a household, with everything to be stored in the same transaction.
 #[derive(Debug, Clone, Default)]
 pub struct HouseholdChange {
-    /// The household as it shall be; none takes it away.
+    /// The household after the change; `None` deletes it.
     pub household: Option<Household>,
-    /// What the holder of its account must learn of.
+    /// Notices to the account holder.
     pub notices: Vec<NewNotice>,
-    /// What becomes of what was counted of it.
+    /// Erasures of its activity.
     pub duties: Vec<Erasure>,
-    /// The request that the change allows.
+    /// The request that the change allows, by identifier.
     pub allows: Option<(String, RequestAnswer)>,
 }
 
-/// What a change leaves behind.
+/// The result of a change.
 #[derive(Debug, Clone)]
-pub struct Changed {
-    /// The household as it is now; none once it is deleted.
+pub struct HouseholdChanged {
+    /// The household after the change; `None` once it is deleted.
     pub household: Option<Household>,
-    /// The version that the change made.
+    /// The version after the change.
     pub version: u64,
-    /// Whether the household was not there before.
+    /// Whether the household did not exist before.
     pub is_new: bool,
-    /// The request that it allowed.
-    pub allowed: Option<Request>,
+    /// The request that was allowed.
+    pub allowed: Option<AccessRequest>,
 }
 
 const LIST: &str = "SELECT id, document FROM household WHERE document IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
-// The plus keeps SQLite from walking all identifiers in order where the few with this reference can
-// be sorted.
+// The plus keeps SQLite from walking all identifiers in order, where the few rows with this
+// reference can be sorted.
 const FIND: &str = "SELECT id, document FROM household WHERE document IS NOT NULL AND +id > ?1 AND external_ref = ?3 ORDER BY +id LIMIT ?2";
 
-// In the order in which they lie in the file: in the order of identifiers, reading a million takes
-// three times as long.
+// In the order of the file: in the order of identifiers, reading a million takes three times as
+// long.
 const ALL: &str = "SELECT rowid, id, document FROM household WHERE document IS NOT NULL AND rowid > ?1 ORDER BY rowid LIMIT ?2";
 
 fn document(row: &SqliteRow) -> Result<Household, StoreError> {
@@ -99,10 +98,6 @@ fn parse(id: &str, text: &str) -> Result<Household, StoreError> {
 }
 
 impl Store {
-    /// A household.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
     pub async fn household(&self, id: &Id) -> Result<Option<Household>, StoreError> {
         let row =
             sqlx::query("SELECT id, document FROM household WHERE id = ? AND document IS NOT NULL")
@@ -115,18 +110,15 @@ impl Store {
             .transpose()
     }
 
-    /// Households in the order of their identifiers, from behind `after`; only those with
-    /// `external_ref` where it is given.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Households in the order of their identifiers, after `after`; with `external_ref`, only those
+    /// with this reference.
     pub async fn households(
         &self,
         external_ref: Option<&str>,
         after: Option<&Id>,
         limit: u32,
     ) -> Result<StoredHouseholds, StoreError> {
-        // Two statements, because an OR would keep either index from being used.
+        // Two statements, because an OR would prevent the use of either index.
         let after = after.map_or("", Id::as_str);
         let limit_and_one = i64::from(limit) + 1;
         let rows = match external_ref {
@@ -152,11 +144,16 @@ impl Store {
         Ok(StoredHouseholds { households, next })
     }
 
-    /// The next of all households, in the order in which they lie in the file: for the start.
+    /// The next batch of all households, in the order of the file. For the start.
     ///
     /// # Errors
-    /// See [`StoreError`]; a document that cannot be read is [`Batch::households`]' to tell.
-    pub async fn batch(&self, from: Position, limit: u32) -> Result<Batch, StoreError> {
+    /// The database cannot be read. A document that cannot be read is reported by
+    /// [`HouseholdBatch::households`].
+    pub async fn batch(
+        &self,
+        from: ScanPosition,
+        limit: u32,
+    ) -> Result<HouseholdBatch, StoreError> {
         let rows: Vec<(i64, String, String)> = sqlx::query_as(ALL)
             .bind(from.0)
             .bind(i64::from(limit))
@@ -166,20 +163,18 @@ impl Store {
         let next = rows
             .last()
             .filter(|_| rows.len() == limit as usize)
-            .map(|(rowid, ..)| Position(*rowid));
-        Ok(Batch {
+            .map(|(rowid, ..)| ScanPosition(*rowid));
+        Ok(HouseholdBatch {
             documents: rows.into_iter().map(|(_, id, text)| (id, text)).collect(),
             next,
         })
     }
 
-    /// Puts in households that are not there yet, each at version 1, all of them or none, in one
-    /// transaction: how an operator's first million get in. Nothing of it is live before the next
-    /// start.
+    /// Adds new households at version 1, all of them or none, in one transaction: for the import of
+    /// an operator's existing households. They take effect at the next start.
     ///
     /// # Errors
-    /// See [`ChangeError`]; a household that is there already is a version that is not 0. Nothing
-    /// is changed then.
+    /// [`ChangeError::Version`] where a household exists. Nothing is changed then.
     pub async fn add_all(
         &self,
         households: impl IntoIterator<Item = Household>,
@@ -210,21 +205,20 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Changes one household, and writes down who did it, in one transaction. `change` gets what is
-    /// there and returns what shall be there instead; it may run under no lock of the caller's,
-    /// because all of it happens inside the database's write lock. The version rises with every
-    /// change, also with one that changes nothing, so that an answer always names a version of its
-    /// own.
+    /// Changes one household and writes that to the audit, in one transaction. `change` gets the
+    /// current household and returns the new one. It runs under the database's write lock, so the
+    /// caller needs no lock. Every change raises the version, even one without effect, so that each
+    /// answer names a version of its own.
     ///
     /// # Errors
-    /// See [`ChangeError`]; nothing is changed then.
+    /// Nothing is changed then.
     pub async fn change<E>(
         &self,
         by: &Author,
         id: &Id,
         expected: Option<u64>,
         change: impl FnOnce(Option<Household>) -> Result<Option<Household>, E> + Send,
-    ) -> Result<Changed, ChangeError<E>> {
+    ) -> Result<HouseholdChanged, ChangeError<E>> {
         let change = |before| {
             change(before).map(|household| HouseholdChange {
                 household,
@@ -234,54 +228,28 @@ impl Store {
         self.change_with(by, id, expected, change).await
     }
 
-    /// The same, with notices that are queued and a request that is answered in the same
+    /// As [`Self::change`], with notices, erasures and the answer to a request in the same
     /// transaction.
     ///
     /// # Errors
-    /// See [`ChangeError`]; nothing is changed then.
+    /// Nothing is changed then.
     pub async fn change_with<E>(
         &self,
         by: &Author,
         id: &Id,
         expected: Option<u64>,
         change: impl FnOnce(Option<Household>) -> Result<HouseholdChange, E> + Send,
-    ) -> Result<Changed, ChangeError<E>> {
+    ) -> Result<HouseholdChanged, ChangeError<E>> {
         let mut transaction = self.begin().await?;
-        let row = sqlx::query("SELECT id, version, document FROM household WHERE id = ?")
-            .bind(id.as_str());
-        let row = row
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(step("reading a household"))?;
-        let version = row
-            .as_ref()
-            .map_or(Ok(0), |row| row.try_get::<i64, _>("version"))
-            .map_err(step("reading a household"))?;
-        let is_there = row.as_ref().map_or(Ok(false), |row| {
-            row.try_get::<Option<String>, _>("document")
-                .map(|text| text.is_some())
-        });
-        let before = if is_there.map_err(step("reading a household"))? {
-            row.as_ref().map(document).transpose()?
-        } else {
-            None
-        };
+        let (version, before) = read_current(&mut transaction, id).await?;
         if let Some(expected) = expected {
             let current = before.as_ref().map_or(0, |household| household.version);
             if current != expected {
                 return Err(ChangeError::Version { expected, current });
             }
         }
+        let former = Former::of(before.as_ref());
         let is_new = before.is_none();
-        let told_before = before.as_ref().map(plain);
-        let devices_before: Vec<Id> = before
-            .iter()
-            .flat_map(|household| household.devices.keys().cloned())
-            .collect();
-        let networks_before = before
-            .as_ref()
-            .map(|household| household.networks.clone())
-            .unwrap_or_default();
         let HouseholdChange {
             household: mut after,
             notices,
@@ -292,38 +260,13 @@ impl Store {
         if let Some(after) = &mut after {
             after.version = version.unsigned_abs();
         }
-        let networks_after = after
-            .as_ref()
-            .map(|household| household.networks.clone())
-            .unwrap_or_default();
         write(&mut transaction, id, version, after.as_ref()).await?;
-        for network in networks_before.difference(&networks_after) {
-            let delete =
-                sqlx::query("DELETE FROM network WHERE cidr = ?").bind(network.to_string());
-            delete
-                .execute(&mut *transaction)
-                .await
-                .map_err(step("releasing a network"))?;
-        }
-        for network in networks_after.difference(&networks_before) {
-            claim(&mut transaction, id, *network).await?;
-        }
-        let has_device = |device: &Id| {
-            after
-                .as_ref()
-                .is_some_and(|household| household.devices.contains_key(device))
-        };
-        if (after.is_none() && !is_new) || !devices_before.iter().all(has_device) {
-            let is_lost = |key: &Key| {
-                after.is_none()
-                    || key
-                        .device
-                        .as_ref()
-                        .is_some_and(|device| !has_device(device))
-            };
-            revoke_lost(&mut transaction, by, id, is_lost).await?;
-            requests::forget_lost(&mut transaction, id, after.as_ref()).await?;
-        }
+        former
+            .move_networks(&mut transaction, id, after.as_ref())
+            .await?;
+        former
+            .drop_lost(&mut transaction, by, id, after.as_ref())
+            .await?;
         for notice in &notices {
             notices::queue(&mut transaction, notice).await?;
         }
@@ -341,12 +284,12 @@ impl Store {
             &mut transaction,
             by,
             id,
-            told_before,
+            former.document,
             after.as_ref().map(plain),
         )
         .await?;
         transaction.commit().await?;
-        Ok(Changed {
+        Ok(HouseholdChanged {
             household: after,
             version: version.unsigned_abs(),
             is_new,
@@ -355,12 +298,101 @@ impl Store {
     }
 }
 
+/// Reads the version of a household, 0 where it never existed, and its document, `None` where it
+/// does not exist now.
+async fn read_current(
+    connection: &mut SqliteConnection,
+    id: &Id,
+) -> Result<(i64, Option<Household>), StoreError> {
+    let select = sqlx::query_as("SELECT version, document FROM household WHERE id = ?");
+    let row: Option<(i64, Option<String>)> = select
+        .bind(id.as_str())
+        .fetch_optional(connection)
+        .await
+        .map_err(step("reading a household"))?;
+    let Some((version, text)) = row else {
+        return Ok((0, None));
+    };
+    let household = text.map(|text| parse(id.as_str(), &text)).transpose()?;
+    Ok((version, household))
+}
+
+/// The parts of a household before a change that are compared with those after it.
+struct Former {
+    /// `None` where the household did not exist.
+    document: Option<Value>,
+    devices: Vec<Id>,
+    networks: BTreeSet<IpNet>,
+}
+
+impl Former {
+    fn of(before: Option<&Household>) -> Self {
+        Self {
+            document: before.map(plain),
+            devices: before
+                .map(|household| household.devices.keys().cloned().collect())
+                .unwrap_or_default(),
+            networks: networks_of(before),
+        }
+    }
+
+    /// Releases the networks that the household loses, and claims those that are new.
+    async fn move_networks<E>(
+        &self,
+        connection: &mut SqliteConnection,
+        id: &Id,
+        after: Option<&Household>,
+    ) -> Result<(), ChangeError<E>> {
+        let networks = networks_of(after);
+        for network in self.networks.difference(&networks) {
+            let delete =
+                sqlx::query("DELETE FROM network WHERE cidr = ?").bind(network.to_string());
+            delete
+                .execute(&mut *connection)
+                .await
+                .map_err(step("releasing a network"))?;
+        }
+        for network in networks.difference(&self.networks) {
+            claim(connection, id, *network).await?;
+        }
+        Ok(())
+    }
+
+    /// Revokes the keys, and removes the requests, of devices that the household loses.
+    async fn drop_lost(
+        &self,
+        connection: &mut SqliteConnection,
+        by: &Author,
+        id: &Id,
+        after: Option<&Household>,
+    ) -> Result<(), StoreError> {
+        let has_device =
+            |device: &Id| after.is_some_and(|household| household.devices.contains_key(device));
+        let is_removed = self.document.is_some() && after.is_none();
+        if is_removed || !self.devices.iter().all(has_device) {
+            let is_lost = |key: &Key| {
+                let is_device_lost = |device: &Id| !has_device(device);
+                after.is_none() || key.device.as_ref().is_some_and(is_device_lost)
+            };
+            revoke_lost(connection, by, id, is_lost).await?;
+            requests::forget_lost(connection, id, after).await?;
+        }
+        Ok(())
+    }
+}
+
+fn networks_of(household: Option<&Household>) -> BTreeSet<IpNet> {
+    household
+        .map(|household| household.networks.clone())
+        .unwrap_or_default()
+}
+
 fn plain(household: &Household) -> Value {
     serde_json::to_value(household).expect("a household is plain data")
 }
 
-/// Writes a change down: whole where a household comes or goes, and otherwise what differs, because
-/// a switch in a household with a long own list is one line and not the list twice.
+/// Writes a change to the audit: the whole document where a household is created or deleted,
+/// otherwise the differences. A switch in a household with a long custom list then takes one line.
 async fn tell(
     connection: &mut SqliteConnection,
     by: &Author,
@@ -386,7 +418,7 @@ async fn tell(
     append(connection, by, &entry).await.map(drop)
 }
 
-/// Takes out of two documents what is the same in both.
+/// Removes from two documents what is the same in both.
 fn keep_differences(before: &mut Value, after: &mut Value) {
     let (Value::Object(before), Value::Object(after)) = (before, after) else {
         return;
@@ -436,7 +468,7 @@ async fn write(
         .map_err(step("writing a household"))
 }
 
-/// Takes a network for a household, unless another one has it.
+/// Claims a network for a household, unless another one has it.
 async fn claim<E>(
     connection: &mut SqliteConnection,
     id: &Id,

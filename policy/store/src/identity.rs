@@ -1,9 +1,9 @@
-//! The identity of a store, and how a node knows that it had one.
+//! The identity of a store, and how a node remembers it.
 //!
-//! The database holds the identity; two markers repeat it, one beside the file and one in the
-//! folder of the lists, each with the newest signed head of the audit. So a file that is gone,
-//! empty, or another node's is not taken for a first start, and rows that were cut off the audit's
-//! end are missed.
+//! The database holds the identity. Two markers repeat it, one beside the file and one in the
+//! folder of the lists, each with the newest signed head of the audit. A file that is missing,
+//! empty or another node's is therefore not taken for a first start, and rows removed from the end
+//! of the audit are noticed.
 
 use std::{
     fs, io,
@@ -18,35 +18,31 @@ use crate::{
     file::{beside, replace},
 };
 
-/// Behind the name of the database.
+/// Suffix of the marker beside the database.
 const MARKER_SUFFIX: &str = ".node";
-/// In the folder of the lists.
+/// Name of the marker in the folder of the lists.
 const MARKER_IN_LISTS: &str = "store.node";
-/// Behind the name of the database: the private key with which heads of the audit are signed.
+/// Suffix of the file with the private key that signs heads of the audit.
 pub(crate) const KEY_SUFFIX: &str = ".audit-key";
 
-/// Where a node keeps what belongs to its store.
+/// The places where a node keeps its store and markers.
 #[derive(Debug, Clone, Copy)]
-pub struct Home<'h> {
-    /// The store.
+pub struct StorePaths<'h> {
+    /// The URL of the store.
     pub url: &'h str,
-    /// The folder of the lists.
     pub lists: &'h Path,
 }
 
-/// What a marker says.
+/// The content of a marker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Marker {
-    /// The identity of the store.
     pub store: String,
-    /// Since when it is this node's, for people.
+    /// Since when it is this node's store; for people.
     pub since: Timestamp,
-    /// The newest signed head of its audit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
 }
 
-/// The markers of a node.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Markers {
     store: PathBuf,
@@ -61,7 +57,7 @@ impl Markers {
         }
     }
 
-    /// Those that are there, with their paths.
+    /// Reads the existing markers, with their paths.
     pub(crate) fn read(&self) -> Result<Vec<(&Path, Marker)>, StoreError> {
         let mut found = Vec::new();
         for path in &self.places {
@@ -88,7 +84,7 @@ impl Markers {
         Ok(found)
     }
 
-    /// Writes both. The first failure is returned after the other one was tried.
+    /// Writes both markers. Tries both, and returns the first failure.
     pub(crate) fn write(&self, marker: &Marker, is_synced: bool) -> io::Result<()> {
         let text = serde_json::to_string_pretty(marker).expect("a marker is plain data") + "\n";
         self.places
@@ -97,7 +93,7 @@ impl Markers {
             .fold(Ok(()), io::Result::and)
     }
 
-    /// Puts both aside, for a store that begins anew.
+    /// Renames both markers, for a store that begins anew.
     pub(crate) fn put_aside(&self) -> Result<(), StoreError> {
         for path in &self.places {
             match fs::rename(path, beside(path, ".old")) {

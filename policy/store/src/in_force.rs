@@ -1,4 +1,4 @@
-//! Which keys are in force, for callers that cannot ask the store for each key: fingerprints, and
+//! Active keys, for callers that cannot query the store for each request: fingerprints, and
 //! revocations by any process.
 
 use sha2::{Digest, Sha256};
@@ -6,17 +6,17 @@ use sqlx::Row;
 
 use crate::{Store, error::StoreError, error::step, keys};
 
-/// Rows that are read again with each reading: SQLite gives the number of a deleted last row to the
+/// Rows that each reading repeats, because SQLite can give the number of a deleted last row to the
 /// next one.
 const READ_AGAIN: i64 = 32;
-/// What the audit calls the end of a key.
+/// The action of a revocation in the audit.
 const REVOKED: &str = "revoke";
 
-/// The first eight octets of a secret's SHA-256, which is what the store keeps of a key. `None` for
-/// what has not the form of a key.
+/// The first eight octets of a secret's SHA-256, of which the store keeps all. `None` for text
+/// without the form of a key.
 ///
-/// A fingerprint opens nothing: two secrets may share one. It tells whether a look-up is worth its
-/// cost.
+/// A fingerprint grants nothing, because two secrets may share one. It shows whether a look-up is
+/// worth its cost.
 #[must_use]
 pub fn fingerprint(secret: &str) -> Option<u64> {
     keys::is_formed(secret).then(|| leading(&Sha256::digest(secret)))
@@ -27,21 +27,18 @@ fn leading(hash: &[u8]) -> u64 {
         .map_or(0, |octets| u64::from_be_bytes(*octets))
 }
 
-/// The revocations of keys since some moment.
+/// Revocations of keys since some row of the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocations {
-    /// The actors that the keys were, as the audit writes them: `key:ID`.
+    /// The actors of the revoked keys, as in the audit: `key:ID`.
     pub actors: Vec<String>,
-    /// From where the next reading goes on.
+    /// The row after which the next reading begins.
     pub next: u64,
 }
 
 impl Store {
-    /// The fingerprints of the keys in force that were made behind row `after`, and the last row. 0
-    /// reads all keys.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The fingerprints of active keys created after row `after`, and the last row. 0 reads all
+    /// keys.
     pub async fn fingerprints(&self, after: i64) -> Result<(Vec<u64>, i64), StoreError> {
         let query = sqlx::query(
             "SELECT rowid, sha256 FROM api_key WHERE rowid > ? AND revoked_at IS NULL ORDER BY rowid",
@@ -68,11 +65,8 @@ impl Store {
         ))
     }
 
-    /// The keys that were revoked behind the row `after` of the audit, by whatever process; `None`
-    /// reads no key and says where the audit ends.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The keys that any process revoked after row `after` of the audit. `None` returns no key and
+    /// the end of the audit.
     pub async fn revocations(&self, after: Option<u64>) -> Result<Revocations, StoreError> {
         let Some(after) = after else {
             let row = sqlx::query("SELECT coalesce(max(sequence), 0) AS last FROM audit")
@@ -115,10 +109,7 @@ impl Store {
         Ok(revocations)
     }
 
-    /// Whether a key, by its identifier, is in force.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Whether the key with this identifier is active.
     pub async fn is_in_force(&self, id: &str) -> Result<bool, StoreError> {
         let query = sqlx::query("SELECT EXISTS (SELECT 1 FROM api_key WHERE id = ? AND revoked_at IS NULL) AS is_in_force").bind(id);
         let row = query.fetch_one(&self.pool).await;

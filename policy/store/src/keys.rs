@@ -1,5 +1,5 @@
-//! API keys: 256 random bits, shown once, stored as SHA-256. Who makes or revokes one is in the
-//! audit, in the same transaction.
+//! API keys: 256 random bits, shown once, stored as SHA-256. Creation and revocation are written to
+//! the audit in the same transaction.
 
 use std::{fmt, str::FromStr};
 
@@ -21,29 +21,29 @@ use crate::{
     secret::random_hex,
 };
 
-/// Revoked keys of one household that stay listed; the audit knows the others.
+/// The most revoked keys of one household that are still listed; older ones are in the audit only.
 const REVOKED_KEPT: i64 = 64;
 /// The longest label, in octets.
 const LABEL_OCTETS_MAX: usize = 128;
 
-/// The role of a key: what its holder may do.
+/// The role of a key: the permissions of its holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Everything.
     Operator,
-    /// Reading everything.
+    /// Read access to everything.
     Auditor,
-    /// One household: the holder of its account.
+    /// One household, as the account holder.
     Parent,
-    /// One household, but not its choice of being filtered, its keys or the end of its data.
+    /// One household, except its choice of filtering, its keys and the deletion of its data.
     SecondParent,
-    /// One device: may see its own state and ask.
+    /// One device: reads its own state and asks for names.
     Child,
 }
 
 impl Role {
-    /// All of them.
     pub const ALL: [Self; 5] = [
         Self::Operator,
         Self::Auditor,
@@ -52,13 +52,12 @@ impl Role {
         Self::Child,
     ];
 
-    /// Whether it is a role within one household.
     #[must_use]
     pub fn is_of_household(self) -> bool {
         !matches!(self, Self::Operator | Self::Auditor)
     }
 
-    /// The word for it.
+    /// The word in JSON and in the audit.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,7 +90,7 @@ impl FromStr for Role {
     }
 }
 
-/// A key that is to be made: a role, and the place where it holds.
+/// A key to be created: a role, and the household or device that it is limited to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewKey {
     role: Role,
@@ -101,11 +100,11 @@ pub struct NewKey {
 }
 
 impl NewKey {
-    /// Puts a role and its place together.
+    /// Combines a role with its household and device.
     ///
     /// # Errors
-    /// A family's role without its household, a child's without its device, any other with one; a
-    /// label that is too long.
+    /// A family role without a household, a child without a device, another role with one; a label
+    /// that is too long.
     pub fn new(
         role: Role,
         household: Option<Id>,
@@ -142,7 +141,7 @@ impl NewKey {
         }
     }
 
-    /// The key that may do everything.
+    /// A key of the operator's role.
     #[must_use]
     pub fn operator(label: &str) -> Self {
         Self {
@@ -154,32 +153,34 @@ impl NewKey {
     }
 }
 
-/// A key as it is listed: never the key itself.
+/// A key as it is listed, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Key {
-    /// Its identifier: what `set_by` and logs name.
+    /// Its identifier, as in `set_by`, the audit and logs.
     pub id: String,
-    /// What its holder may do.
     pub role: Role,
-    /// The household in which.
+    /// The household for which it is valid. Null for a key of the operator.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub household: Option<Id>,
     /// The device of a child's key.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub device: Option<Id>,
-    /// What its maker calls it.
+    /// Its label.
     pub label: String,
-    /// When it was made.
+    /// When it was made, RFC 3339.
     pub created_at: Timestamp,
-    /// When it was revoked.
+    /// When it was revoked, RFC 3339. Null while it is in force.
     pub revoked_at: Option<Timestamp>,
 }
 
-/// Before each key, so that a leaked one is recognised by scanners and people.
+/// The prefix of each key, by which scanners and people recognise a leaked one.
 const PREFIX: &str = "ox_";
 
 /// Random octets of a key.
 const SECRET_OCTETS: usize = 32;
 
-/// Whether a text has the form of a key. Nothing else can be one, so nothing else is looked up.
+/// Whether a text has the form of a key. Other text is not looked up.
 pub(crate) fn is_formed(secret: &str) -> bool {
     let is_digit = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
     secret
@@ -187,7 +188,7 @@ pub(crate) fn is_formed(secret: &str) -> bool {
         .is_some_and(|digits| digits.len() == 2 * SECRET_OCTETS && digits.bytes().all(is_digit))
 }
 
-/// A statement that reads keys, with what comes behind the table.
+/// A statement that reads keys, with the given clauses.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -198,20 +199,20 @@ macro_rules! select {
 }
 
 impl Store {
-    /// Makes a key, and writes down who did. The secret is returned here and never again.
+    /// Creates a key and writes that to the audit. The secret is returned here and never again.
     ///
     /// # Errors
-    /// See [`KeyError`]; no key is made then.
+    /// No key is made then.
     pub async fn create_key(&self, by: &Author, new: NewKey) -> Result<(String, Key), KeyError> {
         self.create_key_and_tell(by, new, |_, _| Ok(Vec::new()))
             .await
     }
 
-    /// The same, with notices that are queued in the same transaction: `tell` gets the key, and the
-    /// household of a family's key.
+    /// As [`Self::create_key`], with notices that are queued in the same transaction: `tell` gets
+    /// the key, and the household of a family's key.
     ///
     /// # Errors
-    /// See [`KeyError`]; no key is made then.
+    /// No key is made then.
     pub async fn create_key_and_tell(
         &self,
         by: &Author,
@@ -271,12 +272,9 @@ impl Store {
         Ok((secret, key))
     }
 
-    /// All keys, the oldest first; only those of a household where it is given.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// All keys, oldest first; with `household`, only those of the household.
     pub async fn keys(&self, household: Option<&Id>) -> Result<Vec<Key>, StoreError> {
-        // Two statements, because an OR would keep the index from being used.
+        // Two statements, because an OR would prevent the use of the index.
         let query = match household {
             Some(household) => sqlx::query(select!("WHERE household = ? ORDER BY created_at, id"))
                 .bind(household.as_str()),
@@ -291,11 +289,8 @@ impl Store {
             .collect()
     }
 
-    /// Revokes a key, and writes down who did; from the next request on it opens nothing. None
-    /// where there is no such key in force, or where it is not one of the household that is given.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Revokes a key and writes that to the audit; it is refused from the next request on. Returns
+    /// `None` where there is no such active key, or it is not one of the given household.
     pub async fn revoke_key(
         &self,
         by: &Author,
@@ -306,11 +301,8 @@ impl Store {
             .await
     }
 
-    /// The same, with notices that are queued in the same transaction: `tell` gets the key, and the
-    /// household of a family's key.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// As [`Self::revoke_key`], with notices that are queued in the same transaction: `tell` gets
+    /// the key, and the household of a family's key.
     pub async fn revoke_key_and_tell(
         &self,
         by: &Author,
@@ -335,7 +327,7 @@ impl Store {
             return Ok(None);
         };
         let key = revoke(&mut transaction, by, key).await?;
-        // A key ends also where its household's document cannot be read.
+        // A key is revoked even if its household's document cannot be read.
         if let Some(id) = &key.household
             && let Ok(Some(household)) = household_of_key(&mut transaction, id).await
         {
@@ -347,11 +339,8 @@ impl Store {
         Ok(Some(key))
     }
 
-    /// Whose key this is, while it is in force. Asked for every request, so that a revocation holds
-    /// at once, also one by another process.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The key of a secret, if it is active. Called for every request, so that a revocation takes
+    /// effect at once, even one by another process.
     pub async fn authenticate(&self, secret: &str) -> Result<Option<Key>, StoreError> {
         let query = sqlx::query(select!("WHERE sha256 = ? AND revoked_at IS NULL"));
         let query = query.bind(Sha256::digest(secret).to_vec());
@@ -364,18 +353,14 @@ impl Store {
             .map(read)
             .transpose()
             .map_err(step("reading a key"))?;
-        // A version without household keys could make a family key that belongs to no household: it
-        // grants nothing.
+        // An earlier version could create a family key without a household; it grants nothing.
         Ok(key.filter(|key| {
             key.role.is_of_household() == key.household.is_some()
                 && (key.role == Role::Child) == key.device.is_some()
         }))
     }
 
-    /// Whether no key was ever made: the first start.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Whether no key was ever created: the first start.
     pub async fn has_no_key(&self) -> Result<bool, StoreError> {
         let row = sqlx::query("SELECT NOT EXISTS (SELECT 1 FROM api_key) AS fresh")
             .fetch_one(&self.pool)
@@ -385,7 +370,7 @@ impl Store {
     }
 }
 
-/// The household of a family's key, while it is there.
+/// The household of a family's key, if it exists.
 async fn household_of_key(
     connection: &mut SqliteConnection,
     household: &Id,
@@ -437,8 +422,8 @@ async fn make_room(connection: &mut SqliteConnection, household: &Id) -> Result<
     }
 }
 
-/// Ends the keys of a household, or those of the devices that it lost, inside the transaction that
-/// takes these away: one that is made again under the same identifier is another's.
+/// Revokes the keys of a removed household, or those of its removed devices, in the same
+/// transaction: a later household or device with the same identifier must not inherit them.
 pub(crate) async fn revoke_lost(
     connection: &mut SqliteConnection,
     by: &Author,
@@ -481,7 +466,7 @@ async fn revoke(
     Ok(key)
 }
 
-/// Writes down what happened to a key, never the key itself.
+/// Writes the creation or revocation of a key to the audit, without the secret.
 async fn tell(
     connection: &mut SqliteConnection,
     by: &Author,

@@ -1,18 +1,19 @@
-//! The policy store: households, feeds, keys and the audit. SQLite today; no other crate knows.
+//! The policy store: households, feeds, keys and the audit. The engine is SQLite; no other crate
+//! depends on that.
 //!
-//! - `store`: a node's store, opened and checked. `identity`: which store it is.
+//! - `store`: a node's store, opened and checked. `identity`: recognises the store of the node.
 //! - `households`: documents, changed one transaction at a time; `as_of`: earlier states.
 //! - `feeds`: feeds defined over REST. `mandates`: mandates beside the feeds.
 //! - `choices`: counts of the households' choices. `requests`: requests to unblock a name.
 //! - `notices`: the outbox to account holders. `reports`: public reports of wrong blocks.
 //! - `audit`: the log, a chain of hashes; `audit_rows`: its pages; [`heads`], `chain`,
 //!   `audit_heads`: signatures over it; `verification`: whether all of it is intact.
-//! - `keys`: API keys; `in_force`: which of them are in force; `secret`: random identifiers.
+//! - `keys`: API keys; `in_force`: the active ones; `secret`: random identifiers.
 //! - `retries`: idempotent writes.
-//! - [`activity`]: the activity of households as counts, in a file of its own;
-//!   `pending_erasures`: what is to be erased there.
-//! - `database`: how a file is opened, read and written; `condition`, `failure`, `health`: whether
-//!   it can be; `file`: the file itself, and its lock.
+//! - [`activity`]: the activity of households as counts, in a file of its own; `pending_erasures`:
+//!   erasures that are still to be done there.
+//! - `database`: opens, reads and writes a file; `condition`, `failure`, `health`: whether it can
+//!   be written; `file`: the file itself, and its lock.
 //! - [`error`]: the errors.
 //!
 //! An acknowledged write is on disk: the journal is synced before `commit` returns, so neither
@@ -50,7 +51,7 @@ mod verification;
 
 pub use activity::ActivityStore;
 pub use audit::{AuditEntry, Author};
-pub use audit_rows::{AuditPage, Order, Record};
+pub use audit_rows::{AuditPage, AuditRecord, SortOrder};
 pub use chain::Findings;
 pub use choices::{ChoiceCount, ChoiceDay};
 pub use condition::WriteFailure;
@@ -60,18 +61,20 @@ pub use feeds::{FeedChanged, StoredFeed};
 pub use file::Lock;
 pub use heads::SignedHead;
 pub use health::Health;
-pub use households::{Batch, Changed, HouseholdChange, Position, StoredHouseholds};
-pub use identity::Home;
+pub use households::{
+    HouseholdBatch, HouseholdChange, HouseholdChanged, ScanPosition, StoredHouseholds,
+};
+pub use identity::StorePaths;
 pub use in_force::{Revocations, fingerprint};
 pub use keys::{Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
-pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
+pub use notices::{Delivery, DueDelivery, NewNotice, OutboxCounts};
 pub use pending_erasures::{Erasure, PendingErasure};
-pub use reports::{Closing, Outcome, REPORTS_OPEN_MAX, Report, ReportAge, ReportPage};
+pub use reports::{REPORTS_OPEN_MAX, Report, ReportAge, ReportDecision, ReportOutcome, ReportPage};
 pub use requests::{
-    Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestAnswer, RequestError,
-    RequestState,
+    AccessRequest, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, RequestAnswer, RequestDetails,
+    RequestError, RequestState,
 };
-pub use retries::{Begun, Kept, WriteAttempt};
+pub use retries::{AttemptState, StoredAnswer, WriteAttempt};
 pub use store::Store;
 pub use verification::{ChainFault, ChainReport};

@@ -1,4 +1,4 @@
-//! Mandates: documents with a version each, changed and written down in one transaction.
+//! Mandates: documents with a version each, changed together with the audit in one transaction.
 
 use jiff::Timestamp;
 use policy::{
@@ -14,40 +14,40 @@ use crate::{
     error::{ChangeError, StoreError, step},
 };
 
-/// A mandate as it is stored.
+/// A stored mandate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredMandate {
-    /// What is ordered.
+    /// The mandate.
     pub mandate: Mandate,
-    /// Rises with every change, also over a deletion.
+    /// Raised with every change, a deletion included.
     pub version: u64,
     /// When it was first written.
     pub created_at: Timestamp,
-    /// Who wrote it first.
+    /// The author of the first version.
     pub created_by: String,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// Who changed it last.
+    /// The author of the last change.
     pub updated_by: String,
 }
 
-/// A page of mandates, by identifier.
+/// A page of mandates by identifier.
 #[derive(Debug)]
 pub struct MandatePage {
-    /// The mandates; the error in the place of one that cannot be read.
+    /// The mandates, with an error for each that cannot be read.
     pub mandates: Vec<Result<StoredMandate, StoreError>>,
-    /// The last identifier of this page, where there is more.
+    /// The last identifier of this page, if there are more.
     pub next: Option<String>,
 }
 
-/// What a change of a mandate leaves behind.
+/// The result of a change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MandateChanged {
-    /// The mandate as it is now; none once it is taken away.
+    /// The mandate after the change; `None` once it is deleted.
     pub stored: Option<StoredMandate>,
-    /// The version that the change made.
+    /// The version after the change.
     pub version: u64,
-    /// Whether it was not there before.
+    /// Whether it did not exist before.
     pub is_new: bool,
 }
 
@@ -63,7 +63,7 @@ struct Row {
 }
 
 impl Row {
-    /// The mandate; none where only its version is left.
+    /// The mandate; `None` for a deleted one, of which only the version is kept.
     fn mandate(self) -> Result<Option<StoredMandate>, StoreError> {
         type Fault = Box<dyn std::error::Error + Send + Sync>;
         let unreadable = |source: Fault| StoreError::MandateDocument {
@@ -95,10 +95,6 @@ impl Row {
 }
 
 impl Store {
-    /// A mandate.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
     pub async fn mandate(&self, id: &Id) -> Result<Option<StoredMandate>, StoreError> {
         let row = sqlx::query_as("SELECT * FROM mandate WHERE id = ?")
             .bind(id.as_str())
@@ -108,10 +104,7 @@ impl Store {
         Ok(row.map(Row::mandate).transpose()?.flatten())
     }
 
-    /// Mandates in the order of their identifiers, from behind `after`.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Mandates in the order of their identifiers, after `after`.
     pub async fn mandates(
         &self,
         after: Option<&str>,
@@ -137,11 +130,7 @@ impl Store {
         })
     }
 
-    /// All mandates: the start. The error stands in the place of one that cannot be read, so that
-    /// it does not take the others with it.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// All mandates, with an error for each that cannot be read. For the start.
     pub async fn all_mandates(&self) -> Result<Vec<Result<Mandate, StoreError>>, StoreError> {
         let rows = sqlx::query_as("SELECT * FROM mandate WHERE document IS NOT NULL ORDER BY id")
             .fetch_all(&self.pool)
@@ -155,12 +144,12 @@ impl Store {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
-    /// Writes a mandate, or takes it away where `after` is none, and writes that down with what was
-    /// and is so, in one transaction. `expected` is the version that the writer believes in, 0 for
-    /// none.
+    /// Writes a mandate, or deletes it where `after` is `None`, and writes the state before and
+    /// after to the audit in the same transaction. `expected` is the version that the caller knows,
+    /// 0 for none.
     ///
     /// # Errors
-    /// See [`ChangeError`]; nothing is changed then.
+    /// Nothing is changed then.
     pub async fn change_mandate<E>(
         &self,
         by: &Author,
@@ -181,8 +170,7 @@ impl Store {
         if let Some(expected) = expected.filter(|expected| *expected != current) {
             return Err(ChangeError::Version { expected, current });
         }
-        // What cannot be read can be overwritten all the same, and is written down as the text that
-        // it is.
+        // An unreadable mandate can be replaced; the audit then gets its text.
         let before =
             before.map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)));
         let document = after.map(|mandate| {

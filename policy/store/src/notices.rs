@@ -12,61 +12,56 @@ use crate::{
     time::second,
 };
 
-/// A notice that is to be sent.
+/// A notice to be queued.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewNotice {
-    /// What its receivers know it by, so that one that comes twice is seen to be the same.
+    /// The identifier by which receivers detect duplicates.
     pub id: String,
-    /// Whose.
     pub household: Id,
-    /// When it happened.
+    /// When the event happened.
     pub at: Timestamp,
-    /// What it says.
+    /// The content.
     pub document: Value,
-    /// Over which channels it goes, and to whom where the channel does not know that itself.
+    /// The channels to use, each with a recipient where the channel itself has none.
     pub to: Vec<(&'static str, Option<String>)>,
 }
 
-/// A notice that is to be delivered now, over one channel.
+/// A delivery that is due, over one channel.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Due {
-    /// Its place in the outbox.
+pub struct DueDelivery {
+    /// The row of the outbox.
     pub sequence: i64,
-    /// What its receivers know it by.
+    /// The identifier by which receivers detect duplicates.
     pub id: String,
-    /// Whose.
     pub household: String,
-    /// Over which channel.
     pub channel: String,
-    /// To whom, where the channel does not know that itself.
+    /// The recipient, where the channel itself has none.
     pub recipient: Option<String>,
-    /// Attempts that failed.
+    /// The number of failed attempts.
     pub attempts: u32,
-    /// When it was queued.
     pub queued_at: Timestamp,
-    /// What it says.
+    /// The content.
     pub document: Value,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
-    /// It is there.
     Delivered,
-    /// It is to be tried again then.
+    /// Try again at this time; the reason of the failure.
     Later(Timestamp, String),
-    /// It is given up, and kept.
+    /// Given up, and kept; the reason of the failure.
     Dead(String),
 }
 
-/// How the outbox stands.
+/// The state of the outbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OutboxCounts {
     /// Deliveries that wait.
     pub queued: u64,
     /// Deliveries that were given up.
     pub dead: u64,
-    /// When the oldest one that waits was queued.
+    /// When the oldest waiting delivery was queued.
     pub oldest: Option<Timestamp>,
 }
 
@@ -82,7 +77,7 @@ struct Row {
     document: String,
 }
 
-/// Puts a notice into the outbox, inside the transaction that does what it tells of.
+/// Queues a notice, in the transaction of the event.
 pub(crate) async fn queue(
     connection: &mut SqliteConnection,
     notice: &NewNotice,
@@ -112,7 +107,7 @@ pub(crate) async fn queue(
     Ok(())
 }
 
-/// Puts a message to the operator alone into the outbox: it is no household's.
+/// Queues a message to the operator alone, without a household.
 pub(crate) async fn queue_for_operator(
     connection: &mut SqliteConnection,
     id: &str,
@@ -144,16 +139,13 @@ pub(crate) async fn queue_for_operator(
 }
 
 impl Store {
-    /// What is to be delivered by now over a channel, the longest waiting first.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The deliveries that are due over a channel, oldest first.
     pub async fn notices_due(
         &self,
         channel: &str,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Due>, StoreError> {
+    ) -> Result<Vec<DueDelivery>, StoreError> {
         let select = "SELECT sequence, id, household, channel, recipient, attempts, at, document
             FROM delivery JOIN notice ON notice.sequence = delivery.notice WHERE state = 'queued' AND due <= ? AND channel = ?
             ORDER BY due LIMIT ?";
@@ -164,7 +156,7 @@ impl Store {
             .fetch_all(&self.pool)
             .await;
         let rows: Vec<Row> = rows.map_err(step("reading the notices"))?;
-        let due = |row: Row| Due {
+        let due = |row: Row| DueDelivery {
             sequence: row.sequence,
             id: row.id,
             household: row.household,
@@ -177,11 +169,12 @@ impl Store {
         Ok(rows.into_iter().map(due).collect())
     }
 
-    /// Writes down what became of an attempt.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn settle_notice(&self, due: &Due, delivery: &Delivery) -> Result<(), StoreError> {
+    /// Records the outcome of an attempt.
+    pub async fn settle_notice(
+        &self,
+        due: &DueDelivery,
+        delivery: &Delivery,
+    ) -> Result<(), StoreError> {
         let (state, next, error) = match delivery {
             Delivery::Delivered => ("delivered", 0, None),
             Delivery::Later(next, error) => ("queued", next.as_second(), Some(error)),
@@ -200,10 +193,7 @@ impl Store {
             .map(drop)
     }
 
-    /// How many wait, how many were given up, and since when the oldest one waits.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Counts waiting and given-up deliveries, and finds the oldest waiting one.
     pub async fn count_notices(&self) -> Result<OutboxCounts, StoreError> {
         let select = "SELECT (SELECT count(*) FROM delivery WHERE state = 'queued'), (SELECT count(*) FROM delivery WHERE state = 'dead'),
             (SELECT min(at) FROM notice JOIN delivery ON notice.sequence = delivery.notice WHERE state = 'queued')";
@@ -218,11 +208,8 @@ impl Store {
         })
     }
 
-    /// Forgets notices that were delivered, or had nowhere to go, before this time. What was given
-    /// up stays.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Deletes notices before this time that were delivered or had no channel. Given-up notices
+    /// stay.
     pub async fn forget_notices(&self, before: Timestamp) -> Result<(), StoreError> {
         let delete = "DELETE FROM notice WHERE at < ? AND NOT EXISTS
             (SELECT 1 FROM delivery WHERE delivery.notice = notice.sequence AND state <> 'delivered')";
@@ -236,9 +223,6 @@ impl Store {
     }
 
     /// The label of the key that an actor used; `None` for an actor without a key.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
     pub async fn label_of(&self, actor: &str) -> Result<Option<String>, StoreError> {
         let Some(id) = actor.strip_prefix("key:") else {
             return Ok(None);

@@ -1,62 +1,62 @@
-//! Erasures of activity that a change of a household's document requires. They are written in the
-//! transaction of the change, because the activity lies in another file: after a full disk or a
-//! `kill -9` they are still carried out.
+//! Erasures of activity that a change of a household's document requires. They are stored in the
+//! transaction of the change, because the activity is in another file: they are carried out even
+//! after a full disk or a `kill -9`.
 
 use policy::rules::household::Id;
 use sqlx::SqliteConnection;
 
 use crate::{
     Store,
-    activity::Forgotten,
+    activity::ErasureScope,
     error::{StoreError, step},
 };
 
-/// Before the identifier of a device.
+/// The prefix of a device's identifier.
 const DEVICE: &str = "device:";
 
-/// Something that is to be done to what was counted of a household.
+/// An erasure of a household's activity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Erasure {
-    /// It is kept for other days than before.
+    /// The retention changed.
     Keep,
-    /// It is to be there no longer.
-    Forget(Forgotten),
+    /// A part is to be erased.
+    Forget(ErasureScope),
 }
 
 impl Erasure {
     fn to_text(&self) -> String {
         match self {
             Self::Keep => "keep".to_owned(),
-            Self::Forget(Forgotten::All) => "all".to_owned(),
-            Self::Forget(Forgotten::Unknown) => "unknown".to_owned(),
-            Self::Forget(Forgotten::Names) => "names".to_owned(),
-            Self::Forget(Forgotten::Device(id)) => format!("{DEVICE}{id}"),
+            Self::Forget(ErasureScope::All) => "all".to_owned(),
+            Self::Forget(ErasureScope::Unknown) => "unknown".to_owned(),
+            Self::Forget(ErasureScope::Names) => "names".to_owned(),
+            Self::Forget(ErasureScope::Device(id)) => format!("{DEVICE}{id}"),
         }
     }
 
     fn of(text: &str) -> Option<Self> {
         Some(match text {
             "keep" => Self::Keep,
-            "all" => Self::Forget(Forgotten::All),
-            "unknown" => Self::Forget(Forgotten::Unknown),
-            "names" => Self::Forget(Forgotten::Names),
-            text => Self::Forget(Forgotten::Device(text.strip_prefix(DEVICE)?.parse().ok()?)),
+            "all" => Self::Forget(ErasureScope::All),
+            "unknown" => Self::Forget(ErasureScope::Unknown),
+            "names" => Self::Forget(ErasureScope::Names),
+            text => Self::Forget(ErasureScope::Device(
+                text.strip_prefix(DEVICE)?.parse().ok()?,
+            )),
         })
     }
 }
 
-/// A duty that waits.
+/// An erasure that is still to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingErasure {
-    /// Its place.
+    /// The row.
     pub sequence: i64,
-    /// Whose.
     pub household: Id,
-    /// What.
     pub duty: Erasure,
 }
 
-/// Writes a duty down, inside the transaction that it comes from.
+/// Stores an erasure, in the transaction of the change that requires it.
 pub(crate) async fn owe(
     connection: &mut SqliteConnection,
     household: &Id,
@@ -73,10 +73,7 @@ pub(crate) async fn owe(
 }
 
 impl Store {
-    /// The duties that wait, of one household or of all, the oldest first.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The pending erasures of one household or of all, oldest first.
     pub async fn duties(
         &self,
         household: Option<&Id>,
@@ -90,7 +87,7 @@ impl Store {
             .await;
         let rows: Vec<(i64, String, String)> =
             rows.map_err(step("reading what is to be forgotten"))?;
-        // Of a later version, whose words are not ours: that version does it.
+        // Rows of a later version with unknown words are left to that version.
         let read = |(sequence, household, what): (i64, String, String)| {
             Some(PendingErasure {
                 sequence,
@@ -101,10 +98,7 @@ impl Store {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
-    /// A duty is done.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Deletes an erasure that is done.
     pub async fn duty_done(&self, sequence: i64) -> Result<(), StoreError> {
         let delete = sqlx::query("DELETE FROM duty WHERE sequence = ?").bind(sequence);
         self.database
@@ -120,9 +114,14 @@ mod tests {
 
     #[test]
     fn a_duty_survives_as_text() {
-        let device = Forgotten::Device("a.b-c~d".parse().expect("an identifier"));
-        let all =
-            [Forgotten::All, Forgotten::Unknown, Forgotten::Names, device].map(Erasure::Forget);
+        let device = ErasureScope::Device("a.b-c~d".parse().expect("an identifier"));
+        let all = [
+            ErasureScope::All,
+            ErasureScope::Unknown,
+            ErasureScope::Names,
+            device,
+        ]
+        .map(Erasure::Forget);
         for duty in all.into_iter().chain([Erasure::Keep]) {
             assert_eq!(Erasure::of(&duty.to_text()), Some(duty));
         }

@@ -13,78 +13,102 @@ use crate::{
     time::second,
 };
 
-/// The most open reports: a flood of the public form does not fill the disk.
+/// The most open reports, so that a flood of the public form does not fill the disk.
 pub const REPORTS_OPEN_MAX: u32 = 100_000;
 
-/// A report.
+/// A report of a name that is blocked by mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Report {
-    /// Its identifier.
+    /// The identifier.
     pub id: String,
-    /// What is said to be blocked by mistake.
+    /// The name.
     pub name: String,
-    /// Why.
+    /// Why it should not be blocked.
     pub reason: String,
-    /// Where who sent it is reached.
+    /// The contact for an answer.
     pub contact: Option<String>,
-    /// When it came.
+    /// When the report came, RFC 3339.
     pub at: Timestamp,
-    /// When it is to be answered: again, where an override has run out.
+    /// When it is to be answered, RFC 3339: again, once an override has ended.
     pub due_at: Timestamp,
-    /// `open`, `unblocked`, `kept`, `duplicate`, or `review` where an override has run out.
+    /// `open`, `unblocked`, `kept`, `duplicate`, or `review` once an override has ended.
+    #[cfg_attr(feature = "schema", schema(schema_with = state_words))]
     pub state: &'static str,
-    /// The note of the operator who answered.
+    /// The note of the operator.
     pub note: Option<String>,
-    /// When it was answered.
+    /// When it was answered, RFC 3339.
     pub closed_at: Option<Timestamp>,
-    /// Who answered.
+    /// The key that answered.
     pub closed_by: Option<String>,
-    /// Until when the name is never blocked.
+    /// Until when the name is never blocked, RFC 3339.
     pub override_until: Option<Timestamp>,
 }
 
-/// How a report is answered.
+/// The answer to a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closing {
+pub struct ReportDecision {
     /// `unblocked`, `kept` or `duplicate`.
     pub outcome: String,
-    /// A word about it.
+    /// The operator's note.
     pub note: Option<String>,
-    /// Until when the name is never blocked.
+    /// The end of the override: the name is not blocked until then.
     pub override_until: Option<Timestamp>,
 }
 
-/// A page of reports, the newest first.
+/// A page of reports, newest first.
 #[derive(Debug)]
 pub struct ReportPage {
-    /// The reports.
     pub reports: Vec<Report>,
-    /// From where the next page goes on, where there is more.
+    /// The position of the next page, if there is more.
     pub next: Option<i64>,
 }
 
-/// The reports of a time.
+/// The age of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportAge {
-    /// Seconds from its coming to its answer, or to now.
+    /// Seconds until its answer, or until now.
     pub age_s: i64,
-    /// Whether it was answered, and how.
-    pub outcome: Option<Outcome>,
-    /// Whether its answer came, or is, later than it was to be.
+    /// The outcome, if it was answered.
+    pub outcome: Option<ReportOutcome>,
+    /// Whether the answer came after the due time, or has not come although it is due.
     pub is_late: bool,
 }
 
-/// How a report can be answered.
+/// The outcome of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
-pub enum Outcome {
+pub enum ReportOutcome {
     Unblocked,
     Kept,
     Duplicate,
 }
 
-impl Outcome {
-    /// All of them, with their words.
+#[cfg(feature = "schema")]
+fn state_words() -> utoipa::openapi::Object {
+    let outcomes = ReportOutcome::ALL.map(|(_, word)| word);
+    policy::schema::words(
+        "Whether it was answered, and how. `review`: its override has ended.",
+        ["open", "review"].into_iter().chain(outcomes),
+    )
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for ReportOutcome {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        policy::schema::words(
+            "How a report was answered.",
+            Self::ALL.map(|(_, word)| word),
+        )
+        .into()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for ReportOutcome {}
+
+impl ReportOutcome {
+    /// All outcomes, with their words.
     pub const ALL: [(Self, &'static str); 3] = [
         (Self::Unblocked, "unblocked"),
         (Self::Kept, "kept"),
@@ -120,13 +144,13 @@ impl Row {
         let word = self
             .outcome
             .as_deref()
-            .and_then(|text| Outcome::ALL.iter().find(|(_, word)| *word == text));
+            .and_then(|text| ReportOutcome::ALL.iter().find(|(_, word)| *word == text));
         let is_over = self
             .override_until
             .is_some_and(|until| until <= now.as_second());
         let state = match word {
             None => "open",
-            Some((Outcome::Unblocked, _)) if is_over => "review",
+            Some((ReportOutcome::Unblocked, _)) if is_over => "review",
             Some((_, word)) => word,
         };
         Report {
@@ -146,10 +170,7 @@ impl Row {
 }
 
 impl Store {
-    /// Opens a ticket; none where too many wait.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Opens a ticket; `None` where [`REPORTS_OPEN_MAX`] are open.
     pub async fn add_report(
         &self,
         name: &Name,
@@ -181,10 +202,7 @@ impl Store {
         Ok(Some(row.report(at)))
     }
 
-    /// Reports, the newest first, from behind `before`; only those in a state where one is given.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Reports, newest first, before `before`; with a state, only those in it.
     pub async fn reports(
         &self,
         state: Option<&str>,
@@ -223,10 +241,6 @@ impl Store {
         })
     }
 
-    /// One report.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
     pub async fn report(&self, id: &str, now: Timestamp) -> Result<Option<Report>, StoreError> {
         let row: Option<Row> = sqlx::query_as("SELECT * FROM report WHERE id = ?")
             .bind(id)
@@ -236,16 +250,13 @@ impl Store {
         Ok(row.map(|row| row.report(now)))
     }
 
-    /// Answers a report, also again, and writes that down in one transaction. What is due when an
-    /// override runs out is `due`.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Answers a report, also repeatedly, and writes that to the audit in one transaction. `due` is
+    /// the time of the review when an override ends.
     pub async fn close_report(
         &self,
         by: &Author,
         id: &str,
-        closing: &Closing,
+        closing: &ReportDecision,
         due: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Option<Report>, StoreError> {
@@ -295,10 +306,7 @@ impl Store {
         Ok(Some(after))
     }
 
-    /// Forgets where those are reached whose reports were answered before this time.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Deletes the contacts of reports that were answered before this time.
     pub async fn forget_reporters(&self, before: Timestamp) -> Result<(), StoreError> {
         let update = sqlx::query(
             "UPDATE report SET contact = NULL WHERE contact IS NOT NULL AND closed_at < ?",
@@ -310,10 +318,7 @@ impl Store {
             .map(drop)
     }
 
-    /// Names that an accepted report keeps unblocked, each with the times from when and until when.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Names that an accepted report keeps unblocked, each from one time until another.
     pub async fn overrides(&self) -> Result<Vec<(Name, (Timestamp, Timestamp))>, StoreError> {
         let select = "SELECT name, min(closed_at), max(override_until) FROM report
             WHERE override_until IS NOT NULL AND closed_at IS NOT NULL GROUP BY name";
@@ -327,10 +332,7 @@ impl Store {
         Ok(rows.into_iter().filter_map(lifted).collect())
     }
 
-    /// The reports that came between two times, with their ages.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The reports sent between two times, with their ages.
     pub async fn report_ages(
         &self,
         from: Timestamp,
@@ -354,7 +356,7 @@ impl Store {
             let end = closed.unwrap_or(now.as_second());
             Ok(ReportAge {
                 age_s: (end - at).max(0),
-                outcome: outcome.as_deref().and_then(Outcome::of),
+                outcome: outcome.as_deref().and_then(ReportOutcome::of),
                 is_late: end > due,
             })
         };

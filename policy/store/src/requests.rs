@@ -15,22 +15,20 @@ use crate::{
     time::second,
 };
 
-/// The most requests of one household that wait for an answer.
+/// The most open requests of one household.
 pub const REQUESTS_OPEN_MAX: u32 = 200;
 /// The most requests of one device in a day.
 pub const REQUESTS_PER_DAY_MAX: u32 = 20;
 /// How long a request is kept, answered or not.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Where a request stands.
+/// The state of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RequestState {
-    /// It waits for an answer.
     Open,
-    /// It was allowed.
     Allowed,
-    /// It was denied.
     Denied,
 }
 
@@ -44,57 +42,61 @@ impl RequestState {
     }
 }
 
-/// What is asked for.
+/// The content of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RequestDetails {
     /// The name.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub name: Name,
     /// The categories for which it is blocked, by slug.
     pub categories: Vec<String>,
-    /// Why, in the child's words.
+    /// The reason, in the child's words.
     pub reason: Option<String>,
-    /// Who asked.
+    /// The key that asked.
     pub asked_by: String,
-    /// What it was answered.
+    /// The answer. Null while the request is open.
     #[serde(default)]
     pub answer: Option<RequestAnswer>,
 }
 
-/// What a request was answered.
+/// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RequestAnswer {
     /// `allow` or `deny`.
     pub answer: String,
-    /// `domain` or `category`; none where nothing was allowed.
+    /// `domain` or `category`. Null if nothing was allowed.
     pub scope: Option<String>,
-    /// For whom: `device`, `person` or `household`.
+    /// For whom: `device`, `person` or `household`. Null if nothing was allowed.
     pub whose: Option<String>,
-    /// Until when; none for good.
+    /// Until when, RFC 3339. Null if it holds for good.
     pub until: Option<Timestamp>,
-    /// A word to the child.
+    /// A note to the child.
     pub note: Option<String>,
-    /// Who answered.
+    /// The key that answered.
     pub answered_by: String,
-    /// When.
+    /// When it was answered, RFC 3339.
     pub answered_at: Timestamp,
 }
 
-/// A request.
+/// A request to allow a blocked name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Request {
-    /// Its identifier.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Request))]
+pub struct AccessRequest {
+    /// The identifier.
     pub id: String,
     /// The device that it is for.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub device: Id,
-    /// Where it stands.
     pub state: RequestState,
-    /// When it was asked.
+    /// When it was asked, RFC 3339.
     pub at: Timestamp,
-    /// When it is forgotten.
+    /// When it is removed, RFC 3339.
     pub expires_at: Timestamp,
-    /// What.
     #[serde(flatten)]
-    pub asked: Asked,
+    pub asked: RequestDetails,
 }
 
 #[derive(FromRow)]
@@ -108,14 +110,14 @@ struct Row {
 }
 
 impl Row {
-    fn request(self) -> Result<Request, StoreError> {
+    fn request(self) -> Result<AccessRequest, StoreError> {
         type Fault = Box<dyn std::error::Error + Send + Sync>;
         let unreadable = |source: Fault| StoreError::Document {
             household: self.household.clone(),
             source,
         };
         let at = second(self.at);
-        Ok(Request {
+        Ok(AccessRequest {
             device: self
                 .device
                 .parse()
@@ -131,28 +133,27 @@ impl Row {
     }
 }
 
-/// Why a request was not taken.
+/// Why a request was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// As many wait for an answer as may.
+    /// The household has [`REQUESTS_OPEN_MAX`] open requests.
     #[error("a household has at most {REQUESTS_OPEN_MAX} requests that wait for an answer")]
     TooManyOpen,
-    /// The device has asked as often as it may in a day.
+    /// The device has made [`REQUESTS_PER_DAY_MAX`] requests in a day.
     #[error("a device asks at most {REQUESTS_PER_DAY_MAX} times a day")]
     TooManyToday,
 }
 
-/// Answers a request, inside the transaction that does what the answer says.
+/// Answers a request, in the transaction that applies the answer.
 pub(crate) async fn answer<E>(
     connection: &mut SqliteConnection,
     household: &Id,
     id: &str,
     state: RequestState,
     answer: &RequestAnswer,
-) -> Result<Request, ChangeError<E>> {
+) -> Result<AccessRequest, ChangeError<E>> {
     let select =
         sqlx::query_as("SELECT * FROM request WHERE id = ? AND household = ? AND state = 'open'")
             .bind(id)
@@ -178,8 +179,8 @@ pub(crate) async fn answer<E>(
     Ok(request)
 }
 
-/// Forgets what was asked by devices that a household lost, or in a household that is gone, inside
-/// the transaction that takes them away: what comes again under the same identifier is another's.
+/// Deletes the requests of removed devices or of a removed household, in the transaction that
+/// removes them: a later device with the same identifier must not inherit them.
 pub(crate) async fn forget_lost(
     connection: &mut SqliteConnection,
     household: &Id,
@@ -205,62 +206,102 @@ pub(crate) async fn forget_lost(
     Ok(())
 }
 
+/// The open request of a device that covers a name: its own name or one above it.
+async fn find_open(
+    connection: &mut SqliteConnection,
+    household: &Id,
+    device: &Id,
+    name: &Name,
+) -> Result<Option<AccessRequest>, StoreError> {
+    let select = sqlx::query_as(
+        "SELECT * FROM request WHERE household = ? AND device = ? AND state = 'open' ORDER BY sequence",
+    );
+    let select = select.bind(household.as_str()).bind(device.as_str());
+    let open: Vec<Row> = select
+        .fetch_all(connection)
+        .await
+        .map_err(step("listing requests"))?;
+    Ok(open
+        .into_iter()
+        .filter_map(|row| row.request().ok())
+        .find(|open| name.borrow().is_within(open.asked.name.borrow())))
+}
+
+/// Checks that a household has room for one more open request, and a device for one more today.
+async fn check_limits(
+    connection: &mut SqliteConnection,
+    household: &Id,
+    device: &Id,
+    now: Timestamp,
+) -> Result<(), RequestError> {
+    let count = "SELECT count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE device = ? AND at > ?) FROM request WHERE household = ?";
+    let day_ago = (now - SignedDuration::from_hours(24)).as_second();
+    let count = sqlx::query_as(count)
+        .bind(device.as_str())
+        .bind(day_ago)
+        .bind(household.as_str());
+    let (open, today): (i64, i64) = count
+        .fetch_one(connection)
+        .await
+        .map_err(step("counting requests"))?;
+    if open >= i64::from(REQUESTS_OPEN_MAX) {
+        return Err(RequestError::TooManyOpen);
+    }
+    if today >= i64::from(REQUESTS_PER_DAY_MAX) {
+        return Err(RequestError::TooManyToday);
+    }
+    Ok(())
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    household: &Id,
+    request: &AccessRequest,
+) -> Result<(), StoreError> {
+    let document = serde_json::to_string(&request.asked).expect("a request is plain data");
+    let insert = sqlx::query(
+        "INSERT INTO request (id, household, device, state, at, document) VALUES (?, ?, ?, ?, ?, ?)",
+    );
+    let insert = insert
+        .bind(&request.id)
+        .bind(household.as_str())
+        .bind(request.device.as_str())
+        .bind(request.state.as_str());
+    let insert = insert.bind(request.at.as_second()).bind(document);
+    insert
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(step("storing a request"))
+}
+
 impl Store {
-    /// Takes a request, unless there are too many, or the device waits for an answer to one that
-    /// covers the name: that one is returned then. Says whether it is new.
+    /// Adds a request, and returns it with `true`. If the device has an open request that covers the
+    /// name, returns that one with `false`.
     ///
     /// # Errors
-    /// See [`RequestError`].
+    /// [`RequestError::TooManyOpen`] and [`RequestError::TooManyToday`] at the limits.
     pub async fn add_request(
         &self,
         household: &Id,
         device: &Id,
-        asked: Asked,
+        asked: RequestDetails,
         now: Timestamp,
-    ) -> Result<(Request, bool), RequestError> {
+    ) -> Result<(AccessRequest, bool), RequestError> {
         let mut transaction = self.begin().await?;
         let forget = sqlx::query("DELETE FROM request WHERE at < ?").bind((now - KEPT).as_second());
         forget
             .execute(&mut *transaction)
             .await
             .map_err(step("forgetting requests"))?;
-        // Inside the transaction: of two that come at once the second one finds the first.
-        let open = sqlx::query_as(
-            "SELECT * FROM request WHERE household = ? AND device = ? AND state = 'open' ORDER BY sequence",
-        );
-        let open = open.bind(household.as_str()).bind(device.as_str());
-        let open: Vec<Row> = open
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(step("listing requests"))?;
-        // An answer opens the name and all below it.
-        let covers = |open: &Request| asked.name.borrow().is_within(open.asked.name.borrow());
-        if let Some(open) = open
-            .into_iter()
-            .filter_map(|row| row.request().ok())
-            .find(covers)
-        {
+        // Inside the transaction: of two simultaneous requests the second one finds the first.
+        if let Some(open) = find_open(&mut transaction, household, device, &asked.name).await? {
             return Ok((open, false));
         }
-        let count = "SELECT count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE device = ? AND at > ?) FROM request WHERE household = ?";
-        let day_ago = (now - SignedDuration::from_hours(24)).as_second();
-        let count = sqlx::query_as(count)
-            .bind(device.as_str())
-            .bind(day_ago)
-            .bind(household.as_str());
-        let (open, today): (i64, i64) = count
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(step("counting requests"))?;
-        if open >= i64::from(REQUESTS_OPEN_MAX) {
-            return Err(RequestError::TooManyOpen);
-        }
-        if today >= i64::from(REQUESTS_PER_DAY_MAX) {
-            return Err(RequestError::TooManyToday);
-        }
+        check_limits(&mut transaction, household, device, now).await?;
         let at = second(now.as_second());
         let id = crate::secret::random_hex(8)?;
-        let request = Request {
+        let request = AccessRequest {
             id,
             device: device.clone(),
             state: RequestState::Open,
@@ -268,34 +309,18 @@ impl Store {
             expires_at: at + KEPT,
             asked,
         };
-        let document = serde_json::to_string(&request.asked).expect("a request is plain data");
-        let insert = sqlx::query(
-            "INSERT INTO request (id, household, device, state, at, document) VALUES (?, ?, ?, ?, ?, ?)",
-        );
-        let insert = insert
-            .bind(&request.id)
-            .bind(household.as_str())
-            .bind(device.as_str())
-            .bind(request.state.as_str());
-        let insert = insert.bind(at.as_second()).bind(document);
-        insert
-            .execute(&mut *transaction)
-            .await
-            .map_err(step("storing a request"))?;
+        insert(&mut transaction, household, &request).await?;
         transaction.commit().await?;
         Ok((request, true))
     }
 
-    /// The requests of a household, the newest first; only those for a device where it is given.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The requests of a household, newest first; with `device`, only those for it.
     pub async fn requests(
         &self,
         household: &Id,
         device: Option<&Id>,
         now: Timestamp,
-    ) -> Result<Vec<Request>, StoreError> {
+    ) -> Result<Vec<AccessRequest>, StoreError> {
         let select = "SELECT * FROM request WHERE household = ?1 AND at >= ?2 AND (?3 IS NULL OR device = ?3) ORDER BY sequence DESC LIMIT 1000";
         let select = sqlx::query_as(select)
             .bind(household.as_str())
@@ -308,16 +333,12 @@ impl Store {
         rows.into_iter().map(Row::request).collect()
     }
 
-    /// One request.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
     pub async fn request(
         &self,
         household: &Id,
         id: &str,
         now: Timestamp,
-    ) -> Result<Option<Request>, StoreError> {
+    ) -> Result<Option<AccessRequest>, StoreError> {
         let select =
             sqlx::query_as("SELECT * FROM request WHERE household = ? AND id = ? AND at >= ?");
         let select = select
@@ -331,16 +352,16 @@ impl Store {
         row.map(Row::request).transpose()
     }
 
-    /// Denies a request: nothing else changes.
+    /// Denies a request.
     ///
     /// # Errors
-    /// See [`ChangeError`]; one that was answered before is settled.
+    /// [`ChangeError::Settled`] where the request was answered before.
     pub async fn deny_request<E>(
         &self,
         household: &Id,
         id: &str,
         with: &RequestAnswer,
-    ) -> Result<Request, ChangeError<E>> {
+    ) -> Result<AccessRequest, ChangeError<E>> {
         let mut transaction = self.begin().await?;
         let request = answer(&mut transaction, household, id, RequestState::Denied, with).await?;
         transaction.commit().await?;

@@ -5,8 +5,8 @@
 //! begin -> do it -> keep the answer, or forget that it was tried
 //! ```
 //!
-//! The attempt is on disk before the write begins. So a write whose process died is known as one
-//! with an unknown outcome.
+//! The attempt is on disk before the write begins, so a write whose process died is known to have
+//! an unknown outcome.
 
 use std::{
     collections::HashSet,
@@ -24,20 +24,20 @@ use crate::{
 
 /// How long a repetition is recognised.
 const KEPT_S: i64 = 24 * 60 * 60;
-/// Answers of one principal: far more than a client can have unanswered, and octets of all of them.
-/// The oldest go first.
+/// The most stored answers of one principal: far more than a client can have outstanding. The
+/// oldest are deleted first. The octets of all answers are limited as well.
 const ANSWERS_MAX: i64 = 10_000;
 const OCTETS_MAX: i64 = 16 << 20;
-/// A principal's bounds are looked after once in so many beginnings, because counting takes longer
-/// than beginning.
+/// The limits of a principal are checked once in this number of attempts, because counting takes
+/// longer than an attempt.
 const COUNT_EVERY: i64 = 64;
-/// Attempts that are held in memory because the file would not forget them: a full disk lasts long,
-/// and clients try again.
+/// Attempts that are kept in memory because they could not be deleted from the file: a full disk
+/// can last long, and clients retry.
 const UNFORGOTTEN_MAX: usize = 10_000;
-/// Old rows that one beginning takes along.
+/// Old rows that one attempt deletes.
 const EXPIRED_AT_A_TIME: i64 = 64;
 
-/// A write that names itself.
+/// A write with an idempotency key.
 #[derive(Debug, Clone)]
 pub struct WriteAttempt {
     principal: String,
@@ -48,8 +48,8 @@ pub struct WriteAttempt {
 }
 
 impl WriteAttempt {
-    /// What `principal` calls `key`: parts that say what is written to, and parts that say what.
-    /// One that `is_repeatable` has the same effect when it is done again.
+    /// The write that `principal` calls `key`. `target` and `content` are the parts that identify
+    /// it. A repeatable write has the same effect when it is done again.
     #[must_use]
     pub fn new(
         principal: String,
@@ -72,7 +72,7 @@ impl WriteAttempt {
     }
 }
 
-/// A hash of parts, each with its length before it, so that no two requests are the same octets.
+/// Hashes parts, each preceded by its length, so that no two requests give the same octets.
 fn digest(parts: &[&[u8]]) -> Vec<u8> {
     let mut hash = Sha256::new();
     for part in parts {
@@ -82,40 +82,36 @@ fn digest(parts: &[&[u8]]) -> Vec<u8> {
     hash.finalize().to_vec()
 }
 
-/// What a write was answered.
+/// The stored answer of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredAnswer {
     /// The HTTP status.
     pub status: u16,
-    /// The headers that matter.
+    /// The headers that are repeated.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: Vec<u8>,
 }
 
-/// What is known of a write.
+/// The state of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
-    /// Nothing: it is to be done, and is under way from now on.
+pub enum AttemptState {
+    /// Unknown before; it is in progress from now on.
     Fresh,
-    /// It was done, and answered so.
-    Done(Kept),
-    /// It was done, and answered with the secret of this key, which is not kept.
+    /// Done, with this answer.
+    Done(StoredAnswer),
+    /// Done; answered with the secret of this key, which is not stored.
     Secret(String),
-    /// The name was given to another write.
+    /// The key was used for another write.
     Other,
-    /// It is under way.
+    /// In progress.
     UnderWay,
-    /// It was under way in a process that is gone.
+    /// It was in progress in a process that has ended.
     Lost,
 }
 
 impl Store {
-    /// Begins a write that names itself, or says what became of it.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn begin_once(&self, attempt: &WriteAttempt) -> Result<Begun, StoreError> {
+    /// Begins a write, or returns its state.
+    pub async fn begin_once(&self, attempt: &WriteAttempt) -> Result<AttemptState, StoreError> {
         let now = Timestamp::now().as_second();
         let mut transaction = self.begin().await?;
         forget_old(&mut transaction, attempt, now - KEPT_S).await?;
@@ -132,7 +128,7 @@ impl Store {
                 .known(attempt, &row)
                 .map_err(step("reading an answer"))?;
             let is_forgotten = self.unforgotten().contains(&attempt.name());
-            if !is_forgotten && (begun != Begun::Lost || !attempt.is_repeatable) {
+            if !is_forgotten && (begun != AttemptState::Lost || !attempt.is_repeatable) {
                 return Ok(begun);
             }
         }
@@ -153,32 +149,32 @@ impl Store {
         }
         transaction.commit().await?;
         self.unforgotten().remove(&attempt.name());
-        Ok(Begun::Fresh)
+        Ok(AttemptState::Fresh)
     }
 
     fn known(
         &self,
         attempt: &WriteAttempt,
         row: &sqlx::sqlite::SqliteRow,
-    ) -> Result<Begun, sqlx::Error> {
+    ) -> Result<AttemptState, sqlx::Error> {
         if row.try_get::<Vec<u8>, _>("target")? != attempt.target
             || row.try_get::<Vec<u8>, _>("request")? != attempt.request
         {
-            return Ok(Begun::Other);
+            return Ok(AttemptState::Other);
         }
         let Some(status) = row.try_get::<Option<i64>, _>("status")? else {
             let is_ours = row.try_get::<String, _>("maker")? == *self.process_id;
             return Ok(if is_ours {
-                Begun::UnderWay
+                AttemptState::UnderWay
             } else {
-                Begun::Lost
+                AttemptState::Lost
             });
         };
         if let Some(key) = row.try_get::<Option<String>, _>("secret_of")? {
-            return Ok(Begun::Secret(key));
+            return Ok(AttemptState::Secret(key));
         }
         let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
-        Ok(Begun::Done(Kept {
+        Ok(AttemptState::Done(StoredAnswer {
             status: u16::try_from(status).map_err(|error| decode(error.into()))?,
             headers: serde_json::from_str(&row.try_get::<String, _>("headers")?)
                 .map_err(|error| decode(error.into()))?,
@@ -186,11 +182,15 @@ impl Store {
         }))
     }
 
-    /// Keeps what a write was answered.
+    /// Stores the answer of a write.
     ///
     /// # Errors
-    /// See [`StoreError`]; it then stays under way.
-    pub async fn keep_answer(&self, attempt: &WriteAttempt, kept: &Kept) -> Result<(), StoreError> {
+    /// The write then remains in progress.
+    pub async fn keep_answer(
+        &self,
+        attempt: &WriteAttempt,
+        kept: &StoredAnswer,
+    ) -> Result<(), StoreError> {
         let headers = serde_json::to_string(&kept.headers).expect("pairs of text are plain data");
         let update = "UPDATE idempotency SET status = ?3, headers = ?4, body = ?5 WHERE principal = ?1 AND key = ?2";
         let update = sqlx::query(update)
@@ -204,10 +204,10 @@ impl Store {
             .map(drop)
     }
 
-    /// Keeps that a write was answered with the secret of a key, and not the secret.
+    /// Records that a write was answered with the secret of a key, without the secret.
     ///
     /// # Errors
-    /// See [`StoreError`]; it then stays under way.
+    /// The write then remains in progress.
     pub async fn keep_secret(
         &self,
         attempt: &WriteAttempt,
@@ -227,10 +227,7 @@ impl Store {
             .map(drop)
     }
 
-    /// Forgets that a write was tried: it may be tried again.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Deletes an attempt, so that the write can be tried again.
     pub async fn forget_attempt(&self, attempt: &WriteAttempt) -> Result<(), StoreError> {
         let delete = sqlx::query("DELETE FROM idempotency WHERE principal = ? AND key = ?")
             .bind(&attempt.principal)
@@ -241,8 +238,8 @@ impl Store {
             .await
             .map(drop);
         if forgotten.is_err() {
-            // Nothing was done, so the next one with this name begins anew, also where the disk was
-            // full for this line.
+            // The write had no effect, so the next attempt with this key begins anew, even if the
+            // disk was too full to delete this row.
             let mut unforgotten = self.unforgotten();
             if unforgotten.len() < UNFORGOTTEN_MAX {
                 unforgotten.insert(attempt.name());
@@ -258,7 +255,7 @@ impl Store {
     }
 }
 
-/// Takes away what is older than `before`: of this name, and some others in passing.
+/// Deletes rows older than `before`: those of this key, and some others.
 async fn forget_old(
     connection: &mut SqliteConnection,
     attempt: &WriteAttempt,
@@ -278,7 +275,7 @@ async fn forget_old(
         .map_err(step("forgetting old answers"))
 }
 
-/// Takes away a principal's oldest answers where it has more than it may have.
+/// Deletes a principal's oldest answers beyond the limits.
 async fn bound(connection: &mut SqliteConnection, principal: &str) -> Result<(), StoreError> {
     let excess = "DELETE FROM idempotency WHERE rowid IN (
         SELECT rowid FROM (

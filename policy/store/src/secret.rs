@@ -4,7 +4,7 @@ use std::io;
 
 use crate::{audit::hexadecimal, error::StoreError};
 
-/// So many random octets, in hexadecimal.
+/// Random octets, in hexadecimal.
 pub(crate) fn random_hex(octets: usize) -> Result<String, StoreError> {
     let mut random = vec![0; octets];
     getrandom::fill(&mut random)

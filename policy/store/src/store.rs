@@ -21,7 +21,7 @@ use crate::{
     file::{self, FileContent, beside, file_of},
     heads::Signer,
     health::Health,
-    identity::{Home, KEY_SUFFIX, Markers},
+    identity::{KEY_SUFFIX, Markers, StorePaths},
     secret::random_hex,
     time::second,
 };
@@ -35,7 +35,7 @@ pub(crate) const KIND: Kind = Kind {
 };
 
 fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
-    // WAL's usual NORMAL would lose acknowledged writes with the power.
+    // WAL's default NORMAL would lose acknowledged writes in a power cut.
     options
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(database::BUSY_TIMEOUT)
@@ -45,31 +45,32 @@ fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) database: Database,
-    /// For readers; what is written goes through [`Self::begin`].
+    /// For readers; writes go through [`Self::begin`].
     pub(crate) pool: SqlitePool,
     pub(crate) chain: Arc<Chain>,
     /// Random id of this process; separates idempotent writes it started from those of an earlier
     /// run.
     pub(crate) process_id: Arc<str>,
-    /// Attempts that did nothing, and that the file would not forget.
+    /// Attempts without effect that could not be deleted from the file.
     pub(crate) unforgotten: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
 impl Store {
-    /// Opens the store, makes it where it is not there, and brings its tables up to date. Neither
-    /// markers nor a key are looked for: a daemon opens its store by [`Self::serve`].
+    /// Opens the store, creates it if it does not exist, and migrates its tables. Ignores markers
+    /// and key: a daemon opens its store with [`Self::serve`].
     ///
     /// # Errors
-    /// See [`StoreError`]; a file that is no store of ours is left as it is.
+    /// A file that is no such store is left unchanged.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         Self::with(Database::open(url, &KIND, true).await?, Chain::default())
     }
 
-    /// Opens the store of a node for a command beside the daemon, or without it. Makes none.
+    /// Opens the store of a node for a command, with or without a running daemon. Does not create
+    /// one.
     ///
     /// # Errors
-    /// See [`StoreError`]; [`StoreError::Missing`] where there is none.
-    pub async fn open_existing(home: &Home<'_>) -> Result<Self, StoreError> {
+    /// [`StoreError::Missing`] where there is none.
+    pub async fn open_existing(home: &StorePaths<'_>) -> Result<Self, StoreError> {
         let path = file_of(home.url)?;
         let database = Database::open(home.url, &KIND, false).await?;
         let (store, since) = identity(&database).await?;
@@ -79,15 +80,15 @@ impl Store {
         Self::with(database, Chain::new(store, since, signer, markers))
     }
 
-    /// Opens the store of a node for its daemon. It is made where this is the node's first start:
-    /// nothing in `evidence` is there, no marker, no journal without its database; or where the
-    /// operator says that it `is_new`. What does not fit in the audit is returned.
+    /// Opens the store of a node for its daemon. Creates it at the node's first start, when nothing
+    /// in `evidence`, no marker and no journal without its database exists; or where the operator
+    /// says that it `is_new`. Returns the findings about the audit.
     ///
     /// # Errors
-    /// See [`StoreError`]; [`StoreError::Lost`] and [`StoreError::OtherNode`] where the store is
-    /// not the one that this node had.
+    /// [`StoreError::Lost`] and [`StoreError::OtherNode`] where the store is not the one that this
+    /// node had.
     pub async fn serve(
-        home: &Home<'_>,
+        home: &StorePaths<'_>,
         is_new: bool,
         evidence: &[&Path],
     ) -> Result<(Self, Findings), StoreError> {
@@ -154,7 +155,7 @@ impl Store {
         })
     }
 
-    /// Whether there is a store already, so that a reader need not make one.
+    /// Whether a store exists, so that a reader need not create one.
     #[must_use]
     pub fn is_there(url: &str) -> bool {
         file_of(url).is_ok_and(Path::exists)
@@ -163,18 +164,17 @@ impl Store {
     /// A random identifier, unguessable and unique, in hexadecimal.
     ///
     /// # Errors
-    /// There is no randomness.
+    /// The system has no randomness.
     pub fn fresh_id() -> Result<String, StoreError> {
         random_hex(12)
     }
 
-    /// Whether the file can be written.
     #[must_use]
     pub fn health(&self) -> Health {
         Health(self.database.clone())
     }
 
-    /// Closes it in order, so that the journal is folded in.
+    /// Closes the store, so that the journal is checkpointed.
     pub async fn close(&self) {
         self.database.close().await;
     }
@@ -191,7 +191,7 @@ impl Store {
     }
 }
 
-/// A change under way: all of it is done by [`Self::commit`], and nothing without that.
+/// A change in progress. [`Self::commit`] applies all of it; dropping it applies nothing.
 pub(crate) struct AuditedWrite<'s> {
     writing: Writing<'s>,
     chain: &'s Chain,
@@ -199,7 +199,7 @@ pub(crate) struct AuditedWrite<'s> {
 }
 
 impl AuditedWrite<'_> {
-    /// Puts the change on disk, and covers what it wrote into the audit by a signed head.
+    /// Commits the change, and covers its rows of the audit by a signed head.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
         let head: Option<NextHead> = self
             .chain
@@ -236,7 +236,7 @@ async fn identity(database: &Database) -> Result<(String, Timestamp), StoreError
     Ok((id, second(since)))
 }
 
-/// Whether all markers name this store.
+/// Checks that all markers name this store.
 fn check_identity(path: &Path, store: &str, markers: &Markers) -> Result<(), StoreError> {
     match markers
         .read()?

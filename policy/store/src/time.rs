@@ -1,8 +1,8 @@
-//! Instants as the tables keep them.
+//! Instants in the tables.
 
 use jiff::Timestamp;
 
-/// A second as the tables keep it.
+/// Converts the seconds of a table.
 pub(crate) fn second(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }

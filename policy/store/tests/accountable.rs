@@ -1,10 +1,9 @@
-//! What the store promises to those who are answerable: every change is written down, and nobody
-//! writes it otherwise later.
+//! Accountability: every change is in the audit, and the audit cannot be changed unnoticed.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use policy::rules::household::{Filtering, Household, Id};
-use policy_store::{AuditEntry, Author, ChangeError, FeedChanged, Order, Store};
+use policy_store::{AuditEntry, Author, ChangeError, FeedChanged, SortOrder, Store};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqlitePool};
 
@@ -25,7 +24,7 @@ impl Place {
         Store::open(&self.url()).await.unwrap()
     }
 
-    /// The file as somebody sees it who goes around the store.
+    /// A connection to the file that bypasses the store.
     async fn raw(&self) -> SqlitePool {
         SqlitePool::connect(&self.url()).await.unwrap()
     }
@@ -75,7 +74,7 @@ async fn audit_rows_come_back_page_by_page_in_order_and_each_once() {
         assert_eq!(append(&store, subject, number).await, number + 1);
     }
     for (subject, expected) in [(None, 25_usize), (Some("feed:a"), 5), (Some("feed:b"), 0)] {
-        for order in [Order::Oldest, Order::Newest] {
+        for order in [SortOrder::Oldest, SortOrder::Newest] {
             let mut seen = Vec::new();
             let mut after = None;
             let mut pages = 0;
@@ -88,7 +87,7 @@ async fn audit_rows_come_back_page_by_page_in_order_and_each_once() {
                     break;
                 }
             }
-            if order == Order::Newest {
+            if order == SortOrder::Newest {
                 seen.reverse();
             }
             assert_eq!(
@@ -100,7 +99,7 @@ async fn audit_rows_come_back_page_by_page_in_order_and_each_once() {
         }
     }
     let first = &store
-        .audit(None, Order::Oldest, None, 1)
+        .audit(None, SortOrder::Oldest, None, 1)
         .await
         .unwrap()
         .records[0];
@@ -257,7 +256,7 @@ async fn a_chain_cut_off_at_its_end_fits_but_has_another_head() {
     assert_eq!(
         head,
         store
-            .audit(None, Order::Oldest, Some(2), 1)
+            .audit(None, SortOrder::Oldest, Some(2), 1)
             .await
             .unwrap()
             .records[0]
@@ -275,7 +274,7 @@ async fn a_chain_cut_off_at_its_end_fits_but_has_another_head() {
 #[tokio::test]
 async fn writers_at_the_same_time_make_one_chain() {
     let place = Place::new();
-    // Two stores on one file are two processes as far as the engine is concerned.
+    // Two stores on one file are two processes for the engine.
     let stores = [place.open().await, place.open().await];
     let writing = (0..60).map(|number| {
         let store = stores[number % 2].clone();
@@ -292,7 +291,7 @@ async fn writers_at_the_same_time_make_one_chain() {
 async fn a_long_chain_is_verified_to_its_end() {
     let place = Place::new();
     let store = place.open().await;
-    // Longer than what is read at a time.
+    // More rows than one batch of the verification.
     for number in 0..1_050 {
         append(&store, "lists", number).await;
     }
@@ -335,7 +334,7 @@ async fn the_audit_holds_what_differs_and_no_refused_change() {
         .await
         .unwrap();
     let records = store
-        .audit(Some("household:home"), Order::Oldest, None, 10)
+        .audit(Some("household:home"), SortOrder::Oldest, None, 10)
         .await
         .unwrap()
         .records;
@@ -414,7 +413,7 @@ async fn a_feed_is_kept_whole_and_its_secrets_are_not_in_the_audit() {
         [feed]
     );
     let records = store
-        .audit(Some("feed:bets"), Order::Oldest, None, 10)
+        .audit(Some("feed:bets"), SortOrder::Oldest, None, 10)
         .await
         .unwrap()
         .records;
@@ -475,7 +474,7 @@ async fn a_feed_defined_again_never_has_a_version_of_the_one_before() {
         }
     );
     let actions: Vec<_> = store
-        .audit(None, Order::Oldest, None, 10)
+        .audit(None, SortOrder::Oldest, None, 10)
         .await
         .unwrap()
         .records

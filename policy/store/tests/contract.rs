@@ -1,4 +1,4 @@
-//! What the store promises, whatever engine is behind it.
+//! The contract of the store, whatever the engine.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use policy::rules::household::{Household, Id};
 use policy_store::{
-    Author, Begun, ChangeError, Changed, Kept, NewKey, Position, Store, StoreError, WriteAttempt,
+    AttemptState, Author, ChangeError, HouseholdChanged, NewKey, ScanPosition, Store, StoreError,
+    StoredAnswer, WriteAttempt,
 };
 
 type Refusal = &'static str;
@@ -42,12 +43,12 @@ fn by() -> Author {
     }
 }
 
-/// Changes a household, and makes it where it is not there.
+/// Changes a household; creates it if it does not exist.
 async fn edit(
     store: &Store,
     household: &str,
     edit: impl FnOnce(&mut Household) + Send,
-) -> Result<Changed, ChangeError<Refusal>> {
+) -> Result<HouseholdChanged, ChangeError<Refusal>> {
     let fresh = id(household);
     let change = |before: Option<Household>| {
         let mut household = before.unwrap_or_else(|| Household::new(fresh));
@@ -84,7 +85,7 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_a_reopening() {
         .create_key(&by(), NewKey::operator("first"))
         .await
         .unwrap();
-    // As a crash leaves it: nobody closes, and the journal is not folded in.
+    // As after a crash: the store is not closed, and the journal is not checkpointed.
     let crashed = place.0.path().join("crashed");
     std::fs::create_dir(&crashed).unwrap();
     for suffix in ["", "-wal"] {
@@ -112,7 +113,7 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_a_reopening() {
 #[tokio::test]
 async fn changes_at_the_same_time_each_see_the_one_before() {
     let place = Place::new();
-    // Two stores on one file are two processes as far as the engine is concerned.
+    // Two stores on one file are two processes for the engine.
     let stores = [place.open().await, place.open().await];
     let change = |number: usize| {
         let store = stores[number % 2].clone();
@@ -147,7 +148,7 @@ async fn changes_at_the_same_time_each_see_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_document_that_cannot_be_read_costs_nobody_else_the_rules() {
+async fn an_unreadable_document_costs_no_other_household_its_rules() {
     let place = Place::new();
     let store = place.open().await;
     for household in ["a", "b", "c"] {
@@ -162,7 +163,7 @@ async fn a_document_that_cannot_be_read_costs_nobody_else_the_rules() {
         .unwrap();
     let mut read = Vec::new();
     let mut complaints = Vec::new();
-    let mut position = Some(Position::default());
+    let mut position = Some(ScanPosition::default());
     while let Some(from) = position {
         let batch = store.batch(from, 2).await.unwrap();
         position = batch.next;
@@ -179,7 +180,7 @@ async fn a_document_that_cannot_be_read_costs_nobody_else_the_rules() {
 }
 
 #[tokio::test]
-async fn a_writer_who_believes_in_another_version_changes_nothing() {
+async fn a_write_that_expects_another_version_changes_nothing() {
     let place = Place::new();
     let store = place.open().await;
     edit(&store, "home", |_| {}).await.unwrap();
@@ -459,7 +460,7 @@ async fn a_key_is_stored_as_nothing_that_opens() {
         .await
         .unwrap();
     let bare = secret.strip_prefix("ox_").unwrap().as_bytes();
-    // Before the journal is folded in, and after it.
+    // Before the journal is checkpointed, and after it.
     let holds_the_key = || {
         let files = std::fs::read_dir(place.file().parent().unwrap())
             .unwrap()
@@ -557,7 +558,7 @@ async fn a_url_that_cannot_be_a_store_is_refused_without_showing_its_password() 
             "{url}"
         );
     }
-    // A file made and never filled is a new store.
+    // An empty file is a new store.
     let place = Place::new();
     std::fs::create_dir_all(place.file().parent().unwrap()).unwrap();
     std::fs::write(place.file(), b"").unwrap();
@@ -578,44 +579,57 @@ async fn a_write_that_names_itself_begins_once() {
             is_repeatable,
         )
     };
-    let kept = Kept {
+    let kept = StoredAnswer {
         status: 201,
         headers: vec![("etag".into(), "\"1\"".into())],
         body: b"{}".to_vec(),
     };
     let first = attempt("k", b"1", false);
-    assert_eq!(store.begin_once(&first).await.unwrap(), Begun::Fresh);
-    assert_eq!(store.begin_once(&first).await.unwrap(), Begun::UnderWay);
+    assert_eq!(store.begin_once(&first).await.unwrap(), AttemptState::Fresh);
+    assert_eq!(
+        store.begin_once(&first).await.unwrap(),
+        AttemptState::UnderWay
+    );
     assert_eq!(
         store.begin_once(&attempt("k", b"2", false)).await.unwrap(),
-        Begun::Other
+        AttemptState::Other
     );
     store.keep_answer(&first, &kept).await.unwrap();
     for store in [&store, &dead] {
         assert_eq!(
             store.begin_once(&first).await.unwrap(),
-            Begun::Done(kept.clone())
+            AttemptState::Done(kept.clone())
         );
     }
     let stranger = WriteAttempt::new("key:b".into(), "k".into(), &[b"PUT /"], &[b"1"], false);
-    assert_eq!(store.begin_once(&stranger).await.unwrap(), Begun::Fresh);
-    // What the other process began and did not end: done again where that is the same, and
-    // otherwise nobody knows.
-    for (key, is_repeatable, expected) in
-        [("put", true, Begun::Fresh), ("post", false, Begun::Lost)]
-    {
+    assert_eq!(
+        store.begin_once(&stranger).await.unwrap(),
+        AttemptState::Fresh
+    );
+    // Attempts that the other process began and did not finish: repeated if that has the same
+    // effect, otherwise of unknown outcome.
+    for (key, is_repeatable, expected) in [
+        ("put", true, AttemptState::Fresh),
+        ("post", false, AttemptState::Lost),
+    ] {
         let attempt = attempt(key, b"", is_repeatable);
-        assert_eq!(dead.begin_once(&attempt).await.unwrap(), Begun::Fresh);
+        assert_eq!(
+            dead.begin_once(&attempt).await.unwrap(),
+            AttemptState::Fresh
+        );
         assert_eq!(store.begin_once(&attempt).await.unwrap(), expected);
     }
     let failed = attempt("failed", b"", false);
     store.begin_once(&failed).await.unwrap();
     store.forget_attempt(&failed).await.unwrap();
-    assert_eq!(store.begin_once(&failed).await.unwrap(), Begun::Fresh);
+    assert_eq!(
+        store.begin_once(&failed).await.unwrap(),
+        AttemptState::Fresh
+    );
     store.keep_secret(&failed, 201, "abc").await.unwrap();
     assert_eq!(
         store.begin_once(&failed).await.unwrap(),
-        Begun::Secret("abc".into())
+        AttemptState::Secret("abc".into())
     );
 }
 
@@ -632,7 +646,7 @@ async fn answers_are_kept_for_a_day_and_so_many_of_one_principal() {
     };
     let attempt =
         |number: usize| WriteAttempt::new("key:a".into(), format!("k{number}"), &[], &[], true);
-    let kept = Kept {
+    let kept = StoredAnswer {
         status: 200,
         headers: Vec::new(),
         body: vec![b'x'; 256 << 10],
@@ -647,7 +661,7 @@ async fn answers_are_kept_for_a_day_and_so_many_of_one_principal() {
     );
     assert_eq!(
         store.begin_once(&attempt(199)).await.unwrap(),
-        Begun::Done(kept),
+        AttemptState::Done(kept),
         "the newest stay"
     );
     sqlx::query("UPDATE idempotency SET at = at - 86401")
@@ -656,7 +670,7 @@ async fn answers_are_kept_for_a_day_and_so_many_of_one_principal() {
         .unwrap();
     assert_eq!(
         store.begin_once(&attempt(199)).await.unwrap(),
-        Begun::Fresh,
+        AttemptState::Fresh,
         "a day is over"
     );
     for number in 1_000..1_004 {

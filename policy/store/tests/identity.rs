@@ -1,5 +1,5 @@
-//! What the store promises of itself: a node that had one is never given an empty one, and the
-//! audit is what was written.
+//! The identity of the store: a node that had one never gets an empty one, and the audit is as it
+//! was written.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use policy_store::{AuditEntry, Author, Home, Order, SignedHead, Store, StoreError};
+use policy_store::{AuditEntry, Author, SignedHead, SortOrder, Store, StoreError, StorePaths};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
@@ -37,7 +37,7 @@ impl Node {
         evidence: &[&Path],
     ) -> Result<(Store, Vec<String>), StoreError> {
         Store::serve(
-            &Home {
+            &StorePaths {
                 url: &self.url(),
                 lists: &self.path("data/lists"),
             },
@@ -55,7 +55,7 @@ impl Node {
         self.try_start(false, &[]).await.unwrap()
     }
 
-    /// A store that has run, with so many rows in its audit.
+    /// A store that has run, with this number of rows in its audit.
     async fn with_rows(rows: u64) -> Self {
         let node = Self::new();
         let store = node.start().await;
@@ -65,14 +65,14 @@ impl Node {
     }
 
     async fn command(&self) -> Result<Store, StoreError> {
-        Store::open_existing(&Home {
+        Store::open_existing(&StorePaths {
             url: &self.url(),
             lists: &self.path("data/lists"),
         })
         .await
     }
 
-    /// Does something to the database around the store.
+    /// Executes statements that bypass the store.
     async fn around(&self, statements: &str) {
         let mut raw = SqliteConnection::connect(&self.url()).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
@@ -82,8 +82,8 @@ impl Node {
         raw.close().await.unwrap();
     }
 
-    /// Changes a row and computes the chain anew from there on: what this crate does with a table
-    /// whose triggers are gone.
+    /// Changes a row and recomputes the chain from there on, as an attacker can after removing the
+    /// triggers.
     async fn forge(&self, sequence: u64) {
         let mut raw = SqliteConnection::connect(&self.url()).await.unwrap();
         let triggers = "DROP TRIGGER IF EXISTS audit_is_never_changed; DROP TRIGGER IF EXISTS audit_is_never_deleted;
@@ -101,7 +101,7 @@ impl Node {
             .await
             .unwrap();
         raw.close().await.unwrap();
-        // Without its key the forger has only the open form of the store, which signs nothing.
+        // Without the key, the forger can only open the store without `serve`, which signs nothing.
         let store = Store::open(&self.url()).await.unwrap();
         for (number, actor, action, subject) in
             rows.into_iter().filter(|(number, ..)| *number >= from)
@@ -154,7 +154,7 @@ async fn append(store: &Store, rows: u64) {
     }
 }
 
-/// The first row that does not fit, and why.
+/// The first row that does not fit, and the reason.
 async fn fault(store: &Store) -> Option<(u64, String)> {
     store
         .verify_audit()
@@ -299,7 +299,7 @@ async fn the_store_of_another_node_is_refused_until_the_marker_is_taken_away() {
         node.command().await,
         Err(StoreError::OtherNode { .. })
     ));
-    // With its own marker and key beside it, the folder of the lists still knows better.
+    // Even with its own marker and key beside it, the marker in the folder of the lists differs.
     for name in ["data/store.db.node", "data/store.db.audit-key"] {
         fs::copy(other.path(name), node.path(name)).unwrap();
     }
@@ -393,11 +393,11 @@ async fn rows_that_are_cut_off_are_missed_at_once_and_after_a_start() {
         findings.iter().any(|finding| finding.contains("row 8")),
         "{findings:?}"
     );
-    // The rows that tell of it do not hide it.
+    // The rows that report it do not hide it.
     append(&store, 10).await;
     assert_eq!(fault(&store).await.unwrap().0, 6);
     let told = store
-        .audit(Some("audit"), Order::Oldest, None, 10)
+        .audit(Some("audit"), SortOrder::Oldest, None, 10)
         .await
         .unwrap()
         .records;
@@ -437,7 +437,7 @@ async fn rows_that_are_cut_off_with_all_heads_are_missed() {
     let said = |findings: &[String]| findings.iter().any(|text| text.contains("no signed head"));
     assert!(said(&findings), "{findings:?}");
     let page = store
-        .audit(Some("audit"), Order::Oldest, None, 10)
+        .audit(Some("audit"), SortOrder::Oldest, None, 10)
         .await
         .unwrap();
     assert_eq!(page.records[0].action, "heads_missing");
@@ -468,7 +468,7 @@ async fn rows_that_are_cut_off_under_a_running_daemon_are_missed() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_changed_is_missed_also_where_the_chain_is_computed_anew() {
+async fn a_changed_row_is_noticed_even_if_the_chain_is_recomputed() {
     for row in [1, 4, 8] {
         let node = Node::with_rows(8).await;
         node.forge(row).await;
@@ -695,7 +695,7 @@ async fn heads_that_do_not_fit_can_be_acknowledged_and_that_is_written_down() {
             .is_empty()
     );
     let last = store
-        .audit(Some("audit"), Order::Newest, None, 1)
+        .audit(Some("audit"), SortOrder::Newest, None, 1)
         .await
         .unwrap()
         .records

@@ -1,4 +1,4 @@
-//! What the store promises of mandates, whatever engine is behind it.
+//! Mandates in the store, whatever the engine.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -6,7 +6,7 @@ use policy::{
     lists::mandates::{Mandate, MandateDocument},
     rules::household::Id,
 };
-use policy_store::{Author, ChangeError, MandateChanged, Order, Store};
+use policy_store::{Author, ChangeError, MandateChanged, SortOrder, Store};
 use serde_json::{Value, json};
 
 struct Place(tempfile::TempDir);
@@ -62,7 +62,7 @@ async fn write(
 }
 
 #[tokio::test]
-async fn a_mandate_is_kept_whole_with_who_and_when_and_is_in_the_audit() {
+async fn a_mandate_is_stored_with_author_and_time_and_is_in_the_audit() {
     let place = Place::new();
     assert!(!Store::is_there(&place.url()));
     let store = place.open().await;
@@ -88,7 +88,7 @@ async fn a_mandate_is_kept_whole_with_who_and_when_and_is_in_the_audit() {
     assert!(again.updated_at >= stored.updated_at);
     write(&store, "m", None, None).await.unwrap();
     let records = store
-        .audit(Some("mandate:m"), Order::Oldest, None, 10)
+        .audit(Some("mandate:m"), SortOrder::Oldest, None, 10)
         .await
         .unwrap()
         .records;
@@ -143,7 +143,7 @@ async fn a_mandate_written_again_never_has_a_version_of_the_one_before() {
     assert_eq!((made.version, made.is_new), (3, true));
     assert_eq!(
         store
-            .audit(None, Order::Oldest, None, 10)
+            .audit(None, SortOrder::Oldest, None, 10)
             .await
             .unwrap()
             .records
@@ -153,7 +153,7 @@ async fn a_mandate_written_again_never_has_a_version_of_the_one_before() {
 }
 
 #[tokio::test]
-async fn pages_are_whole_and_one_that_cannot_be_read_costs_no_other() {
+async fn pages_are_complete_and_an_unreadable_one_costs_no_other() {
     let place = Place::new();
     let store = place.open().await;
     for of in ["c", "a", "b", "d"] {

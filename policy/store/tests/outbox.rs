@@ -1,7 +1,7 @@
-//! Notices and requests: there with the change that makes them or not at all, and kept as long as
-//! somebody needs them.
+//! Notices and requests: stored with the change that makes them or not at all, and kept as long as
+//! they are needed.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,8 +10,8 @@ use policy::{
     rules::household::{Device, Household, Id, Settings},
 };
 use policy_store::{
-    Asked, Author, ChangeError, Delivery, HouseholdChange, NewNotice, RequestAnswer, RequestError,
-    RequestState, Store,
+    Author, ChangeError, Delivery, HouseholdChange, NewNotice, RequestAnswer, RequestDetails,
+    RequestError, RequestState, Store,
 };
 use serde_json::json;
 
@@ -86,7 +86,7 @@ async fn a_notice_stays_from_its_change_until_it_is_delivered_or_given_up() {
     let now = Timestamp::from_second(2_000_000_000).unwrap();
     let later = now + SignedDuration::from_secs(60);
     change(&store, vec![notice("a", now)], None).await.unwrap();
-    // What does not happen tells nothing: the request that it allows is not there.
+    // A failed change sends no notice: the request that it allows does not exist.
     let lost = change(
         &store,
         vec![notice("b", now)],
@@ -179,7 +179,7 @@ async fn a_request_is_answered_once_and_goes_with_its_device_and_with_time() {
     let store = store(&folder).await;
     let now = Timestamp::from_second(2_000_000_000).unwrap();
     change(&store, Vec::new(), None).await.unwrap();
-    let asked = |name: &str| Asked {
+    let asked = |name: &str| RequestDetails {
         name: Name::parse(name).unwrap(),
         categories: Vec::new(),
         reason: None,

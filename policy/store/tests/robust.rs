@@ -1,5 +1,5 @@
-//! What the store promises when its file fails: no room, rollbacks of the engine, a file that is
-//! removed, read-only folders, and who may read it.
+//! The store when its file fails: no room, rollbacks of the engine, a removed file, read-only
+//! folders, and access rights.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,9 +12,9 @@ use std::{
 use jiff::Timestamp;
 use policy::rules::household::{Household, Id};
 use policy_store::{
-    ActivityStore, Author, Begun, ChangeError, Changed, FailureReason, Health, Lock, OpenFault,
-    Store, StoreError, WriteAttempt,
-    activity::{Forgotten, Told},
+    ActivityStore, AttemptState, Author, ChangeError, FailureReason, Health, HouseholdChanged,
+    Lock, OpenFault, Store, StoreError, WriteAttempt,
+    activity::{CountedQuery, ErasureScope},
 };
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
@@ -61,7 +61,10 @@ fn id(text: &str) -> Id {
 }
 
 /// A change that writes this many octets.
-async fn write(store: &Store, octets: usize) -> Result<Changed, ChangeError<&'static str>> {
+async fn write(
+    store: &Store,
+    octets: usize,
+) -> Result<HouseholdChanged, ChangeError<&'static str>> {
     let change = |before: Option<Household>| {
         let mut home = before.unwrap_or_else(|| Household::new(id("home")));
         home.locale = Some("x".repeat(octets));
@@ -70,7 +73,7 @@ async fn write(store: &Store, octets: usize) -> Result<Changed, ChangeError<&'st
     store.change(&by(), &id("home"), None, change).await
 }
 
-/// The file as another program sees it.
+/// The file, as another program opens it.
 async fn raw(url: &str) -> SqliteConnection {
     SqliteConnection::connect(url).await.unwrap()
 }
@@ -84,8 +87,8 @@ async fn run(url: &str, statement: &str) {
     raw.close().await.unwrap();
 }
 
-fn told(now: Timestamp, home: &str) -> Told {
-    Told {
+fn told(now: Timestamp, home: &str) -> CountedQuery {
+    CountedQuery {
         household: id(home),
         device: None,
         at: now,
@@ -98,8 +101,8 @@ fn told(now: Timestamp, home: &str) -> Told {
 
 #[tokio::test]
 async fn writes_work_again_after_rollbacks_by_the_engine() {
-    // By a trigger, by a constraint, and by a foreign trigger on the audit, each as often as there
-    // are connections and more.
+    // By a trigger, by a constraint, and by a foreign trigger on the audit, each more often than
+    // there are connections.
     let rolls_back = "SELECT RAISE(ROLLBACK, 'rolled back')";
     for (breaks, mends) in [
         (format!("CREATE TRIGGER fails BEFORE INSERT ON household BEGIN {rolls_back}; END"), "DROP TRIGGER fails"),
@@ -151,7 +154,7 @@ async fn counts_are_written_again_after_rollbacks_by_the_engine() {
     }
     for _ in 0..WRITES {
         activity
-            .forget(&id("home"), Forgotten::All, now)
+            .forget(&id("home"), ErasureScope::All, now)
             .await
             .unwrap_err();
         activity.keep(&id("home"), 0, now).await.unwrap_err();
@@ -159,14 +162,14 @@ async fn counts_are_written_again_after_rollbacks_by_the_engine() {
     run(&place.history(), "DROP TRIGGER stays").await;
     for _ in 0..WRITES {
         activity
-            .forget(&id("home"), Forgotten::All, now)
+            .forget(&id("home"), ErasureScope::All, now)
             .await
             .unwrap();
     }
 }
 
-/// Runs `work` in a process of its own whose files may have so many octets: the limit holds for a
-/// whole process.
+/// Runs `work` in a process of its own whose files are limited to this number of octets, because
+/// the limit applies to a whole process.
 fn in_little_room(test: &str) -> bool {
     const INSIDE: &str = "STORE_TEST_IN_LITTLE_ROOM";
     if std::env::var_os(INSIDE).is_some() {
@@ -193,7 +196,7 @@ fn in_little_room(test: &str) -> bool {
     false
 }
 
-/// Lets no file of this process grow beyond so many octets.
+/// Limits the size of files that this process writes.
 fn limit_files(octets: Option<u64>) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Fsize).maximum;
@@ -247,8 +250,8 @@ async fn writes_work_again_when_there_is_room_again() {
     );
 }
 
-/// Fills a database: its file may have no more pages than it has. Only on the connections of this
-/// store, so by way of its own writes.
+/// Fills a database by limiting its pages to the present number. The limit applies to a connection,
+/// so the store's own connections are used.
 async fn fail_as_full(store: &Store, health: &Health) {
     for _ in 0..WRITES {
         write(store, 200_000).await.unwrap_err();
@@ -261,7 +264,7 @@ async fn fail_as_full(store: &Store, health: &Health) {
 }
 
 #[tokio::test]
-async fn a_full_file_system_is_told_until_a_write_works_again() {
+async fn a_full_file_system_is_reported_until_a_write_succeeds() {
     let Some(small) = SmallFileSystem::mount() else {
         eprintln!("NOT RUN: no file system can be mounted here");
         return;
@@ -273,7 +276,7 @@ async fn a_full_file_system_is_told_until_a_write_works_again() {
     assert_eq!(health.look().await, None);
     small.fill();
     fail_as_full(&store, &health).await;
-    // What little room is left in the journal does not pass for room.
+    // Room left in the allocated journal does not count as room.
     let _ = write(&store, 1).await;
     assert!(health.look().await.is_some());
     assert_eq!(
@@ -307,7 +310,7 @@ async fn a_full_file_system_is_told_until_a_write_works_again() {
     );
 }
 
-/// A file system of a megabyte in memory; only root can have one.
+/// A file system of a megabyte in memory; needs root.
 struct SmallFileSystem(tempfile::TempDir);
 
 impl SmallFileSystem {
@@ -357,7 +360,7 @@ async fn a_write_that_did_nothing_is_tried_again_under_its_name() {
         |body: &[u8]| WriteAttempt::new("key:a".into(), "k".into(), &[b"POST /"], &[body], false);
     assert_eq!(
         store.begin_once(&attempt(b"1")).await.unwrap(),
-        Begun::Fresh
+        AttemptState::Fresh
     );
     run(
         &place.url(),
@@ -369,22 +372,22 @@ async fn a_write_that_did_nothing_is_tried_again_under_its_name() {
         store
             .begin_once(&attempt(b"1"))
             .await
-            .is_ok_and(|begun| begun == Begun::Fresh),
+            .is_ok_and(|begun| begun == AttemptState::Fresh),
         "also while the file forgets nothing"
     );
     assert_eq!(
         store.begin_once(&attempt(b"1")).await.unwrap(),
-        Begun::UnderWay
+        AttemptState::UnderWay
     );
     store.forget_attempt(&attempt(b"1")).await.unwrap_err();
     run(&place.url(), "DROP TRIGGER stays").await;
     assert_eq!(
         store.begin_once(&attempt(b"2")).await.unwrap(),
-        Begun::Fresh
+        AttemptState::Fresh
     );
     assert_eq!(
         store.begin_once(&attempt(b"1")).await.unwrap(),
-        Begun::Other
+        AttemptState::Other
     );
 }
 
@@ -405,7 +408,7 @@ async fn a_refused_change_is_no_failure_of_the_file() {
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_once_a_file_has_gone() {
+async fn nothing_is_acknowledged_after_a_file_is_removed() {
     type Breaks = fn(&Place);
     let cases: [(&str, Breaks); 7] = [
         ("the database removed", |place| {
@@ -436,7 +439,7 @@ async fn nothing_is_acknowledged_once_a_file_has_gone() {
         let store = place.open().await;
         write(&store, 5).await.unwrap();
         breaks(&place);
-        // As many as there are connections, and more: none opens the path anew.
+        // More writes than connections: none of them opens the path again.
         for _ in 0..WRITES {
             let refused = write(&store, 5).await;
             assert!(
@@ -611,7 +614,7 @@ fn one_store_has_one_daemon() {
         matches!(refused, StoreError::Locked { process, .. } if process == Some(std::process::id())),
         "{refused:?}"
     );
-    // Another name of the same folder, and of the same file.
+    // Another path of the same folder, and of the same file.
     let link = place.0.path().join("link");
     std::os::unix::fs::symlink(place.0.path().join("data"), &link).unwrap();
     assert!(matches!(

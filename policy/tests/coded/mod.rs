@@ -1,5 +1,5 @@
-//! Masks that tell whose they are: a number in the lower half, its complement in the upper half. A
-//! mask that was put together from two writes, or that is another household's, shows.
+//! Masks that identify their owner: a number in the lower half, its complement in the upper half. A
+//! mask that was combined from two writes, or that belongs to another household, is detected.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use policy::{
     rules::household::{Attributed, Device, DeviceIdentifier, Settings, Switch, SwitchState},
 };
 
-/// What a mask says.
+/// The content of a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code {
-    /// Whose it is.
+    /// The household.
     pub household: u16,
-    /// The device and one; 0 for one that nobody named.
+    /// The device plus one; 0 for an unnamed device.
     pub device: u8,
-    /// Which version.
+    /// The version of the household.
     pub version: u32,
 }
 
@@ -28,7 +28,7 @@ pub fn taxonomy() -> Taxonomy {
 }
 
 impl Code {
-    /// Switches that say all 128 bits.
+    /// Switches for all 128 bits.
     pub fn switches(self) -> BTreeMap<String, Attributed<Switch>> {
         let number = u64::from(self.household) << 40
             | u64::from(self.device) << 32
@@ -51,7 +51,7 @@ impl Code {
             .collect()
     }
 
-    /// Reads a mask; `None` for the empty one of unknown lines.
+    /// Reads a mask; `None` for the empty one of unknown clients.
     pub fn read(mask: CategorySet) -> Option<Self> {
         let bits = mask
             .iter()

@@ -1,10 +1,10 @@
-//! The lists against a naive matcher: 10,000 rule sets, as they come from builds, deltas and folds.
+//! The lists against a naive matcher: 10,000 rule sets, made by builds, deltas and folds.
 //!
-//! The matcher walks plain rows. It knows no key, no transducer, no overlay and no rank: of each
-//! feed it sorts what speaks for a name and reads down until an exception, so it can only be wrong
-//! in another way than the code it checks.
+//! The matcher walks plain rows. It has no keys, FST, overlay or ranks: it sorts the rows of each
+//! feed that apply to a name and reads down to the first exception, so its errors differ from those
+//! of the code under test.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -39,12 +39,12 @@ use crate::world::*;
 
 mod world;
 
-/// Compares what lists say with what the matcher says; returns how many decisions that were.
+/// Compares the lists with the matcher; counts the decisions.
 struct Check<'w> {
     world: &'w World,
     lists: &'w Blocklist,
     taxonomy: &'w Taxonomy,
-    asker: &'w EffectivePolicy,
+    client: &'w EffectivePolicy,
     own: &'w (Name, SwitchState),
 }
 
@@ -67,7 +67,7 @@ impl Check<'_> {
         }
     }
 
-    /// Whether an action in memory is that of a word.
+    /// Checks that an action in memory is that of a row.
     fn action(&self, word: &Word, action: Action) {
         match action {
             Action::LocalData(index) => self.data(word, index),
@@ -77,8 +77,8 @@ impl Check<'_> {
         assert_eq!(action.as_str(), word.row.action.as_str());
     }
 
-    /// Whether the lists say of a name what the rows say, and the verdict is the one that they
-    /// give.
+    /// Checks that the classification of a name follows the rows, and that the verdict follows the
+    /// classification.
     fn name(&self, asked: &Name, said: &Classification) {
         let words = self.world.words(asked);
         let mut found = self.lists.matches(asked.borrow());
@@ -171,8 +171,8 @@ impl Check<'_> {
     }
 
     fn verdict(&self, asked: &Name, reading: &Reading, said: &Classification) {
-        let verdict = decide(self.asker, asked.borrow(), said);
-        let blocked = self.slugs(self.asker.blocked());
+        let verdict = decide(self.client, asked.borrow(), said);
+        let blocked = self.slugs(self.client.blocked());
         let own = (asked == &self.own.0).then_some(self.own.1);
         let met = |slugs: &BTreeSet<&'static str>| {
             slugs
@@ -227,8 +227,7 @@ impl Check<'_> {
         };
         let word = match (&proxied, tier) {
             (Some((tier, categories)), _) => spokesman(true, *tier, categories).or_else(|| {
-                // Nobody is left to speak for the paths; the name's own layer is named, if it has
-                // one.
+                // No row applies to the paths; the layer of the name decides, if it has one.
                 (layer == Layer::NeverBlock)
                     .then(|| spokesman(false, Tier::NeverBlock, &categories.clone()))
                     .flatten()
@@ -257,7 +256,7 @@ impl Check<'_> {
         }
     }
 
-    /// Over TCP what only wants the client to come over TCP is content.
+    /// Over TCP, rows with the action `tcp-only` have no effect.
     fn over_tcp(&self, reading: &Reading, said: &Classification) {
         let over = said.over_tcp();
         let kept = |tier: Tier, slug: &'static str| {
@@ -290,16 +289,16 @@ impl Check<'_> {
             (self.slugs(over.choice), self.slugs(over.security)),
             (choice, security)
         );
-        let orders: Vec<&Word> = reading
+        let mandatory: Vec<&Word> = reading
             .spokesmen
             .iter()
             .filter(|((paths, tier, _), _)| (*paths, *tier) == (false, 0))
             .map(|(_, word)| word)
             .collect();
-        if orders.len() <= said.listings.len() {
+        if mandatory.len() <= said.listings.len() {
             assert_eq!(
                 over.mandatory,
-                orders
+                mandatory
                     .iter()
                     .any(|word| word.row.action != EntryAction::TcpOnly)
             );
@@ -320,7 +319,7 @@ impl Check<'_> {
         );
     }
 
-    /// Whether the lists hold just these rows, key by key.
+    /// Checks that the lists hold exactly these rows, key by key.
     fn content(&self) {
         let arrivals = &self.lists.header().arrivals;
         let answers = self.lists.answers();
@@ -328,7 +327,7 @@ impl Check<'_> {
             |records: LocalData| answers.iter().position(|other| *other == records).unwrap() as u32;
         let mut expected = self.world.keys(&mut place, arrivals);
         let plain = |mark: &ListEntry| match mark.action {
-            // The same records may stand at several places.
+            // The same records can have several indices.
             EntryAction::LocalData => ListEntry {
                 data: answers
                     .iter()
@@ -357,7 +356,7 @@ impl Check<'_> {
     }
 }
 
-/// Asks for every name that rows are about, for names around those and for addresses.
+/// Checks every name with rows, names around those, and addresses.
 fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut StdRng) -> usize {
     let mut asked: BTreeSet<Name> = (0..6).map(|_| name(chance)).collect();
     let mut addresses: BTreeSet<IpAddr> = (0..3).map(|_| address(chance)).collect();
@@ -380,12 +379,12 @@ fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut Std
         pick(chance, &below_root).clone(),
         pick(chance, &[SwitchState::Block, SwitchState::Allow]),
     );
-    let asker = asker(chance, &own, taxonomy);
+    let client = client(chance, &own, taxonomy);
     let check = Check {
         world,
         lists,
         taxonomy,
-        asker: &asker,
+        client: &client,
         own: &own,
     };
     check.content();
@@ -395,7 +394,7 @@ fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut Std
     for &address in &addresses {
         let name = name_of_address(address);
         check.name(&name, &lists.classify_address(address));
-        // A client that asks for the name itself asks for nothing that there is.
+        // A query for the name of an address key is an ordinary name.
         assert_eq!(lists.classify(name.borrow()), Classification::NOTHING);
     }
     assert!(
@@ -408,7 +407,7 @@ fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut Std
     asked.len() + addresses.len()
 }
 
-fn asker(
+fn client(
     chance: &mut StdRng,
     (name, state): &(Name, SwitchState),
     taxonomy: &Taxonomy,
@@ -448,13 +447,13 @@ fn asker(
     )
 }
 
-/// What leads from one state of a world to the next, as a feed's changed rows would.
+/// The delta between two states of a world, as the changed rows of a feed would give it.
 fn delta(before: &World, after: &World, lists: &Blocklist, path: &Path) -> Delta {
     let mut arrivals = lists.header().arrivals.clone();
     arrivals.push(after.now());
     let mut answers: Vec<LocalData> = Vec::new();
     let known = lists.answers().len();
-    // Answers that no entry is answered with any more are gone when the lists have been folded.
+    // Answers without an entry are gone when the lists have been folded.
     let mut named = BTreeSet::new();
     lists.for_each_name(|_, marks| {
         named.extend(
@@ -509,7 +508,7 @@ fn delta(before: &World, after: &World, lists: &Blocklist, path: &Path) -> Delta
     }
 }
 
-/// Another state of a world: rows go, come, and come back.
+/// Another state of a world: rows are removed, added, and added again.
 fn changed(world: &World, gone: &mut Vec<Row>, chance: &mut StdRng) -> World {
     let mut next = World {
         generation: world.generation + 1,
@@ -560,8 +559,7 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
     let mut decisions = check(&world, &lists, taxonomy, chance);
     for _ in 1..STATES {
         match chance.random_range(0..8) {
-            // The lists are folded; while that goes on, a delta comes and is laid over what was
-            // live.
+            // The lists are folded; meanwhile a delta is applied to the current lists.
             0 | 1 => {
                 let next = changed(&world, &mut gone, chance);
                 let delta = delta(&world, &next, &lists, &aside);
@@ -572,10 +570,10 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
                     (0, lists.generation())
                 );
                 check(&world, &folded, taxonomy, chance);
-                lists = folded.with(&[delta], taxonomy).unwrap();
+                lists = folded.with_deltas(&[delta], taxonomy).unwrap();
                 world = next;
             }
-            // The configuration changes, and everything is built anew.
+            // The configuration changes, and everything is built again.
             2 => {
                 let before = world.clone();
                 world.generation += 1;
@@ -589,18 +587,20 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
                 world.build(chance, Some(&lists), &path);
                 lists = Blocklist::open(&path, taxonomy).unwrap();
             }
-            // Several deltas at once, as at a start.
+            // Several deltas at once, as at the start.
             3 => {
                 let second = {
                     let next = changed(&world, &mut gone, chance);
                     let first = delta(&world, &next, &lists, &aside);
-                    let between = lists.with(std::slice::from_ref(&first), taxonomy).unwrap();
+                    let between = lists
+                        .with_deltas(std::slice::from_ref(&first), taxonomy)
+                        .unwrap();
                     let last = changed(&next, &mut gone, chance);
                     let second = delta(&next, &last, &between, &aside);
                     world = last;
                     [first, second]
                 };
-                lists = lists.with(&second, taxonomy).unwrap();
+                lists = lists.with_deltas(&second, taxonomy).unwrap();
             }
             _ => {
                 let next = changed(&world, &mut gone, chance);
@@ -609,7 +609,7 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
                     delta.write().unwrap();
                     assert_eq!(Delta::read(&aside).unwrap(), delta);
                 }
-                lists = lists.with(&[delta], taxonomy).unwrap();
+                lists = lists.with_deltas(&[delta], taxonomy).unwrap();
                 world = next;
             }
         }
@@ -622,8 +622,7 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
 #[test]
 fn ten_thousand_rule_sets_are_matched_as_a_naive_matcher_matches_them() {
     let taxonomy = Taxonomy::shipped();
-    // In memory, where there is such a place: the writer waits for the disk, and this writes some
-    // thousand files.
+    // In memory if possible: the writer syncs, and this writes some thousand files.
     let folder = tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap();

@@ -1,4 +1,4 @@
-//! Random rows, and the naive matcher that reads them as a person would.
+//! Random rows, and the naive matcher that reads them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +27,7 @@ use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 pub const WORLDS: u64 = 1_250;
 pub const STATES: u64 = 8;
 pub const SLUGS: [&str; 6] = ["gambling", "violence", "social", "games", "adult", "ads"];
-/// Few, so that names meet; some that read otherwise in a key, as a path or as an address.
+/// Few labels, so that names meet; some need escapes in a key, or look like a path or an address.
 pub const LABELS: [&[u8]; 8] = [
     b"a",
     b"b",
@@ -48,7 +48,7 @@ pub fn one_in(chance: &mut StdRng, many: u32) -> bool {
     chance.random_range(0..many) == 0
 }
 
-/// What a row is about.
+/// The subject of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
     Name(Name),
@@ -56,11 +56,11 @@ pub enum About {
     Prefix(IpNet),
 }
 
-/// What a row says, but for the records it brings and when it came.
+/// The content of a row, apart from its records and its arrival.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     pub about: About,
-    /// A number that the feed keeps, wherever it stands in the configuration.
+    /// The number of the feed, independent of its index in the configuration.
     pub feed: usize,
     pub category: Option<&'static str>,
     pub scope: Scope,
@@ -82,28 +82,28 @@ pub struct Feed {
     pub most_specific: bool,
 }
 
-/// The rows as they stand, and the configuration that they are read by.
+/// The rows, and the configuration that they are read by.
 #[derive(Debug, Clone)]
 pub struct World {
     pub rows: BTreeMap<Row, Rest>,
     pub feeds: Vec<Feed>,
     pub categories: Vec<&'static str>,
     pub generation: u64,
-    /// Since when each host of paths, by feed and category, has had any.
+    /// Since when each host of paths has had any, by feed and category.
     pub hosts_since: BTreeMap<Host, Timestamp>,
     pub has_uneven_prefixes: bool,
 }
 
 pub type Host = (Name, usize, Option<&'static str>);
 
-/// One row that speaks for what is asked, read by a person.
+/// One row that applies to a queried name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
     pub entry: Name,
     pub depth: usize,
     pub place: usize,
     pub row: Row,
-    /// The records it answers with, or the number of paths.
+    /// The records of the answer, or the number of paths.
     pub records: BTreeSet<u8>,
     pub paths: u32,
     pub since: Option<Timestamp>,
@@ -127,7 +127,7 @@ pub fn labels_of(name: &Name) -> Vec<&[u8]> {
 }
 
 pub fn name(chance: &mut StdRng) -> Name {
-    // Mostly nests of one letter, so that names have each other as parents.
+    // Mostly nested one-letter labels, so that names are ancestors of each other.
     let depth = pick(chance, &[1, 2, 2, 3, 3, 4, 6]);
     let labels: Vec<&[u8]> = (0..depth)
         .map(|_| {
@@ -156,8 +156,8 @@ pub fn address(chance: &mut StdRng) -> IpAddr {
     }
 }
 
-/// Of lengths that end at labels or between them. Those of one world never share a key: what two
-/// prefixes say at one would be joined.
+/// A prefix whose length ends at a label or between labels. The prefixes of one world never share a
+/// key, because entries at one key would be joined.
 pub fn prefix(chance: &mut StdRng, are_uneven: bool) -> IpNet {
     let address = address(chance);
     let lengths: &[u8] = match (address.is_ipv4(), are_uneven) {
@@ -187,7 +187,7 @@ impl World {
         world
     }
 
-    /// What was there before has been there since then, and what was not has come now.
+    /// Rows that existed before keep their arrival; the others arrive now.
     pub fn settle(&mut self, before: &Self) {
         let now = self.now();
         self.rows
@@ -208,7 +208,7 @@ impl World {
         Timestamp::from_second(self.generation as i64 * 60).unwrap()
     }
 
-    /// Other feeds, in another order; what a feed that is gone said is gone.
+    /// Other feeds in another order; the rows of a removed feed are removed.
     pub fn configure(&mut self, chance: &mut StdRng) {
         let count = chance.random_range(1..6);
         let mut numbers: Vec<usize> = (0..6).collect();
@@ -342,7 +342,7 @@ impl World {
         }
     }
 
-    /// Builds it, its rows in a random order and some of them twice.
+    /// Builds the artefact, with the rows in random order and some of them twice.
     pub fn build(
         &self,
         chance: &mut StdRng,
@@ -397,7 +397,7 @@ impl World {
         builder.write(header, previous, path).unwrap()
     }
 
-    /// Every key and what is said at it, in the words of lists with these answers and arrivals.
+    /// Every key with its entries, with the indices of lists with these answers and arrivals.
     pub fn keys(
         &self,
         answers: &mut dyn FnMut(LocalData) -> u32,
@@ -435,7 +435,7 @@ impl World {
         keys
     }
 
-    /// Hosts of paths, by feed and category, and how many.
+    /// The hosts of paths, by feed and category, with the number of paths.
     pub fn hosts(&self) -> BTreeMap<Host, u32> {
         let mut hosts = BTreeMap::new();
         for row in self.rows.keys() {
@@ -448,7 +448,7 @@ impl World {
         hosts
     }
 
-    /// All that speaks for a name.
+    /// All rows that apply to a name.
     pub fn words(&self, asked: &Name) -> Vec<Word> {
         let asked_labels = labels_of(asked);
         let mut words = Vec::new();
@@ -565,7 +565,7 @@ pub fn records(numbers: &BTreeSet<u8>) -> LocalData {
     )
 }
 
-/// What decides, in words: the layer, its categories, and the word that the answer follows.
+/// The expected verdict: the layer, its categories, and the row that the answer follows.
 #[derive(Debug, Default)]
 pub struct Reading {
     pub choice: BTreeSet<&'static str>,
@@ -575,7 +575,7 @@ pub struct Reading {
     pub path_choice: BTreeSet<&'static str>,
     pub path_security: bool,
     pub path_mandatory: bool,
-    /// By what each is about, the word that speaks: the first feed's, and of it the highest.
+    /// For each subject, the row that decides: the first feed's, and of it the highest.
     pub spokesmen: BTreeMap<(bool, u8, Option<CategoryId>), Word>,
 }
 

@@ -1,7 +1,7 @@
 //! The metrics of the recursor.
 
 use hickory_proto::op::ResponseCode;
-use metrics::{Counter, counter, describe_counter};
+use metrics::{Counter, counter, describe_counter, describe_gauge};
 
 use super::{attempt::Feature, failure::ResolutionFailure, response::ResponseFault};
 
@@ -65,38 +65,48 @@ impl UpstreamCounters {
 fn describe() {
     describe_counter!(
         "ox_protect_upstream_queries_total",
-        "Queries sent to name servers and forwarders, by transport."
+        "Queries sent to name servers and forwarders, by transport"
     );
     describe_counter!(
         "ox_protect_upstream_timeouts_total",
-        "Queries without a reply within the retransmission timeout of the server."
+        "Queries without a reply within the retransmission timeout of the server"
     );
     describe_counter!(
         "ox_protect_upstream_mismatches_total",
-        "Replies with a wrong id, letter case or cookie; the query is repeated over TCP."
+        "Replies with a wrong id, letter case or cookie; the query is repeated over TCP"
     );
     describe_counter!(
         "ox_protect_upstream_without_edns_total",
-        "Queries repeated without EDNS."
+        "Queries repeated without EDNS"
     );
     describe_counter!(
         "ox_protect_upstream_fallbacks_total",
-        "Queries repeated without EDNS options, mixed case or EDNS, by what was left out."
+        "Queries repeated without EDNS options, mixed case or EDNS, by what was left out"
     );
     describe_counter!(
         "ox_protect_upstream_faults_total",
-        "Unusable responses, by fault."
+        "Unusable responses, by fault"
     );
     describe_counter!(
         "ox_protect_upstream_limited_total",
-        "Queries not sent because of a limit on concurrent queries, by limit: zone or server."
+        "Queries not sent because of a limit on concurrent queries, by limit: zone or server"
     );
     describe_counter!(
         "ox_protect_resolution_failures_total",
-        "Resolutions that failed, by cause."
+        "Resolutions that failed, by cause"
     );
     describe_counter!(
         "ox_protect_cached_failures_total",
-        "Queries answered from the failure cache (RFC 9520)."
+        "Queries answered from the failure cache (RFC 9520)"
+    );
+    describe_gauge!("ox_protect_rrset_cache_bytes", "Size of the RRset cache");
+    describe_gauge!(
+        "ox_protect_rrset_cache_entries",
+        "Entries in the RRset cache"
+    );
+    describe_gauge!("ox_protect_delegations", "Delegations known");
+    describe_gauge!(
+        "ox_protect_known_servers",
+        "Server addresses in the infrastructure cache"
     );
 }

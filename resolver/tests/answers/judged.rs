@@ -140,7 +140,7 @@ async fn a_mandate_on_an_address_is_found_behind_others() {
     };
     world
         .lists
-        .order(std::sync::Arc::new(ActiveMandates::of(vec![
+        .set_mandates(std::sync::Arc::new(ActiveMandates::of(vec![
             std::sync::Arc::new(Mandate::read("a".parse().unwrap(), document).unwrap()),
         ])));
     assert_eq!(over_tcp(&world, OPEN, "many.own. A").await, "NXDOMAIN (16)");

@@ -129,7 +129,7 @@ async fn a_mandate_is_answered_with_its_own_page_or_the_operators() {
         };
         Arc::new(Mandate::read(id.parse().unwrap(), document).unwrap())
     };
-    world.lists.order(Arc::new(ActiveMandates::of(vec![
+    world.lists.set_mandates(Arc::new(ActiveMandates::of(vec![
         mandate("a", "news.example", Some([192, 0, 2, 97])),
         mandate("b", "bets.example", None),
     ])));
@@ -144,6 +144,6 @@ async fn a_mandate_is_answered_with_its_own_page_or_the_operators() {
     assert_eq!(world.hits("bets"), Some(0));
     world.relist(Lists::default());
     assert_eq!(world.ask("bets.example. A").await, "192.0.2.98 (16)");
-    world.lists.order(Arc::default());
+    world.lists.set_mandates(Arc::default());
     assert_eq!(world.ask("news.example. A").await, "192.0.2.80");
 }

@@ -60,7 +60,7 @@ pub async fn run(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode>
         Timestamp::now(),
     );
     delta.write()?;
-    let repeated = then.with(std::slice::from_ref(&delta), &checked.taxonomy)?;
+    let repeated = then.with_deltas(std::slice::from_ref(&delta), &checked.taxonomy)?;
     let difference = json!(difference(
         live.generation(),
         generation,

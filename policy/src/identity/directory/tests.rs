@@ -1,6 +1,6 @@
-//! What the directory holds and lets go, and what it does where its ways in and its cells do not
-//! agree. Whom it finds is compared with a naive search in `policy/tests/model.rs`, and under
-//! concurrent changes in `policy/tests/readers.rs`.
+//! The directory's contents, and lookups while index entries and slots disagree. Identification is
+//! compared with a naive search in `policy/tests/model.rs`, and tested under concurrent changes in
+//! `policy/tests/readers.rs`.
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ fn mac(last: u8) -> Mac {
     Mac([2, 0, 0, 0, 0, last])
 }
 
-/// A household with these networks and one device with each of these MAC addresses, which blocks
+/// A household with these networks, and a device for each of these MAC addresses, which blocks
 /// gambling.
 fn household(name: &str, networks: &[&str], macs: &[u8]) -> Household {
     let mut household = Household::new(id(name));
@@ -59,7 +59,7 @@ fn household(name: &str, networks: &[&str], macs: &[u8]) -> Household {
     household
 }
 
-/// The same whose rules end at this second of 1970.
+/// The same with rules that end at this second of 1970.
 fn ending(name: &str, networks: &[&str], second: i64) -> Household {
     let mut household = household(name, networks, &[]);
     let value = serde_json::from_value(json!({ "until": Timestamp::from_second(second).unwrap() }))
@@ -130,7 +130,7 @@ fn ways(directory: &Directory, networks: &[&str], macs: &[u8], ids: &[&str]) -> 
 }
 
 #[test]
-fn what_is_removed_leaves_no_way_in_behind_and_its_slot_is_used_again() {
+fn a_removed_household_leaves_no_index_entry_and_frees_its_slot() {
     let networks = ["192.0.2.0/24", "2001:db8::/48"];
     let macs = [1, 2];
     let directory = holding(&[household("a", &networks, &macs)]);
@@ -165,7 +165,7 @@ fn what_is_removed_leaves_no_way_in_behind_and_its_slot_is_used_again() {
 }
 
 #[test]
-fn a_change_ends_old_ways_in_and_keeps_the_others() {
+fn a_change_removes_old_index_entries_and_keeps_the_others() {
     let networks = ["192.0.2.0/24", "2001:db8::/48", "198.51.100.0/25"];
     let macs = [1, 2, 3];
     let directory = holding(&[household("a", &networks[..2], &macs[..2])]);
@@ -230,7 +230,7 @@ fn a_network_that_another_household_takes_is_that_ones_alone() {
 }
 
 #[test]
-fn an_entry_that_leads_to_another_cell_is_passed_over_and_told_of() {
+fn an_entry_that_leads_to_another_slot_is_skipped_and_reported() {
     let directory = holding(&[
         household("a", &["192.0.2.0/24"], &[]),
         household("b", &["10.0.0.0/8"], &[]),
@@ -246,7 +246,7 @@ fn an_entry_that_leads_to_another_cell_is_passed_over_and_told_of() {
     };
     assert_eq!(certain(LINE), (Some("a".to_owned()), true));
     assert_eq!(certain("198.51.100.1"), (None, true));
-    // As in the middle of a change: ways in that the cell does not know of.
+    // As in the middle of a change: index entries that the slot does not know of.
     directory.networks.insert(network("192.0.2.7/32"), 1);
     directory.networks.insert(network("198.51.100.0/24"), 1);
     directory.lengths.record(true, 32);
@@ -256,7 +256,7 @@ fn an_entry_that_leads_to_another_cell_is_passed_over_and_told_of() {
 }
 
 #[test]
-fn a_search_that_met_a_change_begins_again_and_no_other_does() {
+fn a_search_that_met_a_change_is_repeated_and_no_other() {
     let directory = holding(&[household("a", &["192.0.2.0/24"], &[])]);
     let looks = std::cell::Cell::new(0);
     let search = |says: bool, moves: bool| {
@@ -271,16 +271,16 @@ fn a_search_that_met_a_change_begins_again_and_no_other_does() {
         (found.is_some(), looks.get())
     };
     assert_eq!(search(true, false), (true, 1));
-    // A cell that says no, or a move meanwhile: as often as a search begins at most.
+    // A slot that refuses, or a move meanwhile: the search is repeated up to its bound.
     assert_eq!(search(false, false), (false, 4));
     assert_eq!(search(true, true), (true, 4));
 }
 
 #[test]
-fn a_reader_of_before_a_change_finds_the_lines_that_came_with_it() {
+fn a_reader_from_before_a_change_finds_the_networks_it_added() {
     let directory = holding(&[household("first", &["192.0.2.0/24"], &[])]);
     let reader = directory.reader(UnixSeconds::FIRST);
-    // So many that the index has moved into a larger table, which this reader has not.
+    // So many entries that the index has moved to a larger table, which this reader has not loaded.
     let lines: Vec<String> = (0..60)
         .map(|number| format!("10.0.{number}.0/24"))
         .collect();
@@ -357,7 +357,7 @@ fn an_unknown_line_has_the_operators_preset_and_refusals() {
 }
 
 #[test]
-fn a_mac_of_two_households_names_nobody_from_outside_and_one_of_one_does() {
+fn a_mac_of_two_households_identifies_neither_from_outside() {
     let directory = holding(&[
         household("a", &["192.0.2.0/24"], &[1, 2]),
         household("b", &["10.0.0.0/8"], &[2, 3]),
@@ -392,7 +392,7 @@ fn a_mac_of_two_households_names_nobody_from_outside_and_one_of_one_does() {
 }
 
 #[test]
-fn households_whose_rules_have_ended_are_told_once_the_longest_past_first() {
+fn expired_households_are_returned_once_the_longest_expired_first() {
     let homes = [("a", 300), ("b", 100), ("c", 200), ("d", 400)];
     let homes = homes.map(|(name, second)| ending(name, &[], second));
     let directory = holding(&homes);
@@ -408,12 +408,12 @@ fn households_whose_rules_have_ended_are_told_once_the_longest_past_first() {
     assert_eq!(due(300, 0), [""; 0]);
     assert_eq!(due(100, 9), ["b"], "at that very second");
     assert_eq!(due(100, 9), [""; 0], "once");
-    // What is installed again and ends as before is told once all the same.
+    // A household that is installed again with the same end is returned once.
     install(&directory, &homes[2]);
     assert_eq!(directory.book.lock().unwrap().due.len(), 3);
     assert_eq!(due(399, 1), ["c"]);
     assert_eq!(due(399, 9), ["a"]);
-    // What has changed meanwhile is told when the newer record ends.
+    // A household that changed meanwhile is returned when the newer record ends.
     install(&directory, &ending("d", &[], 500));
     assert_eq!(due(499, 9), [""; 0]);
     assert_eq!(due(500, 9), ["d"]);
@@ -454,7 +454,7 @@ fn a_batch_is_read_before_it_is_searched_as_far_as_there_is_room() {
         read(LINE) ^ read("10.0.0.1")
     );
     assert_eq!(touched(&["198.51.100.1"]), read("198.51.100.1"));
-    // Two of the same cancel out, so what is left says how many were read.
+    // Two equal reads cancel out, so the rest says how many were read.
     assert_eq!(touched(&[LINE; 64]), 0);
     let more: Vec<&str> = [LINE; 63]
         .into_iter()

@@ -1,50 +1,40 @@
-//! All that the lists hold, name by name: for folding, differences, and a look at what is there.
+//! A cursor over all listed names, for folding, differences and inspection.
 
 use crate::lists::{
-    blocklist::{Blocklist, OF_OVERLAY},
+    blocklist::{generation::Generation, mark_set::OF_OVERLAY},
     entry::ListEntry,
 };
 
-impl Blocklist {
-    /// All listed names with their marks, in the order of their keys.
-    #[must_use]
-    pub fn names(&self) -> NameCursor<'_> {
-        let mut names = NameCursor {
-            lists: self,
-            base: self.base.fst.stream(),
+/// A walk through all listed names in the order of their keys.
+pub struct NameCursor<'l> {
+    lists: &'l Generation,
+    base: fst::raw::Stream<'l>,
+    /// The next name of the base.
+    next: Option<(Vec<u8>, u64)>,
+    /// The names of the overlay that are still to come.
+    changed: std::collections::VecDeque<(&'l [u8], u32)>,
+    key: Vec<u8>,
+    marks: Vec<ListEntry>,
+}
+
+impl<'l> NameCursor<'l> {
+    pub(super) fn of(lists: &'l Generation) -> Self {
+        let mut names = Self {
+            lists,
+            base: lists.base.stream(),
             next: None,
-            changed: self.overlay.sorted().into(),
+            changed: lists.overlay.sorted().into(),
             key: Vec::new(),
             marks: Vec::new(),
         };
         names.step_base();
         names
     }
-
-    /// The same, for those who need no cursor.
-    pub fn for_each_name(&self, mut visit: impl FnMut(&[u8], &mut dyn Iterator<Item = ListEntry>)) {
-        let mut names = self.names();
-        while let Some((key, marks)) = names.next() {
-            visit(key, &mut marks.iter().copied());
-        }
-    }
-}
-
-/// A walk through all listed names in the order of their keys.
-pub struct NameCursor<'l> {
-    lists: &'l Blocklist,
-    base: fst::raw::Stream<'l>,
-    /// The next name of the base.
-    next: Option<(Vec<u8>, u64)>,
-    /// What is left of the overlay.
-    changed: std::collections::VecDeque<(&'l [u8], u32)>,
-    key: Vec<u8>,
-    marks: Vec<ListEntry>,
 }
 
 impl NameCursor<'_> {
-    /// The next name and what is said of it; none at the end.
-    // A cursor that lends what it holds cannot be an iterator.
+    /// The key of the next name and its entries; `None` at the end.
+    // A cursor that lends its buffers cannot be an iterator.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<(&[u8], &[ListEntry])> {
         loop {
@@ -65,17 +55,14 @@ impl NameCursor<'_> {
                     std::mem::swap(&mut self.key, key);
                     let value = *value;
                     self.step_base();
-                    u32::try_from(value)
-                        .ok()
-                        .filter(|&set| (set as usize) < self.lists.base.sets)
+                    self.lists.base.set_of(value)
                 }
             };
             self.marks.clear();
-            self.marks.extend(
-                set.into_iter()
-                    .flat_map(|set| self.lists.set(set).marks.iter().map(|mark| mark.mark)),
-            );
-            // A name that a delta took everything away from is listed no more.
+            if let Some(set) = set {
+                self.marks.extend(self.lists.set(set).entries());
+            }
+            // A delta can leave a name without entries: it is no longer listed.
             if !self.marks.is_empty() {
                 return Some((&self.key, &self.marks));
             }

@@ -1,5 +1,5 @@
-//! What is counted of a household in one hour, and how counts are added up. Knows neither the file
-//! nor who is waiting.
+//! The counts of a household in one hour, and how counts are added up. Independent of the file and
+//! of the pending counts.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -7,148 +7,142 @@ use jiff::Timestamp;
 use policy::{name::Name, rules::household::Id};
 use serde::{Deserialize, Serialize};
 
-use super::{erasure::Forgotten, limits::MARGIN};
+use super::{erasure::ErasureScope, limits::MARGIN};
 
-/// The most names kept of one device in one hour. What is blocked beyond is counted in
-/// `names_more`: a program that draws names at random fills no disk.
+/// The most names kept of one device in one hour. Further blocked queries are counted in
+/// `names_more`, so that a program that queries random names cannot fill the disk.
 pub const NAMES_MAX: usize = 200;
-/// The most names kept in one hour of a household, of all its devices; one that two devices asked
-/// for is two. It bounds what a row of many devices takes, and leaves others room beside one that
-/// draws its names.
+/// The most names kept in one hour of a household, over all devices; a name that two devices
+/// queried counts twice. Bounds the size of a row, and leaves room for the other devices beside one
+/// that queries random names.
 pub const HOUR_NAMES_MAX: usize = 300;
-/// The most devices in one hour of a household: as many as a household can have, and room for some
-/// that were exchanged within the hour.
+/// The most devices in one hour of a household: the most that a household can have, plus some that
+/// were replaced within the hour.
 pub const HOUR_DEVICES_MAX: usize = 300;
 
 /// A device by its identifier; `None` stands for all unnamed devices together.
 pub type DeviceKey = Option<Id>;
 
-/// One query, told by the data path.
+/// One query, as the data path reports it.
 #[derive(Debug, Clone)]
-pub struct Told {
-    /// Whose line it came from.
+pub struct CountedQuery {
+    /// The household whose network the query came from.
     pub household: Id,
-    /// Which device asked.
     pub device: DeviceKey,
-    /// When.
     pub at: Timestamp,
-    /// For how many days the household keeps it; 0: not at all.
+    /// For how many days the household keeps it; 0 keeps nothing.
     pub days: u16,
     /// The categories that the name is listed for, by slug.
     pub categories: Vec<Arc<str>>,
-    /// What blocked it, where it was blocked.
-    pub blocked: Option<Blocked>,
-    /// What it is a sign of.
-    pub sign: Option<Sign>,
+    /// The reason of the block, where it was blocked.
+    pub blocked: Option<BlockedQuery>,
+    /// The bypass that it indicates.
+    pub sign: Option<BypassSign>,
 }
 
-/// Why a query was blocked.
+/// The reason of a block.
 #[derive(Debug, Clone)]
-pub struct Blocked {
-    /// The layer that did.
+pub struct BlockedQuery {
+    /// The layer that decided.
     pub layer: &'static str,
-    /// The categories that it was blocked for, by slug; may be none.
+    /// The categories that it was blocked for, by slug; can be empty.
     pub categories: Vec<Arc<str>>,
-    /// What was asked for; none where the household keeps no names.
+    /// The queried name; `None` where the household keeps no names.
     pub name: Option<Name>,
 }
 
-/// What a device is about to use to go around the filter, by a query that was answered.
+/// A means of bypassing the filter that a device is about to use, as an answered query shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum Sign {
-    /// A relay that its maker runs.
+pub enum BypassSign {
+    /// A private relay of the device's maker.
     Relay,
-    /// A public resolver over HTTPS.
     Doh,
-    /// A tunnel.
     Vpn,
-    /// A proxy.
     Proxy,
 }
 
-/// An hour of a household.
+/// One hour of a household.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hour {
-    /// When it begins.
+pub struct HouseholdHour {
+    /// The beginning of the hour.
     pub hour: Timestamp,
-    /// What each device did in it.
+    /// The counts of each device.
     pub devices: BTreeMap<DeviceKey, DeviceHour>,
 }
 
-/// An hour of a device. Times are whole seconds.
+/// One hour of a device. Times are whole seconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceHour {
-    /// Queries.
+    /// The number of queries.
     pub asked: u64,
-    /// Those that were blocked, for whatever reason.
+    /// The number of blocked queries, for any reason.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub blocked: u64,
-    /// When it last asked for anything that is no sign.
+    /// The last query that is no bypass sign.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         with = "jiff::fmt::serde::timestamp::second::optional"
     )]
     pub last: Option<Timestamp>,
-    /// The latest sign.
+    /// The latest bypass sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign: Option<Sighting>,
-    /// Queries by what their names are listed for: a name of two categories counts in both.
+    /// Queries by the categories of their names; a name of two categories counts in both.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub categories: BTreeMap<Arc<str>, Counted>,
-    /// What was blocked, where the household keeps names: at most [`NAMES_MAX`], and
-    /// [`HOUR_NAMES_MAX`] with those of the other devices.
+    pub categories: BTreeMap<Arc<str>, QueryCount>,
+    /// Blocked names, where the household keeps names: at most [`NAMES_MAX`], and at most
+    /// [`HOUR_NAMES_MAX`] together with the other devices.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<Box<str>, BlockedName>,
-    /// Blocked queries whose names found no place among them.
+    /// Blocked queries for which there was no room in `names`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub names_more: u64,
 }
 
-/// A sign and when it was seen.
+/// A bypass sign and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
-    /// Of what.
-    pub kind: Sign,
-    /// When.
+    pub kind: BypassSign,
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub at: Timestamp,
 }
 
-/// Queries of a category.
+/// The queries of a category.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "[u64; 2]", into = "[u64; 2]")]
-pub struct Counted {
-    /// All of them.
+pub struct QueryCount {
+    /// All queries.
     pub asked: u64,
-    /// Those that were blocked for it.
+    /// Queries blocked for this category.
     pub blocked: u64,
 }
 
-impl From<[u64; 2]> for Counted {
+impl From<[u64; 2]> for QueryCount {
     fn from([asked, blocked]: [u64; 2]) -> Self {
         Self { asked, blocked }
     }
 }
 
-impl From<Counted> for [u64; 2] {
-    fn from(counted: Counted) -> Self {
+impl From<QueryCount> for [u64; 2] {
+    fn from(counted: QueryCount) -> Self {
         [counted.asked, counted.blocked]
     }
 }
 
-/// A name that was blocked.
+/// A blocked name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedName {
-    /// How often.
+    /// The number of blocked queries.
     pub count: u64,
-    /// By which layer, the last time.
+    /// The layer of the last block.
     pub layer: Cow<'static, str>,
-    /// For which categories, the last time.
+    /// The categories of the last block.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<Arc<str>>,
-    /// When last.
+    /// The time of the last block.
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub last: Timestamp,
 }
@@ -159,14 +153,14 @@ fn is_zero(count: &u64) -> bool {
 }
 
 fn add(to: &mut u64, more: u64) {
-    // What is read from a file can be any number.
+    // Numbers read from a file can have any value.
     *to = to.saturating_add(more);
 }
 
 impl DeviceHour {
-    /// Counts a query; a new name only if there is room for some. Says how many names and
-    /// categories are new.
-    fn count(&mut self, told: &Told, names_left: usize) -> usize {
+    /// Counts a query; adds a new name only if there is room. Returns how many names and categories
+    /// are new.
+    fn count(&mut self, told: &CountedQuery, names_left: usize) -> usize {
         let at =
             Timestamp::from_second(told.at.as_second()).expect("a second of a time that there is");
         let before = self.pieces();
@@ -189,8 +183,8 @@ impl DeviceHour {
                 if !blocked.categories[..number].contains(slug) {
                     let counted = self.categories.entry(slug.clone()).or_default();
                     add(&mut counted.blocked, 1);
-                    // What blocks is asked for, too, also where the alias behind the name is what
-                    // is listed.
+                    // A blocked category was queried as well, even if only the alias behind the
+                    // name is listed for it.
                     add(
                         &mut counted.asked,
                         u64::from(!told.categories.contains(slug)),
@@ -211,7 +205,7 @@ impl DeviceHour {
         self.pieces() - before
     }
 
-    /// Says whether the name is new.
+    /// Returns whether the name is new.
     fn add_name(&mut self, name: Box<str>, more: BlockedName, names_left: usize) -> bool {
         let is_room = names_left > 0 && self.names.len() < NAMES_MAX;
         match self.names.get_mut(&name) {
@@ -228,7 +222,8 @@ impl DeviceHour {
         false
     }
 
-    /// Adds what was counted later, with so many new names at most, which it takes off.
+    /// Adds later counts. `names_left` is the number of new names that there is room for; it is
+    /// reduced.
     fn add(&mut self, later: &Self, names_left: &mut usize) {
         add(&mut self.asked, later.asked);
         add(&mut self.blocked, later.blocked);
@@ -252,21 +247,21 @@ impl DeviceHour {
     }
 }
 
-/// The latest speaks; of two in one second, the one that was told last.
+/// The latest sign is kept; of two in one second, the one that was reported last.
 fn see(sign: &mut Option<Sighting>, sighting: Sighting) {
     if sign.is_none_or(|known| known.at <= sighting.at) {
         *sign = Some(sighting);
     }
 }
 
-/// The counts of an hour, by device: what waits in memory, and what a row's document is.
+/// The counts of an hour by device: pending in memory, and the document of a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Counts(pub(super) BTreeMap<DeviceKey, DeviceHour>);
 
 impl Counts {
-    /// Counts a query, and takes more memory for it only if there `is_room`. Says how many pieces
-    /// are new; none where it was dropped.
-    pub(super) fn count(&mut self, told: &Told, is_room: bool) -> Option<usize> {
+    /// Counts a query; takes more memory only if `is_room`. Returns the number of new pieces, or
+    /// `None` if the query was dropped.
+    pub(super) fn count(&mut self, told: &CountedQuery, is_room: bool) -> Option<usize> {
         let is_room_for_device = is_room && self.0.len() < HOUR_DEVICES_MAX;
         let is_named = told
             .blocked
@@ -290,7 +285,7 @@ impl Counts {
         }
     }
 
-    /// Adds what was counted later; says how many queries found no place.
+    /// Adds later counts. Returns the number of queries for which there was no room.
     pub(super) fn add(&mut self, later: &Self) -> u64 {
         let mut dropped = 0;
         let mut names_left = self.names_left();
@@ -309,13 +304,13 @@ impl Counts {
         dropped
     }
 
-    /// Takes away what is to be forgotten; says whether anything was there of it.
-    pub(super) fn forget(&mut self, what: &Forgotten) -> bool {
+    /// Removes a scope. Returns whether it had any counts.
+    pub(super) fn forget(&mut self, what: &ErasureScope) -> bool {
         match what {
-            Forgotten::All => !std::mem::take(&mut self.0).is_empty(),
-            Forgotten::Device(id) => self.0.remove(&Some(id.clone())).is_some(),
-            Forgotten::Unknown => self.0.remove(&None).is_some(),
-            Forgotten::Names => {
+            ErasureScope::All => !std::mem::take(&mut self.0).is_empty(),
+            ErasureScope::Device(id) => self.0.remove(&Some(id.clone())).is_some(),
+            ErasureScope::Unknown => self.0.remove(&None).is_some(),
+            ErasureScope::Names => {
                 let mut is_changed = false;
                 for device in self.0.values_mut() {
                     is_changed |= !device.names.is_empty() || device.names_more > 0;
@@ -327,24 +322,23 @@ impl Counts {
         }
     }
 
-    /// How many new names there is room for.
+    /// The number of new names that there is room for.
     fn names_left(&self) -> usize {
         HOUR_NAMES_MAX.saturating_sub(self.0.values().map(|device| device.names.len()).sum())
     }
 
-    /// All queries.
     pub(super) fn asked(&self) -> u64 {
         self.0
             .values()
             .fold(0, |sum, device| sum.saturating_add(device.asked))
     }
 
-    /// Devices, categories and names: what its memory goes by.
+    /// The number of devices, categories and names: the measure of its memory.
     pub(super) fn pieces(&self) -> usize {
         self.0.values().map(DeviceHour::pieces).sum()
     }
 
-    /// The document of a row.
+    /// Formats the document of a row.
     pub(super) fn to_document(&self) -> String {
         let by_text: BTreeMap<&str, &DeviceHour> = self
             .0
@@ -356,8 +350,8 @@ impl Counts {
         String::from_utf8(document).expect("JSON is UTF-8")
     }
 
-    /// Reads the document of a row. Says where it is wrong and not what stands there: that may be a
-    /// name.
+    /// Reads the document of a row. The error says where it is wrong but not what is there, because
+    /// that can be a name.
     pub(super) fn read(document: &[u8]) -> Result<Self, String> {
         let by_text: BTreeMap<String, DeviceHour> =
             serde_json::from_slice(document).map_err(|error| {
@@ -386,267 +380,4 @@ impl Counts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(device: Option<&str>, second: i64) -> Told {
-        Told {
-            household: "home".parse().unwrap(),
-            device: device.map(|id| id.parse().unwrap()),
-            at: Timestamp::from_second(second).unwrap(),
-            days: 7,
-            categories: vec!["games".into()],
-            blocked: None,
-            sign: None,
-        }
-    }
-
-    fn blocked(name: &str, categories: &[&str]) -> Option<Blocked> {
-        let categories = categories.iter().map(|&slug| slug.into()).collect();
-        Some(Blocked {
-            layer: "category",
-            categories,
-            name: Some(Name::parse(name).unwrap()),
-        })
-    }
-
-    #[test]
-    fn a_document_says_what_was_counted_in_these_words() {
-        let mut counts = Counts::default();
-        counts.count(&told(None, 10), true);
-        counts.count(
-            &Told {
-                sign: Some(Sign::Doh),
-                ..told(Some("tv"), 20)
-            },
-            true,
-        );
-        // Listed twice over is listed once; what only the alias is listed for was asked for as
-        // well.
-        let categories = vec!["games".into(), "games".into()];
-        let bet = Told {
-            categories,
-            blocked: blocked("bet.example", &["games", "casino"]),
-            ..told(Some("tv"), 30)
-        };
-        counts.count(&bet, true);
-        let text = counts.to_document();
-        assert_eq!(
-            text.trim_start(),
-            r#"{"":{"asked":1,"last":10,"categories":{"games":[1,0]}},"tv":{"asked":2,"blocked":1,"last":30,"#.to_owned()
-                + r#""sign":{"kind":"doh","at":20},"categories":{"casino":[1,1],"games":[2,1]},"#
-                + r#""names":{"bet.example":{"count":1,"layer":"category","categories":["games","casino"],"last":30}}}}"#
-        );
-        assert_eq!(Counts::read(text.as_bytes()).unwrap(), counts);
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_document_is_told_without_what_stands_there() {
-        for document in [
-            &br#"{"tv":"secret.example"}"#[..],
-            br#"{"secret example!":{"asked":1}}"#,
-            b"{\"secret\xff",
-            b"",
-            b"[1]",
-        ] {
-            let error = Counts::read(document).unwrap_err();
-            assert!(!error.contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn names_and_devices_beyond_their_bounds_are_counted_and_not_kept() {
-        let mut counts = Counts::default();
-        for number in 0..NAMES_MAX + 50 {
-            // Each twice, so that those that have a place go on being counted.
-            for _ in 0..2 {
-                counts.count(
-                    &Told {
-                        blocked: blocked(&format!("n{number}.example"), &[]),
-                        ..told(None, 5)
-                    },
-                    true,
-                );
-            }
-        }
-        let twice = {
-            let mut twice = counts.clone();
-            assert_eq!(twice.add(&counts), 0);
-            twice
-        };
-        for (counts, times) in [(&counts, 1), (&twice, 2)] {
-            let device = &counts.0[&None];
-            assert_eq!(
-                (device.names.len(), device.names_more, device.blocked),
-                (NAMES_MAX, 100 * times, 500 * times)
-            );
-            assert_eq!(
-                device.names.values().map(|name| name.count).sum::<u64>(),
-                400 * times
-            );
-        }
-        let mut counts = Counts::default();
-        let taken = (0..HOUR_DEVICES_MAX + 7)
-            .filter_map(|number| counts.count(&told(Some(&format!("d{number}")), 5), true))
-            .count();
-        assert_eq!(
-            (taken, counts.0.len()),
-            (HOUR_DEVICES_MAX, HOUR_DEVICES_MAX)
-        );
-        let mut other = Counts::default();
-        other.count(&told(Some("d0"), 5), true);
-        other.count(&told(Some("new"), 5), true);
-        assert_eq!(
-            (
-                counts.add(&other),
-                counts.0[&Some("d0".parse().unwrap())].asked
-            ),
-            (1, 2)
-        );
-    }
-
-    #[test]
-    fn the_names_of_a_household_are_bounded_over_all_its_devices_and_rows() {
-        let name = |number: usize| Told {
-            blocked: blocked(&format!("n{number}.example"), &[]),
-            ..told(Some(&format!("d{}", number % 40)), 5)
-        };
-        let sums = |counts: &Counts| {
-            let sum = |of: fn(&DeviceHour) -> u64| counts.0.values().map(of).sum::<u64>();
-            (
-                sum(|device| device.names.len() as u64),
-                sum(|device| device.names_more),
-                sum(|device| device.blocked),
-            )
-        };
-        let mut counts = Counts::default();
-        for number in 0..HOUR_NAMES_MAX + 90 {
-            counts.count(&name(number), true);
-        }
-        // A name that has a place goes on being counted, and one that has none on another device is
-        // one more there.
-        counts.count(&name(0), true);
-        counts.count(
-            &Told {
-                device: Some("d1".parse().unwrap()),
-                ..name(0)
-            },
-            true,
-        );
-        assert_eq!(sums(&counts), (300, 91, 392));
-        let mut first = Counts::default();
-        let mut second = Counts::default();
-        let mut unknown = Counts::default();
-        for number in 0..200 {
-            first.count(&name(number), true);
-        }
-        for number in 100..350 {
-            second.count(&name(number), true);
-        }
-        for number in 0..NAMES_MAX {
-            unknown.count(
-                &Told {
-                    device: None,
-                    ..name(number)
-                },
-                true,
-            );
-        }
-        assert_eq!(first.add(&second), 0);
-        assert_eq!(sums(&first), (300, 50, 450));
-        // A device that comes anew finds no more room than the others have left.
-        assert_eq!((first.add(&unknown), sums(&first)), (0, (300, 250, 650)));
-        assert_eq!(first.0[&None].names_more, 200);
-        // More than that is in no document of ours; what is there is kept, and nothing comes to it.
-        let mut many: Counts = unknown.clone();
-        many.0
-            .insert(Some("d0".parse().unwrap()), unknown.0[&None].clone());
-        many.add(&first);
-        assert_eq!(sums(&many).0, 400);
-    }
-
-    #[test]
-    fn whatever_numbers_a_document_holds_sums_end_where_numbers_do() {
-        let most = u64::MAX;
-        let text = format!(
-            r#"{{"tv":{{"asked":{most},"blocked":{most},"categories":{{"games":[{most},{most}]}},"names_more":{most},
-            "names":{{"bet.example":{{"count":{most},"layer":"category","last":5}}}}}},"pc":{{"asked":{most}}}}}"#
-        );
-        let mut counts = Counts::read(text.as_bytes()).unwrap();
-        let again = counts.clone();
-        assert_eq!(counts.add(&again), 0);
-        let tv = Some("tv".parse().unwrap());
-        counts.count(
-            &Told {
-                blocked: blocked("bet.example", &["games"]),
-                ..told(Some("tv"), 6)
-            },
-            true,
-        );
-        counts.count(
-            &Told {
-                blocked: blocked("bet.example", &["games"]),
-                ..told(Some("tv"), 6)
-            },
-            false,
-        );
-        let device = &counts.0[&tv];
-        assert_eq!(
-            (
-                device.asked,
-                device.blocked,
-                device.names_more,
-                device.names["bet.example"].count
-            ),
-            (most, most, most, most)
-        );
-        assert_eq!(
-            (device.categories["games"], counts.asked()),
-            (
-                Counted {
-                    asked: most,
-                    blocked: most
-                },
-                most
-            )
-        );
-        // Dropped ones are added up, too.
-        let mut full = Counts::default();
-        for number in 0..HOUR_DEVICES_MAX {
-            full.count(&told(Some(&format!("d{number}")), 5), true);
-        }
-        assert_eq!(full.add(&again), most);
-    }
-
-    #[test]
-    fn the_pieces_that_are_new_are_those_that_are_there() {
-        let mut counts = Counts::default();
-        let mut pieces = 0;
-        for (number, device) in [None, Some("tv"), Some("tv"), None].into_iter().enumerate() {
-            let blocked = blocked(&format!("n{}.example", number / 2), &["casino"]);
-            pieces += counts
-                .count(
-                    &Told {
-                        blocked,
-                        ..told(device, 5)
-                    },
-                    true,
-                )
-                .unwrap();
-            assert_eq!(pieces, counts.pieces());
-        }
-        // Without room, what has a place goes on, and nothing new comes.
-        assert_eq!(
-            counts.count(
-                &Told {
-                    blocked: blocked("new.example", &[]),
-                    ..told(None, 5)
-                },
-                false
-            ),
-            Some(0)
-        );
-        assert_eq!(counts.0[&None].names_more, 1);
-        assert_eq!(counts.count(&told(Some("new"), 5), false), None);
-    }
-}
+mod tests;

@@ -1,16 +1,15 @@
-//! What can be erased of a household's activity.
+//! The parts of a household's activity that can be erased.
 
 use policy::rules::household::Id;
 
-/// What is to be forgotten of a household.
+/// A part of a household's activity to erase.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Forgotten {
-    /// All of it.
+pub enum ErasureScope {
     All,
-    /// What one device did.
+    /// The activity of one device.
     Device(Id),
     /// The activity of unnamed devices.
     Unknown,
-    /// Which names were blocked; that they were, stays counted.
+    /// The blocked names; the counts stay.
     Names,
 }

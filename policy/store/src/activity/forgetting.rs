@@ -1,7 +1,7 @@
 //! Deletes activity: because its retention is over, or because the household wants it erased.
 //! Erased means erased from the file as well: deleted octets are overwritten, and the journal,
-//! which holds them once more, is checkpointed and truncated. Which household had a row for which
-//! hour may remain between the rows for a while, never the content (`MARGIN` says why). Earlier
+//! which holds them once more, is checkpointed and truncated. The keys of deleted rows (household
+//! and hour) may remain between rows for a while, their content never (see `MARGIN`). Earlier
 //! copies of blocks on the disk are out of reach.
 
 use std::sync::atomic::Ordering;
@@ -10,39 +10,38 @@ use jiff::Timestamp;
 use policy::rules::household::Id;
 
 use super::{
-    ActivityStore, BATCH_ROWS_MAX, Forgotten,
+    ActivityStore, BATCH_ROWS_MAX, ErasureScope,
     hours::{hour_of, last_hour},
     read_row,
     reading::HOUSEHOLDS,
 };
 use crate::error::{StoreError, step};
 
-/// Rows of a household that are read at a time to take something out of them.
+/// Rows of a household that are read at a time when a part of them is erased.
 const ROWS_AT_ONCE: u32 = 100;
 
-/// The key of the last row of a batch that begins behind another key.
+/// The key of the last row of the batch after another key.
 const LAST: &str = "SELECT household, hour FROM activity WHERE (household, hour) > (?1, ?2) ORDER BY household, hour LIMIT 1 OFFSET ?3 - 1";
-/// Rows of that batch are due when so many days are over; with none, at once.
+/// Sets the rows of that batch due after this number of days; with 0 at once.
 const BOUND: &str = "UPDATE activity SET until = CASE ?4 WHEN 0 THEN 0 ELSE hour + 1 + 24 * ?4 END
     WHERE (household, hour) IN (
         SELECT household, hour FROM activity WHERE (household, hour) > (?1, ?2) ORDER BY household, hour LIMIT ?3
     ) AND until > CASE ?4 WHEN 0 THEN 0 ELSE hour + 1 + 24 * ?4 END";
-/// Deletes what is due.
+/// Deletes due rows.
 const DUE: &str = "DELETE FROM activity WHERE (household, hour) IN
     (SELECT household, hour FROM activity WHERE until <= ?1 ORDER BY until LIMIT ?2)";
-/// Deletes what lies behind an hour, of the households in a JSON list.
+/// Deletes rows after an hour, of the households in a JSON list.
 const BEHIND: &str = "DELETE FROM activity WHERE (household, hour) IN (
         SELECT there.household, there.hour FROM json_each(?1) AS home
             CROSS JOIN activity AS there ON there.household = home.value AND there.hour > ?2 LIMIT ?3
     )";
 
 impl ActivityStore {
-    /// From now on the household keeps so many days: what is older goes, with 0 all of it. What was
-    /// counted under a shorter promise keeps that.
+    /// Sets the retention of a household in days: older counts are deleted, with 0 all. Counts
+    /// recorded under a shorter retention keep it.
     ///
     /// # Errors
-    /// See [`StoreError`]; what is in the file may then still be there, and what waited in memory
-    /// is gone.
+    /// The rows in the file may still exist then; the pending counts are deleted.
     pub async fn keep(&self, household: &Id, days: u16, now: Timestamp) -> Result<(), StoreError> {
         let _turn = self.turn.write().await;
         let is_unfolded = self.unfold();
@@ -69,13 +68,13 @@ impl ActivityStore {
         self.fold(is_unfolded || deleted.rows_affected() > 0).await
     }
 
-    /// Limits retention to so many days for all households: rows kept longer become due, with 0 all
-    /// of them, and [`Self::expire`] deletes them. Goes through the whole file in batches and sets
-    /// no cutoffs: the caller must already limit what it records. Queries recorded earlier keep
-    /// their retention.
+    /// Limits the retention of all households to a number of days: rows kept longer become due,
+    /// with 0 all of them, and [`Self::expire`] deletes them. Goes through the whole file in
+    /// batches and sets no cutoffs: the caller must already limit what it records. Queries recorded
+    /// earlier keep their retention.
     ///
     /// # Errors
-    /// See [`StoreError`]; some rows may have been changed. It can be said again.
+    /// Some rows may have been changed then. The call can be repeated.
     pub async fn bound(&self, days: u16) -> Result<(), StoreError> {
         let mut household = String::new();
         let mut hour = i64::MIN;
@@ -106,22 +105,21 @@ impl ActivityStore {
         }
     }
 
-    /// Forgets something of a household: what was asked up to now. What is asked later counts
-    /// again, where it is wanted.
+    /// Erases a part of a household's activity up to now. Later queries count again, where the
+    /// household wants it.
     ///
     /// # Errors
-    /// See [`StoreError`]; what is in the file may then still be there, and what waited in memory
-    /// is gone.
+    /// The rows in the file may still exist then; the pending counts are deleted.
     pub async fn forget(
         &self,
         household: &Id,
-        what: Forgotten,
+        what: ErasureScope,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let _turn = self.turn.write().await;
         let is_unfolded = self.unfold();
         self.waiting().forget(household, &what, now);
-        let is_changed = if what == Forgotten::All {
+        let is_changed = if what == ErasureScope::All {
             let delete =
                 sqlx::query("DELETE FROM activity WHERE household = ?").bind(household.as_str());
             self.database
@@ -135,15 +133,12 @@ impl ActivityStore {
         self.fold(is_unfolded || is_changed).await
     }
 
-    /// Deletes what is due, and what lies in hours to come because a clock was ahead once. Says how
-    /// many rows that were. Who waits to write or to forget has a turn between two batches.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// Deletes due rows, and rows of future hours that a wrong clock left. Returns the number of
+    /// rows. Writes and erasures get a turn between two batches.
     pub async fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
         let is_ahead = {
-            // Nothing is between memory and file, so that what is not found here is not written
-            // behind who looks there.
+            // Nothing is between memory and file: what this pass does not find cannot be written
+            // after it.
             let _turn = self.turn.write().await;
             self.waiting().expire(now)
         };
@@ -172,9 +167,8 @@ impl ActivityStore {
         }
     }
 
-    /// Takes something out of all rows of a household, or of none; says whether anything was there
-    /// of it.
-    async fn thin_out(&self, household: &Id, what: &Forgotten) -> Result<bool, StoreError> {
+    /// Erases a part from all rows of a household, or from none. Returns whether it had any counts.
+    async fn thin_out(&self, household: &Id, what: &ErasureScope) -> Result<bool, StoreError> {
         let mut transaction = self.database.begin("beginning to forget").await?;
         let select = "SELECT hour, CAST(document AS BLOB) FROM activity WHERE household = ? AND hour > ? ORDER BY hour LIMIT ?";
         let mut is_changed = false;
@@ -220,16 +214,16 @@ impl ActivityStore {
         Ok(is_changed)
     }
 
-    /// Before anything is deleted: says whether the journal may hold what was deleted earlier, and
-    /// as long as nobody says otherwise it may. Whoever is stopped in between, or fails, leaves it
-    /// to the next.
+    /// Marks the journal as possibly holding deleted octets, before anything is deleted. Returns
+    /// whether it was marked before. The mark stays if the deletion is cancelled or fails, so that
+    /// the next one continues.
     fn unfold(&self) -> bool {
         self.is_unfolded.swap(true, Ordering::Relaxed)
     }
 
-    /// Empties the journal where something was deleted, now or earlier. Where another process reads
-    /// the file, it can not be emptied, and the next time does it. Under `turn`, held alone, so
-    /// that no reader of ours is in the way.
+    /// Truncates the journal after a deletion, now or earlier. This fails while another process
+    /// reads the file; the next deletion then repeats it. The caller holds `turn` alone, so that no
+    /// reader of this process is in the way.
     async fn fold(&self, is_unfolded: bool) -> Result<(), StoreError> {
         let mut is_busy = false;
         if is_unfolded {
@@ -259,9 +253,9 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// Deletes them. No index leads there: it takes a look at each household, some ten thousand in
-    /// a second. There is something only where a clock was ahead, so it is looked after the
-    /// opening, and when the clock was set back.
+    /// Deletes these rows. No index leads to them, so it checks each household, some ten thousand a
+    /// second. Such rows exist only if a clock was ahead, so this runs after opening and when the
+    /// clock was set back.
     async fn expire(mut self, now: Timestamp) -> Result<u64, StoreError> {
         let ActivityStore {
             database,

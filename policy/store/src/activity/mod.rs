@@ -1,40 +1,38 @@
-//! What homes asked for, as counts by hour.
+//! The activity of households: the queries of each hour as counts.
 //!
-//! - `counts`: what is counted, and how it is added up.
-//! - `waiting`: counts in memory.
-//! - `writing`: from memory into the file; `reading`: from both.
-//! - `forgetting`: what goes, because its retention is over or the household wants it erased.
+//! - `counts`: the counts of an hour, and how they are added up.
+//! - `pending`: counts in memory.
+//! - `writing`: from memory to the file; `reading`: from both.
+//! - `forgetting`: deletion, because the retention is over or the household wants it.
 //!
-//! It has a file of its own. The roll-ups of many homes would hold up the one writer of the policy
-//! store, who has promised families that a toggle is live at once; here a crash may take the last
-//! five minutes, there nothing; and what is deleted here is overwritten, which a store that keeps
-//! its past has no use for.
+//! Activity has a file of its own, for three reasons. Its bulk writes would delay the policy store,
+//! whose changes must take effect at once. A crash may lose the last five minutes here, and nothing
+//! there. And deleted rows are overwritten here, while the policy store keeps its history.
 //!
-//! **Nothing that was forgotten comes back.** A count is in one of three places: on its way here,
-//! waiting in memory, or in the file.
+//! **Erased activity never comes back.** A count is in one of three places: on its way to
+//! [`ActivityStore::note`], pending in memory, or in the file.
 //!
-//! - From memory to the file it goes under `turn`, held alone from the taking out to the commit or
-//!   the putting back. An erasure holds it, too: nothing is between the two places meanwhile, so
-//!   that clearing both clears all.
-//! - What is on its way arrives under the lock of `waiting`. In the same moment under that lock in
-//!   which forgetting clears the memory, it leaves a mark there; what arrives before is cleared,
-//!   and what arrives behind and is not younger than the mark is not counted.
-//! - The mark goes after [`MARKS_KEPT`], and a clock may be set back. So [`ActivityStore::note`] asks
-//!   besides, under the same lock, whether a query is still wanted; the caller answers from the
-//!   live directory, which is changed before it forgets.
+//! - Counts move from memory to the file under `turn`, held exclusively from taking them out until
+//!   they are committed or put back. An erasure holds it as well, so that nothing is between the
+//!   two places, and clearing both clears everything.
+//! - Queries on their way arrive under the lock of `waiting`. Under the same lock, an erasure
+//!   clears the memory and leaves a mark. Queries that arrive before are cleared; queries that
+//!   arrive later and are not younger than the mark are not counted.
+//! - The mark expires after [`MARKS_KEPT`], and a clock can be set back. [`ActivityStore::note`]
+//!   therefore also asks, under the same lock, whether a query is still wanted. The caller answers
+//!   from the live directory, which is changed before the erasure.
 //!
-//! A reader shares `turn`, so that what it reads is neither in both places nor in none. Who waits
-//! longest has it next. Who works for all homes gives it back after [`BATCH_ROWS_MAX`] rows or so,
-//! a reader after a page of its household's. Who forgets something of one household has it until
-//! that is done, because half forgotten would be neither: for as many rows as a household has, some
-//! two thousand in a quarter of a year.
+//! A reader shares `turn`, so that it sees each count exactly once. `turn` is fair. Work on all
+//! households releases it after about [`BATCH_ROWS_MAX`] rows, a reader after a page of its
+//! household's. An erasure holds it until it is complete, for all rows of a household: some two
+//! thousand in a quarter of a year.
 //!
-//! **For how many homes?** `benches/activity.rs` adds to 6,000 rows a second that are there, of
-//! homes with five devices and fifty names: in the five minutes of [`WRITE_AFTER`] 1.8 million
-//! homes, where each asks now and then. Where all ask all the time, memory is the narrower: it is
-//! crowded with half of [`WAITING_MAX`], which takes 17 s to write, while which the other half
-//! fills up; a node is good for some 200,000 such homes. What is beyond either is not counted, and
-//! [`ActivityStore::dropped`] says how much that was.
+//! **Capacity.** `benches/activity.rs` adds to 6,000 existing rows a second, of households with
+//! five devices and fifty names: 1.8 million households in the five minutes of [`WRITE_AFTER`], if
+//! each queries now and then. If all query all the time, memory is the limit: it is crowded at half
+//! of [`WAITING_MAX`], which takes 17 s to write, while the other half fills; a node can serve some
+//! 200,000 such households. Beyond either limit queries are not counted, and
+//! [`ActivityStore::dropped`] returns their number.
 
 mod counts;
 mod erasure;
@@ -57,11 +55,11 @@ use sqlx::{
 use tokio::sync::RwLock;
 
 pub use counts::{
-    Blocked, BlockedName, Counted, DeviceHour, DeviceKey, HOUR_DEVICES_MAX, HOUR_NAMES_MAX, Hour,
-    NAMES_MAX, Sighting, Sign, Told,
+    BlockedName, BlockedQuery, BypassSign, CountedQuery, DeviceHour, DeviceKey, HOUR_DEVICES_MAX,
+    HOUR_NAMES_MAX, HouseholdHour, NAMES_MAX, QueryCount, Sighting,
 };
 
-pub use erasure::Forgotten;
+pub use erasure::ErasureScope;
 pub use limits::{BATCH_ROWS_MAX, MARKS_KEPT, PIECES_WAITING_MAX, WAITING_MAX, WRITE_AFTER};
 
 use crate::{
@@ -70,15 +68,15 @@ use crate::{
     health::Health,
 };
 use limits::PAGE_SIZE;
-use pending::Waiting;
+use pending::PendingCounts;
 
 /// How long a statement waits for another process on the same file. Counts can be written later;
 /// readers behind them should not wait.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// sqlx's migrations and not a number in `user_version`: the same words then tell a newer file, a
-/// foreign one and a torn one as for the policy store, and one of the two stores is never taken for
-/// the other.
+/// sqlx's migrations and not a number in `user_version`: a newer, a foreign and a damaged file then
+/// give the same errors as for the policy store, and neither of the two stores is taken for the
+/// other.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/activity");
 
 const KIND: Kind = Kind {
@@ -89,40 +87,40 @@ const KIND: Kind = Kind {
 
 fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options
-        // Counts may go with the power. That something is gone is synced nevertheless, because the
-        // journal is folded in after it.
+        // A power cut may lose counts. Deletions are synced nevertheless, because the journal is
+        // checkpointed after them.
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(BUSY_TIMEOUT)
         .page_size(PAGE_SIZE)
-        // Four megabytes, as with pages of the usual size.
+        // Four megabytes, as with pages of the default size.
         .pragma("wal_autocheckpoint", "4000")
         // Deleted octets are overwritten on every connection, and SQLite writes no temporary files.
         .pragma("secure_delete", "ON")
         .pragma("temp_store", "MEMORY")
 }
 
-/// What homes asked for, as counts by hour: only of those that want it, and no longer than they
-/// want it.
+/// The activity of households as counts by hour: only of households that want it, and no longer
+/// than they want it.
 #[derive(Debug)]
 pub struct ActivityStore {
     database: Database,
     /// For readers.
     pool: SqlitePool,
     turn: RwLock<()>,
-    waiting: Mutex<Waiting>,
-    /// Whether the journal may still hold what is deleted.
+    waiting: Mutex<PendingCounts>,
+    /// Whether the journal may still hold deleted octets.
     is_unfolded: AtomicBool,
 }
 
 impl ActivityStore {
-    /// Opens the store, makes it where it is not there, and brings its tables up to date.
+    /// Opens the store; creates it if it does not exist, and migrates its tables.
     ///
     /// # Errors
-    /// See [`StoreError`]; a file that is no such store of ours is left as it is.
+    /// A file that is not such a store is left unchanged.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let database = Database::open(url, &KIND, true).await?;
         let pool = database.pool().clone();
-        // A crash may have left a journal with what was deleted before it.
+        // A crash may have left a journal with octets that were deleted before it.
         Ok(Self {
             database,
             pool,
@@ -138,14 +136,13 @@ impl ActivityStore {
         Health(self.database.clone())
     }
 
-    /// Counts queries, in memory. Each is shown to `is_wanted` first, under the lock under which
-    /// forgetting happens: it says whether the household still wants it, and may take out of it
-    /// what is not wanted any more, or shorten its days. It must be quick and may not come back
-    /// here.
+    /// Counts queries in memory. Each is first passed to `is_wanted`, under the lock that erasures
+    /// hold: it returns whether the household still wants it, and may remove parts of it or shorten
+    /// its days. It must be quick and must not call this store.
     pub fn note(
         &self,
-        told: impl IntoIterator<Item = Told>,
-        mut is_wanted: impl FnMut(&mut Told) -> bool,
+        told: impl IntoIterator<Item = CountedQuery>,
+        mut is_wanted: impl FnMut(&mut CountedQuery) -> bool,
         now: Timestamp,
     ) {
         let mut waiting = self.waiting();
@@ -156,21 +153,22 @@ impl ActivityStore {
         }
     }
 
-    /// Whether half of the room in memory is taken: then [`Self::write`] should not wait for its
-    /// time, and writes everything.
+    /// Whether half of the room in memory is used. [`Self::write`] then should be called at once,
+    /// and writes everything.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         self.waiting().is_crowded()
     }
 
-    /// How many queries were not counted because there was no room in memory: more homes asked than
-    /// can be written, or nothing could be. Besides those of devices beyond [`HOUR_DEVICES_MAX`].
+    /// The number of queries that were not counted for lack of room in memory: more households than
+    /// can be written, or a failing disk. Queries of devices beyond [`HOUR_DEVICES_MAX`] are
+    /// included.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.waiting().dropped()
     }
 
-    /// Writes what waits, and closes the file in order.
+    /// Writes pending counts, and closes the file.
     pub async fn close(&self) {
         if let Err(error) = self.write_all(Timestamp::MIN).await {
             tracing::warn!(
@@ -181,14 +179,14 @@ impl ActivityStore {
         self.database.close().await;
     }
 
-    /// Never held while anything is waited for.
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // A panic of `is_wanted` leaves it between two queries.
+    /// Never held across an await.
+    fn waiting(&self) -> MutexGuard<'_, PendingCounts> {
+        // A panic of `is_wanted` leaves it in the state between two queries.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads a row's counts; none, and a word in the log, where it cannot be read any more.
+/// Reads a row's counts; logs and returns `None` if it cannot be read.
 fn read_row(household: &Id, hour: i64, document: &[u8]) -> Option<counts::Counts> {
     let counts = counts::Counts::read(document);
     counts.map_err(|error| tracing::error!(%household, hour, error, "counts of an hour cannot be read and are left out")).ok()

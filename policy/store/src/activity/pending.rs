@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{DEVICES_MAX, Id};
 
 use super::{
-    counts::{Counts, Told},
-    erasure::Forgotten,
+    counts::{CountedQuery, Counts},
+    erasure::ErasureScope,
     hours::{hour_of, last_hour, until},
     limits::{MARKS_KEPT, PIECES_WAITING_MAX, WAITING_MAX, WRITE_AFTER},
 };
@@ -20,36 +20,36 @@ const MARKS_MAX: usize = DEVICES_MAX + 8;
 /// How often the marks of all households are checked; recording waits meanwhile.
 const SWEEP_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
-/// The counts of all homes that wait to be written.
+/// The pending counts of all households.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct PendingCounts {
     homes: HashMap<Id, Home>,
-    /// Homes in the order in which they began to wait. The place of one that was forgotten since is
-    /// still here, and nothing waits for it.
+    /// Households in the order in which they began to wait. The place of a household that was
+    /// erased since remains here, with nothing waiting for it.
     order: VecDeque<Place>,
     /// The number of the next place.
     next: u64,
     entries: usize,
     pieces: usize,
     marks: HashMap<Id, Vec<(Timestamp, Mark)>>,
-    /// When all marks were looked through.
+    /// When the marks were last swept.
     swept: Option<Timestamp>,
-    /// The hour in which what is due was last dropped: before the next one nothing is due.
+    /// The hour in which due counts were last dropped; nothing is due before the next hour.
     expired: Option<i64>,
-    /// The latest hour of which something may be here or in the file.
+    /// The latest hour for which anything may be here or in the file.
     latest: i64,
     dropped: u64,
 }
 
-/// What waits of one home.
+/// The pending counts of one household.
 #[derive(Debug, Default)]
 struct Home {
     /// The number of its place.
     place: u64,
-    hours: BTreeMap<i64, Waited>,
+    hours: BTreeMap<i64, PendingHour>,
 }
 
-/// Where a home stands among those that wait.
+/// The place of a household in the order of waiting.
 #[derive(Debug)]
 struct Place {
     since: Timestamp,
@@ -57,44 +57,43 @@ struct Place {
     household: Id,
 }
 
-/// What waits of one hour.
+/// The pending counts of one hour.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Waited {
-    /// The hour at whose beginning it is due to go.
+pub(super) struct PendingHour {
+    /// The hour at whose beginning it is due for deletion.
     pub(super) until: i64,
     pub(super) counts: Counts,
 }
 
-/// One hour of one home, taken out to be written.
+/// One hour of one household, taken out to be written.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) household: Id,
     pub(super) hour: i64,
-    pub(super) waited: Waited,
+    pub(super) waited: PendingHour,
 }
 
-/// What was decided a moment ago. Queries from before it are still on their way here, and must not
-/// undo it.
+/// A recent decision. Queries from before it are still on their way here, and must not undo it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mark {
-    Forgotten(Forgotten),
+    Erased(ErasureScope),
     Days(u16),
 }
 
 impl Mark {
-    /// Whether a newer one says all that this one says.
+    /// Whether a newer mark covers this one.
     fn is_replaced_by(&self, newer: &Self) -> bool {
         matches!((self, newer), (Self::Days(_), Self::Days(_))) || self == newer
     }
 
-    /// Takes out of a query what it may not bring any more; says whether anything of it is left to
+    /// Removes from a query what it may no longer add. Returns whether anything of it is left to
     /// count.
-    fn apply(&self, told: &mut Told) -> bool {
+    fn apply(&self, told: &mut CountedQuery) -> bool {
         match self {
-            Self::Forgotten(Forgotten::All) => return false,
-            Self::Forgotten(Forgotten::Device(id)) => return told.device.as_ref() != Some(id),
-            Self::Forgotten(Forgotten::Unknown) => return told.device.is_some(),
-            Self::Forgotten(Forgotten::Names) => told
+            Self::Erased(ErasureScope::All) => return false,
+            Self::Erased(ErasureScope::Device(id)) => return told.device.as_ref() != Some(id),
+            Self::Erased(ErasureScope::Unknown) => return told.device.is_some(),
+            Self::Erased(ErasureScope::Names) => told
                 .blocked
                 .iter_mut()
                 .for_each(|blocked| blocked.name = None),
@@ -104,7 +103,7 @@ impl Mark {
     }
 }
 
-impl Default for Waiting {
+impl Default for PendingCounts {
     fn default() -> Self {
         Self {
             homes: HashMap::new(),
@@ -115,16 +114,16 @@ impl Default for Waiting {
             marks: HashMap::new(),
             swept: None,
             expired: None,
-            // What was written before us may be of any hour.
+            // Earlier processes may have written any hour.
             latest: i64::MAX,
             dropped: 0,
         }
     }
 }
 
-impl Waiting {
+impl PendingCounts {
     /// Counts one query.
-    pub(super) fn count(&mut self, mut told: Told, now: Timestamp) {
+    pub(super) fn count(&mut self, mut told: CountedQuery, now: Timestamp) {
         if let Some(marks) = self.marks.get(&told.household)
             && !marks
                 .iter()
@@ -151,14 +150,14 @@ impl Waiting {
                 self.home(&told.household, now)
                     .hours
                     .entry(hour)
-                    .or_insert(Waited {
+                    .or_insert(PendingHour {
                         until,
-                        ..Waited::default()
+                        ..PendingHour::default()
                     })
             }
             None => return self.add_dropped(1),
         };
-        // An hour that was counted under two promises keeps the shorter one.
+        // An hour that was recorded under two retentions keeps the shorter one.
         waited.until = waited.until.min(until);
         match waited.counts.count(&told, is_room) {
             Some(pieces) => self.pieces += pieces,
@@ -166,7 +165,7 @@ impl Waiting {
         }
     }
 
-    /// A home among those that wait; at the end where it did not yet.
+    /// The pending counts of a household; at the end of the order if they are new.
     fn home(&mut self, household: &Id, now: Timestamp) -> &mut Home {
         let Self {
             homes, order, next, ..
@@ -186,13 +185,14 @@ impl Waiting {
         })
     }
 
-    /// How many places there are: for who takes until all of these were seen.
+    /// The number of places, for callers that take until all of these were seen.
     pub(super) fn places(&self) -> usize {
         self.order.len()
     }
 
-    /// Takes out about `max` entries of the homes that have waited long enough, or of all, from so
-    /// many places, which it counts down. What is due meanwhile goes unwritten.
+    /// Takes out about `max` entries of the households that have waited long enough, or of all.
+    /// `places` is the number of places to look at; it is counted down. Entries that became due are
+    /// dropped.
     pub(super) fn take(
         &mut self,
         now: Timestamp,
@@ -205,12 +205,13 @@ impl Waiting {
         while taken.len() < max
             && *places > 0
             && let Some(Place { since, .. }) = self.order.front()
-            // The wall clock may have been set back: what waits since a time to come has waited.
+            // The wall clock may have been set back: a household that waits since a future time has
+            // waited long enough.
             && (is_all || now < *since || now.duration_since(*since) >= WRITE_AFTER)
             && let Some(Place { number, household, .. }) = self.order.pop_front()
         {
             *places -= 1;
-            // One that was forgotten, and has begun anew, stands further behind.
+            // A household that was erased and has begun again has a later place.
             if self
                 .homes
                 .get(&household)
@@ -235,10 +236,10 @@ impl Waiting {
         taken
     }
 
-    /// Takes back what could not be written. It is counted before what came since, and waits behind
-    /// all others: what is wrong may be wrong with just these.
+    /// Takes back entries that could not be written. They count as older than newer counts, and
+    /// wait behind all others: the failure may be in just these entries.
     pub(super) fn put_back(&mut self, entries: Vec<Entry>, now: Timestamp) {
-        // The hour may be another one by now.
+        // Another hour may have begun meanwhile.
         self.expired = None;
         for Entry {
             household,
@@ -266,13 +267,13 @@ impl Waiting {
         }
     }
 
-    /// The hours of a home that wait and are not due.
+    /// The pending hours of a household that are not due.
     pub(super) fn hours(
         &self,
         household: &Id,
         hours: Range<i64>,
         now: Timestamp,
-    ) -> BTreeMap<i64, Waited> {
+    ) -> BTreeMap<i64, PendingHour> {
         let there = self
             .homes
             .get(household)
@@ -284,16 +285,16 @@ impl Waiting {
             .collect()
     }
 
-    /// Forgets what waits, and what is still on its way.
-    pub(super) fn forget(&mut self, household: &Id, what: &Forgotten, now: Timestamp) {
-        self.mark(household, Mark::Forgotten(what.clone()), now);
+    /// Erases pending counts, and queries that are still on their way.
+    pub(super) fn forget(&mut self, household: &Id, what: &ErasureScope, now: Timestamp) {
+        self.mark(household, Mark::Erased(what.clone()), now);
         self.retain(household, |_, waited| {
             waited.counts.forget(what);
             !waited.counts.0.is_empty()
         });
     }
 
-    /// Keeps what waits, and what is still on its way, no longer than so many days.
+    /// Limits the retention of pending counts, and of queries that are still on their way.
     pub(super) fn keep(&mut self, household: &Id, days: u16, now: Timestamp) {
         self.mark(household, Mark::Days(days), now);
         self.retain(household, |hour, waited| {
@@ -332,17 +333,17 @@ impl Waiting {
         self.entries >= WAITING_MAX / 2 || self.pieces >= PIECES_WAITING_MAX / 2
     }
 
-    /// How many queries found no place.
+    /// The number of queries for which there was no room.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Counts queries that found no place elsewhere.
+    /// Adds queries for which there was no room elsewhere.
     pub(super) fn add_dropped(&mut self, queries: u64) {
         self.dropped = self.dropped.saturating_add(queries);
     }
 
-    fn retain(&mut self, household: &Id, is_kept: impl FnMut(i64, &mut Waited) -> bool) {
+    fn retain(&mut self, household: &Id, is_kept: impl FnMut(i64, &mut PendingHour) -> bool) {
         let Some(home) = self.homes.get_mut(household) else {
             return;
         };
@@ -354,7 +355,7 @@ impl Waiting {
         }
     }
 
-    fn retain_all(&mut self, mut is_kept: impl FnMut(i64, &mut Waited) -> bool) {
+    fn retain_all(&mut self, mut is_kept: impl FnMut(i64, &mut PendingHour) -> bool) {
         let Self {
             homes,
             entries,
@@ -378,8 +379,7 @@ impl Waiting {
         marks.push((now, mark));
     }
 
-    /// Drops marks that do not hold any more, once in a while: there may be as many as there are
-    /// homes.
+    /// Drops expired marks from time to time; there can be as many as households.
     fn marks_sweep(&mut self, now: Timestamp) {
         if self
             .swept
@@ -395,9 +395,9 @@ impl Waiting {
 }
 
 impl Home {
-    /// Says how many entries and pieces are gone.
-    fn retain(&mut self, mut is_kept: impl FnMut(i64, &mut Waited) -> bool) -> (usize, usize) {
-        let weigh = |hours: &BTreeMap<i64, Waited>| {
+    /// Returns how many entries and pieces were removed.
+    fn retain(&mut self, mut is_kept: impl FnMut(i64, &mut PendingHour) -> bool) -> (usize, usize) {
+        let weigh = |hours: &BTreeMap<i64, PendingHour>| {
             (
                 hours.len(),
                 hours
@@ -413,243 +413,10 @@ impl Home {
     }
 }
 
-/// Whether a mark's time is neither over, nor still to come because the clock was set back.
+/// Whether a mark is valid: not expired, and not in the future because the clock was set back.
 fn holds(at: Timestamp, now: Timestamp) -> bool {
     now.duration_since(at).abs() <= MARKS_KEPT
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn told(household: &str, device: Option<&str>, second: i64) -> Told {
-        let household = household.parse().unwrap();
-        let device = device.map(|id| id.parse().unwrap());
-        Told {
-            household,
-            device,
-            at: at(second),
-            days: 1,
-            categories: Vec::new(),
-            blocked: None,
-            sign: None,
-        }
-    }
-
-    fn asked(entries: &[Entry]) -> Vec<(&str, i64, u64)> {
-        entries
-            .iter()
-            .map(|entry| {
-                (
-                    entry.household.as_str(),
-                    entry.hour,
-                    entry.waited.counts.asked(),
-                )
-            })
-            .collect()
-    }
-
-    fn take(waiting: &mut Waiting, second: i64, is_all: bool) -> Vec<Entry> {
-        let mut places = waiting.places();
-        waiting.take(at(second), is_all, 9, &mut places)
-    }
-
-    #[test]
-    fn homes_are_taken_once_they_waited_or_the_clock_was_set_back() {
-        let mut waiting = Waiting::default();
-        waiting.count(told("b", None, 3_599), at(4_000));
-        waiting.count(told("b", None, 3_600), at(4_030));
-        waiting.count(told("a", None, 3_601), at(4_030));
-        assert!(take(&mut waiting, 4_299, false).is_empty());
-        assert_eq!(
-            asked(&take(&mut waiting, 4_300, false)),
-            [("b", 0, 1), ("b", 1, 1)]
-        );
-        assert!(take(&mut waiting, 4_329, false).is_empty());
-        assert_eq!(asked(&take(&mut waiting, 4_029, false)), [("a", 1, 1)]);
-        assert_eq!(
-            (waiting.entries, waiting.pieces, waiting.order.len()),
-            (0, 0, 0)
-        );
-    }
-
-    #[test]
-    fn what_is_put_back_is_counted_first_and_waits_behind_all_others() {
-        let mut waiting = Waiting::default();
-        for (home, second) in [("a", 4_000), ("b", 4_001), ("c", 4_002)] {
-            waiting.count(told(home, None, 4_000), at(second));
-        }
-        let mut places = waiting.places();
-        let taken = waiting.take(at(4_300), true, 2, &mut places);
-        assert_eq!((asked(&taken), places), (vec![("a", 1, 1), ("b", 1, 1)], 1));
-        waiting.count(told("a", Some("tv"), 4_299), at(4_299));
-        waiting.put_back(taken, at(4_300));
-        assert_eq!((waiting.entries, waiting.pieces), (3, 4));
-        // Of all places that there were, one is left; what was tried is not tried again.
-        assert_eq!(
-            asked(&waiting.take(at(4_302), true, 9, &mut places)),
-            [("c", 1, 1)]
-        );
-        assert_eq!(asked(&waiting.take(at(4_302), true, 9, &mut places)), []);
-        assert!(take(&mut waiting, 4_302, false).is_empty());
-        // One that began to wait anew has its place already.
-        assert_eq!(asked(&take(&mut waiting, 4_599, false)), [("a", 1, 2)]);
-        assert_eq!(asked(&take(&mut waiting, 4_600, false)), [("b", 1, 1)]);
-        assert_eq!(
-            (waiting.entries, waiting.pieces, waiting.order.len()),
-            (0, 0, 0)
-        );
-    }
-
-    #[test]
-    fn a_home_that_was_forgotten_and_begins_anew_waits_anew() {
-        let mut waiting = Waiting::default();
-        waiting.count(told("a", None, 4_000), at(4_000));
-        waiting.count(told("b", None, 4_000), at(4_001));
-        waiting.forget(&"a".parse().unwrap(), &Forgotten::All, at(4_002));
-        waiting.count(told("a", None, 4_003), at(4_003));
-        assert_eq!(asked(&take(&mut waiting, 4_302, false)), [("b", 1, 1)]);
-        assert_eq!(asked(&take(&mut waiting, 4_303, false)), [("a", 1, 1)]);
-        assert_eq!((waiting.entries, waiting.order.len()), (0, 0));
-    }
-
-    #[test]
-    fn what_is_due_or_lies_in_hours_to_come_goes() {
-        let mut waiting = Waiting::default();
-        for hour in [10, 11, 12, 13] {
-            waiting.count(
-                Told {
-                    days: 9,
-                    ..told("a", Some("tv"), hour * 3_600)
-                },
-                at(hour * 3_600),
-            );
-        }
-        waiting.expire(at(11 * 3_600));
-        assert_eq!((waiting.entries, waiting.pieces), (3, 3));
-        waiting.bound(2);
-        let until: Vec<i64> = waiting
-            .hours(&"a".parse().unwrap(), 0..99, at(0))
-            .values()
-            .map(|waited| waited.until)
-            .collect();
-        assert_eq!(until, [59, 60, 61]);
-        waiting.expire(at(59 * 3_600));
-        assert_eq!(waiting.entries, 2);
-        // What comes back is looked at again, even in the same hour.
-        let taken = take(&mut waiting, 59 * 3_600, true);
-        waiting.expire(at(61 * 3_600));
-        waiting.put_back(taken, at(61 * 3_600));
-        waiting.expire(at(61 * 3_600));
-        assert_eq!((waiting.entries, waiting.pieces), (0, 0));
-        waiting.count(told("a", Some("tv"), 61 * 3_600), at(61 * 3_600));
-        waiting.bound(0);
-        assert_eq!(
-            (waiting.entries, waiting.pieces, waiting.homes.len()),
-            (0, 0, 0)
-        );
-        // No mark is left: what is wanted from then on counts.
-        waiting.count(told("a", Some("tv"), 61 * 3_600), at(61 * 3_600));
-        assert_eq!(waiting.entries, 1);
-    }
-
-    #[test]
-    fn a_decision_looks_at_the_marks_of_its_own_household_only() {
-        let mut waiting = Waiting::default();
-        for home in ["a", "b"] {
-            waiting.forget(&home.parse().unwrap(), &Forgotten::Unknown, at(5_000));
-            waiting.forget(&home.parse().unwrap(), &Forgotten::Names, at(5_001));
-        }
-        waiting.forget(&"a".parse().unwrap(), &Forgotten::All, at(5_700));
-        let marks = |waiting: &Waiting| {
-            ["a", "b"].map(|home| {
-                waiting
-                    .marks
-                    .get(&home.parse::<Id>().unwrap())
-                    .map_or(0, Vec::len)
-            })
-        };
-        assert_eq!(marks(&waiting), [1, 2]);
-        waiting.expire(at(5_700));
-        assert_eq!(marks(&waiting), [1, 0]);
-        // Not each time, while everybody waits.
-        waiting.forget(&"b".parse().unwrap(), &Forgotten::Names, at(5_000));
-        take(&mut waiting, 5_759, true);
-        assert_eq!(marks(&waiting), [1, 1]);
-        take(&mut waiting, 5_760, true);
-        assert_eq!(marks(&waiting), [1, 0]);
-    }
-
-    #[test]
-    fn dropped_queries_are_added_up_to_the_end_of_numbers() {
-        let mut waiting = Waiting::default();
-        waiting.add_dropped(u64::MAX);
-        waiting.add_dropped(2);
-        assert_eq!(waiting.dropped(), u64::MAX);
-    }
-
-    #[test]
-    fn queries_on_their_way_undo_nothing_and_those_behind_count() {
-        let home: Id = "home".parse().unwrap();
-        let tv: Id = "tv".parse().unwrap();
-        let mut waiting = Waiting::default();
-        waiting.forget(&home, &Forgotten::Device(tv), at(5_000));
-        for second in [5_000, 5_001] {
-            waiting.count(told("home", Some("tv"), second), at(5_010));
-            waiting.count(told("home", None, second), at(5_010));
-            waiting.count(told("other", Some("tv"), second), at(5_010));
-        }
-        assert_eq!(
-            asked(&take(&mut waiting, 5_010, true)),
-            [("home", 1, 3), ("other", 1, 2)]
-        );
-        waiting.keep(&home, 0, at(5_020));
-        waiting.count(told("home", None, 5_020), at(5_030));
-        assert_eq!(waiting.entries, 0);
-        // A mark is kept as long as anything can be on its way, and a clock that was set back ends
-        // it.
-        for later in [5_020 + 601, 5_020 - 601] {
-            waiting.keep(&home, 0, at(5_020));
-            take(&mut waiting, later, true);
-            assert!(waiting.marks.is_empty());
-        }
-        for number in 0..MARKS_MAX * 2 {
-            waiting.forget(
-                &home,
-                &Forgotten::Device(format!("d{number}").parse().unwrap()),
-                at(6_000),
-            );
-            waiting.forget(&home, &Forgotten::All, at(6_000));
-        }
-        assert_eq!(waiting.marks[&home].len(), MARKS_MAX);
-    }
-
-    #[test]
-    fn an_hour_under_two_promises_keeps_the_shorter_one() {
-        let mut waiting = Waiting::default();
-        for days in [9, 2, 5] {
-            waiting.count(
-                Told {
-                    days,
-                    ..told("home", None, 3_600)
-                },
-                at(3_600),
-            );
-        }
-        assert_eq!(take(&mut waiting, 3_600, true)[0].waited.until, 1 + 48 + 1);
-        // Late, and due already.
-        waiting.count(told("home", None, 0), at(25 * 3_600));
-        waiting.count(
-            Told {
-                days: 0,
-                ..told("home", None, 90_000)
-            },
-            at(90_000),
-        );
-        assert_eq!((waiting.entries, waiting.dropped), (0, 0));
-    }
-}
+mod tests;

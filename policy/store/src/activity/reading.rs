@@ -1,29 +1,29 @@
-//! What is read: the file's rows and what waits in memory, added up.
+//! Reads activity: the rows of the file and the pending counts, added up.
 
 use jiff::Timestamp;
 use policy::rules::household::Id;
 
 use super::{
-    ActivityStore, DeviceKey, Hour,
+    ActivityStore, DeviceKey, HouseholdHour,
     hours::{beginning, hour_behind, hour_of},
     read_row,
 };
 use crate::{
-    activity::pending::Waited,
+    activity::pending::PendingHour,
     error::{StoreError, step},
 };
 
 /// Hours that are read from the file at a time, so that a sum over three months is not in memory at
 /// once.
 const PAGE_ROWS: usize = 100;
-/// Rows that are read into counts before another task may run.
+/// Rows that are read into counts before the task yields.
 const ROWS_AT_ONCE: usize = 50;
 
-/// A page of the hours from one on and before another.
+/// A page of the hours between two hours.
 const PAGE: &str = "SELECT hour, until, CAST(document AS BLOB) FROM activity WHERE household = ? AND hour >= ? AND hour < ? AND until > ?
     ORDER BY hour LIMIT ?";
 
-/// One step in the index for each household, however many hours it has.
+/// One index step for each household, independent of its number of hours.
 pub(super) const HOUSEHOLDS: &str = "WITH RECURSIVE home (id) AS (
         SELECT min(household) FROM activity WHERE household > ?1
         UNION ALL SELECT (SELECT min(household) FROM activity WHERE household > home.id) FROM home WHERE home.id IS NOT NULL
@@ -31,13 +31,9 @@ pub(super) const HOUSEHOLDS: &str = "WITH RECURSIVE home (id) AS (
     ) SELECT id FROM home WHERE id IS NOT NULL";
 
 impl ActivityStore {
-    /// The hours of a household of which a part lies between two times, in order, as far as they
-    /// are not due to go; of one device, where one is given. What waits to be written is in it. An
-    /// hour in which nothing was asked is not there. All of it is held at once: for many days see
-    /// [`Self::visit`].
-    ///
-    /// # Errors
-    /// See [`StoreError`].
+    /// The hours of a household that overlap a time span, in order, as far as they are not due for
+    /// deletion; with `device`, only its counts. Pending counts are included. Hours without queries
+    /// are left out. Everything is in memory at once; for many days use [`Self::visit`].
     pub async fn read(
         &self,
         household: &Id,
@@ -45,20 +41,19 @@ impl ActivityStore {
         from: Timestamp,
         to: Timestamp,
         now: Timestamp,
-    ) -> Result<Vec<Hour>, StoreError> {
+    ) -> Result<Vec<HouseholdHour>, StoreError> {
         let mut hours = Vec::new();
         self.visit(household, device, from, to, now, |hour| hours.push(hour))
             .await?;
         Ok(hours)
     }
 
-    /// Shows each hour that [`Self::read`] would give, once and oldest first, and holds only some
-    /// of them at a time. An hour is consistent in itself: nothing of it is missing or there twice.
-    /// Between two hours others may write or forget, so that a late one may show what an early one
-    /// did not, or not any more.
+    /// Visits each hour that [`Self::read`] would return, once and oldest first, with only some in
+    /// memory at a time. An hour is consistent in itself. Writes and erasures can happen between
+    /// two hours, so a later hour can reflect changes that an earlier one does not.
     ///
     /// # Errors
-    /// See [`StoreError`]; some hours may have been shown before.
+    /// Some hours may have been visited before.
     pub async fn visit(
         &self,
         household: &Id,
@@ -66,7 +61,7 @@ impl ActivityStore {
         from: Timestamp,
         to: Timestamp,
         now: Timestamp,
-        mut visitor: impl FnMut(Hour),
+        mut visitor: impl FnMut(HouseholdHour),
     ) -> Result<(), StoreError> {
         let mut range = hour_of(from)..hour_behind(to);
         while !range.is_empty() {
@@ -82,7 +77,7 @@ impl ActivityStore {
                     .fetch_all(&self.pool)
                     .await
                     .map_err(step("reading counts"))?;
-                // A page ends with its last row, and the last page where all ends.
+                // A page ends with its last row; the last page ends with the span.
                 let end = rows
                     .get(PAGE_ROWS - 1)
                     .map_or(range.end, |(hour, ..)| hour + 1);
@@ -100,14 +95,14 @@ impl ActivityStore {
                 if let Some(waited) = hours.get(&hour) {
                     counts.add(&waited.counts);
                 }
-                hours.insert(hour, Waited { until, counts });
+                hours.insert(hour, PendingHour { until, counts });
             }
-            for (hour, Waited { mut counts, .. }) in hours {
+            for (hour, PendingHour { mut counts, .. }) in hours {
                 if let Some(device) = device {
                     counts.0.retain(|key, _| key == device);
                 }
                 if let Some(hour) = beginning(hour).filter(|_| !counts.0.is_empty()) {
-                    visitor(Hour {
+                    visitor(HouseholdHour {
                         hour,
                         devices: counts.0,
                     });
@@ -119,9 +114,6 @@ impl ActivityStore {
 
     /// Households with rows in the file, in the order of their identifiers, after `after`: the
     /// sweep compares them with the households that exist.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
     pub async fn households(&self, after: Option<&Id>, limit: u32) -> Result<Vec<Id>, StoreError> {
         let rows = sqlx::query_scalar(HOUSEHOLDS)
             .bind(after.map_or("", Id::as_str))

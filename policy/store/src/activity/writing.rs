@@ -1,4 +1,4 @@
-//! From memory into the file.
+//! Writes pending counts to the file.
 
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
@@ -10,37 +10,38 @@ use crate::{
     error::{StoreError, step},
 };
 
-/// Rows of one statement. Adding them up between two statements takes a thread of the runtime a
-/// millisecond or so.
+/// Rows of one statement. Adding them up between two statements takes a thread of the runtime about
+/// a millisecond.
 const STATEMENT_ROWS: usize = 100;
 
-/// What stands already of the hours in a JSON list of pairs, each with its place in the list.
+/// The existing rows for the hours in a JSON list of pairs, each with its index in the list.
 const THERE: &str = "SELECT wanted.key, there.until, CAST(there.document AS BLOB) FROM json_each(?1) AS wanted
     CROSS JOIN activity AS there ON there.household = wanted.value ->> 0 AND there.hour = wanted.value ->> 1";
 
 impl ActivityStore {
-    /// Writes what has waited for [`super::WRITE_AFTER`], or everything where memory [is
-    /// crowded](Self::is_crowded). Says how many rows that were.
+    /// Writes counts that have waited for [`super::WRITE_AFTER`], or all of them if memory [is
+    /// crowded](Self::is_crowded). Returns the number of rows.
     ///
     /// # Errors
-    /// See [`StoreError`]: the first one, where it came to several. What could not be written goes
-    /// on waiting, behind all others; these are written nevertheless, for a file may be broken in
-    /// one place, unless nothing can be begun at all.
+    /// The first error, if there are several. Entries that could not be written wait behind all
+    /// others. The others are written nevertheless, because a file may be damaged in one place,
+    /// unless no transaction can begin at all.
     pub async fn write(&self, now: Timestamp) -> Result<usize, StoreError> {
         let is_all = self.is_crowded();
         self.write_some(now, is_all).await
     }
 
-    /// Writes all that waits. Says how many rows that were.
+    /// Writes all pending counts. Returns the number of rows.
     ///
     /// # Errors
-    /// As with [`Self::write`].
+    /// As [`Self::write`].
     pub async fn write_all(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.write_some(now, true).await
     }
 
     async fn write_some(&self, now: Timestamp, is_all: bool) -> Result<usize, StoreError> {
-        // What comes meanwhile, or is put back, is for the next time, or this would have no end.
+        // Entries that arrive meanwhile or are put back are left for the next time; otherwise this
+        // could run forever.
         let mut places = self.waiting().places();
         let mut written = 0;
         let mut failed = None;
@@ -57,7 +58,7 @@ impl ActivityStore {
             if count == 0 {
                 return failed.map_or(Ok(written), Err);
             }
-            // Where nothing can be begun, the others need not wait for the same.
+            // If no transaction can begin, the others need not try.
             let transaction = self.database.begin("beginning to write counts").await?;
             match self.write_batch(taken, transaction).await {
                 Ok(()) => written += count,
@@ -90,8 +91,8 @@ impl ActivityStore {
     }
 }
 
-/// Adds some entries to what stands in the file; says how many queries found no place in their
-/// rows.
+/// Adds entries to the rows in the file. Returns the number of queries for which their rows had no
+/// room.
 async fn add(connection: &mut SqliteConnection, entries: &[Entry]) -> Result<u64, StoreError> {
     let keys: Vec<(&str, i64)> = entries
         .iter()
@@ -116,7 +117,7 @@ async fn add(connection: &mut SqliteConnection, entries: &[Entry]) -> Result<u64
             continue;
         };
         *least = until.min(*least);
-        // One that cannot be read gives way to what is new.
+        // An unreadable row is replaced by the new counts.
         if let Some(mut counts) = read_row(&entry.household, entry.hour, &document) {
             dropped = counts.add(&entry.waited.counts).saturating_add(dropped);
             *sum = Some(counts.to_document());
@@ -140,7 +141,7 @@ async fn add(connection: &mut SqliteConnection, entries: &[Entry]) -> Result<u64
     Ok(dropped)
 }
 
-/// What is between memory and the file; whatever is left of it goes back, also where the writing is
+/// Entries between memory and the file. On drop the rest is put back, also when the write is
 /// cancelled.
 struct Taken<'a> {
     activity: &'a ActivityStore,

@@ -1,6 +1,6 @@
-//! What goes: by the clock, by a shorter promise, and because somebody wants it gone.
+//! Deletion of activity: by the clock, by a shorter retention, and by an erasure.
 
-use policy_store::activity::{Forgotten, Told};
+use policy_store::activity::{CountedQuery, ErasureScope};
 
 use crate::{HOUR, Place, asked, at, blocked, device, id, note, read_all, told};
 
@@ -14,7 +14,7 @@ async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone() {
         for (home, days) in [("one", 1), ("seven", 7)] {
             note(
                 &activity,
-                [Told {
+                [CountedQuery {
                     days,
                     ..blocked(home, "tv", at(HOUR, 3_599), NAME)
                 }],
@@ -42,10 +42,10 @@ async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone() {
         }
         assert_eq!(place.finds(NAME), 0);
         assert_eq!(activity.write_all(at(HOUR, 3_599)).await.unwrap(), 0);
-        // What is due before it is written is never written.
+        // Counts that become due before they are written are never written.
         note(
             &activity,
-            [Told {
+            [CountedQuery {
                 days: 1,
                 ..blocked("one", "tv", at(HOUR, 0), NAME)
             }],
@@ -59,13 +59,13 @@ async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone() {
 #[tokio::test]
 async fn each_kind_of_forgetting_takes_just_what_it_says() {
     let now = at(HOUR + 2, 0);
-    // What it is, and what is left: queries of `tv`, of those nobody named, and names.
+    // The scope of the erasure, and what is left: queries of `tv`, of unnamed devices, and names.
     for (what, left) in [
-        (Forgotten::All, [0, 0, 0]),
-        (Forgotten::Device(id("tv")), [0, 3, 3]),
-        (Forgotten::Device(id("pc")), [3, 3, 6]),
-        (Forgotten::Unknown, [3, 0, 3]),
-        (Forgotten::Names, [3, 3, 0]),
+        (ErasureScope::All, [0, 0, 0]),
+        (ErasureScope::Device(id("tv")), [0, 3, 3]),
+        (ErasureScope::Device(id("pc")), [3, 3, 6]),
+        (ErasureScope::Unknown, [3, 0, 3]),
+        (ErasureScope::Names, [3, 3, 0]),
     ] {
         let place = Place::new();
         let activity = place.open().await;
@@ -78,7 +78,7 @@ async fn each_kind_of_forgetting_takes_just_what_it_says() {
             now,
         );
         activity.write_all(now).await.unwrap();
-        // In memory beside the row of the same hour.
+        // Pending counts beside the row of the same hour.
         note(&activity, everything(HOUR + 1), now);
         activity
             .forget(&id("home"), what.clone(), now)
@@ -108,7 +108,7 @@ async fn each_kind_of_forgetting_takes_just_what_it_says() {
             assert_eq!(asked(&activity, "other", now).await, 1);
             activity.write_all(now).await.unwrap();
         }
-        // What was asked before is on its way still; what is asked later counts.
+        // Queries from before are still on their way; later ones count.
         note(&activity, everything(HOUR + 1), now);
         note(&activity, everything(HOUR + 3), at(HOUR + 3, 0));
         activity.close().await;
@@ -123,7 +123,7 @@ async fn each_kind_of_forgetting_takes_just_what_it_says() {
 }
 
 #[tokio::test]
-async fn a_shorter_promise_holds_for_what_is_there_and_none_takes_all() {
+async fn a_shorter_retention_applies_to_existing_counts_and_0_erases_all() {
     let place = Place::new();
     let activity = place.open().await;
     let now = at(HOUR + 60, 0);
@@ -153,20 +153,20 @@ async fn a_shorter_promise_holds_for_what_is_there_and_none_takes_all() {
     activity.keep(&id("home"), 2, now).await.unwrap();
     assert_eq!(hours(now).await, [(30, 2), (60, 2)]);
     assert_eq!(place.finds(NAME), 2);
-    // A longer one does not prolong what was counted under a shorter one.
+    // A longer retention does not prolong counts of a shorter one.
     activity.keep(&id("home"), 30, now).await.unwrap();
     activity.write_all(now).await.unwrap();
     assert_eq!(hours(at(HOUR + 78, 3_599)).await, [(30, 2), (60, 2)]);
     assert_eq!(hours(at(HOUR + 79, 0)).await, [(60, 2)]);
     assert_eq!(activity.expire(at(HOUR + 79, 0)).await.unwrap(), 1);
-    // What was asked under the old promise comes late.
+    // A query under the old retention arrives late.
     activity
         .keep(&id("home"), 1, at(HOUR + 79, 0))
         .await
         .unwrap();
     note(
         &activity,
-        [Told {
+        [CountedQuery {
             days: 90,
             ..told("home", "tv", at(HOUR + 79, 0))
         }],
@@ -189,10 +189,10 @@ async fn a_shorter_promise_holds_for_what_is_there_and_none_takes_all() {
     assert_eq!(asked(&activity, "other", now).await, 1);
 }
 
-/// The pages of a file that has grown, been written over and been thinned out are where deleted
-/// octets like to stay.
+/// Deleted octets tend to remain in the pages of a file that has grown, was overwritten and had
+/// rows removed.
 #[tokio::test]
-async fn the_files_hold_nothing_of_any_home_that_was_forgotten() {
+async fn the_files_hold_nothing_of_an_erased_household() {
     use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
     let seed = std::env::var("ACTIVITY_SEED").map_or(11, |text| text.parse().unwrap());
     println!("ACTIVITY_SEED={seed}");
@@ -226,11 +226,11 @@ async fn the_files_hold_nothing_of_any_home_that_was_forgotten() {
             let home_id = id(&format!("home-{home}"));
             match chance.random_range(0..3) {
                 0 => activity
-                    .forget(&home_id, Forgotten::All, now)
+                    .forget(&home_id, ErasureScope::All, now)
                     .await
                     .unwrap(),
                 1 => activity
-                    .forget(&home_id, Forgotten::Names, now)
+                    .forget(&home_id, ErasureScope::Names, now)
                     .await
                     .unwrap(),
                 _ => activity.keep(&home_id, 0, now).await.unwrap(),
@@ -248,10 +248,10 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
     let place = Place::new();
     let activity = place.open().await;
     let now = at(HOUR + 60, 0);
-    // Rows of several batches, and some that wait.
+    // Rows of several batches, and some pending ones.
     let fill = |days: u16| {
         (0..700).flat_map(move |home| {
-            [0, 40].map(|hour| Told {
+            [0, 40].map(|hour| CountedQuery {
                 days,
                 ..told(&format!("home-{home:03}"), "tv", at(HOUR + hour, 0))
             })
@@ -260,7 +260,7 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
     note(&activity, fill(30), now);
     note(
         &activity,
-        [Told {
+        [CountedQuery {
             days: 1,
             ..told("short", "tv", at(HOUR + 40, 0))
         }],
@@ -269,7 +269,7 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
     activity.write_all(now).await.unwrap();
     note(
         &activity,
-        [Told {
+        [CountedQuery {
             days: 30,
             ..told("waits", "tv", at(HOUR + 40, 0))
         }],
@@ -298,18 +298,18 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
             "{home}"
         );
     }
-    // A longer one prolongs nothing, and what comes later is the caller's.
+    // A longer limit prolongs nothing; later queries are limited by the caller.
     activity.bound(9).await.unwrap();
     note(
         &activity,
-        [Told {
+        [CountedQuery {
             days: 30,
             ..told("home-000", "tv", now)
         }],
         now,
     );
     assert_eq!(asked(&activity, "home-000", at(HOUR + 100, 0)).await, 1);
-    // With none, everything is due at once, also what was asked in this hour.
+    // With 0 everything is due at once, even the current hour.
     note(&activity, [blocked("home-001", "tv", now, NAME)], now);
     activity.write_all(now).await.unwrap();
     note(&activity, [blocked("home-002", "tv", now, NAME)], now);
@@ -332,7 +332,7 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
 }
 
 #[tokio::test]
-async fn what_was_asked_in_hours_to_come_goes_with_what_is_due() {
+async fn counts_of_future_hours_are_deleted_with_due_ones() {
     let place = Place::new();
     let activity = place.open().await;
     // The clock was ahead by half a year.
@@ -372,7 +372,7 @@ async fn what_was_asked_in_hours_to_come_goes_with_what_is_due() {
     assert_eq!(activity.expire(at(HOUR - 1, 0)).await.unwrap(), 600);
     activity.write_all(at(HOUR - 1, 0)).await.unwrap();
     assert_eq!(asked(&activity, "home-0", at(HOUR, 0)).await, 1);
-    // Within one hour it was ahead and was set right.
+    // The clock was ahead within one hour and was corrected.
     for is_written in [true, false] {
         note(
             &activity,
@@ -416,10 +416,10 @@ async fn what_a_reading_process_keeps_in_the_journal_goes_when_it_is_done() {
         .unwrap();
     assert_eq!(rows, 2);
     activity
-        .forget(&id("home"), Forgotten::All, now)
+        .forget(&id("home"), ErasureScope::All, now)
         .await
         .unwrap();
-    // It is gone for who asks us, and still there for who began to read before.
+    // Erased for readers of this store, and still visible to a reader that began before.
     assert_eq!(asked(&activity, "home", now).await, 0);
     assert!(place.finds(NAME) > 0);
     assert_eq!(activity.expire(now).await.unwrap(), 0);
@@ -445,7 +445,7 @@ async fn a_forgetting_that_is_given_up_leaves_nothing_in_the_journal_for_long() 
         activity.write_all(now).await.unwrap();
         {
             let home = id("home");
-            let mut forgetting = pin!(activity.forget(&home, Forgotten::All, now));
+            let mut forgetting = pin!(activity.forget(&home, ErasureScope::All, now));
             for _ in 0..patience {
                 if let Poll::Ready(forgotten) = forgetting
                     .as_mut()
@@ -457,8 +457,8 @@ async fn a_forgetting_that_is_given_up_leaves_nothing_in_the_journal_for_long() 
                 std::thread::yield_now();
             }
         }
-        // Either it was not forgotten, or it is gone. What was given up may still end behind the
-        // first of these, and then the next one clears up.
+        // Either it was not erased, or it is gone. A cancelled call may still finish during the
+        // next one, which then completes the erasure.
         let mut is_so = false;
         for _ in 0..10 {
             activity.expire(now).await.unwrap();
@@ -469,7 +469,7 @@ async fn a_forgetting_that_is_given_up_leaves_nothing_in_the_journal_for_long() 
         }
         assert!(is_so, "{patience}");
         activity
-            .forget(&id("home"), Forgotten::All, at(HOUR - 1, 0))
+            .forget(&id("home"), ErasureScope::All, at(HOUR - 1, 0))
             .await
             .unwrap();
     }

@@ -1,4 +1,4 @@
-//! What the store of activity promises: counts that add up, and that what is gone is gone.
+//! The store of activity: counts add up, and erased activity is gone.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use policy::{name::Name, rules::household::Id};
 use policy_store::{
     ActivityStore,
-    activity::{Blocked, DeviceKey, Hour, Told},
+    activity::{BlockedQuery, CountedQuery, DeviceKey, HouseholdHour},
 };
 
 /// The hour in which most tests begin.
@@ -35,7 +35,7 @@ impl Place {
         self.0.path().join("deep/activity.db")
     }
 
-    /// The file, as another process sees it.
+    /// The file, as another process opens it.
     async fn raw(&self) -> sqlx::SqlitePool {
         sqlx::SqlitePool::connect(&format!("sqlite:{}", self.file().display()))
             .await
@@ -46,7 +46,7 @@ impl Place {
         ActivityStore::open(&self.url()).await.unwrap()
     }
 
-    /// How often a text stands in any file of the store.
+    /// How often a text occurs in the files of the store.
     fn finds(&self, text: &str) -> usize {
         let count = |path: &Path| {
             let octets = std::fs::read(path).unwrap();
@@ -72,9 +72,9 @@ fn at(hour: i64, second: i64) -> Timestamp {
     Timestamp::from_second(hour * 3_600 + second).unwrap()
 }
 
-fn told(household: &str, key: &str, at: Timestamp) -> Told {
+fn told(household: &str, key: &str, at: Timestamp) -> CountedQuery {
     let categories = vec!["games".into()];
-    Told {
+    CountedQuery {
         household: id(household),
         device: device(key),
         at,
@@ -85,23 +85,23 @@ fn told(household: &str, key: &str, at: Timestamp) -> Told {
     }
 }
 
-fn blocked(household: &str, key: &str, at: Timestamp, name: &str) -> Told {
-    let blocked = Blocked {
+fn blocked(household: &str, key: &str, at: Timestamp, name: &str) -> CountedQuery {
+    let blocked = BlockedQuery {
         layer: "category",
         categories: vec!["games".into()],
         name: Some(Name::parse(name).unwrap()),
     };
-    Told {
+    CountedQuery {
         blocked: Some(blocked),
         ..told(household, key, at)
     }
 }
 
-fn note(activity: &ActivityStore, told: impl IntoIterator<Item = Told>, now: Timestamp) {
+fn note(activity: &ActivityStore, told: impl IntoIterator<Item = CountedQuery>, now: Timestamp) {
     activity.note(told, |_| true, now);
 }
 
-async fn read_all(activity: &ActivityStore, household: &str, now: Timestamp) -> Vec<Hour> {
+async fn read_all(activity: &ActivityStore, household: &str, now: Timestamp) -> Vec<HouseholdHour> {
     activity
         .read(
             &id(household),
@@ -114,7 +114,7 @@ async fn read_all(activity: &ActivityStore, household: &str, now: Timestamp) -> 
         .unwrap()
 }
 
-/// All queries that are counted of a household.
+/// The number of counted queries of a household.
 async fn asked(activity: &ActivityStore, household: &str, now: Timestamp) -> u64 {
     let hours = read_all(activity, household, now).await;
     hours

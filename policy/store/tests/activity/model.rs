@@ -1,11 +1,12 @@
-//! Chance against a model so simple that it is right by reading: a list of all that was told.
+//! Random operations against a simple model: a list of all queries.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use policy::name::Name;
 use policy_store::activity::{
-    Blocked, BlockedName, DeviceHour, Forgotten, Hour, Sighting, Sign, Told,
+    BlockedName, BlockedQuery, BypassSign, CountedQuery, DeviceHour, ErasureScope, HouseholdHour,
+    Sighting,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
@@ -15,9 +16,14 @@ const HOMES: [&str; 3] = ["a", "b", "c"];
 const DEVICES: [&str; 4] = ["", "phone", "tv", "pc"];
 const SLUGS: [&str; 4] = ["ads", "casino", "games", "malware"];
 const LAYERS: [&str; 3] = ["category", "own-deny", "paused"];
-const SIGNS: [Sign; 4] = [Sign::Relay, Sign::Doh, Sign::Vpn, Sign::Proxy];
+const SIGNS: [BypassSign; 4] = [
+    BypassSign::Relay,
+    BypassSign::Doh,
+    BypassSign::Vpn,
+    BypassSign::Proxy,
+];
 
-fn some_told(chance: &mut StdRng, at: Timestamp, days: u16) -> Told {
+fn some_told(chance: &mut StdRng, at: Timestamp, days: u16) -> CountedQuery {
     let slugs = |chance: &mut StdRng| {
         SLUGS
             .iter()
@@ -26,7 +32,7 @@ fn some_told(chance: &mut StdRng, at: Timestamp, days: u16) -> Told {
             .collect::<Vec<_>>()
     };
     let categories = slugs(chance);
-    let blocked = chance.random_ratio(1, 3).then(|| Blocked {
+    let blocked = chance.random_ratio(1, 3).then(|| BlockedQuery {
         layer: LAYERS.choose(chance).unwrap(),
         categories: slugs(chance),
         name: chance
@@ -37,7 +43,7 @@ fn some_told(chance: &mut StdRng, at: Timestamp, days: u16) -> Told {
         .random_ratio(1, 10)
         .then(|| *SIGNS.choose(chance).unwrap());
     let household = id(HOMES.choose(chance).unwrap());
-    Told {
+    CountedQuery {
         household,
         device: device(DEVICES.choose(chance).unwrap()),
         at,
@@ -48,9 +54,9 @@ fn some_told(chance: &mut StdRng, at: Timestamp, days: u16) -> Told {
     }
 }
 
-/// What is there to read, counted anew from all that was told and not forgotten.
-fn naive(all: &[Told], household: &str, now: Timestamp) -> Vec<Hour> {
-    let mut hours: BTreeMap<i64, Hour> = BTreeMap::new();
+/// The expected counts, computed from all queries that were not erased.
+fn naive(all: &[CountedQuery], household: &str, now: Timestamp) -> Vec<HouseholdHour> {
+    let mut hours: BTreeMap<i64, HouseholdHour> = BTreeMap::new();
     for told in all
         .iter()
         .filter(|told| told.household.as_str() == household)
@@ -60,7 +66,7 @@ fn naive(all: &[Told], household: &str, now: Timestamp) -> Vec<Hour> {
         if now >= end + SignedDuration::from_hours(24 * i64::from(told.days)) {
             continue;
         }
-        let hour = hours.entry(number).or_insert_with(|| Hour {
+        let hour = hours.entry(number).or_insert_with(|| HouseholdHour {
             hour: at(number, 0),
             devices: BTreeMap::new(),
         });
@@ -127,7 +133,7 @@ async fn in_any_order_of_events_the_counts_are_those_of_a_naive_list() {
     let mut chance = StdRng::seed_from_u64(seed);
     let place = Place::new();
     let mut activity = place.open().await;
-    let mut all: Vec<Told> = Vec::new();
+    let mut all: Vec<CountedQuery> = Vec::new();
     let mut days = BTreeMap::from(HOMES.map(|home| (home, 4_u16)));
     let mut now = at(HOUR, 0);
     let mut decided = at(HOUR, 0);
@@ -136,15 +142,15 @@ async fn in_any_order_of_events_the_counts_are_those_of_a_naive_list() {
         let home = *HOMES.choose(&mut chance).unwrap();
         match chance.random_range(0..100) {
             0..55 => {
-                // Some late, but none from before the last decision: those are dropped, as another
-                // test shows.
-                let batch: Vec<Told> = (0..chance.random_range(1..60))
+                // Some are late, but none is from before the last decision: those are dropped, as
+                // another test shows.
+                let batch: Vec<CountedQuery> = (0..chance.random_range(1..60))
                     .map(|_| {
                         let late = chance
                             .random_range(0..(now.duration_since(decided).as_secs()).min(5_000));
                         let told = some_told(&mut chance, now - SignedDuration::from_secs(late), 0);
                         let days = days[told.household.as_str()];
-                        Told { days, ..told }
+                        CountedQuery { days, ..told }
                     })
                     .collect();
                 activity.note(batch.clone(), |_| true, now);
@@ -160,21 +166,21 @@ async fn in_any_order_of_events_the_counts_are_those_of_a_naive_list() {
             88..97 => {
                 let key = device(DEVICES.choose(&mut chance).unwrap());
                 let what = match (chance.random_range(0..6), &key) {
-                    (0, _) => Forgotten::All,
-                    (1 | 2, _) => Forgotten::Names,
-                    (_, Some(id)) => Forgotten::Device(id.clone()),
-                    (_, None) => Forgotten::Unknown,
+                    (0, _) => ErasureScope::All,
+                    (1 | 2, _) => ErasureScope::Names,
+                    (_, Some(id)) => ErasureScope::Device(id.clone()),
+                    (_, None) => ErasureScope::Unknown,
                 };
                 activity.forget(&id(home), what.clone(), now).await.unwrap();
                 all.retain_mut(|told| {
-                    if told.household.as_str() == home && what == Forgotten::Names {
+                    if told.household.as_str() == home && what == ErasureScope::Names {
                         told.blocked
                             .iter_mut()
                             .for_each(|blocked| blocked.name = None);
                     }
                     told.household.as_str() != home
-                        || !(what == Forgotten::All
-                            || (what != Forgotten::Names && told.device == key))
+                        || !(what == ErasureScope::All
+                            || (what != ErasureScope::Names && told.device == key))
                 });
                 decided = now;
             }
@@ -185,7 +191,7 @@ async fn in_any_order_of_events_the_counts_are_those_of_a_naive_list() {
                     .filter(|told| told.household.as_str() == home)
                     .for_each(|told| told.days = shorter);
                 all.retain(|told| told.days > 0);
-                // Once none are kept, the household changes its mind for what comes.
+                // After a retention of 0, the household wants later queries to be kept again.
                 days.insert(home, if shorter == 0 { 4 } else { shorter });
                 decided = now;
                 if shorter == 0 {

@@ -30,7 +30,7 @@ async fn counts_read_the_same_before_and_after_they_are_written() {
         (tv.asked, tv.blocked, tv.last, tv.names["bet.example"].count),
         (1, 1, Some(now), 1)
     );
-    // Before their five minutes are over nothing is written.
+    // Nothing is written before the five minutes are over.
     assert_eq!(activity.write(at(HOUR, 399)).await.unwrap(), 0);
     assert_eq!(activity.write(at(HOUR, 400)).await.unwrap(), 2);
     assert_eq!(read_all(&activity, "home", now).await, first);
@@ -109,7 +109,7 @@ async fn an_hour_is_read_where_a_part_of_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_left_out_and_gives_way_to_what_is_new() {
+async fn an_unreadable_row_is_left_out_and_replaced_by_new_counts() {
     let place = Place::new();
     let activity = place.open().await;
     for hour in 0..3 {
@@ -128,7 +128,7 @@ async fn a_row_that_cannot_be_read_is_left_out_and_gives_way_to_what_is_new() {
             .await
             .unwrap();
     }
-    let hours = |hours: Vec<policy_store::activity::Hour>| {
+    let hours = |hours: Vec<policy_store::activity::HouseholdHour>| {
         hours.iter().map(|hour| hour.hour).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -144,11 +144,11 @@ async fn a_row_that_cannot_be_read_is_left_out_and_gives_way_to_what_is_new() {
     let read = read_all(&activity, "home", at(HOUR + 2, 0)).await;
     assert_eq!(hours(read.clone()), [at(HOUR, 0), at(HOUR + 2, 0)]);
     assert_eq!(read[0].devices[&device("pc")].asked, 1);
-    // What nobody can read may hold what is to be forgotten.
+    // An unreadable row may contain what is to be erased.
     activity
         .forget(
             &id("home"),
-            policy_store::activity::Forgotten::Names,
+            policy_store::activity::ErasureScope::Names,
             at(HOUR + 2, 0),
         )
         .await
@@ -192,7 +192,7 @@ async fn a_file_that_is_no_store_of_activity_is_left_as_it_is() {
         matches!(error, StoreError::Newer { version: 9999, .. })
     })
     .await;
-    // And the other way round.
+    // And in reverse.
     assert!(matches!(
         Store::open(&place.url()).await,
         Err(StoreError::Foreign { .. })
@@ -244,7 +244,7 @@ async fn households_are_listed_once_each_in_pages() {
 }
 
 #[tokio::test]
-async fn full_memory_drops_and_counts_new_homes_and_is_written_at_once() {
+async fn full_memory_drops_and_counts_new_households_and_is_written_at_once() {
     let place = Place::new();
     let activity = place.open().await;
     let now = at(HOUR, 0);
@@ -270,7 +270,7 @@ async fn full_memory_drops_and_counts_new_homes_and_is_written_at_once() {
         ),
         (2, 0)
     );
-    // A disk that fails takes nothing away, and each is tried once.
+    // A failing disk loses nothing, and each entry is tried once.
     let raw = place.raw().await;
     sqlx::query(
         "CREATE TRIGGER fail BEFORE INSERT ON activity BEGIN SELECT raise(ABORT, 'no'); END",
@@ -314,8 +314,8 @@ async fn a_batch_that_cannot_be_written_holds_up_no_other() {
             .fetch_one(&raw)
             .await
             .unwrap();
-        // Neighbours of the bad one share its fate; `late` does so the first time, and from then on
-        // it is apart.
+        // Rows in the same transaction as the bad one fail as well; `late` does so the first time
+        // and is separate from then on.
         assert!(written as usize >= BATCH_ROWS_MAX * 2, "{written}");
         assert_eq!(
             (
@@ -375,7 +375,7 @@ async fn a_household_has_so_many_names_in_an_hour_wherever_they_are_added_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_homes_are_written_while_others_read() {
+async fn many_households_are_written_while_others_are_read() {
     let number = |name: &str, default: i64| {
         std::env::var(name).map_or(default, |text| text.parse().unwrap())
     };
@@ -386,7 +386,7 @@ async fn many_homes_are_written_while_others_read() {
     for round in 1..=2 {
         let now = at(HOUR, 60 * round);
         for number in 0..homes {
-            // As homes are: some devices, some names.
+            // A typical household: some devices, some names.
             let home = format!("home-{number}");
             let some = (0..3).flat_map(|key| {
                 let key = format!("device-{key}");

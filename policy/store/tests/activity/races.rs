@@ -1,4 +1,4 @@
-//! Many at the same time: counting, writing, reading and forgetting.
+//! Concurrent counting, writing, reading and erasing.
 
 use std::sync::{
     Arc,
@@ -7,14 +7,14 @@ use std::sync::{
 
 use policy_store::{
     ActivityStore,
-    activity::{Forgotten, Told},
+    activity::{CountedQuery, ErasureScope},
 };
 
 use crate::{HOUR, Place, asked, at, blocked, id, note, told};
 
 const NAME: &str = "very-secret.example";
 
-/// Writes, reads and expires without end until it is told to stop.
+/// Writes, reads and expires until it is stopped.
 fn busy(
     activity: &Arc<ActivityStore>,
     is_over: &Arc<AtomicBool>,
@@ -38,12 +38,12 @@ fn busy(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile() {
+async fn an_erasure_holds_during_concurrent_counting_and_writing() {
     for what in [
-        Some(Forgotten::All),
-        Some(Forgotten::Device(id("tv"))),
-        Some(Forgotten::Unknown),
-        Some(Forgotten::Names),
+        Some(ErasureScope::All),
+        Some(ErasureScope::Device(id("tv"))),
+        Some(ErasureScope::Unknown),
+        Some(ErasureScope::Names),
         None,
     ] {
         let place = Place::new();
@@ -55,7 +55,7 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
                 let activity = activity.clone();
                 let is_over = is_over.clone();
                 let is_wanted = is_wanted.clone();
-                let key = if what == Some(Forgotten::Unknown) {
+                let key = if what == Some(ErasureScope::Unknown) {
                     ""
                 } else {
                     "tv"
@@ -64,8 +64,8 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
                     let mut second = 0;
                     while !is_over.load(Ordering::Relaxed) {
                         second += 1;
-                        // Also queries that are younger than the mark: the caller says that nobody
-                        // wants them.
+                        // Also queries that are younger than the mark: the caller says that they
+                        // are not wanted.
                         let some = (0..5).map(|more| {
                             blocked("home", key, at(HOUR, second % 3_600 + more), NAME)
                         });
@@ -107,7 +107,8 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
         for _ in 0..20 {
             assert_eq!(names().await, 0, "{what:?}");
             assert!(
-                what == Some(Forgotten::Names) || asked(&activity, "home", at(HOUR, 0)).await == 0,
+                what == Some(ErasureScope::Names)
+                    || asked(&activity, "home", at(HOUR, 0)).await == 0,
                 "{what:?}"
             );
             tokio::task::yield_now().await;
@@ -122,7 +123,7 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
+async fn after_erasures_exactly_the_later_queries_are_there() {
     let place = Place::new();
     let activity = Arc::new(place.open().await);
     let is_over = Arc::new(AtomicBool::new(false));
@@ -141,14 +142,14 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
                 let count = 10 + number;
                 let erased = at(HOUR, 9);
                 activity
-                    .forget(&id(&home), Forgotten::All, erased)
+                    .forget(&id(&home), ErasureScope::All, erased)
                     .await
                     .unwrap();
                 for _ in 0..20 {
-                    // Those before are still on their way; those behind are told among them.
+                    // Earlier queries are still on their way, mixed with later ones.
                     note(
                         &activity,
-                        before(10).chain([Told {
+                        before(10).chain([CountedQuery {
                             at: at(HOUR, 10),
                             ..told(&home, "tv", erased)
                         }]),
@@ -184,8 +185,8 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
     }
 }
 
-/// Another process that writes into the same file: until it is over, a writing of ours waits with
-/// what it took out of memory.
+/// Locks the file as another process; until it ends, a write waits with the entries that it took
+/// out of memory.
 async fn occupy(place: &Place) -> sqlx::Transaction<'static, sqlx::Sqlite> {
     place
         .raw()
@@ -196,7 +197,7 @@ async fn occupy(place: &Place) -> sqlx::Transaction<'static, sqlx::Sqlite> {
 }
 
 #[tokio::test]
-async fn what_is_between_memory_and_file_while_somebody_forgets_is_forgotten() {
+async fn counts_between_memory_and_file_during_an_erasure_are_erased() {
     let place = Place::new();
     let activity = place.open().await;
     for round in 0..12 {
@@ -217,9 +218,9 @@ async fn what_is_between_memory_and_file_while_somebody_forgets_is_forgotten() {
         let other = occupy(&place).await;
         let home = id("home");
         let what = if round % 2 == 0 {
-            Forgotten::All
+            ErasureScope::All
         } else {
-            Forgotten::Names
+            ErasureScope::Names
         };
         let forget = async {
             match round % 3 {
@@ -247,7 +248,10 @@ async fn what_is_between_memory_and_file_while_somebody_forgets_is_forgotten() {
             asked(&activity, "other", now).await.cast_signed(),
             round + 1
         );
-        activity.forget(&home, Forgotten::All, now).await.unwrap();
+        activity
+            .forget(&home, ErasureScope::All, now)
+            .await
+            .unwrap();
     }
 }
 
@@ -287,8 +291,8 @@ async fn a_writing_that_is_given_up_wherever_it_may_be_counts_nothing_twice() {
     };
     let place = Place::new();
     let activity = place.open().await;
-    // Polled a few times or many, it is given up wherever it can be. Within the commit a count may
-    // be lost; none may be there twice.
+    // The future is dropped after a few or many polls, at every possible point. Within the commit a
+    // count may be lost; none may be counted twice.
     for patience in (1..400).step_by(3) {
         note(
             &activity,
@@ -327,7 +331,7 @@ async fn a_writing_that_is_given_up_wherever_it_may_be_counts_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_writes_or_forgets_has_a_turn_while_much_expires_or_is_bound() {
+async fn writes_and_erasures_get_a_turn_during_long_deletions() {
     let place = Place::new();
     let activity = Arc::new(place.open().await);
     let now = at(HOUR, 0);
@@ -371,7 +375,7 @@ async fn who_writes_or_forgets_has_a_turn_while_much_expires_or_is_bound() {
         );
         assert_eq!(activity.write_all(later).await.unwrap(), 2);
         activity
-            .forget(&id("later"), Forgotten::All, at(HOUR - 1, 0))
+            .forget(&id("later"), ErasureScope::All, at(HOUR - 1, 0))
             .await
             .unwrap();
         let left = count(what).await;

@@ -1,15 +1,15 @@
-//! Reading by pages what is in the file and what waits.
+//! Reading pages of rows in the file together with pending counts.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use policy_store::activity::{Forgotten, Hour};
+use policy_store::activity::{ErasureScope, HouseholdHour};
 
 use crate::{HOUR, Place, at, device, id, note, read_all, told};
 
 #[tokio::test]
 async fn each_hour_is_visited_once_and_oldest_first() {
-    // Hours that are written, and hours that wait: before, between, in, and behind the pages.
+    // Written hours, and pending hours: before, between, within and after the pages.
     let even: Vec<i64> = (0..600).step_by(2).collect();
     for (written, waiting) in [
         (vec![], vec![3, 1]),
@@ -28,7 +28,7 @@ async fn each_hour_is_visited_once_and_oldest_first() {
         let some = |hours: &[i64]| {
             hours
                 .iter()
-                .map(|hour| policy_store::activity::Told {
+                .map(|hour| policy_store::activity::CountedQuery {
                     days: 90,
                     ..told("home", "tv", at(HOUR + hour, 0))
                 })
@@ -44,7 +44,7 @@ async fn each_hour_is_visited_once_and_oldest_first() {
             .chain(&waiting)
             .for_each(|hour| *expected.entry(*hour).or_default() += 1);
         let mut visited = Vec::new();
-        let visit = |hour: Hour| {
+        let visit = |hour: HouseholdHour| {
             visited.push((
                 hour.hour.as_second() / 3_600 - HOUR,
                 hour.devices[&device("tv")].asked,
@@ -100,14 +100,14 @@ async fn each_hour_is_visited_once_and_oldest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() {
+async fn an_hour_is_complete_and_read_once_during_writes_and_erasures() {
     let place = Place::new();
     let activity = Arc::new(place.open().await);
     let now = at(HOUR + 350, 0);
-    // In each hour two devices ask at the same time, for ever.
+    // In each hour two devices query at the same time, repeatedly.
     let round = || {
         (0..350).flat_map(|hour| {
-            ["tv", "pc"].map(|key| policy_store::activity::Told {
+            ["tv", "pc"].map(|key| policy_store::activity::CountedQuery {
                 days: 90,
                 ..told("home", key, at(HOUR + hour, 0))
             })
@@ -122,7 +122,7 @@ async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() 
                 activity.write_all(now).await.unwrap();
                 if number % 4 == 3 {
                     activity
-                        .forget(&id("home"), Forgotten::All, at(HOUR - 1, 0))
+                        .forget(&id("home"), ErasureScope::All, at(HOUR - 1, 0))
                         .await
                         .unwrap();
                 }
@@ -132,7 +132,7 @@ async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() 
     let mut visits = 0;
     while !writing.is_finished() || visits == 0 {
         let mut last = Timestamp::MIN;
-        let visit = |hour: Hour| {
+        let visit = |hour: HouseholdHour| {
             assert!(hour.hour > last);
             last = hour.hour;
             assert_eq!(

@@ -1,7 +1,7 @@
-//! What a change of a document opens, case by case: what is told, and for whom. And over random
-//! changes: what decides is asked before and after, and nothing opens that was not told.
+//! Relaxations, case by case: which are reported, and for which devices. And over random changes:
+//! decisions before and after are compared, and nothing opens that was not reported.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn set(mut value: Value) -> Value {
     value
 }
 
-/// A home with two devices, one of which is Ella's.
+/// A household with two devices, one of which is Ella's.
 fn home() -> Value {
     json!({
         "id": "home", "version": 1, "time_zone": "Europe/London", "preset": "moderate", "filtering": "on",
@@ -61,7 +61,7 @@ fn opened(before: &Value, after: &Value) -> Relaxations {
     )
 }
 
-/// Puts values at places of a document.
+/// Puts values at paths of a document.
 fn with(document: &Value, places: &[(&str, Value)]) -> Value {
     let mut document = document.clone();
     for (place, value) in places {
@@ -126,7 +126,7 @@ fn nothing_opens_where_nothing_changes_or_more_is_blocked() {
 }
 
 #[test]
-fn what_opens_is_told_with_whom_it_is_open_for() {
+fn each_relaxation_is_reported_with_the_affected_devices() {
     let home = home();
     let off = opened(&home, &with(&home, &[("filtering", json!("off"))]));
     assert!(off.filtering_off && off.losses.is_empty());
@@ -162,7 +162,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
         &with(&home, &[("categories", json!({ "gambling": allow }))]),
     );
     assert!(all.losses[0].1.everybody);
-    // The same while filtering is off: it counts once that is on again.
+    // The same while filtering is off: it counts when filtering is on again.
     let quiet = with(&home, &[("filtering", json!("off"))]);
     assert_eq!(
         losses(&opened(
@@ -172,7 +172,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
         .len(),
         1
     );
-    // A device that leaves its person, and one whose address goes to a freer device.
+    // A device that leaves its person, and one whose address moves to a less restricted device.
     let strict = with(
         &home,
         &[(
@@ -201,7 +201,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
         losses(&opened(&strict, &moved)),
         [Relaxation::Category("games".to_owned())]
     );
-    // Own lists.
+    // Custom lists.
     let name = |state: &str, scope: &str| json!({ "a.example": set(json!({ "state": state, "scope": scope })) });
     let listed = with(&home, &[("names", name("block", "subtree"))]);
     let a = Name::parse("a.example").unwrap();
@@ -224,7 +224,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
         [Relaxation::Allowed(a)]
     );
     assert!(opened(&with(&home, &[("names", name("block", "exact"))]), &listed).is_empty());
-    // Grants, and their prolongation.
+    // Grants, and their extension.
     let grant = |until: &str| json!({ "g1": set(json!({ "category": "games", "until": until })) });
     let granted = with(&home, &[("grants", grant("2030-06-05T13:00:00Z"))]);
     assert_eq!(opened(&home, &granted).losses.len(), 1);
@@ -245,7 +245,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
         .is_empty()
             && opened(&granted, &home).is_empty()
     );
-    // A pause that ends sooner is felt later.
+    // A pause that ends sooner takes effect later.
     let pause = |until: &str| with(&home, &[("pause", set(json!({ "until": until })))]);
     let sooner = opened(
         &pause("2030-06-05T14:00:00Z"),
@@ -255,7 +255,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
         sooner.losses[0].0 == Relaxation::Pause && sooner.losses[0].1.is_later,
         "{sooner:?}"
     );
-    // Schedules are named, and also where what changes lies weeks ahead.
+    // Schedules are named, even where the change takes effect weeks ahead.
     let bedtime = |except: Value| {
         let schedule = set(
             json!({ "days": ["mon"], "from": "21:30", "to": "06:30", "pause": true, "except": except }),
@@ -272,7 +272,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
         "{holiday:?}"
     );
     assert!(opened(&bedtime(json!(["2030-12-30"])), &bedtime(json!([]))).is_empty());
-    // Notices that go elsewhere.
+    // Notices to another address.
     let mail = |address: &str| with(&home, &[("contact", json!({ "email": address }))]);
     assert!(
         opened(&mail("a@example.org"), &mail("b@example.org")).contact
@@ -281,7 +281,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
 }
 
 #[test]
-fn more_history_is_told_and_less_is_not() {
+fn more_history_is_reported_and_less_is_not() {
     let home = home();
     let keep = |days: u16, names: bool, unknown: bool| {
         with(
@@ -293,7 +293,7 @@ fn more_history_is_told_and_less_is_not() {
         )
     };
     let left_alone = |document: &Value| with(document, &[("devices/tv/log", json!(false))]);
-    // From one to the other: whether that is told, and whether the way back is.
+    // From one document to the other: whether that is reported, and whether the reverse is.
     for (what, one, other, there, back) in [
         (
             "nothing",
@@ -377,7 +377,7 @@ fn more_history_is_told_and_less_is_not() {
 }
 
 #[test]
-fn what_opens_on_day_seven_is_told() {
+fn a_relaxation_on_day_seven_is_reported() {
     let schedule = |schedule: Value| set(schedule);
     let bedtime = schedule(
         json!({ "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "from": "21:30", "to": "06:30", "pause": true }),
@@ -408,8 +408,8 @@ fn what_opens_on_day_seven_is_told() {
             .as_object_mut()
             .unwrap()
             .extend(what.as_object().unwrap().clone());
-        // Each night has changes of its own, so that one timeline does not reach over the week. It
-        // is Wednesday, 13:00 by the home's clocks.
+        // Each night has changes of its own, so that one timeline does not cover the week. It is
+        // Wednesday, 13:00 in the household's time zone.
         let before = with(
             &home(),
             &[
@@ -442,7 +442,7 @@ fn what_opens_on_day_seven_is_told() {
 }
 
 #[test]
-fn each_schedule_that_loosens_is_named_where_it_stands() {
+fn each_loosened_schedule_is_named_with_its_level() {
     let day = |from: &str, to: &str, what: Value| {
         let mut schedule = json!({ "days": ["mon", "tue"], "from": from, "to": to });
         schedule
@@ -512,7 +512,7 @@ fn each_schedule_that_loosens_is_named_where_it_stands() {
 }
 
 #[test]
-fn an_allow_that_also_unlocks_search_is_told() {
+fn an_allow_that_also_unlocks_search_is_reported() {
     let home = home();
     let unlock = |path: &str, state: &str| with(&home, &[(path, set(json!({ "state": state })))]);
     for path in [
@@ -548,7 +548,7 @@ fn an_allow_that_also_unlocks_search_is_told() {
 }
 
 #[test]
-fn a_network_that_the_household_loses_is_told() {
+fn a_network_that_the_household_loses_is_reported() {
     let networks = |list: &[&str]| with(&home(), &[("networks", json!(list))]);
     let both = networks(&["192.0.2.0/24", "2001:db8::/56"]);
     let one = networks(&["192.0.2.0/24"]);
@@ -563,7 +563,7 @@ fn a_network_that_the_household_loses_is_told() {
 }
 
 #[test]
-fn a_device_that_falls_to_looser_rules_by_its_identifiers_is_told() {
+fn a_device_that_gets_looser_rules_by_its_identifiers_is_reported() {
     let block = set(json!({ "state": "block" }));
     let strict = with(
         &home(),
@@ -605,7 +605,7 @@ fn a_device_that_falls_to_looser_rules_by_its_identifiers_is_told() {
             "{told:?}"
         );
     }
-    // One more by which it is known, or the way into stricter rules, is none.
+    // An additional identifier, or a move to stricter rules, is no relaxation.
     let more = json!([{ "mac": "02:00:00:00:00:01" }, { "mac": "02:00:00:00:00:02" }]);
     assert!(
         opened(
@@ -616,7 +616,7 @@ fn a_device_that_falls_to_looser_rules_by_its_identifiers_is_told() {
     );
 }
 
-/// Some household, out of few words, so that changes meet.
+/// A random household, from few words, so that changes meet.
 fn some(chance: &mut StdRng) -> Value {
     let level = |chance: &mut StdRng| {
         let mut level = json!({});
@@ -673,7 +673,7 @@ fn some(chance: &mut StdRng) -> Value {
 }
 
 #[test]
-fn nothing_that_was_blocked_opens_by_a_change_of_which_nothing_is_told() {
+fn no_blocked_name_opens_by_a_change_that_is_not_reported() {
     let mut chance = StdRng::seed_from_u64(8);
     let taxonomy = Taxonomy::shipped();
     let mut silent = 0;

@@ -1,7 +1,7 @@
-//! Artefacts and deltas that are not what was written: bent ones are refused, and even those that a
-//! broken writer hashed are read without harm.
+//! Damaged artefacts and deltas: they are refused, and even those with a right hash are read
+//! without harm.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -35,11 +35,11 @@ const NAMES: [&str; 6] = [
 ];
 /// Files tried in each way.
 const BENDINGS: usize = 4_000;
-/// Where an artefact's length of its header stands, in octets; the header follows it.
+/// The offset of the header's length in an artefact; the header follows it.
 const HEADER_LENGTH: usize = 12;
 const HASH_OCTETS: usize = 32;
 
-/// A fixed seed: a failure is the same for everybody.
+/// A fixed seed, so that failures are reproducible.
 const SEED: u64 = 7;
 
 fn key(name: &str) -> Vec<u8> {
@@ -71,15 +71,14 @@ fn header(generation: u64) -> Header {
     }
 }
 
-/// In memory where there is such a place: thousands of files are written, and it is not the disk
-/// that is asked.
+/// In memory if possible: thousands of files are written, and the disk is not what is tested.
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap()
 }
 
-/// An artefact with marks of every kind, and a delta that continues it.
+/// Writes an artefact with marks of every kind, and a delta that continues it.
 fn written(folder: &Path) -> (PathBuf, PathBuf) {
     let mut builder = ArtefactBuilder::new();
     for (place, name) in NAMES.iter().enumerate() {
@@ -138,7 +137,7 @@ fn written(folder: &Path) -> (PathBuf, PathBuf) {
     (full, path)
 }
 
-/// Asks lists all that they can be asked.
+/// Calls all lookups of lists.
 fn ask(lists: &Blocklist) {
     for name in NAMES
         .iter()
@@ -159,7 +158,7 @@ fn ask(lists: &Blocklist) {
     });
 }
 
-/// A file with a few octets changed, cut out or put in, in a range of its places.
+/// A file with a few octets changed, removed or inserted within a range.
 fn bent(chance: &mut StdRng, whole: &[u8], places: std::ops::Range<usize>) -> Vec<u8> {
     let mut octets = whole.to_vec();
     for _ in 0..chance.random_range(1..4) {
@@ -178,7 +177,7 @@ fn bent(chance: &mut StdRng, whole: &[u8], places: std::ops::Range<usize>) -> Ve
     octets
 }
 
-/// The same with the hash that a writer would have put behind it.
+/// The same with the right hash at its end.
 fn hashed(mut octets: Vec<u8>) -> Vec<u8> {
     octets.truncate(octets.len().saturating_sub(HASH_OCTETS));
     let hash = Sha256::digest(&octets);
@@ -187,7 +186,7 @@ fn hashed(mut octets: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn a_bent_file_is_refused_unless_it_is_the_one_that_was_written() {
+fn a_damaged_file_is_refused() {
     let folder = folder();
     let taxonomy = Taxonomy::shipped();
     let (full, delta) = written(folder.path());
@@ -213,14 +212,14 @@ fn a_bent_file_is_refused_unless_it_is_the_one_that_was_written() {
 }
 
 #[test]
-fn what_a_broken_writer_hashed_harms_nobody() {
+fn a_file_of_a_broken_writer_does_no_harm() {
     let folder = folder();
     let taxonomy = Taxonomy::shipped();
     let (full, delta) = written(folder.path());
     let base = Blocklist::open(&full, &taxonomy).unwrap();
     ask(&base);
     ask(&base
-        .with(&[Delta::read(&delta).unwrap()], &taxonomy)
+        .with_deltas(&[Delta::read(&delta).unwrap()], &taxonomy)
         .unwrap());
     let mut chance = StdRng::seed_from_u64(SEED);
     let path = folder.path().join("bent");
@@ -244,7 +243,7 @@ fn what_a_broken_writer_hashed_harms_nobody() {
                     opened += 1;
                 }
             } else if let Ok(lists) =
-                Delta::read(&path).and_then(|delta| base.with(&[delta], &taxonomy))
+                Delta::read(&path).and_then(|delta| base.with_deltas(&[delta], &taxonomy))
             {
                 ask(&lists);
                 laid += 1;

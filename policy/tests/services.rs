@@ -1,5 +1,5 @@
-//! Names that categories bring themselves: without a feed, beside feeds, and under everything that
-//! stands above a category.
+//! Services: names that belong to a category without a feed, beside feeds, and below all layers
+//! above categories.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -31,7 +31,7 @@ fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-/// Two services, one of which has names under the other's, and what only feeds fill.
+/// Two services, one of which has names below the other's, and categories that only feeds fill.
 fn taxonomy() -> Taxonomy {
     let category = |slug: &str, names: &str| {
         format!("[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\nnames = [{names}]\n")
@@ -48,7 +48,7 @@ fn taxonomy() -> Taxonomy {
     Taxonomy::parse(&text.concat()).unwrap()
 }
 
-/// Lists of feeds: a name, its tier, and its category where it is about one.
+/// Lists from rows: a name, its tier, and its category if it has one.
 fn lists(rows: &[(&str, Tier, &str)], taxonomy: &Taxonomy) -> Arc<Blocklist> {
     let mut builder = ArtefactBuilder::new();
     let slugs: Vec<String> = taxonomy
@@ -87,8 +87,8 @@ fn lists(rows: &[(&str, Tier, &str)], taxonomy: &Taxonomy) -> Arc<Blocklist> {
     Blocklist::open(&path, taxonomy).unwrap()
 }
 
-/// Somebody whose household blocks both services and says the rest of the document.
-fn asker(document: Value, taxonomy: &Taxonomy) -> EffectivePolicy {
+/// A client whose household blocks both services and has the given settings.
+fn client(document: Value, taxonomy: &Taxonomy) -> EffectivePolicy {
     let set = |what: Value| with(json!({ "set_by": "tests", "set_at": NOW }), what);
     let block = || set(json!({ "state": "block" }));
     let categories = json!({ "video": block(), "chat": block(), "gambling": block() });
@@ -127,24 +127,24 @@ fn with(mut whole: Value, more: Value) -> Value {
     whole
 }
 
-fn judge(asker: &EffectivePolicy, lists: &Blocklist, asked: &str) -> Verdict {
+fn judge(client: &EffectivePolicy, lists: &Blocklist, asked: &str) -> Verdict {
     decide(
-        asker,
+        client,
         name(asked).borrow(),
         &lists.classify(name(asked).borrow()),
     )
 }
 
 #[test]
-fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
+fn a_service_has_its_names_and_all_below_and_nothing_above_or_beside() {
     let taxonomy = taxonomy();
     let empty = Blocklist::empty(&taxonomy);
     let of_feeds = lists(&[("bets.test", Tier::Choice, "gambling")], &taxonomy);
-    let next = of_feeds.with(&[], &taxonomy).unwrap();
-    let ordered = of_feeds.with_mandates(&Arc::new(
+    let next = of_feeds.with_deltas(&[], &taxonomy).unwrap();
+    let mandated = of_feeds.with_mandates(&Arc::new(
         ActiveMandates::default().lifting(&[name("other.test")]),
     ));
-    for lists in [&empty, &*of_feeds, &*next, &*ordered] {
+    for lists in [&empty, &*of_feeds, &*next, &*mandated] {
         for (asked, expected) in [
             ("video.test", vec!["video", "chat"]),
             ("a.b.VIDEO.test", vec!["video", "chat"]),
@@ -191,7 +191,7 @@ fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
 }
 
 #[test]
-fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
+fn where_service_and_feed_block_a_name_the_feed_is_named() {
     let taxonomy = taxonomy();
     let rows = [
         ("www.video.test", Tier::Choice, "gambling"),
@@ -199,9 +199,9 @@ fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
         ("video.test", Tier::Security, "malware"),
     ];
     let lists = lists(&rows[..2], &taxonomy);
-    let asker = asker(json!({}), &taxonomy);
+    let client = client(json!({}), &taxonomy);
     let told = |asked: &str| {
-        let verdict = judge(&asker, &lists, asked);
+        let verdict = judge(&client, &lists, asked);
         (
             verdict.layer,
             taxonomy.slugs(verdict.categories),
@@ -240,15 +240,15 @@ fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
             Action::Nxdomain
         )
     );
-    // A bundle is of the choice tier: security stands above it.
+    // Services are of the choice tier: security ranks above it.
     assert_eq!(
-        judge(&asker, &self::lists(&rows, &taxonomy), "video.test").layer,
+        judge(&client, &self::lists(&rows, &taxonomy), "video.test").layer,
         Layer::Security
     );
 }
 
 #[test]
-fn whatever_stands_above_a_category_stands_above_a_bundle() {
+fn every_layer_above_categories_is_above_services() {
     let taxonomy = taxonomy();
     let until = "2030-01-01T13:00:00Z";
     let own =
@@ -266,27 +266,27 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
         ),
         (grant("chat"), "www.chat.test", Layer::Grant),
         (grant("video"), "www.chat.test", Layer::Category),
-        // Both block it, and a grant of one opens what is blocked for that one alone.
+        // Both block it, and a grant of one lifts only names that the other does not block.
         (grant("video"), "www.video.test", Layer::Category),
         (grant("video"), "cdn.host.test", Layer::Grant),
     ] {
         assert_eq!(
-            judge(&asker(document.clone(), &taxonomy), &without, asked).layer,
+            judge(&client(document.clone(), &taxonomy), &without, asked).layer,
             layer,
             "{asked} {document}"
         );
     }
-    let anybody = asker(json!({}), &taxonomy);
+    let plain = client(json!({}), &taxonomy);
     let never = lists(&[("video.test", Tier::NeverBlock, "")], &taxonomy);
     assert_eq!(
-        judge(&anybody, &never, "www.video.test").layer,
+        judge(&plain, &never, "www.video.test").layer,
         Layer::NeverBlock
     );
     let lifted = without.with_mandates(&Arc::new(
         ActiveMandates::default().lifting(&[name("video.test")]),
     ));
     assert_eq!(
-        judge(&anybody, &lifted, "www.video.test").layer,
+        judge(&plain, &lifted, "www.video.test").layer,
         Layer::NeverBlock
     );
     let document = MandateDocument {
@@ -294,22 +294,27 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
         basis: "sanctions".to_owned(),
         ..MandateDocument::default()
     };
-    let order = Mandate::read("m".parse().unwrap(), document).unwrap();
-    let ordered = without.with_mandates(&Arc::new(ActiveMandates::of(vec![Arc::new(order)])));
+    let mandate = Mandate::read("m".parse().unwrap(), document).unwrap();
+    let mandated = without.with_mandates(&Arc::new(ActiveMandates::of(vec![Arc::new(mandate)])));
     assert_eq!(
-        judge(&asker(own("allow"), &taxonomy), &ordered, "www.video.test").layer,
+        judge(
+            &client(own("allow"), &taxonomy),
+            &mandated,
+            "www.video.test"
+        )
+        .layer,
         Layer::Mandatory
     );
-    // What a name leads to is looked up in the same way, and an allow of the name covers it.
+    // The alias target is looked up in the same way, and an allow of the name covers it.
     let class = without.classify(name("cdn.host.test").borrow());
     for (document, asked, decided) in [
         (json!({}), "free.test", (Layer::Category, 1)),
         (own("allow"), "www.video.test", (Layer::HouseholdAllow, 0)),
     ] {
-        let asker = asker(document, &taxonomy);
-        let queried = judge(&asker, &without, asked);
+        let client = client(document, &taxonomy);
+        let queried = judge(&client, &without, asked);
         let (verdict, hop) = review(
-            &asker,
+            &client,
             queried,
             std::iter::once((name("cdn.host.test").borrow(), &class)),
         );
@@ -318,9 +323,9 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
 }
 
 #[test]
-fn the_shipped_bundles_are_sound() {
+fn the_shipped_services_are_sound() {
     let taxonomy = Taxonomy::shipped();
-    let mut bundled: BTreeMap<Name, &str> = BTreeMap::new();
+    let mut service_names: BTreeMap<Name, &str> = BTreeMap::new();
     for category in taxonomy.categories() {
         assert!(
             !category.service || !category.names.is_empty(),
@@ -345,15 +350,15 @@ fn the_shipped_bundles_are_sound() {
             );
             if category.service {
                 assert_eq!(
-                    bundled.insert(name.clone(), &category.slug),
+                    service_names.insert(name.clone(), &category.slug),
                     None,
                     "{name} is of two services"
                 );
             }
         }
     }
-    for (name, slug) in &bundled {
-        let inside = bundled
+    for (name, slug) in &service_names {
+        let inside = service_names
             .iter()
             .find(|(other, _)| *other != name && name.borrow().is_within(other.borrow()));
         assert_eq!(
@@ -362,7 +367,7 @@ fn the_shipped_bundles_are_sound() {
         );
     }
     assert!(
-        bundled.len() > 200
+        service_names.len() > 200
             && taxonomy
                 .categories()
                 .iter()
@@ -386,15 +391,14 @@ fn the_shipped_bundles_are_sound() {
     ] {
         assert_eq!(slugs(asked), [slug], "{asked}");
     }
-    // Names that many need stay open, whatever a family blocks.
+    // Shared infrastructure stays open, whatever a family blocks.
     let shared = "google.com www.google.com googleapis.com apple.com amazon.com alexa.amazon.com s3.amazonaws.com microsoft.com login.live.com \
         cloudfront.net akamaihd.net akamaized.net fastly.net cloudflare.com fbcdn.net openai.com proton.me opendns.com quad9.net nextdns.io \
         live-video.net yandex.net signal example.com use-application-dns.net mask.icloud.com";
     for asked in shared.split_whitespace() {
         assert_eq!(slugs(asked), Vec::<&str>::new(), "{asked}");
     }
-    // A search engine's names are left to safe search, but for the one that is a service, which is
-    // all of it.
+    // Names of search engines are left to safe search, except the one that is a service as a whole.
     let youtube = usize::from(BuiltinNames::shipped().engine("youtube").unwrap());
     for (place, engine) in BuiltinNames::shipped().engines().iter().enumerate() {
         let expected = if place == youtube {

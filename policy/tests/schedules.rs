@@ -1,12 +1,12 @@
 //! Decisions by the clock against a naive model: random households with people, schedules, grants,
-//! pauses and safe search, asked at random instants, by rules that were compiled some time before
-//! and are compiled anew as the program does it.
+//! pauses and safe search, decided at random instants. The rules were compiled some time before,
+//! and are compiled again as in the program.
 //!
-//! The model reads the documents for each decision. It asks the calendar of the zone minute by
-//! minute and knows no span, phase or mask, so it can only be wrong in another way than the code it
-//! checks. `HOURS_DECISIONS=10000000 HOURS_SEED=8` asks more, and otherwise.
+//! The model reads the documents for each decision. It walks the time zone minute by minute and has
+//! no spans, phases or masks, so its errors differ from those of the code under test.
+//! `HOURS_DECISIONS=10000000 HOURS_SEED=8` makes more decisions, with another seed.
 
-// A test that cannot go on says so by failing.
+// A test that cannot continue fails.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -221,7 +221,7 @@ fn household(chance: &mut StdRng, start: Timestamp) -> Household {
             .insert(format!("p{place}").parse().unwrap(), person);
     }
     for place in 0..chance.random_range(0..4) {
-        // Somebody who is not there stands for a person that was deleted.
+        // A person that does not exist stands for one that was deleted.
         let person = pick(chance, &[None, Some("p0"), Some("p1"), Some("p9")])
             .map(|person| person.parse().unwrap());
         let settings = settings(chance, start, date);
@@ -266,29 +266,28 @@ fn classification(chance: &mut StdRng, taxonomy: &Taxonomy, name: &Name) -> Clas
     }
 }
 
-/// Whether a schedule holds, found by going back through the minutes of the clock to the one in
+/// Whether a schedule runs, found by going back through the minutes of the clock to the one in
 /// which it would have begun.
 ///
-/// It holds from the first minute that shows its begin on one of its days, up to the last minute
-/// that shows its end. A minute that the clocks leave out is as far behind the change as it would
-/// have been.
+/// It runs from the first minute that shows its begin on one of its days, up to the last minute
+/// that shows its end. A skipped minute is as far after the change as it would have been.
 fn holds(schedule: &Schedule, zone: &TimeZone, at: Timestamp) -> bool {
     let instant = |date: Date, clock: &str, is_end: bool| {
         let civil = date.to_datetime(clock.parse().unwrap());
-        // All instants of two days whose clocks show it.
+        // All instants of two days at which the clock shows it.
         let middle = civil.to_zoned(TimeZone::UTC).unwrap().timestamp();
         let shows = |minutes: i64| {
             let instant = middle + SignedDuration::from_mins(minutes);
             (zone.to_datetime(instant) == civil).then_some(instant)
         };
-        // Offsets that any zone has ever had: a multiple of a quarter of an hour today.
+        // Offsets of any zone: today a multiple of a quarter of an hour.
         let shown: Vec<Timestamp> = (-60..=60)
             .filter_map(|quarters| shows(quarters * 15))
             .collect();
         let first = shown.first().copied();
         let last = shown.last().copied();
         if is_end { last } else { first }.unwrap_or_else(|| {
-            // Left out: by the clocks of the time before the change.
+            // A skipped minute: by the offset before the change.
             let before = zone.to_offset(middle - SignedDuration::from_hours(15));
             before.to_timestamp(civil).unwrap()
         })
@@ -323,7 +322,7 @@ fn own_list(settings: &Settings, name: &str, blocks_are_off: bool) -> Option<Swi
         .map(|(_, own)| own.value.state)
 }
 
-/// The layers in words: the layer, and the categories or the target that go with it.
+/// The layers in words: the layer, and its categories or target.
 fn model(
     household: &Household,
     device: Option<&Device>,
@@ -345,7 +344,7 @@ fn model(
     .into_iter()
     .flatten()
     .collect();
-    // What safe search says of the name, whoever asks for it.
+    // The safe search of the name, for any client.
     let search = {
         let level = |engine: &str| {
             nearest
@@ -368,7 +367,7 @@ fn model(
         .iter()
         .find_map(|(_, settings)| settings.search_unlock.as_ref())
         .map(|switch| switch.value.state);
-    // Whatever opens a name leaves its safe search, but where somebody says otherwise.
+    // An allow keeps the safe search of a name, unless the search unlock is set.
     let opened_by = |layer: &str| {
         search
             .clone()
@@ -386,8 +385,8 @@ fn model(
             return opened_by(&format!("{whose}-allow"));
         }
     }
-    // What lasts to a part of a second lasts to its end: clocks of the data path show whole
-    // seconds.
+    // Something that lasts until a part of a second lasts to its end: clocks of the data path show
+    // whole seconds.
     let lasts = |until: Timestamp| {
         at.as_second() < until.as_second() + i64::from(until.subsec_nanosecond() > 0)
     };
@@ -525,8 +524,7 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
         for _ in 0..DECISIONS_EACH {
             at += SignedDuration::from_millis(chance.random_range(0..1_500_000));
             let now = UnixSeconds::of(at);
-            // Whoever keeps the time may be late, but not for ever: records look a few changes
-            // ahead.
+            // The recompilation may be late, but not unlimited: records cover a few changes ahead.
             if now >= rules.until() {
                 patience += 1;
             }
@@ -537,7 +535,7 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
             }
             let place = chance.random_range(0..=household.devices.len());
             let device = household.devices.iter().nth(place);
-            let asker = EffectivePolicy::of(
+            let client = EffectivePolicy::of(
                 &rules,
                 device.and_then(|(id, _)| rules.device_by_id(id)),
                 now,
@@ -545,7 +543,7 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
             let name = pick(&mut chance, &NAMES);
             let parsed = Name::parse(name).unwrap();
             let said = classification(&mut chance, &taxonomy, &parsed);
-            let verdict = decide(&asker, parsed.borrow(), &said);
+            let verdict = decide(&client, parsed.borrow(), &said);
             let mut because: BTreeSet<String> = taxonomy
                 .slugs(verdict.categories)
                 .into_iter()

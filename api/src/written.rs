@@ -101,7 +101,6 @@ pub struct NameWritten {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SafeSearchWritten {
     /// The level of each engine that is set there; others are inherited.
-    #[schema(value_type = BTreeMap<String, String>)]
     pub safe_search: BTreeMap<String, SearchLevel>,
     /// The household's version; also the `ETag`.
     pub version: u64,
@@ -127,7 +126,6 @@ pub struct BypassWritten {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ScheduleWritten {
     /// The days on which it begins.
-    #[schema(value_type = Vec<String>)]
     pub days: BTreeSet<DayOfWeek>,
     /// When it begins.
     #[schema(value_type = String)]
@@ -140,6 +138,15 @@ pub struct ScheduleWritten {
     pub to: ClockTime,
     /// The household's version; also the `ETag`.
     pub version: u64,
+}
+
+/// What a grant allows, as one of three fields.
+pub fn target_fields(what: GrantTarget) -> (Option<String>, Option<Name>, Option<bool>) {
+    match what {
+        GrantTarget::Category(slug) => (Some(slug), None, None),
+        GrantTarget::Domain(name) => (None, Some(name), None),
+        GrantTarget::Everything(is_all) => (None, None, Some(is_all)),
+    }
 }
 
 /// A grant that was made.
@@ -159,7 +166,6 @@ pub struct GrantWritten {
     #[schema(value_type = String)]
     pub grant: Id,
     /// When it ends, RFC 3339.
-    #[schema(value_type = String, format = DateTime)]
     pub until: Timestamp,
     /// The household's version; also the `ETag`.
     pub version: u64,
@@ -167,11 +173,7 @@ pub struct GrantWritten {
 
 impl GrantWritten {
     pub fn new(grant: Id, what: GrantTarget, until: Timestamp, version: u64) -> Self {
-        let (category, domain, everything) = match what {
-            GrantTarget::Category(slug) => (Some(slug), None, None),
-            GrantTarget::Domain(name) => (None, Some(name), None),
-            GrantTarget::Everything(is_all) => (None, None, Some(is_all)),
-        };
+        let (category, domain, everything) = target_fields(what);
         Self {
             category,
             domain,
@@ -187,7 +189,6 @@ impl GrantWritten {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PauseWritten {
     /// Until when the Internet is off, RFC 3339. Null if it is on.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
     /// The household's version; also the `ETag`.
     pub version: u64,

@@ -1,5 +1,5 @@
-//! Orders, and every layer that meets them: a mandate in force blocks whatever else is said of a
-//! name, of what it leads to, or by whom.
+//! Mandates, and every layer that meets them: a mandate in force blocks a name whatever else is
+//! said of it, of its alias chain, or by which client.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -48,7 +48,7 @@ fn mandate(about: &str) -> Arc<Mandate> {
     Arc::new(Mandate::read("m".parse().unwrap(), document).unwrap())
 }
 
-/// A name for each layer: what decides about it where nothing is ordered.
+/// A name for each layer, which decides about it without a mandate.
 const LAYERS: [(&str, Layer); 16] = [
     ("fed.test", Layer::Mandatory),
     ("tcp.test", Layer::Mandatory),
@@ -101,11 +101,11 @@ fn lists() -> Arc<Blocklist> {
     Blocklist::open(&path, &Taxonomy::shipped()).unwrap()
 }
 
-/// When these tests are asked.
+/// The instant of these tests.
 const NOW: &str = "2030-01-01T12:00:00Z";
 
-/// A device whose family says something of each of these names, as the documents have it.
-fn asker(filtering: &str, is_paused: bool) -> EffectivePolicy {
+/// A device whose family has settings for each of these names, as in the documents.
+fn client(filtering: &str, is_paused: bool) -> EffectivePolicy {
     let set = |what: Value| {
         let mut set = json!({ "set_by": "tests", "set_at": NOW });
         set.as_object_mut()
@@ -148,36 +148,36 @@ fn asker(filtering: &str, is_paused: bool) -> EffectivePolicy {
 }
 
 #[test]
-fn an_order_beats_every_layer_that_it_meets() {
+fn a_mandate_overrides_every_layer_that_it_meets() {
     let lists = lists();
-    let (asker, paused) = (asker("on", false), asker("on", true));
+    let (client, paused) = (client("on", false), client("on", true));
     let mut met = HashSet::new();
     for (asked, layer) in LAYERS {
-        let judge = |asker: &EffectivePolicy, lists: &Blocklist| {
+        let judge = |client: &EffectivePolicy, lists: &Blocklist| {
             decide(
-                asker,
+                client,
                 name(asked).borrow(),
                 &lists.classify(name(asked).borrow()),
             )
         };
         assert_eq!(
-            judge(&asker, &lists).layer,
+            judge(&client, &lists).layer,
             layer,
-            "{asked} without an order"
+            "{asked} without a mandate"
         );
         met.extend([layer, judge(&paused, &lists).layer]);
         for about in [asked, asked.rsplit('.').next().unwrap()] {
-            let ordered = lists.with_mandates(&Arc::new(ActiveMandates::of(vec![mandate(about)])));
-            for asker in [&asker, &paused] {
-                let verdict = judge(asker, &ordered);
+            let mandated = lists.with_mandates(&Arc::new(ActiveMandates::of(vec![mandate(about)])));
+            for client in [&client, &paused] {
+                let verdict = judge(client, &mandated);
                 let decided = (verdict.layer, verdict.mandate().is_some(), verdict.feed);
                 assert_eq!(
                     decided,
                     (Layer::Mandatory, true, None),
-                    "{asked} under an order of {about}"
+                    "{asked} under a mandate on {about}"
                 );
                 assert_eq!(
-                    ordered
+                    mandated
                         .mandates()
                         .get(verdict.mandate().unwrap())
                         .unwrap()
@@ -185,9 +185,9 @@ fn an_order_beats_every_layer_that_it_meets() {
                         .as_str(),
                     "m"
                 );
-                let over_tcp = ordered.classify(name(asked).borrow()).over_tcp();
+                let over_tcp = mandated.classify(name(asked).borrow()).over_tcp();
                 assert_eq!(
-                    decide(asker, name(asked).borrow(), &over_tcp).layer,
+                    decide(client, name(asked).borrow(), &over_tcp).layer,
                     Layer::Mandatory,
                     "{asked} over TCP"
                 );
@@ -202,27 +202,27 @@ fn an_order_beats_every_layer_that_it_meets() {
 }
 
 #[test]
-fn an_order_on_an_aliass_target_beats_every_layer_that_does_not_block() {
+fn a_mandate_on_an_alias_target_overrides_every_layer_that_allows() {
     let lists = lists();
     let address = name_of_address("203.0.113.7".parse().unwrap());
     for (about, behind) in [
         ("behind.test", name("www.behind.test")),
         ("203.0.113.0/24", address),
     ] {
-        let ordered = lists.with_mandates(&Arc::new(ActiveMandates::of(vec![mandate(about)])));
+        let mandated = lists.with_mandates(&Arc::new(ActiveMandates::of(vec![mandate(about)])));
         let class = match about.parse::<ipnet::IpNet>() {
-            Ok(_) => ordered.classify_address("203.0.113.7".parse().unwrap()),
-            Err(_) => ordered.classify(behind.borrow()),
+            Ok(_) => mandated.classify_address("203.0.113.7".parse().unwrap()),
+            Err(_) => mandated.classify(behind.borrow()),
         };
         for (asked, layer) in LAYERS {
-            let asker = asker("on", false);
+            let client = client("on", false);
             let queried = decide(
-                &asker,
+                &client,
                 name(asked).borrow(),
-                &ordered.classify(name(asked).borrow()),
+                &mandated.classify(name(asked).borrow()),
             );
             let (verdict, hop) =
-                review(&asker, queried, std::iter::once((behind.borrow(), &class)));
+                review(&client, queried, std::iter::once((behind.borrow(), &class)));
             let expected = if layer.blocks() {
                 (layer, 0)
             } else {
@@ -231,33 +231,33 @@ fn an_order_on_an_aliass_target_beats_every_layer_that_does_not_block() {
             assert_eq!(
                 (verdict.layer, hop),
                 expected,
-                "{asked} that leads to {about}"
+                "{asked} whose alias leads to {about}"
             );
         }
     }
 }
 
 #[test]
-fn an_order_holds_where_nothing_is_filtered_and_for_nobody_in_particular() {
-    let ordered = lists().with_mandates(&Arc::new(ActiveMandates::of(vec![mandate("free.test")])));
-    let stranger = Household::new("x".parse().unwrap());
-    let stranger = HouseholdRules::compile(
-        &stranger,
+fn a_mandate_blocks_without_filtering_and_for_unknown_clients() {
+    let mandated = lists().with_mandates(&Arc::new(ActiveMandates::of(vec![mandate("free.test")])));
+    let empty = Household::new("x".parse().unwrap());
+    let empty = HouseholdRules::compile(
+        &empty,
         &Taxonomy::shipped(),
         OperatorDefaults::default(),
         NOW.parse().unwrap(),
     );
-    let nobody = EffectivePolicy::of(
-        &Arc::new(stranger),
+    let unknown = EffectivePolicy::of(
+        &Arc::new(empty),
         None,
         UnixSeconds::of(NOW.parse().unwrap()),
     );
-    for asker in [asker("off", false), asker("not_asked", false), nobody] {
+    for client in [client("off", false), client("not_asked", false), unknown] {
         assert_eq!(
             decide(
-                &asker,
+                &client,
                 name("www.free.test").borrow(),
-                &ordered.classify(name("www.free.test").borrow())
+                &mandated.classify(name("www.free.test").borrow())
             )
             .layer,
             Layer::Mandatory
@@ -266,30 +266,30 @@ fn an_order_holds_where_nothing_is_filtered_and_for_nobody_in_particular() {
 }
 
 #[test]
-fn orders_hang_on_every_generation_and_are_no_part_of_its_header() {
+fn mandates_apply_to_every_generation_and_are_not_in_its_header() {
     let live = Arc::new(CurrentLists::new(lists()));
     let before = live.current();
-    let register = MandateRegistry::new(Arc::clone(&live));
-    register.put((*mandate("203.0.113.7")).clone(), Timestamp::UNIX_EPOCH);
-    let ordered = live.current();
-    assert!(!before.has_addresses() && ordered.has_addresses());
-    assert_ne!(before.stamp(), ordered.stamp());
+    let registry = MandateRegistry::new(Arc::clone(&live));
+    registry.put((*mandate("203.0.113.7")).clone(), Timestamp::UNIX_EPOCH);
+    let mandated = live.current();
+    assert!(!before.has_addresses() && mandated.has_addresses());
+    assert_ne!(before.stamp(), mandated.stamp());
     assert_eq!(
         (before.sha256(), before.header()),
-        (ordered.sha256(), ordered.header())
+        (mandated.sha256(), mandated.header())
     );
-    // What continues the lists continues the orders, however it was made.
-    let next = ordered.with(&[], &Taxonomy::shipped()).unwrap();
+    // Lists that continue others keep the mandates.
+    let next = mandated.with_deltas(&[], &Taxonomy::shipped()).unwrap();
     for next in [
         next,
-        before.with(&[], &Taxonomy::shipped()).unwrap(),
+        before.with_deltas(&[], &Taxonomy::shipped()).unwrap(),
         lists(),
     ] {
         live.install(next);
         assert_eq!(
             live.load().stamp(),
-            ordered.stamp(),
-            "the same lists under the same orders"
+            mandated.stamp(),
+            "the same lists under the same mandates"
         );
         assert!(
             live.load()
@@ -303,6 +303,6 @@ fn orders_hang_on_every_generation_and_are_no_part_of_its_header() {
                 .mandatory
         );
     }
-    register.remove(&"m".parse().unwrap(), Timestamp::UNIX_EPOCH);
+    registry.remove(&"m".parse().unwrap(), Timestamp::UNIX_EPOCH);
     assert_eq!(live.load().stamp(), before.stamp());
 }
