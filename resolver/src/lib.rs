@@ -14,7 +14,7 @@
 //! - `upstream`: where answers come from
 //! - `recursor`: iterative resolution from the root
 //! - `telemetry`: counters, events, the query sample
-//! - `limiter`, `single_flight`, `time`: helpers of engine and recursor
+//! - `limiter`, `shares`, `single_flight`, `time`: helpers of engine and recursor
 //!
 //! This crate alone knows DNS messages of clients. It knows no HTTP, no database and no feed; it
 //! gets rules and lists compiled, from `policy`.
@@ -26,6 +26,7 @@ pub mod limiter;
 pub mod listener;
 pub mod message;
 pub mod recursor;
+mod shares;
 pub mod single_flight;
 pub mod telemetry;
 pub mod time;

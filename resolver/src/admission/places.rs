@@ -1,11 +1,12 @@
 //! Places: who holds them, and who loses one when all are taken.
 
-use std::{collections::BTreeSet, fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use foldhash::{HashMap, HashMapExt};
 use policy::name::Name;
 
 use super::{AdmissionSettings, ClientKey, Signals};
+use crate::shares::Groups;
 
 /// Groups that are remembered to be limited. A count.
 const LIMITED_MAX: usize = 1_000;
@@ -47,54 +48,6 @@ pub struct Limited {
     pub last: Duration,
     /// Queries that were refused, and resolutions that were evicted.
     pub queries: u64,
-}
-
-/// The places of each client or of each zone.
-struct Groups<K> {
-    holders: HashMap<K, BTreeSet<u64>>,
-    by_size: BTreeSet<(usize, K)>,
-}
-
-impl<K: Clone + Eq + Hash + Ord> Groups<K> {
-    fn new() -> Self {
-        Self {
-            holders: HashMap::new(),
-            by_size: BTreeSet::new(),
-        }
-    }
-
-    fn size(&self, key: &K) -> usize {
-        self.holders.get(key).map_or(0, BTreeSet::len)
-    }
-
-    fn add(&mut self, key: &K, place: u64) {
-        let holders = self.holders.entry(key.clone()).or_default();
-        self.by_size.remove(&(holders.len(), key.clone()));
-        holders.insert(place);
-        self.by_size.insert((holders.len(), key.clone()));
-    }
-
-    fn remove(&mut self, key: &K, place: u64) {
-        let Some(holders) = self.holders.get_mut(key) else {
-            return;
-        };
-        self.by_size.remove(&(holders.len(), key.clone()));
-        holders.remove(&place);
-        if holders.is_empty() {
-            self.holders.remove(key);
-        } else {
-            self.by_size.insert((holders.len(), key.clone()));
-        }
-    }
-
-    /// The group with the most places.
-    fn largest(&self) -> Option<(usize, &K)> {
-        self.by_size.last().map(|(size, key)| (*size, key))
-    }
-
-    fn oldest(&self, key: &K) -> Option<u64> {
-        self.holders.get(key)?.first().copied()
-    }
 }
 
 /// One taken place.

@@ -18,7 +18,10 @@ use tokio::{
 
 use crate::{
     engine::{Engine, Prefetch, Step},
-    listener::client::Client,
+    listener::{
+        client::Client,
+        connections::{Connection, Connections},
+    },
     message::types::Transport,
     telemetry::counters::Count,
 };
@@ -28,25 +31,23 @@ const CONNECTIONS_MAX: usize = 1_024;
 /// Highest number of misses of one connection at a time. They are answered out of order (RFC 7766
 /// section 6.2.1.1).
 const PIPELINE_MAX: usize = 64;
-/// The longest time between two queries of a connection (RFC 7766 section 6.2.3), and the longest
-/// time to write one message.
-const IDLE_MAX: Duration = Duration::from_secs(10);
+/// The longest time to write one message.
+const WRITE_MAX: Duration = Duration::from_secs(10);
 
 /// Answers the connections of a listener, for as long as the process lives.
 pub async fn serve(engine: Arc<Engine>, listener: TcpListener) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Connections::new(CONNECTIONS_MAX);
     loop {
-        let permit = Arc::clone(&connections)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let Some(connection) = connections.open(peer.ip()) else {
+                    engine.runtime_state().metrics.count(Count::TcpRefused);
+                    continue;
+                };
                 let engine = Arc::clone(&engine);
                 tokio::spawn(async move {
                     // A broken connection needs no handling here.
-                    let _ = serve_connection(&engine, stream, peer).await;
-                    drop(permit);
+                    let _ = serve_connection(&engine, stream, peer, &connection).await;
                 });
             }
             // No descriptors left, or the client has closed the connection. The listener goes on;
@@ -60,10 +61,17 @@ async fn serve_connection(
     engine: &Arc<Engine>,
     stream: TcpStream,
     peer: SocketAddr,
+    connection: &Connection,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
-    serve_stream(engine, reader, writer, peer.ip()).await
+    tokio::select! {
+        served = serve_stream(engine, reader, writer, peer.ip(), || connection.idle_max()) => served,
+        () = connection.closing() => {
+            engine.runtime_state().metrics.count(Count::TcpClosed);
+            Ok(())
+        }
+    }
 }
 
 /// Answers the queries of one connection until one side closes it.
@@ -72,13 +80,14 @@ async fn serve_stream(
     mut reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin + Send + 'static,
     peer: IpAddr,
+    idle_max: impl Fn() -> Duration,
 ) -> io::Result<()> {
     let writer = Arc::new(Writer::new(writer));
     let pipeline = Arc::new(Semaphore::new(PIPELINE_MAX));
     let mut reply = Vec::new();
     loop {
         let packet = tokio::select! {
-            packet = timeout(IDLE_MAX, read_message(&mut reader)) => match packet {
+            packet = timeout(idle_max(), read_message(&mut reader)) => match packet {
                 Ok(packet) => packet?,
                 Err(_) => return Ok(()),
             },
@@ -132,7 +141,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         }
     }
 
-    /// Writes one message. A write that fails, or takes longer than [`IDLE_MAX`], ends the
+    /// Writes one message. A write that fails, or takes longer than [`WRITE_MAX`], ends the
     /// connection: a client that reads nothing cannot hold memory.
     async fn write(&self, reply: &[u8]) -> io::Result<()> {
         let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
@@ -146,7 +155,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             half.write_all(&message).await?;
             half.flush().await
         };
-        match timeout(IDLE_MAX, written).await {
+        match timeout(WRITE_MAX, written).await {
             Ok(Ok(())) => {
                 *slot = Some(half);
                 Ok(())

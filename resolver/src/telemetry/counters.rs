@@ -27,6 +27,10 @@ pub enum Count {
     EvictedByClient,
     /// Resolutions that lost their place, because their zone held the most.
     EvictedByZone,
+    /// TCP connections refused, because all are taken.
+    TcpRefused,
+    /// TCP connections closed for a client with fewer.
+    TcpClosed,
     /// Packets without an answer: responses, and packets shorter than a header.
     Ignored,
     /// Packets that do not parse as a query.
@@ -109,6 +113,8 @@ pub(crate) fn register() -> [Counter; COUNTS] {
     let dropped =
         |reason: &'static str| counter!("ox_protect_identities_dropped_total", "reason" => reason);
     let evicted = |by: &'static str| counter!("ox_protect_resolutions_evicted_total", "by" => by);
+    let tcp_limited =
+        |how: &'static str| counter!("ox_protect_tcp_connections_limited_total", "how" => how);
     let verdict = |layer: Layer| counter!("ox_protect_verdicts_total", "verdict" => if layer.blocks() { "block" } else { "allow" }, "layer" => layer.as_str());
     let first = [
         (
@@ -128,6 +134,8 @@ pub(crate) fn register() -> [Counter; COUNTS] {
         ),
         (Count::EvictedByClient, evicted("client")),
         (Count::EvictedByZone, evicted("zone")),
+        (Count::TcpRefused, tcp_limited("refused")),
+        (Count::TcpClosed, tcp_limited("closed")),
         (Count::Ignored, counter!("ox_protect_packets_ignored_total")),
         (
             Count::Malformed,
@@ -177,7 +185,7 @@ pub(crate) fn register() -> [Counter; COUNTS] {
 }
 
 /// Help texts of the counters.
-const HELP: [(&str, &str); 25] = [
+const HELP: [(&str, &str); 26] = [
     ("ox_protect_queries_total", "Packets received, by transport"),
     (
         "ox_protect_verdicts_total",
@@ -206,6 +214,10 @@ const HELP: [(&str, &str); 25] = [
     (
         "ox_protect_cache_misses_total",
         "Queries that needed a resolution",
+    ),
+    (
+        "ox_protect_tcp_connections_limited_total",
+        "TCP connections refused, or closed for a client with fewer, when all were taken",
     ),
     (
         "ox_protect_resolutions_evicted_total",

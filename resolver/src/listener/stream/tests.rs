@@ -97,9 +97,9 @@ fn connected() -> (DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
     let engine = engine();
     (
         client,
-        tokio::spawn(
-            async move { serve_stream(&engine, reader, writer, [192, 0, 2, 7].into()).await },
-        ),
+        tokio::spawn(async move {
+            serve_stream(&engine, reader, writer, [192, 0, 2, 7].into(), || WRITE_MAX).await
+        }),
     )
 }
 
@@ -155,7 +155,7 @@ async fn a_client_that_reads_in_time_gets_every_answer() {
     for id in 0..400 {
         client.write_all(&query(id)).await.unwrap();
     }
-    tokio::time::sleep(IDLE_MAX / 2).await;
+    tokio::time::sleep(WRITE_MAX / 2).await;
     let mut stream = Vec::new();
     let mut buffer = vec![0; ON_THE_WAY];
     while read_frames(&stream).0.len() < 400 {

@@ -1,0 +1,153 @@
+//! The connections of one listener, shared fairly by client. When all are taken, the client with the
+//! most loses its oldest one to a client with fewer. Under pressure, idle connections are closed
+//! sooner (RFC 7766 section 6.2.3).
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use foldhash::{HashMap, HashMapExt};
+use tokio::sync::Notify;
+
+use crate::{admission::ClientKey, shares::Groups};
+
+/// The longest time between two queries of a connection while half of all connections are free.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+/// The same while fewer are free: time for a client's next query on a slow line.
+const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(2);
+
+/// The connections that are open.
+#[derive(Clone)]
+pub(crate) struct Connections(Arc<Mutex<Open>>);
+
+struct Open {
+    max: usize,
+    clients: Groups<ClientKey>,
+    closing: HashMap<u64, (ClientKey, Arc<Notify>)>,
+    next: u64,
+}
+
+/// One open connection, until it is dropped.
+pub(crate) struct Connection {
+    connections: Connections,
+    number: u64,
+    closing: Arc<Notify>,
+}
+
+impl Connections {
+    pub(crate) fn new(max: usize) -> Self {
+        Self(Arc::new(Mutex::new(Open {
+            max,
+            clients: Groups::new(),
+            closing: HashMap::new(),
+            next: 0,
+        })))
+    }
+
+    /// Opens a connection of a client. None if all are taken and no client has more than this one.
+    pub(crate) fn open(&self, peer: IpAddr) -> Option<Connection> {
+        let client = ClientKey::of_address(peer);
+        let mut open = self.open_ones();
+        if open.closing.len() >= open.max {
+            open.close_for(&client)?;
+        }
+        let number = open.next;
+        open.next += 1;
+        let closing = Arc::<Notify>::default();
+        open.clients.add(&client, number);
+        open.closing.insert(number, (client, Arc::clone(&closing)));
+        drop(open);
+        Some(Connection {
+            connections: self.clone(),
+            number,
+            closing,
+        })
+    }
+
+    fn open_ones(&self) -> MutexGuard<'_, Open> {
+        self.0
+            .lock()
+            .expect("no thread panics while it holds the lock")
+    }
+}
+
+impl Open {
+    /// Closes the oldest connection of the client with the most, if this client stays smaller.
+    fn close_for(&mut self, client: &ClientKey) -> Option<()> {
+        let (most, largest) = self.clients.largest()?;
+        if self.clients.size(client) + 1 >= most {
+            return None;
+        }
+        let oldest = self.clients.oldest(&largest.clone())?;
+        self.remove(oldest)?.notify_one();
+        Some(())
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Arc<Notify>> {
+        let (client, closing) = self.closing.remove(&number)?;
+        self.clients.remove(&client, number);
+        Some(closing)
+    }
+}
+
+impl Connection {
+    /// Waits until the connection must make room.
+    pub(crate) async fn closing(&self) {
+        self.closing.notified().await;
+    }
+
+    /// How long the connection may wait for its next query.
+    pub(crate) fn idle_max(&self) -> Duration {
+        let open = self.connections.open_ones();
+        if open.closing.len() * 2 <= open.max {
+            IDLE_MAX
+        } else {
+            IDLE_UNDER_PRESSURE
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.connections.open_ones().remove(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        [192, 0, 2, last].into()
+    }
+
+    #[tokio::test]
+    async fn a_client_with_all_connections_loses_its_oldest_to_another() {
+        let connections = Connections::new(4);
+        let held: Vec<Connection> = (0..4)
+            .map(|_| connections.open(address(1)).expect("room"))
+            .collect();
+        assert!(connections.open(address(1)).is_none(), "it has all");
+        let other = connections.open(address(2)).expect("its share");
+        held[0].closing().await;
+        assert!(
+            connections.open(address(1)).is_none(),
+            "none from the other"
+        );
+        drop((held, other));
+        assert!(connections.open(address(1)).is_some());
+    }
+
+    #[test]
+    fn idle_connections_are_closed_sooner_when_few_are_left() {
+        let connections = Connections::new(4);
+        let held: Vec<Connection> = (1..=2)
+            .map(|client| connections.open(address(client)).expect("room"))
+            .collect();
+        assert_eq!(held[0].idle_max(), IDLE_MAX);
+        let _third = connections.open(address(3));
+        assert_eq!(held[0].idle_max(), IDLE_UNDER_PRESSURE);
+    }
+}
