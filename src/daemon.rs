@@ -170,6 +170,10 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         activity_seats: tokio::sync::Semaphore::new(api::routes::activity::SEATS),
         streams: Streams::new(&control, tokens.clone()),
         render_metrics: parts.render_metrics(metrics),
+        limited: {
+            let engine = Arc::clone(&parts.engine);
+            Box::new(move || control::limits::current(&engine, jiff::Timestamp::now()))
+        },
         is_ready: {
             let is_ready = Arc::clone(&is_ready);
             Box::new(move || is_ready.load(Ordering::Relaxed))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use control::Control;
+use control::{Control, limits::LimitEntry};
 
 use crate::{
     auth::{limits::Limits, oidc::Tokens},
@@ -20,6 +20,8 @@ pub struct Context {
     pub streams: Streams,
     /// Renders the metrics.
     pub render_metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Clients and zones that are limited.
+    pub limited: Box<dyn Fn() -> Vec<LimitEntry> + Send + Sync>,
     /// Whether queries are answered.
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
     /// Takes reports of the public.

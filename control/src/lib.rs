@@ -16,6 +16,7 @@
 //! - [`activity`]: counts of a household's queries, their retention, and devices that went silent.
 //! - [`explain`]: why a name is blocked or not, for the API and for the command line.
 //! - [`audit_heads`]: signed heads of the audit leave the machine.
+//! - [`limits`]: who is limited on this node.
 //! - [`store_health`]: whether the stores can be written.
 //! - [`shutdown`]: the background tasks, and their end.
 //!
@@ -27,6 +28,7 @@ pub mod audit_heads;
 mod error;
 pub mod explain;
 pub mod households;
+pub mod limits;
 pub mod lists;
 pub mod mandates;
 pub mod notifications;

@@ -8,7 +8,8 @@
 //! - `feeds`, `lists`: feeds, generations and rollbacks; `events`: events of the lists.
 //! - `mandates`: legal orders; `choices`: what households chose, as a report.
 //! - `reports`, `check`: what the public reports and asks.
-//! - `audit`, `service`, `openapi`: the audit, health and metrics, the OpenAPI document.
+//! - `audit`, `limits`, `service`, `openapi`: the audit, who is limited, health and metrics, the
+//!   OpenAPI document.
 
 pub mod activity;
 pub(crate) mod audit;
@@ -24,6 +25,7 @@ pub(crate) mod household_events;
 pub(crate) mod households;
 pub(crate) mod keys;
 pub(crate) mod level;
+pub(crate) mod limits;
 pub(crate) mod lists;
 pub(crate) mod mandates;
 pub(crate) mod networks;
@@ -100,6 +102,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Context>> {
         audit::verify,
         events::events,
         explain::explain,
+        limits::list,
         service::healthz,
         service::readyz,
         service::readyz_dns,

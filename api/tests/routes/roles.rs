@@ -17,6 +17,7 @@ const TABLE: &str = "
     open     GET /readyz
     open     GET /readyz/dns
     open     GET /metrics
+    operator GET /v1/limits
     anyone   GET /v1/categories
     anyone   GET /v1/presets
     anyone   GET /v1/explain

@@ -266,6 +266,7 @@ impl World {
             streams: Streams::new(&control, tokens.clone()),
             control,
             activity_seats: tokio::sync::Semaphore::new(1),
+            limited: Box::new(Vec::new),
             render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
             is_ready: Box::new(|| true),
             reports: ReportIntake::new(

@@ -1,0 +1,85 @@
+//! Who is limited on this node: the clients and zones whose queries were refused or ended for
+//! others.
+
+use jiff::Timestamp;
+use resolver::{
+    admission::{ClientKey, LimitedGroup},
+    engine::Engine,
+};
+use serde::Serialize;
+
+/// What is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum LimitKind {
+    /// A household, by its identifier.
+    Household,
+    /// A client of no household, by its IPv4 address or the /56 of its IPv6 address.
+    Address,
+    /// A device behind a forwarder, by its MAC address.
+    Device,
+    /// Explanations, all of them together.
+    Explanations,
+    /// A registrable domain.
+    Zone,
+}
+
+/// Why something is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum LimitReason {
+    /// It has the most resolutions under way, or as many as one client may have.
+    Resolutions,
+}
+
+/// A client or a zone that was limited in the last minute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct LimitEntry {
+    pub kind: LimitKind,
+    /// The identifier, address or name. Empty for explanations.
+    pub name: String,
+    pub reason: LimitReason,
+    /// When it was limited first.
+    pub since: Timestamp,
+    /// When it was limited last.
+    pub last: Timestamp,
+    /// Queries that were refused, and resolutions that were ended, since then.
+    pub queries: u64,
+}
+
+/// The clients and zones that are limited, longest first.
+#[must_use]
+pub fn current(engine: &Engine, now: Timestamp) -> Vec<LimitEntry> {
+    let (limited, elapsed) = engine.limited();
+    limited
+        .into_iter()
+        .map(|(group, limited)| {
+            let (kind, name) = match group {
+                LimitedGroup::Client(ClientKey::Household(id)) => (LimitKind::Household, id.into()),
+                LimitedGroup::Client(ClientKey::Address(address)) => {
+                    (LimitKind::Address, address.to_string())
+                }
+                LimitedGroup::Client(ClientKey::Device(mac)) => {
+                    (LimitKind::Device, mac.to_string())
+                }
+                LimitedGroup::Client(ClientKey::Explanation) => {
+                    (LimitKind::Explanations, String::new())
+                }
+                LimitedGroup::Zone(zone) => (LimitKind::Zone, zone.to_string()),
+            };
+            // The engine counts from its start.
+            let at = |time| now - elapsed.saturating_sub(time);
+            LimitEntry {
+                kind,
+                name,
+                reason: LimitReason::Resolutions,
+                since: at(limited.since),
+                last: at(limited.last),
+                queries: limited.queries,
+            }
+        })
+        .collect()
+}
