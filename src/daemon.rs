@@ -28,7 +28,7 @@ use api::{
     server,
 };
 use control::{
-    Control,
+    Connections, Control,
     activity::{aggregate, limits::HistoryLimits, retention, sample},
     audit_heads::HeadAnnouncer,
     households::load::load_all,
@@ -193,7 +193,8 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     context.limits.learn(parts.store()).await?;
     let (api_ends, ended) = watch::channel(());
     let router = api::router(Arc::clone(&context));
-    let api = tokio::spawn(server::serve(api_listener, router, ended));
+    let connections = Connections::new(api_connections(checked.config.api.connections_max));
+    let api = tokio::spawn(server::serve(api_listener, router, connections, ended));
     let fetchers = parts.manager.fetchers();
     let commands = parts.manager.sender();
     tasks.spawn_endless(parts.manager.run());
@@ -542,6 +543,22 @@ fn raise_descriptors(resolutions_max: usize) {
             "few file descriptors: resolutions will fail under load; raise the limit (ulimit -n)"
         );
     }
+}
+
+/// The API's share of the file descriptors: at most a fourth, so that resolutions keep theirs.
+fn api_connections(configured: usize) -> usize {
+    let available = getrlimit(Resource::Nofile).current;
+    let share = available.map_or(configured, |available| {
+        usize::try_from(available / 4).unwrap_or(configured)
+    });
+    if share < configured {
+        tracing::warn!(
+            configured,
+            share,
+            "few file descriptors: the API has fewer connections than api.connections_max"
+        );
+    }
+    configured.min(share)
 }
 
 /// Adds up the workers' counters, often enough that their rings do not fill.

@@ -1,7 +1,7 @@
 //! The server of the API: strict HTTP/1.1 over TCP.
 //!
 //! ```text
-//! socket -> Connection (refusals of the HTTP library get a body) -> HTTP/1.1 -> Host -> router
+//! socket -> AnsweredStream (refusals of the HTTP library get a body) -> HTTP/1.1 -> Host -> router
 //! ```
 //!
 //! HTTP/2 is not supported. Without TLS, a client would need to know beforehand that the server
@@ -10,7 +10,7 @@
 
 use std::{
     convert::Infallible,
-    future::poll_fn,
+    future::{Future as _, poll_fn},
     io,
     net::SocketAddr,
     pin::Pin,
@@ -26,8 +26,14 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use control::Connections;
+use hyper::{
+    body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics::{counter, describe_counter};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -43,11 +49,23 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How long, and how many octets, a client may send after its last answer.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 const LINGER_OCTETS_MAX: u64 = 1 << 20;
+/// The longest time until a request's head is complete, and until the next request of a connection
+/// begins.
+const HEAD_MAX: Duration = Duration::from_secs(15);
+/// The longest time until a request's body is complete: 1 MiB over a line of 300 kbit/s.
+const BODY_MAX: Duration = Duration::from_secs(30);
 /// The longest refusal that the HTTP library writes itself, in octets.
 const BARE_OCTETS_MAX: usize = 256;
 
-/// Serves until `end` changes, then finishes the requests under way.
-pub async fn serve(listener: TcpListener, router: Router, mut end: watch::Receiver<()>) {
+/// Serves until `end` changes, then finishes the requests under way. Each client has its share of
+/// the connections.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections: Connections,
+    mut end: watch::Receiver<()>,
+) {
+    describe();
     let router = router.layer(middleware::from_fn(one_host));
     // Each connection holds a receiver, so the sender sees when the last one is dropped.
     let (open, is_open) = watch::channel(());
@@ -58,11 +76,22 @@ pub async fn serve(listener: TcpListener, router: Router, mut end: watch::Receiv
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(place) = connections.open(peer.ip()) else {
+                    counter!("ox_protect_api_connections_limited_total", "how" => "refused")
+                        .increment(1);
+                    continue;
+                };
                 let router = router.clone();
                 let end = end.clone();
                 let is_open = is_open.clone();
                 tokio::spawn(async move {
-                    converse(stream, peer, router, end).await;
+                    tokio::select! {
+                        () = converse(stream, peer, router, end) => {}
+                        () = place.closing() => {
+                            counter!("ox_protect_api_connections_limited_total", "how" => "closed")
+                                .increment(1);
+                        }
+                    }
                     drop(is_open);
                 });
             }
@@ -101,7 +130,7 @@ async fn converse(
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(TimedBody::new(body)));
         request.extensions_mut().insert(ConnectInfo(peer));
         Box::pin(async move {
             Ok::<_, Infallible>(
@@ -112,8 +141,10 @@ async fn converse(
             )
         })
     });
-    let mut connection =
-        http1::Builder::new().serve_connection(TokioIo::new(Connection::new(stream)), service);
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .serve_connection(TokioIo::new(AnsweredStream::new(stream)), service);
     let mut is_ending = false;
     let result = loop {
         tokio::select! {
@@ -241,15 +272,63 @@ fn bare(octets: &[u8]) -> Option<(usize, Vec<u8>)> {
     Some((begin, whole(&problem)))
 }
 
+/// A body that must be complete in [`BODY_MAX`].
+struct TimedBody {
+    body: Incoming,
+    deadline: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl TimedBody {
+    fn new(body: Incoming) -> Self {
+        Self {
+            body,
+            deadline: Box::pin(tokio::time::sleep(BODY_MAX)),
+        }
+    }
+}
+
+impl HttpBody for TimedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => self.deadline.as_mut().poll(context).map(|()| {
+                let late = io::Error::new(io::ErrorKind::TimedOut, "the body takes too long");
+                Some(Err(axum::Error::new(late)))
+            }),
+            ready => ready.map_err(axum::Error::new),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn describe() {
+    describe_counter!(
+        "ox_protect_api_connections_limited_total",
+        "Connections to the API refused, or closed for a client with fewer, when all were taken"
+    );
+}
+
 /// A connection on which each refusal has a body.
-struct Connection {
+struct AnsweredStream {
     stream: TcpStream,
     /// The replacement of a refusal, and how much of it is written.
     own: Vec<u8>,
     written: usize,
 }
 
-impl Connection {
+impl AnsweredStream {
     fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -272,7 +351,7 @@ impl Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for AnsweredStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -282,7 +361,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for AnsweredStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -55,6 +55,9 @@ use self::{
 
 pub use self::error::causes;
 
+/// Shares of connections by client: the API has the same as DNS over TCP.
+pub use resolver::listener::connections::{Connection, Connections};
+
 /// The state of the control plane that API handlers and background tasks share.
 pub struct Control {
     pub store: Store,

@@ -13,6 +13,8 @@ use crate::oidc;
 pub struct Api {
     /// The address of the REST API.
     pub listen: SocketAddr,
+    /// Connections at a time; each takes a file descriptor.
+    pub connections_max: usize,
     /// Requests a second of one principal of a household. 0: no limit.
     pub rate_per_s: u32,
     /// Requests at once before the rate applies.
@@ -38,6 +40,7 @@ impl Default for Api {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            connections_max: 10_000,
             rate_per_s: 20,
             rate_burst: 100,
             operator_rate_per_s: 0,
@@ -66,6 +69,12 @@ pub fn check(api: &Api) -> Result<(), ConfigError> {
         if rate > max {
             return Err(ConfigError::Value(key, format!("0 to {max}")));
         }
+    }
+    if !(10..=100_000).contains(&api.connections_max) {
+        return Err(ConfigError::Value(
+            "api.connections_max",
+            "10 to 100000".to_owned(),
+        ));
     }
     for (key, burst) in [
         ("api.rate_burst", api.rate_burst),

@@ -1,4 +1,4 @@
-//! The connections of one listener, shared fairly by client. When all are taken, the client with the
+//! The connections of one listener, of DNS or of the API, shared fairly by client. When all are taken, the client with the
 //! most loses its oldest one to a client with fewer. Under pressure, idle connections are closed
 //! sooner (RFC 7766 section 6.2.3).
 
@@ -20,7 +20,7 @@ const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(2);
 
 /// The connections that are open.
 #[derive(Clone)]
-pub(crate) struct Connections(Arc<Mutex<Open>>);
+pub struct Connections(Arc<Mutex<Open>>);
 
 struct Open {
     max: usize,
@@ -30,14 +30,15 @@ struct Open {
 }
 
 /// One open connection, until it is dropped.
-pub(crate) struct Connection {
+pub struct Connection {
     connections: Connections,
     number: u64,
     closing: Arc<Notify>,
 }
 
 impl Connections {
-    pub(crate) fn new(max: usize) -> Self {
+    #[must_use]
+    pub fn new(max: usize) -> Self {
         Self(Arc::new(Mutex::new(Open {
             max,
             clients: Groups::new(),
@@ -47,7 +48,8 @@ impl Connections {
     }
 
     /// Opens a connection of a client. None if all are taken and no client has more than this one.
-    pub(crate) fn open(&self, peer: IpAddr) -> Option<Connection> {
+    #[must_use]
+    pub fn open(&self, peer: IpAddr) -> Option<Connection> {
         let client = ClientKey::of_address(peer);
         let mut open = self.open_ones();
         if open.closing.len() >= open.max {
@@ -94,12 +96,13 @@ impl Open {
 
 impl Connection {
     /// Waits until the connection must make room.
-    pub(crate) async fn closing(&self) {
+    pub async fn closing(&self) {
         self.closing.notified().await;
     }
 
     /// How long the connection may wait for its next query.
-    pub(crate) fn idle_max(&self) -> Duration {
+    #[must_use]
+    pub fn idle_max(&self) -> Duration {
         let open = self.connections.open_ones();
         if open.closing.len() * 2 <= open.max {
             IDLE_MAX

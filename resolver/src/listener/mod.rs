@@ -8,7 +8,7 @@
 
 pub mod access;
 pub mod client;
-mod connections;
+pub mod connections;
 pub mod notify;
 pub mod stream;
 pub mod udp;
