@@ -27,7 +27,7 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigArgument,
         /// Begin with an empty store on a node that had one and lost it, without its households,
-        /// keys and orders.
+        /// keys and mandates.
         #[arg(long)]
         new_store: bool,
     },

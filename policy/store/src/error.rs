@@ -90,7 +90,7 @@ pub enum StoreError {
     },
     /// The node had a store before and has none now.
     #[error(
-        "the store {path} is {}, but {evidence} shows that this node had one, with households, keys and orders. Put the file back, or a copy of \
+        "the store {path} is {}, but {evidence} shows that this node had one, with households, keys and mandates. Put the file back, or a copy of \
         it; or begin anew, without all of these: `ox-protect serve --new-store`",
         if *is_empty { "empty" } else { "missing" }
     )]
