@@ -2,7 +2,7 @@
 //! names below one zone, beside a client that queries for names that are not cached.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::UdpSocket;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream, UdpSocket},
+};
 
 use crate::world::{Behaviour, Client, Internet, World};
 
@@ -37,7 +41,7 @@ fn zones() -> Internet {
 /// Sends queries from a loopback address until `ends`, and reads no reply.
 async fn flood(
     client: Client,
-    to: std::net::SocketAddr,
+    to: SocketAddr,
     from: Ipv4Addr,
     ends: Arc<AtomicBool>,
     name: fn(usize) -> String,
@@ -126,4 +130,120 @@ async fn queries_for_dead_zones_take_no_place_from_others() {
         &wrong[..wrong.len().min(3)]
     );
     ends.store(true, Ordering::Relaxed);
+}
+
+/// A connection from this address, held open.
+async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let from: IpAddr = from.parse().expect("an address");
+    socket.bind((from, 0).into()).expect("a loopback address");
+    socket.connect(to).await.expect("a listener")
+}
+
+/// Whether the other side has closed a connection. Waits for it.
+async fn is_closed(mut connection: TcpStream, within: Duration) -> bool {
+    let closed = async {
+        let mut rest = [0; 512];
+        while !matches!(connection.read(&mut rest).await, Ok(0) | Err(_)) {}
+    };
+    tokio::time::timeout(within, closed).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_all_connections_takes_none_from_others() {
+    /// The daemon's limit for one listener, and some more.
+    const CONNECTIONS: usize = 1_040;
+    let world = world().await;
+    let other = world.client("127.0.7.9");
+    assert_eq!(other.ask("good.example. A").await, "192.0.2.1");
+    let query = other.query("good.example. A").to_vec().expect("a query");
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut connection = connect("127.0.66.1", world.daemon.addresses().dns()).await;
+        connection
+            .write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat())
+            .await
+            .ok();
+        held.push(connection);
+    }
+    for _ in 0..20 {
+        assert_eq!(other.over_tcp().ask("good.example. A").await, "192.0.2.1");
+    }
+    let limited = world
+        .api
+        .metric("ox_protect_tcp_connections_limited_total")
+        .await;
+    assert!(limited >= 16.0, "{limited} connections were limited");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_the_api_that_send_nothing_stop_no_toggle() {
+    let world = World::builder(zones())
+        .config("[api]\nconnections_max = 50\n")
+        .start()
+        .await;
+    let mut held = Vec::new();
+    for number in 0..60 {
+        let mut connection = connect("127.0.66.1", world.daemon.addresses().api()).await;
+        // A third is silent, a third sends half a head, a third a body that never ends.
+        let begin: &[u8] = match number % 3 {
+            0 => b"",
+            1 => b"GET /v1/categories HT",
+            _ => b"POST /v1/reports HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+        };
+        connection.write_all(begin).await.ok();
+        held.push(connection);
+    }
+    for number in 0..10 {
+        let home = format!("home-{number}");
+        world.api.household(&home, json!({})).await.ok();
+    }
+    let limited = world
+        .api
+        .metric("ox_protect_api_connections_limited_total")
+        .await;
+    assert!(limited >= 10.0, "{limited} connections were limited");
+    // Those that are left end by themselves: the head after 15 s, the body after 30 s.
+    for connection in held {
+        assert!(is_closed(connection, Duration::from_secs(60)).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_limited_stands_in_the_api() {
+    let world = world().await;
+    let other = world.client("127.0.7.9");
+    assert_eq!(other.ask("warm.dead0.test. A").await, "192.0.2.66");
+    world
+        .internet
+        .set_behaviour("dead0.test.", &Behaviour::Silent);
+    let limits = async || world.api.get("/v1/limits").await.ok().json["limits"].clone();
+    assert_eq!(limits().await, json!([]));
+    let ends = attack(&world, |number| format!("r{number}.dead0.test. A"));
+    let zone = async || {
+        // A query of a small client makes room for itself.
+        let _ = other.ask("n.full.good.example. A").await;
+        let limits = limits().await;
+        limits
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|limit| limit["kind"] == "zone" && limit["name"] == "dead0.test")
+            .cloned()
+    };
+    let mut found = None;
+    for _ in 0..100 {
+        found = zone().await;
+        if found.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    ends.store(true, Ordering::Relaxed);
+    let limit = found.expect("the zone is limited");
+    assert_eq!(limit["reason"], "resolutions");
+    assert!(
+        limit["since"].is_string() && limit["queries"].as_u64() > Some(0),
+        "{limit}"
+    );
 }
