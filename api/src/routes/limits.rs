@@ -11,18 +11,18 @@ use crate::{Context, auth::guards::Operator};
 
 /// The clients and zones that are limited.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Limited {
+pub(crate) struct LimitEntries {
     /// Longest first.
     limits: Vec<LimitEntry>,
 }
 
 /// Clients and zones whose queries were refused, or ended for others, in the last minute.
-#[utoipa::path(get, path = "/v1/limits", operation_id = "list_limits", tag = "node", responses((status = 200, description = "who is limited, since when and why; empty if none is", body = Limited)))]
+#[utoipa::path(get, path = "/v1/limits", operation_id = "list_limits", tag = "node", responses((status = 200, description = "who is limited, since when and why; empty if none is", body = LimitEntries)))]
 pub(crate) async fn list(
     State(context): State<Arc<Context>>,
     _operator: Operator,
-) -> Json<Limited> {
-    Json(Limited {
+) -> Json<LimitEntries> {
+    Json(LimitEntries {
         limits: (context.limited)(),
     })
 }

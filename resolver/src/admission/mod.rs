@@ -16,63 +16,30 @@
 //!   and zone with the fewest recent starts are first. So a flood of names below one zone delays
 //!   that zone.
 
+mod client_key;
 mod places;
 mod turns;
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use policy::{lists::public_suffix::registrable_domain, name::NameRef, rules::household::Mac};
-use tokio::sync::Notify;
+use policy::{lists::public_suffix::registrable_domain, name::NameRef};
 
-use self::{places::Places, turns::Turns};
+use self::{
+    places::{Places, Signals},
+    turns::Turns,
+};
 
-pub use self::places::{Limited, LimitedGroup, Refusal};
+pub use self::{
+    client_key::ClientKey,
+    places::{AdmissionSettings, Limited, LimitedGroup, Refusal},
+};
 
-/// Bits of an IPv6 address that one client has: a household's line gets a /56.
-const V6_CLIENT_BITS: u32 = 56;
 /// Starts between two turns of the dispatcher, which runs after the tasks that are ready. A count:
 /// some milliseconds of work.
 const STARTS_PER_ROUND: usize = 16;
-
-/// A client, as far as places and turns are shared between clients.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ClientKey {
-    /// A household, by its identifier: all of its lines and devices.
-    Household(Box<str>),
-    /// An IPv4 address, or the /56 of an IPv6 address.
-    Address(IpAddr),
-    /// A device of a household whose queries a forwarder sends.
-    Device(Mac),
-    /// Explanations, all of them together.
-    Explanation,
-}
-
-impl ClientKey {
-    /// The client of a source address.
-    #[must_use]
-    pub fn of_address(source: IpAddr) -> Self {
-        Self::Address(match source.to_canonical() {
-            IpAddr::V6(address) => {
-                let host_bits = 128 - V6_CLIENT_BITS;
-                Ipv6Addr::from_bits(address.to_bits() >> host_bits << host_bits).into()
-            }
-            v4 => v4,
-        })
-    }
-}
-
-/// How many resolutions may be under way.
-#[derive(Debug, Clone, Copy)]
-pub struct AdmissionSettings {
-    /// Of all clients.
-    pub places_max: usize,
-    /// Of one client.
-    pub per_client_max: usize,
-}
 
 /// Shares places and turns. Cheap to clone.
 #[derive(Clone)]
@@ -92,13 +59,6 @@ pub struct Place {
     admission: Admission,
     number: u64,
     signals: Arc<Signals>,
-}
-
-/// What a resolution is told.
-#[derive(Default)]
-struct Signals {
-    start: Notify,
-    evicted: Notify,
 }
 
 /// A query was admitted.

@@ -5,13 +5,31 @@ use std::{fmt, sync::Arc, time::Duration};
 use foldhash::{HashMap, HashMapExt};
 use policy::name::Name;
 
-use super::{AdmissionSettings, ClientKey, Signals};
+use tokio::sync::Notify;
+
+use super::client_key::ClientKey;
 use crate::shares::Groups;
 
 /// Groups that are remembered to be limited. A count.
 const LIMITED_MAX: usize = 1_000;
 /// How long a group is shown as limited after its last refusal.
 const LIMITED_FOR: Duration = Duration::from_secs(60);
+
+/// How many resolutions may be under way.
+#[derive(Debug, Clone, Copy)]
+pub struct AdmissionSettings {
+    /// Of all clients.
+    pub places_max: usize,
+    /// Of one client.
+    pub per_client_max: usize,
+}
+
+/// What a resolution is told.
+#[derive(Default)]
+pub(super) struct Signals {
+    pub(super) start: Notify,
+    pub(super) evicted: Notify,
+}
 
 /// Why a query gets no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

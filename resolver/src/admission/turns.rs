@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use foldhash::{HashMap, HashMapExt};
 use policy::name::Name;
 
-use super::ClientKey;
+use super::client_key::ClientKey;
 
 /// Clients, and zones, whose next turn is remembered. Those that are not behind the present turn are
 /// forgotten at this number.
