@@ -175,7 +175,7 @@ pub fn serve(
     Ok(())
 }
 
-/// Runs the deferred work of the workers. The engine's permits bound the queue: each item holds one.
+/// Runs the deferred work of the workers. Places bound the queue: each item holds one.
 async fn run_deferred(engine: Arc<Engine>, mut queue: UnboundedReceiver<DeferredWork>) {
     let mut taken = Vec::with_capacity(DEFERRED_BATCH);
     while queue.recv_many(&mut taken, DEFERRED_BATCH).await > 0 {

@@ -60,7 +60,7 @@ pub trait PacketIo {
 /// Sends a reply after its batch is gone.
 pub type LateReply = Box<dyn FnOnce(&[u8]) -> Sent + Send>;
 
-/// Work that a worker hands to the runtime. Each holds a permit, which bounds the queue.
+/// Work that a worker hands to the runtime. Each holds a place, which bounds the queue.
 pub enum DeferredWork {
     /// A miss, and the sender of its reply.
     Miss(Miss, LateReply),
