@@ -28,13 +28,13 @@ use std::{
 use policy::{lists::public_suffix::registrable_domain, name::NameRef};
 
 use self::{
-    places::{Places, Signals},
+    places::{PlaceSignals, Places},
     turns::Turns,
 };
 
 pub use self::{
     client_key::ClientKey,
-    places::{AdmissionSettings, Limited, LimitedGroup, Refusal},
+    places::{AdmissionLimit, AdmissionSettings, Limited, LimitedGroup},
 };
 
 /// Starts between two turns of the dispatcher, which runs after the tasks that are ready. A count:
@@ -58,7 +58,7 @@ struct State {
 pub struct Place {
     admission: Admission,
     number: u64,
-    signals: Arc<Signals>,
+    signals: Arc<PlaceSignals>,
 }
 
 /// A query was admitted.
@@ -88,9 +88,9 @@ impl Admission {
         client: ClientKey,
         name: NameRef<'_>,
         now: Duration,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Admitted, AdmissionLimit> {
         let zone = registrable_domain(name).to_owned();
-        let signals = Arc::<Signals>::default();
+        let signals = Arc::<PlaceSignals>::default();
         let (number, evicted) =
             self.state()
                 .places
@@ -109,7 +109,7 @@ impl Admission {
     #[must_use]
     pub fn admit_spare(&self, name: NameRef<'_>, now: Duration) -> Option<Place> {
         let zone = registrable_domain(name).to_owned();
-        let signals = Arc::<Signals>::default();
+        let signals = Arc::<PlaceSignals>::default();
         let mut state = self.state();
         if !state.places.has_spare() {
             return None;

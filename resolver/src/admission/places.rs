@@ -26,14 +26,14 @@ pub struct AdmissionSettings {
 
 /// What a resolution is told.
 #[derive(Default)]
-pub(super) struct Signals {
+pub(super) struct PlaceSignals {
     pub(super) start: Notify,
     pub(super) evicted: Notify,
 }
 
 /// Why a query gets no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AdmissionLimit {
     /// Its client has as many places as one client may have.
     ClientLimit,
     /// All places are taken, and its client or zone holds the most.
@@ -72,7 +72,7 @@ pub struct Limited {
 struct Holder {
     client: Option<ClientKey>,
     zone: Name,
-    signals: Arc<Signals>,
+    signals: Arc<PlaceSignals>,
 }
 
 /// All places.
@@ -109,9 +109,9 @@ impl Places {
         &mut self,
         client: Option<ClientKey>,
         zone: Name,
-        signals: Arc<Signals>,
+        signals: Arc<PlaceSignals>,
         now: Duration,
-    ) -> Result<(u64, Option<LimitedGroup>), Refusal> {
+    ) -> Result<(u64, Option<LimitedGroup>), AdmissionLimit> {
         let held = client
             .as_ref()
             .map_or(0, |client| self.clients.size(client));
@@ -120,7 +120,7 @@ impl Places {
             .filter(|_| held >= self.settings.per_client_max)
         {
             self.note(LimitedGroup::Client(client.clone()), now);
-            return Err(Refusal::ClientLimit);
+            return Err(AdmissionLimit::ClientLimit);
         }
         let evicted = if self.holders.len() < self.settings.places_max {
             None
@@ -151,7 +151,7 @@ impl Places {
         held: usize,
         zone: &Name,
         now: Duration,
-    ) -> Result<LimitedGroup, Refusal> {
+    ) -> Result<LimitedGroup, AdmissionLimit> {
         let (of_client, largest_client) = match self.clients.largest() {
             Some((size, key)) => (size, Some(key.clone())),
             None => (0, None),
@@ -176,16 +176,16 @@ impl Places {
                 );
                 (LimitedGroup::Zone(key), victim, Some(own))
             }
-            _ => return Err(Refusal::Full),
+            _ => return Err(AdmissionLimit::Full),
         };
         if let Some((own, held, largest)) = own
             && held + 1 >= largest
         {
             self.note(own, now);
-            return Err(Refusal::Full);
+            return Err(AdmissionLimit::Full);
         }
         let Some(victim) = victim else {
-            return Err(Refusal::Full);
+            return Err(AdmissionLimit::Full);
         };
         if let Some(holder) = self.remove(victim) {
             holder.signals.evicted.notify_one();
@@ -208,7 +208,7 @@ impl Places {
         self.remove(number);
     }
 
-    pub(super) fn signals(&self, number: u64) -> Option<&Signals> {
+    pub(super) fn signals(&self, number: u64) -> Option<&PlaceSignals> {
         self.holders.get(&number).map(|holder| &*holder.signals)
     }
 

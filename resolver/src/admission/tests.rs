@@ -19,7 +19,7 @@ fn client(last: u8) -> ClientKey {
     ClientKey::of_address([192, 0, 2, last].into())
 }
 
-fn admit(admission: &Admission, who: u8, name: &str) -> Result<Admitted, Refusal> {
+fn admit(admission: &Admission, who: u8, name: &str) -> Result<Admitted, AdmissionLimit> {
     let name = Name::parse(name).unwrap();
     admission.admit(client(who), name.borrow(), NOW)
 }
@@ -41,7 +41,7 @@ fn a_client_has_no_more_places_than_one_client_may() {
         .collect();
     assert_eq!(
         admit(&admission, 1, "b.test").err(),
-        Some(Refusal::ClientLimit)
+        Some(AdmissionLimit::ClientLimit)
     );
     assert!(admit(&admission, 2, "b.test").is_ok());
     drop(held);
@@ -73,7 +73,7 @@ fn when_all_places_are_taken_the_largest_client_loses_its_oldest() {
     assert!(!small.iter().any(is_evicted));
     assert_eq!(
         admit(&admission, 1, "a.more.test").err(),
-        Some(Refusal::Full),
+        Some(AdmissionLimit::Full),
         "the largest client gets no place of others"
     );
 }
@@ -98,7 +98,7 @@ fn a_zone_that_many_clients_ask_for_is_limited_as_a_client_is() {
     assert!(is_evicted(&held[0]));
     assert_eq!(
         admit(&admission, 201, "more.dead.test").err(),
-        Some(Refusal::Full)
+        Some(AdmissionLimit::Full)
     );
     let (group, limited) = admission.limited(NOW).remove(0);
     assert_eq!(group.to_string(), "zone dead.test");
@@ -119,7 +119,7 @@ fn groups_of_equal_size_take_nothing_from_each_other() {
         .collect();
     assert_eq!(
         admit(&admission, 11, "a.z11.test").err(),
-        Some(Refusal::Full)
+        Some(AdmissionLimit::Full)
     );
     assert!(!held.iter().any(is_evicted));
 }

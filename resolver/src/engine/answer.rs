@@ -9,7 +9,7 @@ use policy::{
 };
 
 use crate::{
-    admission::{Admitted, Refusal},
+    admission::{AdmissionLimit, Admitted},
     cache::{AnswerEntry, QuestionKeyRef},
     engine::{
         core::{BatchSnapshot, Engine},
@@ -168,8 +168,8 @@ impl Engine {
                     let lists = Arc::clone(&batch.lists);
                     return Step::Miss(Miss::new(&reply, policy, lists, lacking, place));
                 }
-                Err(Refusal::ClientLimit) => metrics.count(Count::ClientFull),
-                Err(Refusal::Full) => metrics.count(Count::Shed),
+                Err(AdmissionLimit::ClientLimit) => metrics.count(Count::ClientFull),
+                Err(AdmissionLimit::Full) => metrics.count(Count::Shed),
             }
         }
         let mut walk = Walk {
