@@ -214,14 +214,11 @@ impl Place {
             // Evicted before its turn: the caller is told at once.
             return true;
         };
-        let is_free = *starts_left > 0 && turns.is_empty();
-        let tag = turns.charge(client, zone);
-        if is_free {
+        if *starts_left > 0 && turns.is_empty() {
             *starts_left -= 1;
-            turns.served(tag);
             true
         } else {
-            turns.push(tag, self.number);
+            turns.push(client, zone, self.number);
             if !std::mem::replace(is_dispatching, true) {
                 tokio::spawn(self.admission.clone().dispatch());
             }

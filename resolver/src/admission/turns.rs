@@ -2,18 +2,20 @@
 //! moves the next turn of its client and of its zone back by one. The queue serves the lowest turn
 //! first, so that a client or zone with many starts waits for those with few.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{cmp::Reverse, collections::BinaryHeap, hash::Hash};
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 use policy::name::Name;
 
 use super::client_key::ClientKey;
 
-/// Clients, and zones, whose next turn is remembered. Those that are not behind the present turn are
-/// forgotten at this number.
+/// Clients, and zones, whose next turn is remembered. At this number all are forgotten: what waits
+/// keeps its turn, and the memory stays bounded.
 const REMEMBERED_MAX: usize = 16_384;
 
-/// The turns of clients and zones, and the places that wait for theirs.
+/// The turns of clients and zones, and the places that wait for theirs. Only what waits is charged:
+/// while nothing waits, nothing is remembered.
+#[derive(Default)]
 pub(super) struct Turns {
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     clients: HashMap<ClientKey, u64>,
@@ -22,56 +24,65 @@ pub(super) struct Turns {
     present: u64,
 }
 
-impl Default for Turns {
-    fn default() -> Self {
-        Self {
-            queue: BinaryHeap::new(),
-            clients: HashMap::new(),
-            zones: HashMap::new(),
-            present: 0,
-        }
-    }
-}
-
 impl Turns {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// The turn of one more start of a client in a zone.
-    pub(super) fn charge(&mut self, client: Option<&ClientKey>, zone: &Name) -> u64 {
-        let present = self.present;
+    /// Lets a place wait for the next turn of its client and its zone.
+    pub(super) fn push(&mut self, client: Option<&ClientKey>, zone: &Name, place: u64) {
         let of_client = client.and_then(|client| self.clients.get(client));
         let of_zone = self.zones.get(zone);
-        let turn = present
-            .max(of_client.copied().unwrap_or(0))
-            .max(of_zone.copied().unwrap_or(0));
+        let turn = [of_client, of_zone]
+            .into_iter()
+            .flatten()
+            .fold(self.present, |turn, next| turn.max(*next));
         if let Some(client) = client {
-            if self.clients.len() >= REMEMBERED_MAX {
-                self.clients.retain(|_, next| *next > present);
-            }
-            self.clients.insert(client.clone(), turn + 1);
+            remember(&mut self.clients, client, turn + 1);
         }
-        if self.zones.len() >= REMEMBERED_MAX {
-            self.zones.retain(|_, next| *next > present);
-        }
-        self.zones.insert(zone.clone(), turn + 1);
-        turn
-    }
-
-    /// A start that did not wait.
-    pub(super) fn served(&mut self, turn: u64) {
-        self.present = self.present.max(turn);
-    }
-
-    pub(super) fn push(&mut self, turn: u64, place: u64) {
+        remember(&mut self.zones, zone, turn + 1);
         self.queue.push(Reverse((turn, place)));
     }
 
     /// The place whose turn is next.
     pub(super) fn pop(&mut self) -> Option<u64> {
         let Reverse((turn, place)) = self.queue.pop()?;
-        self.served(turn);
+        self.present = self.present.max(turn);
+        if self.queue.is_empty() {
+            self.clients.clear();
+            self.zones.clear();
+        }
         Some(place)
+    }
+}
+
+fn remember<K: Clone + Eq + Hash>(next: &mut HashMap<K, u64>, key: &K, turn: u64) {
+    if next.len() >= REMEMBERED_MAX {
+        next.clear();
+    }
+    next.insert(key.clone(), turn);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_forgotten_when_nothing_waits() {
+        let mut turns = Turns::default();
+        for number in 0..2 * REMEMBERED_MAX as u32 {
+            let client = ClientKey::of_address(Ipv4Addr::from_bits(number).into());
+            let zone = Name::parse(&format!("z{number}.test")).unwrap();
+            turns.push(Some(&client), &zone, number.into());
+            assert!(turns.clients.len() <= REMEMBERED_MAX && turns.zones.len() <= REMEMBERED_MAX);
+        }
+        let mut served = 0;
+        while turns.pop().is_some() {
+            served += 1;
+        }
+        assert_eq!(served, 2 * REMEMBERED_MAX);
+        assert!(turns.clients.is_empty() && turns.zones.is_empty());
     }
 }
