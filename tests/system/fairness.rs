@@ -24,15 +24,15 @@ const DEAD_ZONES: usize = 12;
 const ATTACKERS: u8 = 5;
 /// Pause between two bursts of one attacker.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Queries of the other client, one after the other.
-const COLD_NAMES: usize = 150;
-
 /// How hard the attack is. The short run is part of the tests; `ATTACK_SCALE=1` (or 3, 10) runs the
 /// default configuration under 1,500 queries a second for dead zones, or 15,000 below one zone that
 /// answers, times that number.
 struct Scale {
     /// Places for resolutions: in the short run fewer than the attack holds at any time.
     places: usize,
+    /// Queries of the other client, one after the other, and the pause between them.
+    cold_names: usize,
+    cold_pause: Duration,
     /// Queries of one attacker in one burst.
     for_dead_zones: usize,
     below_one_zone: usize,
@@ -43,11 +43,15 @@ fn scale() -> Scale {
     match times.map(|times| times.parse::<usize>().expect("ATTACK_SCALE is a number")) {
         None => Scale {
             places: 200,
+            cold_names: 150,
+            cold_pause: Duration::ZERO,
             for_dead_zones: 1,
             below_one_zone: 4,
         },
         Some(times) => Scale {
             places: 4_096,
+            cold_names: 1_000,
+            cold_pause: Duration::from_millis(10),
             for_dead_zones: 3 * times,
             below_one_zone: 30 * times,
         },
@@ -101,8 +105,17 @@ fn attack(world: &World, burst: usize, name: fn(usize) -> String) -> Arc<AtomicB
 /// Asks for cold names, and requires that at least 99 of 100 are answered. Prints how long that
 /// took.
 async fn ask_cold_names(client: &Client, round: &str) {
-    let questions = (0..COLD_NAMES).map(|number| format!("c{number}.{round}.good.example. A"));
-    let asked = ask_all(client, questions, 1).await;
+    let Scale {
+        cold_names,
+        cold_pause,
+        ..
+    } = scale();
+    let mut asked = Vec::new();
+    for number in 0..cold_names {
+        let question = format!("c{number}.{round}.good.example. A");
+        asked.extend(ask_all(client, [question], 1).await);
+        tokio::time::sleep(cold_pause).await;
+    }
     let took = |share| quantile(asked.iter().map(|asked| asked.took), share);
     println!("{round}: median {:?}, p99 {:?}", took(0.5), took(0.99));
     let wrong: Vec<&str> = asked
@@ -111,8 +124,8 @@ async fn ask_cold_names(client: &Client, round: &str) {
         .filter(|answer| *answer != "192.0.2.1")
         .collect();
     assert!(
-        wrong.len() <= COLD_NAMES / 100,
-        "{round}: {} of {COLD_NAMES} cold names are not answered: {:?}",
+        wrong.len() <= cold_names / 100,
+        "{round}: {} of {cold_names} cold names are not answered: {:?}",
         wrong.len(),
         &wrong[..wrong.len().min(3)]
     );
