@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -190,6 +191,16 @@ async fn a_flood_below_one_zone_stops_no_other_name() {
     ask_cold_names(&other, "after").await;
 }
 
+/// Raises this process's limit of file descriptors: 1,024 on a Debian machine.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).expect("up to the hard limit");
+}
+
 /// A connection from this address, held open.
 async fn connect(from: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -211,6 +222,7 @@ async fn is_closed(mut connection: TcpStream, within: Duration) -> bool {
 async fn a_client_with_all_connections_takes_none_from_others() {
     /// The daemon's limit for one listener, and some more.
     const CONNECTIONS: usize = 1_040;
+    raise_descriptors();
     let world = world().await;
     let other = world.client("127.0.7.9");
     assert_eq!(other.ask("good.example. A").await, "192.0.2.1");
