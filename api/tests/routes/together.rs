@@ -95,10 +95,16 @@ async fn a_client_that_goes_away_during_a_write_leaves_store_and_rules_equal() {
             true => answered += 1,
             false => left += 1,
         }
-        // One thread runs all tasks in turn: a write that began has its turn before this one gets
-        // it.
+        // One thread runs all tasks in turn: a write that began is in the queue before this one.
         tokio::task::yield_now().await;
-        drop(world.context.control.writes.lock().await);
+        drop(
+            world
+                .context
+                .control
+                .turns
+                .wait(&"home".parse().unwrap())
+                .await,
+        );
         world.assert_live_is_stored().await;
     }
     let written = world.get(HOME).await.version() - first;
