@@ -51,3 +51,4 @@ mod strangers;
 mod survival;
 mod toggles;
 mod world_itself;
+mod writers;
