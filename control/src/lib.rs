@@ -51,7 +51,7 @@ use tokio::sync::Mutex;
 use self::{
     activity::limits::HistoryLimits,
     explain::Explainer,
-    households::{events::HouseholdEvents, turns::Turns},
+    households::{events::HouseholdEvents, turns::HouseholdTurns},
     lists::model::ListControl,
     notifications::settings::Channels,
 };
@@ -87,7 +87,7 @@ pub struct Control {
     /// The slug of the preset of households that chose none.
     pub default_preset: String,
     /// The order of writes at each household: what is stored last is live last.
-    pub turns: Turns,
+    pub turns: HouseholdTurns,
     /// Serialises changes of feeds and lists, each of which may take seconds.
     pub list_writes: Mutex<()>,
     /// Serialises writes of mandates.

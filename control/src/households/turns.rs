@@ -20,7 +20,7 @@ pub struct Crowded;
 
 /// The turns of all households with a write. A household without one takes no memory.
 #[derive(Debug, Default)]
-pub struct Turns {
+pub struct HouseholdTurns {
     households: Mutex<HashMap<Id, Queue>>,
     /// Held by each write for reading, so that the end of the node can wait for all.
     running: RwLock<()>,
@@ -33,7 +33,7 @@ struct Queue {
     writes: usize,
 }
 
-impl Turns {
+impl HouseholdTurns {
     /// Waits for a turn at a household.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ pub struct Turn<'t> {
 /// A place in the queue of a household. The last one removes the queue.
 #[derive(Debug)]
 struct Place<'t> {
-    turns: &'t Turns,
+    turns: &'t HouseholdTurns,
     household: Id,
 }
 
@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn writes_of_one_household_wait_in_order_and_others_do_not() {
-        let turns = Arc::new(Turns::default());
+        let turns = Arc::new(HouseholdTurns::default());
         let first = turns.take(&id("home")).await.unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiting = Vec::new();
@@ -157,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_waits_for_writes_that_run_and_none_begins_after_it() {
-        let turns = Turns::default();
+        let turns = HouseholdTurns::default();
         let home = id("home");
         let turn = turns.take(&home).await.unwrap();
         let mut end = Box::pin(turns.end());

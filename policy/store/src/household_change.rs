@@ -9,7 +9,10 @@
 //! Whatever depends on the size of the document happens before the transaction, so that one large
 //! household does not hold up the writer that all share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+};
 
 use ipnet::IpNet;
 use policy::rules::{
@@ -104,7 +107,7 @@ impl Store {
         + 'static,
     ) -> Result<(HouseholdChanged, T), ChangeError<E>> {
         loop {
-            let stored = self.stored(id).await?;
+            let stored = self.stored_for_change(id).await?;
             let name = id.clone();
             let change = change.clone();
             let is_large = stored.octets() > LARGE_OCTETS;
@@ -120,6 +123,48 @@ impl Store {
                 return Ok((changed, told));
             }
         }
+    }
+
+    /// Adds new households at version 1, all of them or none, in one transaction: for the import of
+    /// an operator's existing households. They take effect at the next start.
+    ///
+    /// # Errors
+    /// [`ChangeError::Version`] where a household exists, [`ChangeError::TooMuch`] where one is too
+    /// large. Nothing is changed then.
+    pub async fn add_all(
+        &self,
+        households: impl IntoIterator<Item = Household>,
+    ) -> Result<(), ChangeError<Infallible>> {
+        let mut transaction = self.begin().await?;
+        for mut household in households {
+            let there = sqlx::query("SELECT version FROM household WHERE id = ?")
+                .bind(household.id.as_str());
+            if let Some(row) = there
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(step("reading a household"))?
+            {
+                let version: i64 = row
+                    .try_get("version")
+                    .map_err(step("reading a household"))?;
+                return Err(ChangeError::Version {
+                    expected: 0,
+                    current: version.unsigned_abs(),
+                });
+            }
+            household.version = 1;
+            let document = NewDocument::of(&household);
+            let sized = SizedDocument {
+                household: &household,
+                octets: document.text.len(),
+            };
+            holdings::check(None, sized).map_err(ChangeError::TooMuch)?;
+            document.insert(&mut transaction, &household.id).await?;
+            for network in &household.networks {
+                claim(&mut transaction, &household.id, *network).await?;
+            }
+        }
+        Ok(transaction.commit().await?)
     }
 
     /// Stores a change. Returns `None` if the household is no longer what it was prepared for.
@@ -247,15 +292,15 @@ impl Prepared {
 }
 
 /// A document as it is about to be stored, with the columns beside it.
-pub(crate) struct NewDocument {
-    pub(crate) text: String,
+struct NewDocument {
+    text: String,
     version: i64,
     external_ref: Option<String>,
     choice: choices::Columns,
 }
 
 impl NewDocument {
-    pub(crate) fn of(household: &Household) -> Self {
+    fn of(household: &Household) -> Self {
         Self {
             text: serde_json::to_string(household).expect("a household is plain data"),
             version: household.version.cast_signed(),
@@ -265,11 +310,7 @@ impl NewDocument {
     }
 
     /// Stores the document of a household that never existed. Returns `false` if it did.
-    pub(crate) async fn insert(
-        &self,
-        connection: &mut SqliteConnection,
-        id: &Id,
-    ) -> Result<bool, StoreError> {
+    async fn insert(&self, connection: &mut SqliteConnection, id: &Id) -> Result<bool, StoreError> {
         let insert = "INSERT INTO household (id, version, external_ref, document, filtering, preset, chosen_by, chosen_on)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING";
         self.run(connection, id, insert, None).await
@@ -474,7 +515,7 @@ fn keep_differences(before: &mut Value, after: &mut Value) {
 }
 
 /// Claims a network for a household, unless another one has it.
-pub(crate) async fn claim<E>(
+async fn claim<E>(
     connection: &mut SqliteConnection,
     id: &Id,
     network: IpNet,

@@ -1,17 +1,13 @@
-//! Households: read and listed, and added in bulk. `household_change` changes one.
+//! Households: read and listed. `household_change` changes one.
 
-use std::{convert::Infallible, panic::resume_unwind};
+use std::panic::resume_unwind;
 
-use policy::rules::{
-    holdings::{self, SizedDocument},
-    household::{Household, Id},
-};
+use policy::rules::household::{Household, Id};
 use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
     Store,
-    error::{ChangeError, StoreError, step},
-    household_change::{NewDocument, claim},
+    error::{StoreError, step},
 };
 
 /// Documents with more octets take about a millisecond or more to read, so a thread of its own does
@@ -123,6 +119,12 @@ impl Store {
         self.stored(id).await?.read(id).await
     }
 
+    /// As [`Self::stored`], for a change, which is not begun in a store that is gone.
+    pub(crate) async fn stored_for_change(&self, id: &Id) -> Result<StoredDocument, StoreError> {
+        self.database.condition().check()?;
+        self.stored(id).await
+    }
+
     /// The document of a household as it is stored, with its version.
     pub(crate) async fn stored(&self, id: &Id) -> Result<StoredDocument, StoreError> {
         let select = sqlx::query_as("SELECT version, document FROM household WHERE id = ?");
@@ -193,47 +195,5 @@ impl Store {
             documents: rows.into_iter().map(|(_, id, text)| (id, text)).collect(),
             next,
         })
-    }
-
-    /// Adds new households at version 1, all of them or none, in one transaction: for the import of
-    /// an operator's existing households. They take effect at the next start.
-    ///
-    /// # Errors
-    /// [`ChangeError::Version`] where a household exists, [`ChangeError::TooMuch`] where one is too
-    /// large. Nothing is changed then.
-    pub async fn add_all(
-        &self,
-        households: impl IntoIterator<Item = Household>,
-    ) -> Result<(), ChangeError<Infallible>> {
-        let mut transaction = self.begin().await?;
-        for mut household in households {
-            let there = sqlx::query("SELECT version FROM household WHERE id = ?")
-                .bind(household.id.as_str());
-            if let Some(row) = there
-                .fetch_optional(&mut *transaction)
-                .await
-                .map_err(step("reading a household"))?
-            {
-                let version: i64 = row
-                    .try_get("version")
-                    .map_err(step("reading a household"))?;
-                return Err(ChangeError::Version {
-                    expected: 0,
-                    current: version.unsigned_abs(),
-                });
-            }
-            household.version = 1;
-            let document = NewDocument::of(&household);
-            let sized = SizedDocument {
-                household: &household,
-                octets: document.text.len(),
-            };
-            holdings::check(None, sized).map_err(ChangeError::TooMuch)?;
-            document.insert(&mut transaction, &household.id).await?;
-            for network in &household.networks {
-                claim(&mut transaction, &household.id, *network).await?;
-            }
-        }
-        Ok(transaction.commit().await?)
     }
 }

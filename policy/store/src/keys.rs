@@ -241,7 +241,7 @@ impl Store {
                 break (self.begin().await?, Vec::new());
             };
             // Outside of the transaction, because the document may be long.
-            let stored = self.stored(id).await?;
+            let stored = self.stored_for_change(id).await?;
             let version = stored.version;
             let household = stored.read(id).await?;
             let household = household.ok_or_else(|| KeyError::NoHousehold(id.clone()))?;
