@@ -1,7 +1,7 @@
 //! The queries of each source on one thread, counted in fixed memory that no other thread writes.
 //!
-//! A source whose count reaches the quantum is *due*: its queries and the octets of its replies are
-//! charged to the buckets that all threads share. So a home with few queries writes nothing that is
+//! A source whose queries reach the quantum, or whose replies 4 KiB, is *due*: both are charged to the
+//! buckets that all threads share. So a home with few queries writes nothing that is
 //! shared.
 
 use std::{
@@ -17,6 +17,8 @@ use policy::rules::household::Mac;
 const WAYS: usize = 4;
 /// Replies are counted in units of so many octets, rounded up.
 const OCTET_UNIT: usize = 64;
+/// So many units make a source due, too: 4 KiB.
+const UNITS_MAX: u16 = 64;
 /// Limited keys that one thread remembers. A count.
 const BLOCKED_MAX: usize = 4_096;
 
@@ -109,7 +111,8 @@ impl SourceCounters {
             Some(way) => {
                 set.queries[way] += 1;
                 self.last = (index, way);
-                (set.queries[way] >= self.quantum).then(|| self.take(index, way))
+                let is_due = set.queries[way] >= self.quantum || set.octets[way] >= UNITS_MAX;
+                is_due.then(|| self.take(index, way))
             }
             None => self.enter(index, tag),
         }
@@ -203,6 +206,21 @@ mod tests {
         let due = |octets| Due { queries: 3, octets };
         // The third query is charged before its reply is known.
         assert_eq!(dues, [due(256), due(384)]);
+    }
+
+    #[test]
+    fn large_replies_make_a_source_due_before_its_quantum() {
+        let mut counters = SourceCounters::new(16, 32);
+        let mut dues = Vec::new();
+        for _ in 0..9 {
+            dues.extend(counters.count(source(1), None, false));
+            counters.replied(1_200);
+        }
+        let due = Due {
+            queries: 5,
+            octets: 4 * 1_216,
+        };
+        assert_eq!(dues, [due, Due { queries: 4, ..due }]);
     }
 
     #[test]
