@@ -103,8 +103,8 @@ fn attack(world: &World, burst: usize, name: fn(usize) -> String) -> Arc<AtomicB
     ends
 }
 
-/// Asks for cold names, and requires that at least 99 of 100 are answered. Prints how long that
-/// took.
+/// Asks for cold names and a cached one, and requires that at least 99 of 100 are answered. Prints
+/// how long that took.
 async fn ask_cold_names(client: &Client, round: &str) {
     let Scale {
         cold_names,
@@ -112,13 +112,27 @@ async fn ask_cold_names(client: &Client, round: &str) {
         ..
     } = scale();
     let mut asked = Vec::new();
+    let mut hits = Vec::new();
     for number in 0..cold_names {
         let question = format!("c{number}.{round}.good.example. A");
         asked.extend(ask_all(client, [question], 1).await);
+        // It is in the cache: no attack on resolution touches it.
+        hits.extend(ask_all(client, ["good.example. A".to_owned()], 1).await);
         tokio::time::sleep(cold_pause).await;
     }
     let took = |share| quantile(asked.iter().map(|asked| asked.took), share);
     println!("{round}: median {:?}, p99 {:?}", took(0.5), took(0.99));
+    let hit_took = |share| quantile(hits.iter().map(|hit| hit.took), share);
+    println!(
+        "{round}, cached: median {:?}, p99 {:?}",
+        hit_took(0.5),
+        hit_took(0.99)
+    );
+    let lost = hits.iter().filter(|hit| hit.answer != "192.0.2.1").count();
+    assert!(
+        lost <= cold_names / 100,
+        "{round}: {lost} cached answers lost"
+    );
     let wrong: Vec<&str> = asked
         .iter()
         .map(|asked| &*asked.answer)

@@ -74,17 +74,19 @@ impl Engine {
             client.is_proven |= answer.is_valid;
             reply.cookie = Some(answer.cookie);
         }
-        // Households may query. The networks of `dns.allow_from` are searched for others only.
-        if identity.source == IdentitySource::Unknown && !self.access.may_query(client.source) {
-            return Self::refuse(&mut reply, metrics);
-        }
         if let Some(over) = self.count(&client, state, batch.now) {
             return Self::limit(reply, over, &mut state.metrics);
         }
-        if self.answer_meta(&mut reply, &client) {
-            return Step::Reply;
-        }
-        let step = self.answer_query(batch, reply, identity, &client, state);
+        // Households may query. The networks of `dns.allow_from` are searched for others only.
+        let step = if identity.source == IdentitySource::Unknown
+            && !self.access.may_query(client.source)
+        {
+            Self::refuse(&mut reply, &mut state.metrics)
+        } else if self.answer_meta(&mut reply, &client) {
+            Step::Reply
+        } else {
+            self.answer_query(batch, reply, identity, &client, state)
+        };
         state.rates.replied(buffer.len());
         step
     }
