@@ -31,6 +31,8 @@ use control::{
     Connections, Control,
     activity::{aggregate, limits::HistoryLimits, retention, sample},
     audit_heads::HeadAnnouncer,
+    audit_pruning::AuditPruning,
+    disk,
     households::load::load_all,
     lists::{
         self,
@@ -184,7 +186,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         control,
     });
     let announcer = Arc::new(parts.announcer(checked.config.store.audit_head_interval_s));
-    parts.start_tasks(&tasks, &context.control);
+    parts.start_tasks(&tasks, &context.control, checked);
     let announcing = Arc::clone(&announcer);
     let shutdown = tasks.shutdown();
     tasks.spawn_finishing(async move { announcing.run(findings, shutdown).await });
@@ -407,8 +409,22 @@ impl Parts {
     }
 
     /// Starts the tasks that use the stores.
-    fn start_tasks(&self, tasks: &BackgroundTasks, control: &Arc<Control>) {
+    fn start_tasks(&self, tasks: &BackgroundTasks, control: &Arc<Control>, checked: &Checked) {
         let shutdown = tasks.shutdown();
+        let store = &checked.config.store;
+        tasks.spawn_finishing(disk::run(
+            stores::folders(checked),
+            store.disk_alarm_percent,
+            Arc::clone(&self.status),
+            Arc::clone(&self.live),
+            shutdown.clone(),
+        ));
+        let pruning = AuditPruning {
+            store: control.store.clone(),
+            keep_days: store.audit_keep_days,
+            folder: store.audit_archive.clone(),
+        };
+        tasks.spawn_finishing(pruning.run(shutdown.clone()));
         let engine = Arc::clone(&self.engine);
         tasks.spawn_finishing(schedules::run(Arc::clone(control), shutdown.clone()));
         tasks.spawn_finishing(aggregate::run(
@@ -625,5 +641,6 @@ fn limits(api: &config::Api) -> Limits {
         rate(api.operator_rate_per_s, api.operator_rate_burst),
         rate(api.failed_per_s, api.failed_burst),
     )
+    .with_writes_per_day(api.writes_per_day)
     .with_open(rate(api.open_per_s, api.open_burst))
 }

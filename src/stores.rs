@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use blocklist_loader::newest;
-use control::causes;
+use control::{causes, disk};
 use metrics::{describe_gauge, gauge};
 use policy_store::{ActivityStore, Findings, Lock, Store, StorePaths};
 
@@ -37,6 +37,23 @@ pub fn home(checked: &Checked) -> StorePaths<'_> {
         url: &checked.config.store.url,
         lists: &checked.config.lists.directory,
     }
+}
+
+/// The folders in which a node writes, each with what it holds.
+pub fn folders(checked: &Checked) -> disk::Folders {
+    let config = &checked.config;
+    let folder = |url: &str| {
+        let file = file_of(url);
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new(".")).to_owned()
+    };
+    vec![
+        ("store", folder(&config.store.url)),
+        ("history", folder(&config.history.url)),
+        ("lists", config.lists.directory.clone()),
+    ]
 }
 
 /// Opens the stores for a daemon. `is_new` lets a node that lost its store begin with an empty one.

@@ -15,9 +15,9 @@
 //! - [`notifications`]: messages to account holders: their text and their delivery.
 //! - [`activity`]: counts of a household's queries, their retention, and devices that went silent.
 //! - [`explain`]: why a name is blocked or not, for the API and for the command line.
-//! - [`audit_heads`]: signed heads of the audit leave the machine.
+//! - [`audit_heads`]: signed heads of the audit leave the machine. [`audit_pruning`]: its old rows do.
 //! - [`limits`]: who is limited on this node.
-//! - [`store_health`]: whether the stores can be written.
+//! - [`store_health`]: whether the stores can be written. [`disk`]: how full their file systems are.
 //! - [`shutdown`]: the background tasks, and their end.
 //!
 //! This crate knows no HTTP status, route or header. `api` maps its errors to problems, and the
@@ -25,6 +25,8 @@
 
 pub mod activity;
 pub mod audit_heads;
+pub mod audit_pruning;
+pub mod disk;
 mod error;
 pub mod explain;
 pub mod households;

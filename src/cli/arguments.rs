@@ -102,12 +102,28 @@ pub enum AuditCommand {
         /// given several times.
         #[arg(long, value_name = "HEAD|FILE")]
         head: Vec<String>,
+        /// An archive of older rows, verified as well, with the head at its end. May be given several
+        /// times.
+        #[arg(long, value_name = "FILE")]
+        archive: Vec<std::path::PathBuf>,
         /// The public key of the heads, hexadecimal. Default: this node's own key.
         #[arg(long)]
         key: Option<String>,
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Export rows that are older than a time to a new file, and remove them from the store. Prints
+    /// the signed head of the last one.
+    Prune {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Rows before this time, RFC 3339: `2026-01-01T00:00:00Z`.
+        #[arg(long)]
+        before: jiff::Timestamp,
+        /// The file, which must not exist.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
     },
     /// Print the newest signed head, to be kept on another machine.
     Head {

@@ -1,9 +1,12 @@
 //! `ox-protect audit`: whether the audit is as it was written.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, bail};
-use policy_store::{SignedHead, Store};
+use policy_store::{PrunedRows, SignedHead, Store, verify_archive};
 use serde_json::Value;
 
 use super::{
@@ -14,6 +17,7 @@ use crate::{config::Checked, stores};
 
 pub fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
     let (AuditCommand::Verify { config, .. }
+    | AuditCommand::Prune { config, .. }
     | AuditCommand::Head { config }
     | AuditCommand::Acknowledge { config, .. }) = &command;
     let checked = load(config)?;
@@ -24,8 +28,18 @@ async fn run_audit(command: AuditCommand, checked: &Checked) -> anyhow::Result<E
     let store = Store::open_existing(&stores::home(checked)).await?;
     let done = match command {
         AuditCommand::Verify {
-            head, key, json, ..
-        } => verify(&store, &head, key.as_deref(), json).await,
+            head,
+            archive,
+            key,
+            json,
+            ..
+        } => match read_archives(&archive) {
+            Ok(archived) => verify(&store, &head, archived, key.as_deref(), json).await,
+            Err(error) => Err(error),
+        },
+        AuditCommand::Prune { before, to, .. } => {
+            prune(&store, before, &to).await.map(|()| ExitCode::SUCCESS)
+        }
         AuditCommand::Head { .. } => match store.signed_head()? {
             Some(head) => print(&head.to_string()).map(|()| ExitCode::SUCCESS),
             None => Err(anyhow::anyhow!(
@@ -43,12 +57,14 @@ async fn run_audit(command: AuditCommand, checked: &Checked) -> anyhow::Result<E
 async fn verify(
     store: &Store,
     elsewhere: &[String],
+    archived: Vec<SignedHead>,
     key: Option<&str>,
     is_json: bool,
 ) -> anyhow::Result<ExitCode> {
     let heads: Vec<Vec<SignedHead>> = elsewhere
         .iter()
         .map(|given| read_heads(given))
+        .chain([Ok(archived)])
         .collect::<Result<_, _>>()?;
     let heads = heads.concat();
     let report = store.verify_audit_with(&heads, key).await?;
@@ -73,8 +89,12 @@ async fn verify(
     } else {
         format!(", {} of them given", heads.len())
     };
+    let archived = match report.archived {
+        0 => String::new(),
+        last => format!(" (rows 1 to {last} are in archives)"),
+    };
     print(&format!(
-        "{} rows fit, the last one with hash {}; {signed}{given}",
+        "{} rows fit{archived}, the last one with hash {}; {signed}{given}",
         report.rows, report.head
     ))?;
     match report.fault {
@@ -85,6 +105,40 @@ async fn verify(
         ),
     }
     Ok(code)
+}
+
+/// Verifies archives, each by itself and against the one before it. Returns their heads.
+fn read_archives(paths: &[PathBuf]) -> anyhow::Result<Vec<SignedHead>> {
+    let mut all = paths
+        .iter()
+        .map(|path| verify_archive(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    all.sort_by_key(|archive| archive.first);
+    for pair in all.windows(2) {
+        let (before, after) = (&pair[0], &pair[1]);
+        if after.first != before.head.sequence + 1 || after.previous != before.head.hash {
+            bail!(
+                "the archive from row {} does not follow the one that ends with row {}",
+                after.first,
+                before.head.sequence
+            );
+        }
+    }
+    for archive in &all {
+        let (first, last) = (archive.first, archive.head.sequence);
+        print(&format!("rows {first} to {last} of an archive fit"))?;
+    }
+    Ok(all.into_iter().map(|archive| archive.head).collect())
+}
+
+async fn prune(store: &Store, before: jiff::Timestamp, to: &Path) -> anyhow::Result<()> {
+    match store.prune_audit(&author(), before, to).await? {
+        None => print(&format!("the audit has no rows before {before} to remove")),
+        Some(PrunedRows { first, last, head }) => print(&format!(
+            "rows {first} to {last} are in {} and no longer in the store; the head of the last one: {head}",
+            to.display()
+        )),
+    }
 }
 
 /// The heads in an argument: one or more heads, or a file that holds some.

@@ -19,6 +19,8 @@ pub struct Api {
     pub rate_per_s: u32,
     /// Requests at once before the rate applies.
     pub rate_burst: u32,
+    /// Writes a day of one household, with all its keys. 0: no limit.
+    pub writes_per_day: u32,
     /// Requests a second of one operator or auditor. 0: no limit.
     pub operator_rate_per_s: u32,
     /// Requests at once before that holds.
@@ -43,6 +45,7 @@ impl Default for Api {
             connections_max: 10_000,
             rate_per_s: 20,
             rate_burst: 100,
+            writes_per_day: 5_000,
             operator_rate_per_s: 0,
             operator_rate_burst: 1_000,
             failed_per_s: 10,
@@ -58,6 +61,7 @@ impl Default for Api {
 pub fn check(api: &Api) -> Result<(), ConfigError> {
     for (key, rate, max) in [
         ("api.rate_per_s", api.rate_per_s, 100_000),
+        ("api.writes_per_day", api.writes_per_day, 1_000_000),
         (
             "api.operator_rate_per_s",
             api.operator_rate_per_s,

@@ -50,6 +50,7 @@ impl Config {
             }
         };
         root(&mut self.lists.directory);
+        root(&mut self.store.audit_archive);
         if let Some(folder) = &mut self.lists.api_folder {
             root(folder);
         }

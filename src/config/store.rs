@@ -1,5 +1,7 @@
 //! The store of households and keys.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::ConfigError;
@@ -12,6 +14,12 @@ pub struct StoreConfig {
     pub url: String,
     /// How often a signed head of the audit is announced while rows are written, in seconds.
     pub audit_head_interval_s: u32,
+    /// Days for which rows of the audit stay in the store. 0: all stay.
+    pub audit_keep_days: u32,
+    /// The folder of the archives of older rows.
+    pub audit_archive: PathBuf,
+    /// The share of a file system, in percent, at which the alarm begins.
+    pub disk_alarm_percent: u8,
 }
 
 impl Default for StoreConfig {
@@ -19,6 +27,9 @@ impl Default for StoreConfig {
         Self {
             url: "sqlite:data/ox-protect.db".to_owned(),
             audit_head_interval_s: 600,
+            audit_keep_days: 0,
+            audit_archive: "data/audit".into(),
+            disk_alarm_percent: 80,
         }
     }
 }
@@ -34,6 +45,16 @@ impl StoreConfig {
             (10..=86_400).contains(&self.audit_head_interval_s),
             "store.audit_head_interval_s",
             "10 to 86400",
+        )?;
+        ConfigError::unless(
+            self.audit_keep_days <= 36_500,
+            "store.audit_keep_days",
+            "0 to 36500",
+        )?;
+        ConfigError::unless(
+            (10..=99).contains(&self.disk_alarm_percent),
+            "store.disk_alarm_percent",
+            "10 to 99",
         )
     }
 }

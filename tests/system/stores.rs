@@ -472,3 +472,31 @@ async fn rows_that_are_taken_from_the_audit_are_missed() {
     );
     assert!(!audit(&["verify", "--head", "no head"]).0);
 }
+
+#[tokio::test]
+async fn old_rows_of_the_audit_leave_for_a_file_and_the_rest_is_whole() {
+    let world = World::with_zone("bets.example. 60 A 192.0.2.7")
+        .start()
+        .await;
+    let config = world.daemon.config().display().to_string();
+    let archive = world.folder().join("old.jsonl").display().to_string();
+    let audit = |arguments: &[&str]| {
+        let all = [&["audit"], arguments, &["--config", &config]].concat();
+        let output = ox_protect(&all);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {text} {output:?}");
+        text
+    };
+    let rows = world.api.get("/v1/audit/verify").await.ok().json["rows"].clone();
+    let later = "2100-01-01T00:00:00Z";
+    audit(&["prune", "--before", later, "--to", &archive]);
+    let told = audit(&["verify", "--archive", &archive]);
+    assert!(told.contains("the audit is whole"), "{told}");
+    // The daemon goes on with what is left.
+    world.api.household("home", json!({ "locale": "fr" })).await.ok();
+    let verified = world.api.get("/v1/audit/verify").await.ok().json;
+    assert_eq!(verified["is_whole"], true, "{verified}");
+    assert_eq!(verified["archived"], rows.as_u64().unwrap() - 1);
+    let past = "/v1/explain?name=a.example&household=home&at=2020-01-01T00:00:00Z";
+    assert_eq!(world.api.get(past).await.problem(), "not_kept");
+}

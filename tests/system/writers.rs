@@ -214,7 +214,7 @@ async fn beside(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_largest_household_with_all_its_keys_delays_no_other() {
-    let (world, keys) = world("[api]\nrate_per_s = 0\n").await;
+    let (world, keys) = world("[api]\nrate_per_s = 0\nwrites_per_day = 0\n").await;
     let count = keys.len();
     let (done, _) = beside(&world, keys, "without rates", |written| {
         written.done.load(Ordering::Relaxed) >= KEYS

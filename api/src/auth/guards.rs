@@ -75,10 +75,25 @@ async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Pro
             "send the key as Authorization: Bearer KEY",
         ));
     };
+    let asking = Asking {
+        peer: peer(parts),
+        is_write: !is_reading(&parts.method),
+    };
     match context.tokens.as_ref().filter(|_| Tokens::is_token(secret)) {
-        Some(tokens) => of_token(secret, tokens, peer(parts), context).await,
-        None => of_key(secret, peer(parts), context).await,
+        Some(tokens) => of_token(secret, tokens, asking, context).await,
+        None => of_key(secret, asking, context).await,
     }
+}
+
+fn is_reading(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// What a request counts against, beside its principal.
+#[derive(Clone, Copy)]
+struct Asking {
+    peer: IpAddr,
+    is_write: bool,
 }
 
 /// The credential behind `Authorization: Bearer`.
@@ -98,7 +113,8 @@ fn unauthorized(code: &'static str, detail: impl Into<String>) -> Problem {
 
 /// Authenticates a key. An unknown key costs its peer a failure before the store is asked; a known
 /// key counts against its own rate.
-async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Principal, Problem> {
+async fn of_key(secret: &str, asking: Asking, context: &Context) -> Result<Principal, Problem> {
+    let Asking { peer, is_write } = asking;
     let limits = &context.limits;
     let known = &context.limits.known;
     let wrong = || unauthorized("key_wrong", "this key is not in force");
@@ -113,7 +129,7 @@ async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Princip
     }
     let is_known = actor.is_some() || known.holds(fingerprint);
     match &actor {
-        Some(actor) => limits.ask(actor).map_err(Problem::too_often)?,
+        Some(actor) => limits.ask(actor, is_write).map_err(Problem::too_often)?,
         None if is_known => {}
         None => limits.fail(peer).map_err(Problem::too_often)?,
     }
@@ -124,7 +140,7 @@ async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Princip
         .filter(|principal| principal.exists_in(&context.control.directory))
     {
         if actor.is_none() {
-            admitted(&principal, fingerprint, context)?;
+            admitted(&principal, fingerprint, is_write, context)?;
         }
         return Ok(principal);
     }
@@ -142,16 +158,17 @@ async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Princip
 async fn of_token(
     token: &str,
     tokens: &Tokens,
-    peer: IpAddr,
+    asking: Asking,
     context: &Context,
 ) -> Result<Principal, Problem> {
+    let Asking { peer, is_write } = asking;
     let limits = &context.limits;
     let known = &context.limits.known;
     let fingerprint = known.fingerprint(token);
     let actor = known.actor(fingerprint);
     let failures = match &actor {
         Some(actor) => {
-            limits.ask(actor).map_err(Problem::too_often)?;
+            limits.ask(actor, is_write).map_err(Problem::too_often)?;
             Ok(())
         }
         None => limits.fail(peer),
@@ -159,7 +176,7 @@ async fn of_token(
     let refused = match tokens.read(token, failures.is_err()).await {
         Ok(principal) if principal.exists_in(&context.control.directory) => {
             if actor.is_none() {
-                admitted(&principal, fingerprint, context)?;
+                admitted(&principal, fingerprint, is_write, context)?;
             }
             return Ok(principal);
         }
@@ -184,7 +201,12 @@ async fn of_token(
 }
 
 /// Counts the first request of a principal, and remembers the principal.
-fn admitted(principal: &Principal, fingerprint: u64, context: &Context) -> Result<(), Problem> {
+fn admitted(
+    principal: &Principal,
+    fingerprint: u64,
+    is_write: bool,
+    context: &Context,
+) -> Result<(), Problem> {
     let (counted, kind) = match &principal.household {
         None => (principal.author.actor.as_str(), ActorKind::Operator),
         Some(household) if principal.role == Role::Child => (household.as_str(), ActorKind::Child),
@@ -194,7 +216,7 @@ fn admitted(principal: &Principal, fingerprint: u64, context: &Context) -> Resul
         counted: counted.into(),
         kind,
     };
-    let counted = context.limits.ask(&actor);
+    let counted = context.limits.ask(&actor, is_write);
     context.limits.known.remember(fingerprint, actor);
     counted.map_err(Problem::too_often)
 }
@@ -208,7 +230,7 @@ async fn admit(parts: &mut Parts, context: &Context, roles: &[Role]) -> Result<P
     {
         return Err(unknown_household(household));
     }
-    let is_reading = matches!(parts.method, Method::GET | Method::HEAD);
+    let is_reading = is_reading(&parts.method);
     let is_elsewhere = principal.device.is_some() && device.is_some() && principal.device != device;
     match roles.contains(&principal.role)
         && !is_elsewhere

@@ -2,7 +2,8 @@
 //! address.
 //!
 //! All keys and tokens of a household share one rate, because a household makes keys by itself. Its
-//! children share half of it, so that a child cannot keep the parents from a setting.
+//! children share half of it, so that a child cannot keep the parents from a setting. Writes have a
+//! second rate, by day, which bounds what a household adds to the audit and to the notices.
 //!
 //! Before authentication, only failures count against an address. A valid key always works, also
 //! from an address from which others guess keys: a thousand homes, or the portal, may share one.
@@ -29,6 +30,9 @@ const COUNTERS_MAX: usize = 100_000;
 /// How often idle counters are looked for.
 const SWEEP_EVERY_MS: u64 = 1_000;
 
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A rate and a burst.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rate {
@@ -41,8 +45,8 @@ pub struct Rate {
 /// All counters. By default there is no limit.
 #[derive(Default)]
 pub struct Limits {
-    family: RateCounters<Arc<str>>,
-    children: RateCounters<Arc<str>>,
+    requests: Shares,
+    writes: Shares,
     operator: RateCounters<Arc<str>>,
     failures: RateCounters<IpAddr>,
     open: RateCounters<IpAddr>,
@@ -54,19 +58,24 @@ impl Limits {
     /// Limits for each household, for each operator and auditor, and for failed authentications.
     #[must_use]
     pub fn new(family: Rate, operator: Rate, failures: Rate) -> Self {
-        let children = RateCounters::new(Rate {
-            per_s: family.per_s.div_ceil(2),
-            burst: family.burst.div_ceil(2),
-        });
-        let family = RateCounters::new(family);
+        let requests = Shares::new(family.per_s, family.burst, SECOND);
         let operator = RateCounters::new(operator);
         let failures = RateCounters::new(failures);
         Self {
-            family,
-            children,
+            requests,
             operator,
             failures,
             ..Self::default()
+        }
+    }
+
+    /// Adds a limit for the writes of each household in a day: half of them at once, and the rest
+    /// over the day. 0: no limit.
+    #[must_use]
+    pub fn with_writes_per_day(self, writes: u32) -> Self {
+        Self {
+            writes: Shares::new(writes, writes.div_ceil(2), DAY),
+            ..self
         }
     }
 
@@ -86,15 +95,14 @@ impl Limits {
     }
 
     /// Counts a request of a principal. Fails with the time to wait.
-    pub(crate) fn ask(&self, actor: &Actor) -> Result<(), Duration> {
-        let count = |counters: &RateCounters<_>| counters.count(Arc::clone(&actor.counted));
-        match actor.kind {
-            ActorKind::Operator => count(&self.operator),
-            ActorKind::Parent => count(&self.family),
-            ActorKind::Child => {
-                count(&self.children)?;
-                count(&self.family)
-            }
+    pub(crate) fn ask(&self, actor: &Actor, is_write: bool) -> Result<(), Duration> {
+        if actor.kind == ActorKind::Operator {
+            return self.operator.count(Arc::clone(&actor.counted));
+        }
+        self.requests.count(actor)?;
+        match is_write {
+            true => self.writes.count(actor),
+            false => Ok(()),
         }
     }
 
@@ -118,6 +126,31 @@ pub(crate) fn counted(peer: IpAddr) -> IpAddr {
     }
 }
 
+/// The counters of households, and of the half that their children share.
+#[derive(Default)]
+struct Shares {
+    all: RateCounters<Arc<str>>,
+    children: RateCounters<Arc<str>>,
+}
+
+impl Shares {
+    /// So many in a period, and a burst.
+    fn new(count: u32, burst: u32, period: Duration) -> Self {
+        let counters = |count, burst| RateCounters::with(period.checked_div(count), burst);
+        Self {
+            all: counters(count, burst),
+            children: counters(count.div_ceil(2), burst.div_ceil(2)),
+        }
+    }
+
+    fn count(&self, actor: &Actor) -> Result<(), Duration> {
+        if actor.kind == ActorKind::Child {
+            self.children.count(Arc::clone(&actor.counted))?;
+        }
+        self.all.count(Arc::clone(&actor.counted))
+    }
+}
+
 /// Counters of one kind, made when needed and removed when they are full again.
 struct RateCounters<K: Hash + Eq + Clone> {
     limiter: Option<RateLimiter<K, HashMapStateStore<K>, MonotonicClock>>,
@@ -133,9 +166,13 @@ impl<K: Hash + Eq + Clone> Default for RateCounters<K> {
 
 impl<K: Hash + Eq + Clone> RateCounters<K> {
     fn new(rate: Rate) -> Self {
-        let period = Duration::from_secs(1).checked_div(rate.per_s);
-        let quota = period.and_then(Quota::with_period);
-        let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
+        Self::with(SECOND.checked_div(rate.per_s), rate.burst)
+    }
+
+    /// One request in this time, and a burst. `None`: no limit.
+    fn with(each: Option<Duration>, burst: u32) -> Self {
+        let quota = each.and_then(Quota::with_period);
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         let limiter = quota
             .map(|quota| RateLimiter::hashmap_with_clock(quota.allow_burst(burst), MonotonicClock));
         Self {
@@ -190,13 +227,31 @@ mod tests {
     fn children_share_half_of_what_their_household_may_ask() {
         let half = Rate { per_s: 1, burst: 6 };
         let limits = Limits::new(half, Rate::default(), Rate::default());
-        let ask = |kind| limits.ask(&actor("home", kind));
+        let ask = |kind| limits.ask(&actor("home", kind), false);
         let admitted = (0..1_000)
             .take_while(|_| ask(ActorKind::Child).is_ok())
             .count();
         assert!((3..6).contains(&admitted), "{admitted}");
         assert_eq!(ask(ActorKind::Parent), Ok(()));
         assert!((0..1_000).any(|_| ask(ActorKind::Parent).is_err()));
+    }
+
+    #[test]
+    fn writes_of_a_day_are_bounded_and_reads_are_not() {
+        let limits = Limits::default().with_writes_per_day(100);
+        let write = |kind| limits.ask(&actor("home", kind), true);
+        assert!((0..25).all(|_| write(ActorKind::Child).is_ok()));
+        assert!(write(ActorKind::Child).is_err(), "their half of the burst");
+        let parents = (0..1_000).filter(|_| write(ActorKind::Parent).is_ok());
+        assert!((24..27).contains(&parents.count()));
+        let wait = write(ActorKind::Parent).unwrap_err();
+        assert!(wait <= DAY / 100, "{wait:?}");
+        assert_eq!(limits.ask(&actor("home", ActorKind::Parent), false), Ok(()));
+        assert_eq!(limits.ask(&actor("away", ActorKind::Parent), true), Ok(()));
+        assert_eq!(
+            limits.ask(&actor("home", ActorKind::Operator), true),
+            Ok(())
+        );
     }
 
     #[test]
@@ -207,17 +262,17 @@ mod tests {
             Rate { per_s: 1, burst: 1 },
         );
         for _ in 0..3 {
-            assert_eq!(limits.ask(&actor("a", ActorKind::Parent)), Ok(()));
+            assert_eq!(limits.ask(&actor("a", ActorKind::Parent), false), Ok(()));
         }
         // A second later, one more request is admitted.
         let wait = (0..1_000)
-            .find_map(|_| limits.ask(&actor("a", ActorKind::Parent)).err())
+            .find_map(|_| limits.ask(&actor("a", ActorKind::Parent), false).err())
             .unwrap();
         assert!(wait <= Duration::from_secs(1), "{wait:?}");
-        assert_eq!(limits.ask(&actor("b", ActorKind::Parent)), Ok(()));
+        assert_eq!(limits.ask(&actor("b", ActorKind::Parent), false), Ok(()));
         for _ in 0..10_000 {
             assert_eq!(
-                limits.ask(&actor("key:operator", ActorKind::Operator)),
+                limits.ask(&actor("key:operator", ActorKind::Operator), false),
                 Ok(()),
                 "none is set for operators"
             );

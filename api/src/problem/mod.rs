@@ -112,6 +112,9 @@ impl From<StoreError> for Problem {
                 "this node is about to end; ask again",
             );
         }
+        if let StoreError::Archived { .. } = error {
+            return Self::not_found("not_kept", error.to_string()).with_field("at".to_owned());
+        }
         tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
         if matches!(error, StoreError::Vanished { .. }) {
             let detail =

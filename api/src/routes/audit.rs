@@ -72,8 +72,11 @@ pub async fn list(
 pub struct Verified {
     /// Whether all rows fit.
     is_whole: bool,
-    /// The number of rows that fit, from the first.
+    /// The number of the last row that fits: all from the first on do, or from the archived ones
+    /// on.
     rows: u64,
+    /// The last row that was exported and removed; 0 for none.
+    archived: u64,
     /// Hash of the last row that fits, hexadecimal. Kept elsewhere, it proves later that no row
     /// before it is missing.
     head: String,
@@ -109,6 +112,7 @@ pub async fn verify(
         .map(|head| head.to_string());
     let ChainReport {
         rows,
+        archived,
         head,
         signed,
         fault,
@@ -120,6 +124,7 @@ pub async fn verify(
     Ok(Json(Verified {
         is_whole: fault.is_none(),
         rows,
+        archived,
         head,
         signed,
         signed_head,

@@ -388,6 +388,10 @@ pub enum EventKind {
     StoreFailing,
     /// A store can be written again.
     StoreWritable,
+    /// A file system of the node is filling up: at 100 % changes are refused.
+    DiskFilling,
+    /// It has room again.
+    DiskHasRoom,
     /// The audit is not as it was written.
     AuditBroken,
 }
@@ -406,6 +410,8 @@ impl EventKind {
             Self::RolledBack => "rolled_back",
             Self::StoreFailing => "store_failing",
             Self::StoreWritable => "store_writable",
+            Self::DiskFilling => "disk_filling",
+            Self::DiskHasRoom => "disk_has_room",
             Self::AuditBroken => "audit_broken",
         }
     }

@@ -9,10 +9,11 @@ use policy::{
     rules::household::{Household, Id},
 };
 use serde_json::{Map, Value};
-use sqlx::Row as _;
+use sqlx::{Row as _, SqliteConnection};
 
 use crate::{
     Store,
+    audit_archive::cut,
     error::{StoreError, step},
 };
 
@@ -23,10 +24,19 @@ const BATCH: u32 = 500;
 const MANDATE: &str = "mandate:";
 const BEHIND_MANDATES: &str = "mandate;";
 
+/// Refuses a time before the last row that was removed from the audit.
+async fn check_kept(connection: &mut SqliteConnection, at: Timestamp) -> Result<(), StoreError> {
+    match cut(connection).await? {
+        Some(cut) if at < cut.at => Err(StoreError::Archived { until: cut.at }),
+        _ => Ok(()),
+    }
+}
+
 impl Store {
     /// All mandates as they were stored at a time, in force or not. Unreadable ones are left out.
     pub async fn mandates_at(&self, at: Timestamp) -> Result<Vec<Mandate>, StoreError> {
         let mut reading = self.pool.begin().await.map_err(step("reading the past"))?;
+        check_kept(&mut reading, at).await?;
         let now = sqlx::query_as("SELECT id, document FROM mandate")
             .fetch_all(&mut *reading)
             .await;
@@ -66,6 +76,7 @@ impl Store {
     ) -> Result<Option<Household>, StoreError> {
         // One transaction: the document and the rows about it are of one moment.
         let mut reading = self.pool.begin().await.map_err(step("reading the past"))?;
+        check_kept(&mut reading, at).await?;
         let now = sqlx::query("SELECT document FROM household WHERE id = ?")
             .bind(id.as_str())
             .fetch_optional(&mut *reading)

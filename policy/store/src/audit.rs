@@ -24,6 +24,8 @@ const DOMAIN: &[u8] = b"ox-protect audit 1\n";
 pub(crate) const GENESIS: [u8; 32] = [0; 32];
 /// The migration with the triggers that refuse to change or delete a row.
 const TRIGGERS: &str = include_str!("../migrations/0002_feeds_and_audit.sql");
+/// The migration that replaced one of them.
+const NEWER_TRIGGERS: &str = include_str!("../migrations/0008_bounds.sql");
 
 /// The author of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,9 +185,16 @@ pub(crate) async fn append_rendered(
     Ok(row.sequence.unsigned_abs())
 }
 
-/// The triggers of the audit by name, as the migration creates them.
+/// The triggers of the audit by name, as the migrations create them.
 fn triggers() -> impl Iterator<Item = (&'static str, &'static str)> {
-    TRIGGERS
+    triggers_in(TRIGGERS).map(|(name, text)| {
+        let newer = triggers_in(NEWER_TRIGGERS).find(|(other, _)| *other == name);
+        newer.unwrap_or((name, text))
+    })
+}
+
+fn triggers_in(migration: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    migration
         .split("CREATE TRIGGER ")
         .skip(1)
         .filter_map(|rest| {

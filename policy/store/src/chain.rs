@@ -13,6 +13,7 @@ use sqlx::SqliteConnection;
 
 use crate::{
     audit::{self, AuditEntry, Author, GENESIS, hexadecimal},
+    audit_archive::cut,
     error::{StoreError, step},
     heads::{SignedHead, Signer},
     identity::{Marker, Markers},
@@ -176,10 +177,19 @@ pub(crate) async fn fits(
 ) -> Result<bool, StoreError> {
     let row = sqlx::query_scalar("SELECT hash FROM audit WHERE sequence = ?")
         .bind(head.sequence.cast_signed());
-    let hash: Option<Vec<u8>> = row
-        .fetch_optional(connection)
+    let mut hash: Option<Vec<u8>> = row
+        .fetch_optional(&mut *connection)
         .await
         .map_err(step("reading the audit"))?;
+    if hash.is_none()
+        && let Some(cut) = cut(connection).await?
+    {
+        if head.sequence.cast_signed() < cut.sequence {
+            // Its row is in an archive, and only there it can be compared.
+            return Ok(true);
+        }
+        hash = (head.sequence.cast_signed() == cut.sequence).then_some(cut.hash);
+    }
     Ok(hash.is_some_and(|hash| hexadecimal(&hash) == head.hash))
 }
 

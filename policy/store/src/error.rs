@@ -7,6 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use policy::rules::{holdings::TooMuch, household::Id};
 
 use crate::failure::FailureReason;
@@ -138,6 +139,11 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The state of that time cannot be told, because later changes were moved to an archive.
+    #[error(
+        "changes up to {until} were exported from the audit; the state before is not known here"
+    )]
+    Archived { until: Timestamp },
     /// A feed's definition cannot be read.
     #[error("the stored definition of feed {feed:?} cannot be read")]
     FeedDocument {

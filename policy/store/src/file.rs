@@ -105,6 +105,15 @@ pub(crate) fn make_file(path: &Path) -> Result<(), StoreError> {
     })
 }
 
+/// Creates a new file that its owner alone can read.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(path)
+}
+
 /// Checks that this process may write the file, and create files beside it such as the journal.
 pub(crate) fn may_write(path: &Path) -> Result<(), StoreError> {
     let folder = path

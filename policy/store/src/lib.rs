@@ -7,7 +7,8 @@
 //! - `feeds`: feeds defined over REST. `mandates`: mandates beside the feeds.
 //! - `choices`: counts of the households' choices. `requests`: requests to unblock a name.
 //! - `notices`: the outbox to account holders. `reports`: public reports of wrong blocks.
-//! - `audit`: the log, a chain of hashes; `audit_rows`: its pages; [`heads`], `chain`,
+//! - `audit`: the log, a chain of hashes; `audit_archive`: its old rows, exported and removed;
+//!   `audit_rows`: its pages; [`heads`], `chain`,
 //!   `audit_heads`: signatures over it; `verification`: whether all of it is intact.
 //! - `keys`: API keys; `in_force`: the active ones; `secret`: random identifiers.
 //! - `retries`: idempotent writes.
@@ -23,6 +24,7 @@
 pub mod activity;
 mod as_of;
 mod audit;
+mod audit_archive;
 mod audit_heads;
 mod audit_rows;
 mod chain;
@@ -54,6 +56,7 @@ mod write_queue;
 
 pub use activity::ActivityStore;
 pub use audit::{AuditEntry, Author};
+pub use audit_archive::{ArchivedRows, PrunedRows, verify_archive};
 pub use audit_rows::{AuditPage, AuditRecord, SortOrder};
 pub use chain::Findings;
 pub use choices::{ChoiceCount, ChoiceDay};

@@ -25,8 +25,8 @@ use crate::{
 
 /// How long a repetition is recognised.
 const KEPT_S: i64 = 24 * 60 * 60;
-/// The most stored answers of one principal: far more than a client can have outstanding. The
-/// oldest are deleted first. The octets of all answers are limited as well.
+/// The most stored answers of one household, or of one principal of none: far more than clients can
+/// have outstanding. The oldest are deleted first. The octets of all answers are limited as well.
 const ANSWERS_MAX: i64 = 10_000;
 const OCTETS_MAX: i64 = 16 << 20;
 /// The limits of a principal are checked once in this number of attempts, because counting takes
@@ -122,6 +122,21 @@ pub enum AttemptState {
     Lost,
 }
 
+/// A statement that deletes the answers beyond the limits, of those that match.
+macro_rules! excess {
+    ($whose:literal) => {
+        concat!(
+            "DELETE FROM idempotency WHERE rowid IN (
+                SELECT rowid FROM (
+                    SELECT rowid, status, row_number() OVER newest AS place, sum(coalesce(length(body), 0)) OVER newest AS octets
+                    FROM idempotency WHERE ",
+            $whose,
+            " WINDOW newest AS (ORDER BY at DESC, rowid DESC)
+                ) WHERE status IS NOT NULL AND (place > ?2 OR octets > ?3))"
+        )
+    };
+}
+
 impl Store {
     /// Begins a write, or returns its state.
     pub async fn begin_once(&self, attempt: &WriteAttempt) -> Result<AttemptState, StoreError> {
@@ -145,20 +160,23 @@ impl Store {
                 return Ok(begun);
             }
         }
-        let insert = "INSERT INTO idempotency (principal, key, target, request, maker, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-            ON CONFLICT (principal, key) DO UPDATE SET target = ?3, request = ?4, maker = ?5, at = ?6";
+        let insert = "INSERT INTO idempotency (principal, key, target, request, maker, at, household) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            ON CONFLICT (principal, key) DO UPDATE SET target = ?3, request = ?4, maker = ?5, at = ?6, household = ?7";
         let insert = sqlx::query(insert)
             .bind(&attempt.principal)
             .bind(&attempt.key)
             .bind(&attempt.target)
             .bind(&attempt.request);
-        let insert = insert.bind(&*self.process_id).bind(now);
+        let insert = insert
+            .bind(&*self.process_id)
+            .bind(now)
+            .bind(&attempt.whose);
         let inserted = insert
             .execute(&mut *transaction)
             .await
             .map_err(step("beginning a write"))?;
         if inserted.last_insert_rowid() % COUNT_EVERY == 0 {
-            bound(&mut transaction, &attempt.principal).await?;
+            bound(&mut transaction, attempt).await?;
         }
         transaction.commit().await?;
         self.unforgotten().remove(&attempt.name());
@@ -288,15 +306,24 @@ async fn forget_old(
         .map_err(step("forgetting old answers"))
 }
 
-/// Deletes a principal's oldest answers beyond the limits.
-async fn bound(connection: &mut SqliteConnection, principal: &str) -> Result<(), StoreError> {
-    let excess = "DELETE FROM idempotency WHERE rowid IN (
-        SELECT rowid FROM (
-            SELECT rowid, status, row_number() OVER newest AS place, sum(coalesce(length(body), 0)) OVER newest AS octets
-            FROM idempotency WHERE principal = ?1 WINDOW newest AS (ORDER BY at DESC, rowid DESC)
-        ) WHERE status IS NOT NULL AND (place > ?2 OR octets > ?3))";
+/// Deletes the oldest answers of a household, or of a principal of none, beyond the limits.
+async fn bound(
+    connection: &mut SqliteConnection,
+    attempt: &WriteAttempt,
+) -> Result<(), StoreError> {
+    // Two statements, because an OR would prevent the use of either index.
+    let (excess, whose) = match attempt.whose.is_empty() {
+        true => (
+            excess!("principal = ?1 AND household = ''"),
+            &attempt.principal,
+        ),
+        false => (
+            excess!("household = ?1 AND household <> ''"),
+            &attempt.whose,
+        ),
+    };
     let excess = sqlx::query(excess)
-        .bind(principal)
+        .bind(whose)
         .bind(ANSWERS_MAX)
         .bind(OCTETS_MAX);
     excess

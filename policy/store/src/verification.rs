@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 use crate::{
     Store,
     audit::{AuditRow, GENESIS, hexadecimal, wrong_triggers},
+    audit_archive::{Cut, cut},
     audit_rows::OLDEST,
     chain::kept_heads,
     error::{StoreError, step},
@@ -19,8 +20,10 @@ const VERIFY_BATCH: u32 = 1_000;
 /// The result of the verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChainReport {
-    /// The number of rows that fit, from the first on.
+    /// The number of the last row that fits; all from the first on do, or from the cut on.
     pub rows: u64,
+    /// The last row that was exported and removed; 0 for none.
+    pub archived: u64,
     /// The hash of the last row that fits, in hexadecimal; zeros without one. Kept elsewhere, it
     /// later proves that no row before it is missing.
     pub head: String,
@@ -49,7 +52,7 @@ struct KnownHead {
 
 /// The rows of the chain, read in order and compared with the heads.
 struct CheckedRows {
-    /// The number of rows that fit.
+    /// The number of the last row that fits.
     rows: u64,
     /// The hash of the last row that fits.
     hash: Vec<u8>,
@@ -83,18 +86,21 @@ impl Store {
         // One transaction: rows, heads and triggers are of one moment, even during writes.
         let mut reading = self.pool.begin().await.map_err(step("reading the audit"))?;
         let mut heads = self.known_heads(&mut reading, elsewhere).await?;
-        let has_heads = !heads.is_empty();
+        let cut = cut(&mut reading).await?;
+        let cut_fault = cut.as_ref().and_then(|cut| self.cut_fault(cut, key));
+        let archived = cut.as_ref().map_or(0, |cut| cut.sequence.unsigned_abs());
+        let has_heads = !heads.is_empty() || cut.is_some();
+        // A head of an older row can be compared with its archive alone.
+        heads.retain(|known| known.head.sequence >= archived);
         // A head of no rows covers none.
         heads.retain(|known| known.head.sequence > 0);
         heads.sort_by_key(|known| known.head.sequence);
-        let mut checked = check_rows(&mut reading, &heads).await?;
+        let mut checked = check_rows(&mut reading, cut, &heads).await?;
         let signed = checked.check_heads(&heads, |head| self.is_signed_by(head, key));
         let CheckedRows {
-            rows,
-            hash,
-            mut fault,
-            ..
+            rows, hash, fault, ..
         } = checked;
+        let mut fault = cut_fault.or(fault);
         // The node signs each change, so rows and a key without any head mean that heads were
         // removed.
         if fault.is_none() && !has_heads && rows > 0 && self.chain.signs() {
@@ -120,9 +126,27 @@ impl Store {
         }
         Ok(ChainReport {
             rows,
+            archived,
             head: hexadecimal(&hash),
             signed: Some(signed).filter(|signed| *signed > 0),
             fault,
+        })
+    }
+
+    /// What is wrong with the head at which older rows were removed.
+    fn cut_fault(&self, cut: &Cut, key: Option<&str>) -> Option<ChainFault> {
+        let fits = cut.signed.parse::<SignedHead>().is_ok_and(|head| {
+            head.is_genuine()
+                && self.is_signed_by(&head, key)
+                && head.sequence == cut.sequence.unsigned_abs()
+                && head.hash == hexadecimal(&cut.hash)
+        });
+        (!fits).then(|| ChainFault {
+            sequence: cut.sequence.unsigned_abs(),
+            detail:
+                "the head of this row, up to which rows were exported and removed, is not this \
+                     node's: rows may be missing"
+                    .to_owned(),
         })
     }
 
@@ -154,15 +178,21 @@ impl Store {
     }
 }
 
-/// Reads the rows from the first one on, until one does not fit the row before it. `heads` is
-/// sorted by sequence.
+/// Reads the rows from the first one on, or from the cut on, until one does not fit the row before
+/// it. `heads` is sorted by sequence.
 async fn check_rows(
     connection: &mut SqliteConnection,
+    cut: Option<Cut>,
     heads: &[KnownHead],
 ) -> Result<CheckedRows, StoreError> {
-    let mut last = 0_i64;
-    let mut hash = GENESIS.to_vec();
-    let mut matches = Vec::new();
+    let (mut last, mut hash) =
+        cut.map_or_else(|| (0, GENESIS.to_vec()), |cut| (cut.sequence, cut.hash));
+    let of_cut = heads
+        .iter()
+        .take_while(|known| known.head.sequence == last.unsigned_abs());
+    let mut matches: Vec<bool> = of_cut
+        .map(|known| known.head.hash == hexadecimal(&hash))
+        .collect();
     let mut fault = None;
     'rows: loop {
         let batch = sqlx::query_as(OLDEST)

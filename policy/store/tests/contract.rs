@@ -678,3 +678,27 @@ async fn answers_are_kept_for_a_day_and_so_many_of_one_principal() {
     }
     assert_eq!(count().await, 5, "old ones are gone in passing");
 }
+
+#[tokio::test]
+async fn answers_of_a_household_are_bounded_whatever_its_keys() {
+    let place = Place::new();
+    let store = place.open().await;
+    let household = id("home");
+    let attempt = |number: usize| {
+        WriteAttempt::new(format!("key:{number}"), "k".into(), &[], &[], true)
+            .in_turn_of(Some(&household))
+    };
+    let kept = StoredAnswer {
+        status: 200,
+        headers: Vec::new(),
+        body: vec![b'x'; 256 << 10],
+    };
+    for number in 0..200 {
+        store.begin_once(&attempt(number)).await.unwrap();
+        store.keep_answer(&attempt(number), &kept).await.unwrap();
+    }
+    let first = store.begin_once(&attempt(0)).await.unwrap();
+    assert_eq!(first, AttemptState::Fresh, "forgotten");
+    let last = store.begin_once(&attempt(199)).await.unwrap();
+    assert_eq!(last, AttemptState::Done(kept));
+}

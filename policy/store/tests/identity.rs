@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use policy_store::{AuditEntry, Author, SignedHead, SortOrder, Store, StoreError, StorePaths};
+use jiff::Timestamp;
+use policy_store::{
+    AuditEntry, Author, SignedHead, SortOrder, Store, StoreError, StorePaths, verify_archive,
+};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
@@ -129,6 +132,13 @@ impl Node {
                 .unwrap();
         }
         store.close().await;
+    }
+}
+
+fn by() -> Author {
+    Author {
+        actor: "key:a".to_owned(),
+        role: "operator".to_owned(),
     }
 }
 
@@ -754,4 +764,74 @@ async fn a_head_is_announced_once_and_again_when_rows_were_written() {
         [&json!(head.to_string())]
     );
     assert_eq!(fault(&store).await, None);
+}
+
+#[tokio::test]
+async fn old_rows_leave_for_an_archive_and_the_rest_is_proved_as_before() {
+    let node = Node::with_rows(20).await;
+    let store = node.start().await;
+    let early = store.signed_head().unwrap().unwrap();
+    let before = Timestamp::now();
+    append(&store, 5).await;
+    let (first, second) = (node.path("data/one.jsonl"), node.path("data/two.jsonl"));
+    let pruned = store.prune_audit(&by(), before, &first).await.unwrap();
+    let pruned = pruned.unwrap();
+    assert_eq!((pruned.first, pruned.last), (1, early.sequence));
+    assert_eq!(fault(&store).await, None);
+    let page = store
+        .audit(None, SortOrder::Oldest, None, 100)
+        .await
+        .unwrap();
+    assert_eq!(page.records[0].sequence, early.sequence + 1);
+    assert_eq!(page.records.last().unwrap().action, "prune");
+    let past = store.household_at(&"home".parse().unwrap(), Timestamp::UNIX_EPOCH);
+    assert!(matches!(past.await, Err(StoreError::Archived { .. })));
+    // Nothing more is old; then all but the newest row is, and a second archive follows the first.
+    assert_eq!(
+        store.prune_audit(&by(), before, &second).await.unwrap(),
+        None
+    );
+    let later = Timestamp::now() + jiff::SignedDuration::from_secs(60);
+    let again = store.prune_audit(&by(), later, &second).await.unwrap();
+    assert_eq!(again.unwrap().first, early.sequence + 1);
+    let archives = [&first, &second].map(|path| verify_archive(path).unwrap());
+    assert_eq!(archives[0].head.hash, archives[1].previous);
+    assert_eq!(archives[0].head, pruned.head);
+    // An existing file is never written over.
+    let taken = store.prune_audit(&by(), later, &second).await;
+    assert!(taken.is_err() || taken.unwrap().is_none());
+    store.close().await;
+    // A start and a verification beside it know the cut; so does a head from before it.
+    let (store, findings) = node.start_with_findings().await;
+    assert_eq!(findings, Vec::<String>::new());
+    let report = store
+        .verify_audit_with(&[early.clone()], None)
+        .await
+        .unwrap();
+    assert_eq!(report.fault, None);
+    assert_eq!(report.archived, archives[1].head.sequence);
+    let wrong = SignedHead {
+        hash: "00".repeat(32),
+        ..archives[1].head.clone()
+    };
+    assert!(
+        store
+            .verify_audit_with(&[wrong], None)
+            .await
+            .unwrap()
+            .fault
+            .is_some()
+    );
+    store.close().await;
+    // A cut that the node did not sign is a fault, and an archive whose row was changed is none.
+    node.around(
+        "UPDATE audit_cut SET signed = (SELECT signed FROM audit_cut ORDER BY sequence LIMIT 1)",
+    )
+    .await;
+    let store = node.start().await;
+    assert!(fault(&store).await.is_some());
+    store.close().await;
+    let text = fs::read_to_string(&first).unwrap();
+    fs::write(&first, text.replacen("\"role\":\"", "\"role\":\"x", 1)).unwrap();
+    assert!(verify_archive(&first).is_err());
 }
