@@ -105,7 +105,7 @@ pub enum AuditCommand {
         /// An archive of older rows, verified as well, with the head at its end. May be given several
         /// times.
         #[arg(long, value_name = "FILE")]
-        archive: Vec<std::path::PathBuf>,
+        archive: Vec<PathBuf>,
         /// The public key of the heads, hexadecimal. Default: this node's own key.
         #[arg(long)]
         key: Option<String>,

@@ -493,7 +493,11 @@ async fn old_rows_of_the_audit_leave_for_a_file_and_the_rest_is_whole() {
     let told = audit(&["verify", "--archive", &archive]);
     assert!(told.contains("the audit is whole"), "{told}");
     // The daemon goes on with what is left.
-    world.api.household("home", json!({ "locale": "fr" })).await.ok();
+    world
+        .api
+        .household("home", json!({ "locale": "fr" }))
+        .await
+        .ok();
     let verified = world.api.get("/v1/audit/verify").await.ok().json;
     assert_eq!(verified["is_whole"], true, "{verified}");
     assert_eq!(verified["archived"], rows.as_u64().unwrap() - 1);

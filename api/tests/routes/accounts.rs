@@ -297,7 +297,7 @@ async fn the_verification_names_the_head_that_somebody_may_keep_elsewhere() {
     let verified = world.get("/v1/audit/verify").await.ok().json;
     assert_eq!(
         verified,
-        json!({ "is_whole": true, "rows": 1, "head": first["hash"], "signed": null, "signed_head": null, "fault": null })
+        json!({ "is_whole": true, "rows": 1, "archived": 0, "head": first["hash"], "signed": null, "signed_head": null, "fault": null })
     );
     world.put("/v1/households/home", "{}").await.ok();
     let last = world.get("/v1/audit?order=newest").await.ok().json["records"][0].clone();

@@ -754,7 +754,7 @@ async fn a_head_is_announced_once_and_again_when_rows_were_written() {
         3
     );
     let due = store
-        .notices_due("webhook", jiff::Timestamp::now(), 10)
+        .notices_due("webhook", Timestamp::now(), 10)
         .await
         .unwrap();
     assert_eq!(
@@ -784,8 +784,9 @@ async fn old_rows_leave_for_an_archive_and_the_rest_is_proved_as_before() {
         .unwrap();
     assert_eq!(page.records[0].sequence, early.sequence + 1);
     assert_eq!(page.records.last().unwrap().action, "prune");
-    let past = store.household_at(&"home".parse().unwrap(), Timestamp::UNIX_EPOCH);
-    assert!(matches!(past.await, Err(StoreError::Archived { .. })));
+    let home = "home".parse().unwrap();
+    let past = store.household_at(&home, Timestamp::UNIX_EPOCH).await;
+    assert!(matches!(past, Err(StoreError::Archived { .. })));
     // Nothing more is old; then all but the newest row is, and a second archive follows the first.
     assert_eq!(
         store.prune_audit(&by(), before, &second).await.unwrap(),
