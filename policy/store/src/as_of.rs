@@ -13,7 +13,7 @@ use sqlx::{Row as _, SqliteConnection};
 
 use crate::{
     Store,
-    audit_archive::cut,
+    audit_cut::cut,
     error::{StoreError, step},
 };
 

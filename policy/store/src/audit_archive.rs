@@ -17,11 +17,11 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::SqliteConnection;
 
 use crate::{
     Author, Store,
     audit::{self, AuditEntry, AuditRow, GENESIS, hexadecimal},
+    audit_cut::cut,
     audit_rows::OLDEST,
     error::{StoreError, step},
     file::create_private,
@@ -49,32 +49,6 @@ pub struct ArchivedRows {
     /// The hash before the first row, hexadecimal: that of the last row of the archive before.
     pub previous: String,
     pub head: SignedHead,
-}
-
-/// Up to which row the rows were removed.
-#[derive(Debug, Clone)]
-pub(crate) struct Cut {
-    pub(crate) sequence: i64,
-    pub(crate) hash: Vec<u8>,
-    /// As it is stored: not checked.
-    pub(crate) signed: String,
-    /// When the last removed row was written.
-    pub(crate) at: Timestamp,
-}
-
-/// The newest cut; `None` while all rows are there.
-pub(crate) async fn cut(connection: &mut SqliteConnection) -> Result<Option<Cut>, StoreError> {
-    let select = "SELECT sequence, hash, signed, at FROM audit_cut ORDER BY sequence DESC LIMIT 1";
-    let row: Option<(i64, Vec<u8>, String, String)> = sqlx::query_as(select)
-        .fetch_optional(connection)
-        .await
-        .map_err(step("reading the cut of the audit"))?;
-    Ok(row.map(|(sequence, hash, signed, at)| Cut {
-        sequence,
-        hash,
-        signed,
-        at: at.parse().unwrap_or(Timestamp::MAX),
-    }))
 }
 
 /// A line of an archive: a row, with its texts as they were hashed.

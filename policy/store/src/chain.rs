@@ -13,7 +13,7 @@ use sqlx::SqliteConnection;
 
 use crate::{
     audit::{self, AuditEntry, Author, GENESIS, hexadecimal},
-    audit_archive::cut,
+    audit_cut::cut,
     error::{StoreError, step},
     heads::{SignedHead, Signer},
     identity::{Marker, Markers},

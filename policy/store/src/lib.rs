@@ -7,7 +7,7 @@
 //! - `feeds`: feeds defined over REST. `mandates`: mandates beside the feeds.
 //! - `choices`: counts of the households' choices. `requests`: requests to unblock a name.
 //! - `notices`: the outbox to account holders. `reports`: public reports of wrong blocks.
-//! - `audit`: the log, a chain of hashes; `audit_archive`: its old rows, exported and removed;
+//! - `audit`: the log, a chain of hashes; `audit_archive`, `audit_cut`: its old rows, exported and removed;
 //!   `audit_rows`: its pages; [`heads`], `chain`,
 //!   `audit_heads`: signatures over it; `verification`: whether all of it is intact.
 //! - `keys`: API keys; `in_force`: the active ones; `secret`: random identifiers.
@@ -25,6 +25,7 @@ pub mod activity;
 mod as_of;
 mod audit;
 mod audit_archive;
+mod audit_cut;
 mod audit_heads;
 mod audit_rows;
 mod chain;

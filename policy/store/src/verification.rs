@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 use crate::{
     Store,
     audit::{AuditRow, GENESIS, hexadecimal, wrong_triggers},
-    audit_archive::{Cut, cut},
+    audit_cut::{Cut, cut},
     audit_rows::OLDEST,
     chain::kept_heads,
     error::{StoreError, step},
