@@ -68,11 +68,13 @@ impl Engine {
         client.mac = query.edns.and_then(|edns| edns.mac);
         let identity = self.identify(batch, &client);
         let mut reply = Reply::new(&query, client.transport, buffer);
+        let returned;
         if let Some((asked, server)) = query.cookie() {
             let at_s = batch.at.to_u32();
             let answer = self.cookies.answer(asked, server, client.source, at_s);
             client.is_proven |= answer.is_valid;
-            reply.cookie = Some(answer.cookie);
+            returned = answer.cookie;
+            reply.cookie = Some(&returned);
         }
         if let Some(over) = self.count(&client, state, batch.now) {
             return Self::limit(reply, over, &mut state.metrics);
@@ -225,7 +227,7 @@ impl Engine {
                     return Step::Miss(Box::new(Miss {
                         packet: query.packet().to_vec(),
                         client: *client,
-                        cookie: reply.cookie,
+                        cookie: reply.cookie.copied(),
                         arrived: batch.now,
                         policy,
                         lists: Arc::clone(&batch.lists),
