@@ -56,17 +56,27 @@ impl Engine {
         state: &mut WorkerState,
         buffer: &mut Vec<u8>,
     ) -> Step {
-        let metrics = &mut state.metrics;
-        metrics.received(client.transport);
+        state.metrics.received(client.transport);
         let mut name_buffer = WireName::default();
         let query = match Query::parse(packet, &mut name_buffer) {
             Ok(query) => query,
             Err(rejection) => {
-                return self.reject(packet, rejection, batch, &client, metrics, buffer);
+                if self.count(&client, state, batch.now).is_some() {
+                    state.metrics.count(Count::RateDropped);
+                    return Step::Dropped;
+                }
+                let metrics = &mut state.metrics;
+                let step = self.reject(packet, rejection, batch, &client, metrics, buffer);
+                state.rates.replied(buffer.len());
+                return step;
             }
         };
         client.mac = query.edns.and_then(|edns| edns.mac);
         let identity = self.identify(batch, &client);
+        if identity.source != IdentitySource::Mac {
+            // An unknown device is no client of its own: a peer could make up any number of them.
+            client.mac = None;
+        }
         let mut reply = Reply::new(&query, client.transport, buffer);
         let returned;
         if let Some((asked, server)) = query.cookie() {
