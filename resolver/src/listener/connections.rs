@@ -1,6 +1,6 @@
-//! The connections of one listener, of DNS or of the API, shared fairly by client. When all are taken, the client with the
-//! most loses its oldest one to a client with fewer. Under pressure, idle connections are closed
-//! sooner (RFC 7766 section 6.2.3).
+//! The connections of one listener, of DNS or of the API, shared fairly by client. When all are
+//! taken, the client with the most loses its oldest one to a client with fewer. Under pressure, idle
+//! connections are closed sooner (RFC 7766 section 6.2.3).
 
 use std::{
     net::IpAddr,
@@ -24,9 +24,17 @@ pub struct Connections(Arc<Mutex<Open>>);
 
 struct Open {
     max: usize,
-    clients: Groups<ClientKey>,
-    closing: HashMap<u64, (ClientKey, Arc<Notify>)>,
+    holders: Groups<Holder>,
+    closing: HashMap<u64, (Holder, Arc<Notify>)>,
     next: u64,
+}
+
+/// Who holds connections.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Holder {
+    Client(ClientKey),
+    /// One connection with requests of many clients, by its number.
+    Proxied(u64),
 }
 
 /// One open connection, until it is dropped.
@@ -41,7 +49,7 @@ impl Connections {
     pub fn new(max: usize) -> Self {
         Self(Arc::new(Mutex::new(Open {
             max,
-            clients: Groups::new(),
+            holders: Groups::new(),
             closing: HashMap::new(),
             next: 0,
         })))
@@ -50,16 +58,27 @@ impl Connections {
     /// Opens a connection of a client. None if all are taken and no client has more than this one.
     #[must_use]
     pub fn open(&self, peer: IpAddr) -> Option<Connection> {
-        let client = ClientKey::of_address(peer);
+        self.hold(|_| Holder::Client(ClientKey::of_address(peer)))
+    }
+
+    /// Opens a connection of a proxy, which carries requests of many clients. It counts alone, so
+    /// that the proxy's other connections do not close it.
+    #[must_use]
+    pub fn open_for_many(&self) -> Option<Connection> {
+        self.hold(Holder::Proxied)
+    }
+
+    fn hold(&self, holder: impl FnOnce(u64) -> Holder) -> Option<Connection> {
         let mut open = self.open_ones();
-        if open.closing.len() >= open.max {
-            open.close_for(&client)?;
-        }
         let number = open.next;
+        let holder = holder(number);
+        if open.closing.len() >= open.max {
+            open.close_for(&holder)?;
+        }
         open.next += 1;
         let closing = Arc::<Notify>::default();
-        open.clients.add(&client, number);
-        open.closing.insert(number, (client, Arc::clone(&closing)));
+        open.holders.add(&holder, number);
+        open.closing.insert(number, (holder, Arc::clone(&closing)));
         drop(open);
         Some(Connection {
             connections: self.clone(),
@@ -76,20 +95,20 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes the oldest connection of the client with the most, if this client stays smaller.
-    fn close_for(&mut self, client: &ClientKey) -> Option<()> {
-        let (most, largest) = self.clients.largest()?;
-        if self.clients.size(client) + 1 >= most {
+    /// Closes the oldest connection of the holder with the most, if this one stays smaller.
+    fn close_for(&mut self, holder: &Holder) -> Option<()> {
+        let (most, largest) = self.holders.largest()?;
+        if self.holders.size(holder) + 1 >= most {
             return None;
         }
-        let oldest = self.clients.oldest(&largest.clone())?;
+        let oldest = self.holders.oldest(&largest.clone())?;
         self.remove(oldest)?.notify_one();
         Some(())
     }
 
     fn remove(&mut self, number: u64) -> Option<Arc<Notify>> {
-        let (client, closing) = self.closing.remove(&number)?;
-        self.clients.remove(&client, number);
+        let (holder, closing) = self.closing.remove(&number)?;
+        self.holders.remove(&holder, number);
         Some(closing)
     }
 }
@@ -141,6 +160,23 @@ mod tests {
         );
         drop((held, other));
         assert!(connections.open(address(1)).is_some());
+    }
+
+    #[tokio::test]
+    async fn connections_of_a_proxy_do_not_close_each_other() {
+        let connections = Connections::new(4);
+        let held: Vec<Connection> = (0..3)
+            .map(|_| connections.open_for_many().expect("room"))
+            .collect();
+        let last = connections.open(address(1)).expect("room");
+        assert!(connections.open_for_many().is_none(), "one each");
+        assert!(connections.open(address(2)).is_none(), "one each");
+        drop((held, last));
+        let client: Vec<Connection> = (0..4)
+            .map(|_| connections.open(address(1)).expect("room"))
+            .collect();
+        assert!(connections.open_for_many().is_some());
+        client[0].closing().await;
     }
 
     #[test]
