@@ -4,9 +4,9 @@
 pub mod api_listeners;
 pub mod data_path;
 mod signals;
+mod stdout;
 
 use std::{
-    io::Write,
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -74,6 +74,7 @@ use self::{
     api_listeners::ApiSockets,
     data_path::DataPath,
     signals::{SignalAction, Signals},
+    stdout::say,
 };
 use crate::{
     config::{self, Checked, Reports},
@@ -566,13 +567,6 @@ async fn publish(engine: Arc<Engine>) {
         tick.tick().await;
         engine.metrics.publish();
     }
-}
-
-/// Writes one line to standard output, and flushes it: a supervisor may wait for it.
-fn say(line: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {

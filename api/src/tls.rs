@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig, crypto::aws_lc_rs::default_provider, server::ResolvesServerCert,
+        ServerConfig,
+        crypto::aws_lc_rs::default_provider,
+        server::ResolvesServerCert,
         version::{TLS12, TLS13},
     },
 };

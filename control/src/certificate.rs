@@ -164,8 +164,8 @@ impl Pair {
         let leaf = chain
             .first()
             .ok_or_else(|| CertificateError::NoCertificate(files.chain.clone()))?;
-        let (not_before, not_after) = validity(leaf)
-            .ok_or_else(|| CertificateError::Certificate(files.chain.clone()))?;
+        let (not_before, not_after) =
+            validity(leaf).ok_or_else(|| CertificateError::Certificate(files.chain.clone()))?;
         let soon = ENDS_SOON_MAX.min(not_after.duration_since(not_before) / ENDS_SOON_PART);
         let key = PrivateKeyDer::from_pem_slice(&content.key).map_err(|error| match error {
             pem::Error::NoItemsFound => CertificateError::NoKey(files.key.clone()),

@@ -18,7 +18,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::say;
+use super::stdout::say;
 use crate::config::Api;
 
 /// Connections of the operator's listener at a time: monitoring, portals and persons. They are
@@ -35,10 +35,7 @@ pub struct ApiSockets {
 
 /// The certificate of the API, if one is configured.
 pub fn certificate(api: &Api) -> anyhow::Result<Option<ServerCertificate>> {
-    let read = |files| {
-        ServerCertificate::read(files)
-            .context("api.certificate cannot be used")
-    };
+    let read = |files| ServerCertificate::read(files).context("api.certificate cannot be used");
     api.certificate.as_ref().map(read).transpose()
 }
 

@@ -38,7 +38,9 @@ use super::{
     principal::{Principal, forbidden},
     roles::Admits,
 };
-use crate::{Context, client_address, extract::segment, problem::Problem, versioned::unknown_household};
+use crate::{
+    Context, client_address, extract::segment, problem::Problem, versioned::unknown_household,
+};
 
 /// The prefix of the routes of one household.
 const OF_HOUSEHOLD: &str = "/v1/households/{id}";

@@ -70,7 +70,9 @@ pub(crate) fn all(with_operators: bool) -> Routes {
     let router = on_levels()
         .into_iter()
         .filter(is_served)
-        .fold(router, |router, guarded| level::on_each_level(router, guarded.route));
+        .fold(router, |router, guarded| {
+            level::on_each_level(router, guarded.route)
+        });
     Routes { router, hidden }
 }
 
