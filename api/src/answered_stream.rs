@@ -1,25 +1,35 @@
 //! A connection on which each refusal has a body, also those that the HTTP library writes itself.
 
 use std::{
+    future::Future as _,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::http::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use crate::problem::{MEDIA_TYPE, Problem};
 
 /// The longest refusal that the HTTP library writes itself, in octets.
 const BARE_OCTETS_MAX: usize = 256;
 
-/// A connection on which each refusal has a body.
+/// The longest time in which a client reads nothing of what it is sent.
+const STALLED_MAX: Duration = Duration::from_secs(30);
+
+/// A connection on which each refusal has a body, and which fails if its client does not read.
 pub struct AnsweredStream<S> {
     stream: S,
     /// The replacement of a refusal, and how much of it is written.
     own: Vec<u8>,
     written: usize,
+    /// Since the client reads nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncWrite + Unpin> AnsweredStream<S> {
@@ -28,7 +38,25 @@ impl<S: AsyncWrite + Unpin> AnsweredStream<S> {
             stream,
             own: Vec::new(),
             written: 0,
+            stalled: None,
         }
+    }
+
+    /// Passes on how a write went. One that makes no progress for too long fails.
+    fn poll_progress<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(STALLED_MAX)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -42,6 +70,19 @@ impl<S: AsyncWrite + Unpin> AnsweredStream<S> {
         }
         (self.own, self.written) = (Vec::new(), 0);
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_answer(&mut self, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_own(context))?;
+        let Some((begin, refusal)) = bare(octets) else {
+            return Pin::new(&mut self.stream).poll_write(context, octets);
+        };
+        self.own = [&octets[..begin], &refusal].concat();
+        // The rest is written by the flush that follows.
+        if let Poll::Ready(Err(error)) = self.poll_own(context) {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(octets.len()))
     }
 }
 
@@ -61,21 +102,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for AnsweredStream<S> {
         context: &mut Context<'_>,
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_own(context))?;
-        let Some((begin, refusal)) = bare(octets) else {
-            return Pin::new(&mut self.stream).poll_write(context, octets);
-        };
-        self.own = [&octets[..begin], &refusal].concat();
-        // The rest is written by the flush that follows.
-        if let Poll::Ready(Err(error)) = self.poll_own(context) {
-            return Poll::Ready(Err(error));
-        }
-        Poll::Ready(Ok(octets.len()))
+        let written = self.poll_answer(context, octets);
+        self.poll_progress(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_own(context))?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = match self.poll_own(context) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(context),
+            other => other,
+        };
+        self.poll_progress(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -146,7 +182,29 @@ fn bare(octets: &[u8]) -> Option<(usize, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_is_given_up() {
+        let (mut client, server) = duplex(1_000);
+        let mut stream = AnsweredStream::new(server);
+        stream.write_all(&[0; 1_000]).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        let error = stream.write_all(&[0; 1_000]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), STALLED_MAX);
+        // A slow client is none of these.
+        let slow = async {
+            for _ in 0..10 {
+                sleep(STALLED_MAX / 2).await;
+                client.read_exact(&mut [0; 100]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(stream.write_all(&[0; 900]), slow);
+        written.unwrap();
+    }
 
     #[test]
     fn only_a_refusal_without_a_body_gets_one() {

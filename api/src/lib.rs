@@ -5,7 +5,7 @@
 //! ```
 //!
 //! - [`server`]: HTTP/1.1 connections; `announced`, [`tls`]: their start, with a PROXY header and a
-//!   TLS handshake; `answered_stream`: refusals with a body.
+//!   TLS handshake; `answered_stream`: refusals with a body; `bodies`: who waits for whom.
 //! - [`client_address`]: the client behind a reverse proxy; [`strict_http`]: requests that are
 //!   refused whatever their route; [`panics`]: answers to panics.
 //! - [`auth`]: keys, tokens, roles and rate limits.
@@ -28,6 +28,7 @@ mod announced;
 mod answered_stream;
 mod audited;
 pub mod auth;
+mod bodies;
 pub mod client_address;
 mod context;
 mod control_errors;

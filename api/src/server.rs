@@ -9,16 +9,7 @@
 //! client would need to know beforehand that the server supports it (RFC 9113, section 3.3), which
 //! browsers never do. A proxy in front may offer it.
 
-use std::{
-    convert::Infallible,
-    future::{Future as _, poll_fn},
-    io,
-    net::IpAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, future::poll_fn, io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -29,11 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use control::{Connection, Connections};
-use hyper::{
-    body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint},
-    server::conn::http1,
-    service::service_fn,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use metrics::{counter, describe_counter};
@@ -49,6 +36,7 @@ use tower::ServiceExt;
 use crate::{
     announced,
     answered_stream::{AnsweredStream, whole},
+    bodies::{AnswerBody, RequestBody},
     client_address::{TrustedProxies, contains},
     problem::Problem,
 };
@@ -62,8 +50,6 @@ const LINGER_OCTETS_MAX: u64 = 1 << 20;
 /// The longest time until a PROXY header and a TLS handshake are complete, then until a request's
 /// head is complete, and until the next request of a connection begins.
 const HEAD_MAX: Duration = Duration::from_secs(15);
-/// The longest time until a request's body is complete: 1 MiB over a line of 300 kbit/s.
-const BODY_MAX: Duration = Duration::from_secs(30);
 
 /// What a listener does with its connections.
 pub struct ApiListener {
@@ -174,8 +160,9 @@ impl ApiListener {
                 Ok(Err(_)) | Err(_) => return count_failed("proxy_header"),
             }
         }
+        let place = Arc::new(place);
         tokio::select! {
-            () = self.begin(stream, client, deadline, end) => {}
+            () = self.begin(stream, client, &place, (deadline, end)) => {}
             () = place.closing() => count_limited("closed"),
         }
     }
@@ -185,18 +172,18 @@ impl ApiListener {
         &self,
         stream: TcpStream,
         peer: IpAddr,
-        deadline: Instant,
-        mut end: watch::Receiver<()>,
+        place: &Arc<Connection>,
+        (deadline, mut end): (Instant, watch::Receiver<()>),
     ) {
         let Some(tls) = &self.tls else {
-            return self.converse(stream, peer, end).await;
+            return self.converse(stream, peer, place, end).await;
         };
         let shaken = tokio::select! {
             shaken = timeout_at(deadline, tls.accept(stream)) => shaken,
             _ = end.changed() => return,
         };
         match shaken {
-            Ok(Ok(stream)) => self.converse(stream, peer, end).await,
+            Ok(Ok(stream)) => self.converse(stream, peer, place, end).await,
             Ok(Err(_)) | Err(_) => count_failed("tls"),
         }
     }
@@ -206,20 +193,22 @@ impl ApiListener {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: IpAddr,
+        place: &Arc<Connection>,
         mut end: watch::Receiver<()>,
     ) {
         let service = service_fn(|request: Request<Incoming>| {
             let router = self.router.clone();
-            let mut request = request.map(|body| Body::new(TimedBody::new(body)));
+            let place = Arc::clone(place);
+            let mut request =
+                request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&place))));
             let client = self.trusted_proxies.client(peer, request.headers());
             request.extensions_mut().insert(client);
             Box::pin(async move {
-                Ok::<_, Infallible>(
-                    router
-                        .oneshot(request)
-                        .await
-                        .unwrap_or_else(|never| match never {}),
-                )
+                let answer = router
+                    .oneshot(request)
+                    .await
+                    .unwrap_or_else(|never| match never {});
+                Ok::<_, Infallible>(answer.map(|body| AnswerBody::new(body, place)))
             })
         });
         let mut connection = http1::Builder::new()
@@ -258,10 +247,11 @@ impl ApiListener {
     }
 }
 
-/// Counts a connection that gets no place.
+/// Lets a connection wait for its client, or counts that it has no place.
 fn granted(place: Option<Connection>) -> Option<Connection> {
-    if place.is_none() {
-        count_limited("refused");
+    match &place {
+        Some(place) => place.wait(),
+        None => count_limited("refused"),
     }
     place
 }
@@ -316,47 +306,6 @@ fn host(version: Version, headers: &HeaderMap) -> Result<(), &'static str> {
             Some(authority) if !authority.as_str().contains('@') => Ok(()),
             _ => Err("the header Host names no host"),
         },
-    }
-}
-
-/// A body that must be complete in [`BODY_MAX`].
-struct TimedBody {
-    body: Incoming,
-    deadline: Pin<Box<tokio::time::Sleep>>,
-}
-
-impl TimedBody {
-    fn new(body: Incoming) -> Self {
-        Self {
-            body,
-            deadline: Box::pin(tokio::time::sleep(BODY_MAX)),
-        }
-    }
-}
-
-impl HttpBody for TimedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Pending => self.deadline.as_mut().poll(context).map(|()| {
-                let late = io::Error::new(io::ErrorKind::TimedOut, "the body takes too long");
-                Some(Err(axum::Error::new(late)))
-            }),
-            ready => ready.map_err(axum::Error::new),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
