@@ -56,6 +56,7 @@ impl<S: AsyncWrite + Unpin> AnsweredStream<S> {
             .stalled
             .get_or_insert_with(|| Box::pin(sleep(STALLED_MAX)));
         ready!(stalled.as_mut().poll(context));
+        self.stalled = None;
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
