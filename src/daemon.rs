@@ -60,7 +60,7 @@ use policy::{
 use policy_store::{Author, NewKey, Store};
 use resolver::{
     engine::Engine,
-    listener::{self, WorkerSettings, access::NetworkSet, notify::OnNotify},
+    listener::{self, WorkerSettings, network_set::NetworkSet, notify::OnNotify},
     recursor::{Recursor, SystemEnvironment},
     telemetry::query_sample::QuerySample,
 };

@@ -41,6 +41,7 @@ mod odd_authorities;
 mod past;
 mod poisoning;
 mod proxies;
+mod rates;
 mod recursion;
 mod roles;
 mod safe_search;
