@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,12 +15,9 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream, UdpSocket},
-    task::JoinSet,
 };
 
-use crate::world::{
-    Asked, Behaviour, Client, Internet, Switch, Unbound, World, ask_all, eventually, quantile,
-};
+use crate::world::{Asked, Behaviour, Client, Internet, Unbound, World, ask_all, quantile};
 
 /// Zones whose servers do not respond.
 const DEAD_ZONES: usize = 12;
@@ -28,15 +25,9 @@ const DEAD_ZONES: usize = 12;
 const ATTACKERS: u8 = 5;
 /// Pause between two bursts of one attacker.
 const PAUSE: Duration = Duration::from_millis(10);
-/// What connections to the API begin with: nothing, half of a head, half of a body.
-const SILENT: [&[u8]; 3] = [
-    b"",
-    b"GET /v1/categories HT",
-    b"POST /v1/reports HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
-];
 /// How hard the attack is. The short run is part of the tests; `ATTACK_SCALE=1` (or 3, 10) runs the
 /// default configuration under 1,500 queries a second for dead zones, or 15,000 below one zone that
-/// answers, or 10,000 connections to the API, times that number.
+/// answers, times that number.
 struct Scale {
     /// Places for resolutions: in the short run fewer than the attack holds at any time.
     places: usize,
@@ -46,13 +37,6 @@ struct Scale {
     /// Queries of one attacker in one burst.
     for_dead_zones: usize,
     below_one_zone: usize,
-    /// Connections to the API at a time, the addresses that they come from, and how many the API
-    /// takes.
-    connections: usize,
-    connecting: usize,
-    connections_max: usize,
-    /// Toggles of one household, one after the other.
-    toggles: usize,
 }
 
 fn scale() -> Scale {
@@ -64,10 +48,6 @@ fn scale() -> Scale {
             cold_pause: Duration::ZERO,
             for_dead_zones: 1,
             below_one_zone: 4,
-            connections: 300,
-            connecting: 150,
-            connections_max: 100,
-            toggles: 20,
         },
         Some(times) => Scale {
             places: 4_096,
@@ -75,10 +55,6 @@ fn scale() -> Scale {
             cold_pause: Duration::from_millis(10),
             for_dead_zones: 3 * times,
             below_one_zone: 30 * times,
-            connections: 10_000 * times,
-            connecting: 1_000,
-            connections_max: 10_000,
-            toggles: 500,
         },
     }
 }
@@ -387,7 +363,12 @@ async fn connections_to_the_api_that_send_nothing_stop_no_toggle() {
     let mut held = Vec::new();
     for number in 0..60 {
         let mut connection = connect("127.0.66.1", world.daemon.addresses().api()).await;
-        let begin = SILENT[number % SILENT.len()];
+        // A third is silent, a third sends half a head, a third a body that never ends.
+        let begin: &[u8] = match number % 3 {
+            0 => b"",
+            1 => b"GET /v1/categories HT",
+            _ => b"POST /v1/reports HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+        };
         connection.write_all(begin).await.ok();
         held.push(connection);
     }
@@ -404,98 +385,6 @@ async fn connections_to_the_api_that_send_nothing_stop_no_toggle() {
     for connection in held {
         assert!(is_closed(connection, Duration::from_secs(60)).await);
     }
-}
-
-/// Keeps connections to the API open from one address until the flag is set: a third is silent, a
-/// third sends half of a head, a third half of a body. Replaces those that the API closes.
-async fn crowd(from: Ipv4Addr, connections: usize, to: SocketAddr, ends: Arc<AtomicBool>) {
-    let mut held: Vec<TcpStream> = Vec::new();
-    let mut opened = 0;
-    while !ends.load(Ordering::Relaxed) {
-        // The API has sent nothing to a connection that is open.
-        held.retain(|connection| {
-            let read = connection.try_read(&mut [0; 64]);
-            read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
-        });
-        while held.len() < connections {
-            let begin = SILENT[opened % SILENT.len()];
-            opened += 1;
-            let socket = TcpSocket::new_v4().expect("a socket");
-            socket.bind((from, 0).into()).expect("a loopback address");
-            // The listener's queue may be full.
-            let Ok(mut connection) = socket.connect(to).await else {
-                break;
-            };
-            if connection.write_all(begin).await.is_ok() {
-                held.push(connection);
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-/// Switches a category of a household on and off, each time over a connection of its own. Each
-/// request is answered. Prints how long that took.
-async fn toggle_often(world: &World, round: &str) {
-    let api = world.api.with_header("connection", "close");
-    let mut took = Vec::new();
-    for number in 0..scale().toggles {
-        let switch = [Switch::Block, Switch::Allow][number % 2];
-        let begun = Instant::now();
-        api.toggle("home", "gambling", switch).await.ok();
-        took.push(begun.elapsed());
-    }
-    let took = |share| quantile(took.iter().copied(), share);
-    println!(
-        "{round}: toggles median {:?}, p99 {:?}",
-        took(0.5),
-        took(0.99)
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_of_connections_to_the_api_stops_no_name_and_no_toggle() {
-    raise_descriptors();
-    let Scale {
-        connections,
-        connecting,
-        connections_max,
-        ..
-    } = scale();
-    let world = World::builder(zones())
-        .config(&format!("[api]\nconnections_max = {connections_max}\n"))
-        .start()
-        .await;
-    let other = world.client("127.0.7.9");
-    assert_eq!(other.ask("good.example. A").await, "192.0.2.1");
-    let both = async |round: &'static str| {
-        tokio::join!(ask_cold_names(&other, round), toggle_often(&world, round)).0
-    };
-    let before = both("before").await;
-    let ends = Arc::new(AtomicBool::new(false));
-    let mut crowds = JoinSet::new();
-    let to = world.daemon.addresses().api();
-    for number in 0..connecting {
-        let from = Ipv4Addr::new(127, 0, 128 + (number / 250) as u8, 1 + (number % 250) as u8);
-        let ends = Arc::clone(&ends);
-        crowds.spawn(crowd(from, connections / connecting, to, ends));
-    }
-    // Until all places are taken.
-    let limited = async || {
-        let name = "ox_protect_api_connections_limited_total";
-        world.api.metric(name).await
-    };
-    eventually("the API is full", Duration::from_secs(120), async || {
-        limited().await > 0.0
-    })
-    .await;
-    let during = both("during").await;
-    println!("{} connections were limited", limited().await);
-    ends.store(true, Ordering::Relaxed);
-    crowds.join_all().await;
-    let rounds = Rounds([before, during, both("after").await]);
-    rounds.print("beside a crowd of connections");
-    rounds.judge();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
