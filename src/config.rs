@@ -21,6 +21,7 @@ mod recursion;
 mod reports;
 mod sections;
 mod store;
+mod warnings;
 
 pub use self::{
     api::Api,

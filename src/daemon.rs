@@ -1,11 +1,12 @@
 //! The daemon: the only place that knows every crate. It puts the parts together, says when each is
 //! ready, and ends in order.
 
+pub mod api_listeners;
 pub mod data_path;
 mod signals;
+mod stdout;
 
 use std::{
-    io::Write,
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -25,12 +26,12 @@ use api::{
     },
     event_streams::Streams,
     report_intake::ReportIntake,
-    server,
 };
 use control::{
-    Connections, Control,
+    Control,
     activity::{aggregate, limits::HistoryLimits, retention, sample},
     audit_heads::HeadAnnouncer,
+    certificate::{CertificateWatch, ServerCertificate},
     households::load::load_all,
     lists::{
         self,
@@ -65,14 +66,15 @@ use resolver::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    net::TcpListener,
     sync::{mpsc, watch},
     task::JoinHandle,
 };
 
 use self::{
+    api_listeners::ApiSockets,
     data_path::DataPath,
     signals::{SignalAction, Signals},
+    stdout::say,
 };
 use crate::{
     config::{self, Checked, Reports},
@@ -135,7 +137,8 @@ struct ServingNode {
     fetchers: Arc<Fetchers>,
     commands: mpsc::Sender<ListCommand>,
     is_ready: Arc<AtomicBool>,
-    /// Ends the API's listener when it is dropped.
+    certificate: Option<Arc<ServerCertificate>>,
+    /// Ends the API's listeners when it is dropped.
     api_ends: watch::Sender<()>,
     api: JoinHandle<()>,
     tasks: BackgroundTasks,
@@ -155,8 +158,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let tasks = BackgroundTasks::default();
     let parts = Parts::assemble(checked, stores, &tasks).await?;
     let sockets = Sockets::bind(checked, parts.store()).await?;
-    let api_address = sockets.api.local_addr()?;
-    let api_listener = sockets.serve_dns(checked, &parts.engine)?;
+    let api_sockets = sockets.serve_dns(checked, &parts.engine)?;
 
     tasks.spawn_endless(publish(Arc::clone(&parts.engine)));
     tasks.spawn_endless(mandates::run(Arc::clone(&parts.mandates)));
@@ -192,13 +194,14 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     // delay a request with a key.
     context.limits.learn(parts.store()).await?;
     let (api_ends, ended) = watch::channel(());
-    let router = api::router(Arc::clone(&context));
-    let connections = Connections::new(api_connections(checked.config.api.connections_max));
-    let api = tokio::spawn(server::serve(api_listener, router, connections, ended));
+    let certificate = api_sockets.certificate.clone();
+    if let Some(certificate) = certificate.clone() {
+        tasks.spawn_endless(parts.certificate_watch(certificate).run());
+    }
     let fetchers = parts.manager.fetchers();
     let commands = parts.manager.sender();
     tasks.spawn_endless(parts.manager.run());
-    say(&format!("api ready on http://{api_address}"))?;
+    let api = api_sockets.serve(&checked.config.api, &context, ended)?;
     Ok(ServingNode {
         context,
         engine: parts.engine,
@@ -209,6 +212,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         fetchers,
         commands,
         is_ready,
+        certificate,
         api_ends,
         api,
         tasks,
@@ -217,8 +221,8 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
 }
 
 impl ServingNode {
-    /// Checks the configuration file, says what a restart would change, and fetches all feeds. The
-    /// running configuration stays.
+    /// Checks the configuration file, says what a restart would change, looks at the certificate's
+    /// files, and fetches all feeds. The running configuration stays.
     async fn reload(&self, running: &Checked, path: Option<&Path>) {
         match config::load(path, std::env::vars()) {
             Err(error) => {
@@ -235,6 +239,9 @@ impl ServingNode {
                     );
                 }
             }
+        }
+        if let Some(certificate) = &self.certificate {
+            certificate.look_now();
         }
         let asked = self.fetchers.fetch_all_now();
         // A manager whose queue is full looks at the files later anyway.
@@ -384,6 +391,15 @@ impl Parts {
         }
     }
 
+    fn certificate_watch(&self, certificate: Arc<ServerCertificate>) -> CertificateWatch {
+        CertificateWatch {
+            listener: "api",
+            certificate,
+            status: Arc::clone(&self.status),
+            lists: Arc::clone(&self.live),
+        }
+    }
+
     /// Renders the metrics, after the gauges that are only set for that.
     fn render_metrics(&self, metrics: PrometheusHandle) -> Box<dyn Fn() -> String + Send + Sync> {
         let engine = Arc::clone(&self.engine);
@@ -438,16 +454,14 @@ impl Parts {
 /// The sockets of a node. All are bound before one is served, so that a port in use is reported
 /// before the node says that anything is ready.
 struct Sockets {
-    api: TcpListener,
+    api: ApiSockets,
     dns: Vec<listener::BoundListener>,
     workers: usize,
 }
 
 impl Sockets {
     async fn bind(checked: &Checked, store: &Store) -> anyhow::Result<Self> {
-        let api = TcpListener::bind(checked.config.api.listen)
-            .await
-            .with_context(|| format!("listening on {} (API)", checked.config.api.listen))?;
+        let api = ApiSockets::bind(&checked.config.api).await?;
         let workers = match checked.config.dns.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
@@ -460,8 +474,8 @@ impl Sockets {
         Ok(Self { api, dns, workers })
     }
 
-    /// Starts the workers. Returns the socket of the API.
-    fn serve_dns(self, checked: &Checked, engine: &Arc<Engine>) -> anyhow::Result<TcpListener> {
+    /// Starts the workers. Returns the sockets of the API.
+    fn serve_dns(self, checked: &Checked, engine: &Arc<Engine>) -> anyhow::Result<ApiSockets> {
         let addresses: Vec<SocketAddr> = self.dns.iter().map(|bound| bound.address).collect();
         let dns = &checked.config.dns;
         let workers = WorkerSettings {
@@ -545,22 +559,6 @@ fn raise_descriptors(resolutions_max: usize) {
     }
 }
 
-/// The API's share of the file descriptors: at most a fourth, so that resolutions keep theirs.
-fn api_connections(configured: usize) -> usize {
-    let available = getrlimit(Resource::Nofile).current;
-    let share = available.map_or(configured, |available| {
-        usize::try_from(available / 4).unwrap_or(configured)
-    });
-    if share < configured {
-        tracing::warn!(
-            configured,
-            share,
-            "few file descriptors: the API has fewer connections than api.connections_max"
-        );
-    }
-    configured.min(share)
-}
-
 /// Adds up the workers' counters, often enough that their rings do not fill.
 async fn publish(engine: Arc<Engine>) {
     let mut tick = tokio::time::interval(PUBLISH_EVERY);
@@ -569,13 +567,6 @@ async fn publish(engine: Arc<Engine>) {
         tick.tick().await;
         engine.metrics.publish();
     }
-}
-
-/// Writes one line to standard output, and flushes it: a supervisor may wait for it.
-fn say(line: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {

@@ -17,6 +17,7 @@
 //! - [`explain`]: why a name is blocked or not, for the API and for the command line.
 //! - [`audit_heads`]: signed heads of the audit leave the machine.
 //! - [`limits`]: who is limited on this node.
+//! - [`certificate`]: a certificate for TLS listeners, read again when its files change.
 //! - [`store_health`]: whether the stores can be written.
 //! - [`shutdown`]: the background tasks, and their end.
 //!
@@ -25,6 +26,7 @@
 
 pub mod activity;
 pub mod audit_heads;
+pub mod certificate;
 mod error;
 pub mod explain;
 pub mod households;

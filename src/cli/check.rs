@@ -6,7 +6,10 @@ use super::{
     arguments::ConfigArgument,
     common::{load, log_filter},
 };
-use crate::{daemon::data_path, oidc};
+use crate::{
+    daemon::{api_listeners, data_path},
+    oidc,
+};
 
 pub fn run(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
     let checked = load(argument)?;
@@ -20,6 +23,7 @@ pub fn run(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
         .as_ref()
         .map(oidc::tokens)
         .transpose()?;
+    api_listeners::certificate(&checked.config.api)?;
     let missing: Vec<_> = checked
         .config
         .feeds

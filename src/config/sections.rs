@@ -70,6 +70,10 @@ impl Config {
             .collect();
         self.lists.share = self.lists.share.map(|share| share.rooted(base));
         self.notices = self.notices.rooted(base);
+        if let Some(files) = &mut self.api.certificate {
+            root(&mut files.chain);
+            root(&mut files.key);
+        }
         self.api.oidc = self.api.oidc.map(|settings| oidc::rooted(settings, base));
         self
     }

@@ -22,7 +22,9 @@ use tokio::{sync::mpsc, time::timeout};
 use toml::Table;
 
 use super::{
-    addresses::ListenAddresses, resource_usage::ResourceUsage, settings::dns_addresses,
+    addresses::{ListenAddresses, Url},
+    resource_usage::ResourceUsage,
+    settings::dns_addresses,
     waiting::eventually,
 };
 
@@ -160,6 +162,7 @@ impl Daemon {
     async fn wait_until_ready(&self, mut lines: mpsc::UnboundedReceiver<String>) {
         let mut dns = Vec::new();
         let mut api = None;
+        let mut operator = None;
         let first_start = self.key().is_empty();
         let all = async {
             while dns.len() < self.dns_addresses
@@ -176,13 +179,10 @@ impl Daemon {
                             .parse::<SocketAddr>()
                             .unwrap_or_else(|_| panic!("no address in {line:?}")),
                     );
-                } else if let Some(address) = line.strip_prefix("api ready on http://") {
-                    let address = address.trim().trim_end_matches('/');
-                    api = Some(
-                        address
-                            .parse()
-                            .unwrap_or_else(|_| panic!("no address in {line:?}")),
-                    );
+                } else if let Some(url) = line.strip_prefix("api ready on ") {
+                    api = Url::parse(url);
+                } else if let Some(url) = line.strip_prefix("operator api ready on ") {
+                    operator = Url::parse(url);
                 } else if let Some(key) = line.strip_prefix("operator key: ") {
                     *lock(&self.key) = key.trim().to_owned();
                 }
@@ -190,9 +190,10 @@ impl Daemon {
             true
         };
         match timeout(READY_WITHIN, all).await {
-            Ok(true) => self
-                .doors
-                .moved(dns, api.expect("the loop ends only with it")),
+            Ok(true) => {
+                let api = api.expect("the loop ends only with it");
+                self.doors.moved(dns, api, operator);
+            }
             Ok(false) => panic!("the daemon ended before it was ready: {:?}", self.stdout()),
             Err(_) => panic!(
                 "the daemon was not ready within {READY_WITHIN:?}: {:?}",

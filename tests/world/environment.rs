@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::{
     api::{Api, Switch},
     behaviour::Behaviour,
+    certificates::CertificateIssuer,
     client::{Client, client},
     clock::Clock,
     daemon::{Daemon, copy_program},
@@ -48,6 +49,7 @@ pub struct WorldBuilder {
     settings: Vec<String>,
     clock: Option<String>,
     copied: Option<String>,
+    issuer: Option<CertificateIssuer>,
 }
 
 impl World {
@@ -67,6 +69,7 @@ impl World {
             settings: Vec::new(),
             clock: None,
             copied: None,
+            issuer: None,
         }
     }
 
@@ -206,6 +209,14 @@ impl WorldBuilder {
         }
     }
 
+    /// Gives the API a certificate of this issuer, in the world's folder.
+    pub fn with_certificate(self, issuer: &CertificateIssuer) -> Self {
+        Self {
+            issuer: Some(issuer.clone()),
+            ..self.config("[api.certificate]\nchain = \"chain.pem\"\nkey = \"key.pem\"\n")
+        }
+    }
+
     /// Gives the daemon a clock of its own, set to this time in UTC: `2030-01-01 12:00:00`.
     pub fn clock(mut self, time: &str) -> Self {
         self.clock = Some(time.to_owned());
@@ -223,6 +234,9 @@ impl WorldBuilder {
         for feed in &self.feeds {
             feed.write(folder.path());
         }
+        if let Some(issuer) = &self.issuer {
+            issuer.issue(1, 90).write(folder.path());
+        }
         let settings = settings(
             folder.path(),
             self.internet.port(),
@@ -236,7 +250,8 @@ impl WorldBuilder {
             environment.push(("PATH".to_owned(), path));
         }
         let daemon = Daemon::start_in(folder.path(), &settings, environment).await;
-        let api = Api::new(daemon.addresses().clone(), &daemon.key());
+        let trusted = self.issuer.as_ref().map(CertificateIssuer::pem);
+        let api = Api::new(daemon.addresses().clone(), &daemon.key(), trusted);
         let world = World {
             daemon,
             api,

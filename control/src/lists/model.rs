@@ -390,6 +390,12 @@ pub enum EventKind {
     StoreWritable,
     /// The audit is not as it was written.
     AuditBroken,
+    /// Certificate files cannot be used: the earlier certificate stays.
+    CertificateFailing,
+    /// A certificate was not renewed in time, and ends soon.
+    CertificateExpiring,
+    /// Another certificate is in use.
+    CertificateRenewed,
 }
 
 impl EventKind {
@@ -407,6 +413,9 @@ impl EventKind {
             Self::StoreFailing => "store_failing",
             Self::StoreWritable => "store_writable",
             Self::AuditBroken => "audit_broken",
+            Self::CertificateFailing => "certificate_failing",
+            Self::CertificateExpiring => "certificate_expiring",
+            Self::CertificateRenewed => "certificate_renewed",
         }
     }
 }
