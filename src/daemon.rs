@@ -267,7 +267,7 @@ impl ServingNode {
         // which are held to the end.
         let writers = async {
             (
-                control.writes.lock().await,
+                control.turns.end().await,
                 control.list_writes.lock().await,
                 control.mandate_writes.lock().await,
             )
@@ -375,7 +375,7 @@ impl Parts {
             events: Default::default(),
             notices: self.post.channels(),
             default_preset: checked.config.policy.default_preset.clone(),
-            writes: Default::default(),
+            turns: Default::default(),
             list_writes: Default::default(),
             mandate_writes: Default::default(),
         }

@@ -109,7 +109,8 @@ impl Act {
             let doing = doing(Arc::clone(&context), self.by.actor.clone());
             let result = self.done(&context, Some(before), Some(after), doing).await;
             drop(turn);
-            if let Ok(rolled) = result.as_ref().map(RolledBack::clone) {
+            if let Ok(rolled) = &result {
+                let rolled = rolled.clone();
                 panics::spawn("the audit of a rollback", async move {
                     if let Err(problem) = self.tell_difference(&context, &rolled).await {
                         tracing::error!(

@@ -1,5 +1,7 @@
 //! Errors of the control plane, as problems.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use control::{
     households::write::{ReadError, WriteError},
@@ -13,6 +15,8 @@ impl From<WriteError<Self>> for Problem {
         match error {
             WriteError::UnknownHousehold(id) => unknown_household(&id),
             WriteError::Change(error) => error.into(),
+            // Each of them takes some milliseconds.
+            WriteError::Crowded(_) => Self::too_often(Duration::from_secs(1)),
             WriteError::Task(error) => panics::of_failed_task(error),
         }
     }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The route authorises the first request. A repetition gets the kept answer only for the same
-//! principal in the same role and place. Answers with status 5xx are not kept: the client may try
-//! again.
+//! principal in the same role and place. Answers with status 5xx and 429 are not kept: the client may
+//! try again.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -175,6 +175,7 @@ fn attempt(principal: &Principal, key: String, parts: &Parts, body: &[u8]) -> Wr
         &request,
         parts.method != Method::POST,
     )
+    .in_turn_of(household.as_ref())
 }
 
 /// Runs the write and keeps the answer, whether the client waits or not. Otherwise a client that
@@ -193,6 +194,11 @@ async fn run(
     panics::of_task(done.await).unwrap_or_else(IntoResponse::into_response)
 }
 
+/// Whether an answer says that nothing was done, and that the same write may succeed later.
+fn may_try_again(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
 async fn keep(context: &Context, attempt: &WriteAttempt, answer: Response) -> Response {
     let (mut parts, body) = answer.into_parts();
     let is_small = body
@@ -209,7 +215,7 @@ async fn keep(context: &Context, attempt: &WriteAttempt, answer: Response) -> Re
                 .await,
             body,
         ),
-        None if is_small && !parts.status.is_server_error() => {
+        None if is_small && !may_try_again(parts.status) => {
             match to_bytes(body, usize::MAX).await {
                 Ok(octets) => {
                     let text = |name: &HeaderName| {

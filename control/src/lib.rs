@@ -51,8 +51,11 @@ use policy_store::{ActivityStore, Store};
 use tokio::sync::Mutex;
 
 use self::{
-    activity::limits::HistoryLimits, explain::Explainer, households::events::HouseholdEvents,
-    lists::model::ListControl, notifications::settings::Channels,
+    activity::limits::HistoryLimits,
+    explain::Explainer,
+    households::{events::HouseholdEvents, turns::HouseholdTurns},
+    lists::model::ListControl,
+    notifications::settings::Channels,
 };
 
 pub use self::error::causes;
@@ -85,8 +88,8 @@ pub struct Control {
     pub notices: Channels,
     /// The slug of the preset of households that chose none.
     pub default_preset: String,
-    /// Serialises writes of households: what is stored last is live last.
-    pub writes: Mutex<()>,
+    /// The order of writes at each household: what is stored last is live last.
+    pub turns: HouseholdTurns,
     /// Serialises changes of feeds and lists, each of which may take seconds.
     pub list_writes: Mutex<()>,
     /// Serialises writes of mandates.

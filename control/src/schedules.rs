@@ -15,7 +15,7 @@ use crate::{Control, households::load::recompile, shutdown::Shutdown};
 
 /// How often the task looks for households that are due.
 const TICK: Duration = Duration::from_millis(500);
-/// Households that are compiled in one turn. A write waits for no more than these.
+/// Households that are looked for at a time. A write waits for its own household alone.
 const BATCH: usize = 16;
 /// If the wall clock was set back by more than this, all rules with a schedule are compiled again.
 const SET_BACK: SignedDuration = SignedDuration::from_secs(2);

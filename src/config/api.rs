@@ -24,7 +24,7 @@ pub struct Api {
     pub proxy_from: Vec<IpNet>,
     /// Connections at a time; each takes a file descriptor.
     pub connections_max: usize,
-    /// Requests a second of one principal of a household. 0: no limit.
+    /// Requests a second of one household, with all its keys. 0: no limit.
     pub rate_per_s: u32,
     /// Requests at once before the rate applies.
     pub rate_burst: u32,

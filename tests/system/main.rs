@@ -54,3 +54,4 @@ mod survival;
 mod tls;
 mod toggles;
 mod world_itself;
+mod writers;

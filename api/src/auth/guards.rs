@@ -33,7 +33,7 @@ use policy::rules::household::Id;
 use policy_store::{Author, Role, fingerprint};
 
 use super::{
-    known::Actor,
+    known::{Actor, ActorKind},
     oidc::{Refused, Tokens},
     principal::{Principal, forbidden},
     roles::Admits,
@@ -105,9 +105,7 @@ async fn of_key(secret: &str, client: IpAddr, context: &Context) -> Result<Princ
     }
     let is_known = actor.is_some() || known.holds(fingerprint);
     match &actor {
-        Some(actor) => limits
-            .ask(&actor.name, actor.is_of_household)
-            .map_err(Problem::too_often)?,
+        Some(actor) => limits.ask(actor).map_err(Problem::too_often)?,
         None if is_known => {}
         None => limits.fail(client).map_err(Problem::too_often)?,
     }
@@ -145,9 +143,7 @@ async fn of_token(
     let actor = known.actor(fingerprint);
     let failures = match &actor {
         Some(actor) => {
-            limits
-                .ask(&actor.name, actor.is_of_household)
-                .map_err(Problem::too_often)?;
+            limits.ask(actor).map_err(Problem::too_often)?;
             Ok(())
         }
         None => limits.fail(client),
@@ -181,11 +177,16 @@ async fn of_token(
 
 /// Counts the first request of a principal, and remembers the principal.
 fn admitted(principal: &Principal, fingerprint: u64, context: &Context) -> Result<(), Problem> {
-    let actor = Actor {
-        name: principal.author.actor.as_str().into(),
-        is_of_household: principal.household.is_some(),
+    let (counted, kind) = match &principal.household {
+        None => (principal.author.actor.as_str(), ActorKind::Operator),
+        Some(household) if principal.role == Role::Child => (household.as_str(), ActorKind::Child),
+        Some(household) => (household.as_str(), ActorKind::Parent),
     };
-    let counted = context.limits.ask(&actor.name, actor.is_of_household);
+    let actor = Actor {
+        counted: counted.into(),
+        kind,
+    };
+    let counted = context.limits.ask(&actor);
     context.limits.known.remember(fingerprint, actor);
     counted.map_err(Problem::too_often)
 }

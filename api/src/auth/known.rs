@@ -33,9 +33,20 @@ const READS_AT_ONCE: NonZeroU32 = NonZeroU32::new(8).expect("it is eight");
 /// The principal of a fingerprint, for its rate limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    pub name: Arc<str>,
-    /// Whether it is a principal of a household.
-    pub is_of_household: bool,
+    /// The household whose rate it counts against; for a principal of none, its own name.
+    pub counted: Arc<str>,
+    pub kind: ActorKind,
+}
+
+/// Which rate a principal counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActorKind {
+    /// An operator or an auditor.
+    Operator,
+    /// A parent, by household.
+    Parent,
+    /// A child, by household.
+    Child,
 }
 
 /// All known fingerprints.

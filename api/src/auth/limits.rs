@@ -1,4 +1,8 @@
-//! Rate limits: of each principal, and before authentication, of failures by address.
+//! Rate limits: of each household, operator and auditor, and before authentication, of failures by
+//! address.
+//!
+//! All keys and tokens of a household share one rate, because a household makes keys by itself. Its
+//! children share half of it, so that a child cannot keep the parents from a setting.
 //!
 //! Before authentication, only failures count against an address. A valid key always works, also
 //! from an address from which others guess keys: a thousand homes, or the portal, may share one.
@@ -8,14 +12,17 @@ use std::{
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use governor::{Quota, RateLimiter, clock::MonotonicClock, state::keyed::HashMapStateStore};
 use policy_store::{Store, StoreError};
 
-use crate::auth::known::Known;
+use crate::auth::known::{Actor, ActorKind, Known};
 
 /// The most counters. More are needed only if more clients are active than a node can answer.
 const COUNTERS_MAX: usize = 100_000;
@@ -34,8 +41,9 @@ pub struct Rate {
 /// All counters. By default there is no limit.
 #[derive(Default)]
 pub struct Limits {
-    family: RateCounters<String>,
-    operator: RateCounters<String>,
+    family: RateCounters<Arc<str>>,
+    children: RateCounters<Arc<str>>,
+    operator: RateCounters<Arc<str>>,
     failures: RateCounters<IpAddr>,
     open: RateCounters<IpAddr>,
     /// Fingerprints of valid credentials.
@@ -43,15 +51,19 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Limits for principals of households, for operators and auditors, and for failed
-    /// authentications.
+    /// Limits for each household, for each operator and auditor, and for failed authentications.
     #[must_use]
     pub fn new(family: Rate, operator: Rate, failures: Rate) -> Self {
+        let children = RateCounters::new(Rate {
+            per_s: family.per_s.div_ceil(2),
+            burst: family.burst.div_ceil(2),
+        });
         let family = RateCounters::new(family);
         let operator = RateCounters::new(operator);
         let failures = RateCounters::new(failures);
         Self {
             family,
+            children,
             operator,
             failures,
             ..Self::default()
@@ -74,13 +86,16 @@ impl Limits {
     }
 
     /// Counts a request of a principal. Fails with the time to wait.
-    pub(crate) fn ask(&self, actor: &str, is_of_household: bool) -> Result<(), Duration> {
-        let counters = if is_of_household {
-            &self.family
-        } else {
-            &self.operator
-        };
-        counters.count(actor.to_owned())
+    pub(crate) fn ask(&self, actor: &Actor) -> Result<(), Duration> {
+        let count = |counters: &RateCounters<_>| counters.count(Arc::clone(&actor.counted));
+        match actor.kind {
+            ActorKind::Operator => count(&self.operator),
+            ActorKind::Parent => count(&self.family),
+            ActorKind::Child => {
+                count(&self.children)?;
+                count(&self.family)
+            }
+        }
     }
 
     /// Counts a failure of an address. Fails with the time to wait.
@@ -164,6 +179,26 @@ impl<K: Hash + Eq + Clone> RateCounters<K> {
 mod tests {
     use super::*;
 
+    fn actor(counted: &str, kind: ActorKind) -> Actor {
+        Actor {
+            counted: counted.into(),
+            kind,
+        }
+    }
+
+    #[test]
+    fn children_share_half_of_what_their_household_may_ask() {
+        let half = Rate { per_s: 1, burst: 6 };
+        let limits = Limits::new(half, Rate::default(), Rate::default());
+        let ask = |kind| limits.ask(&actor("home", kind));
+        let admitted = (0..1_000)
+            .take_while(|_| ask(ActorKind::Child).is_ok())
+            .count();
+        assert!((3..6).contains(&admitted), "{admitted}");
+        assert_eq!(ask(ActorKind::Parent), Ok(()));
+        assert!((0..1_000).any(|_| ask(ActorKind::Parent).is_err()));
+    }
+
     #[test]
     fn a_burst_passes_and_then_one_must_wait_each_for_itself() {
         let limits = Limits::new(
@@ -172,17 +207,17 @@ mod tests {
             Rate { per_s: 1, burst: 1 },
         );
         for _ in 0..3 {
-            assert_eq!(limits.ask("key:a", true), Ok(()));
+            assert_eq!(limits.ask(&actor("a", ActorKind::Parent)), Ok(()));
         }
         // A second later, one more request is admitted.
         let wait = (0..1_000)
-            .find_map(|_| limits.ask("key:a", true).err())
+            .find_map(|_| limits.ask(&actor("a", ActorKind::Parent)).err())
             .unwrap();
         assert!(wait <= Duration::from_secs(1), "{wait:?}");
-        assert_eq!(limits.ask("key:b", true), Ok(()));
+        assert_eq!(limits.ask(&actor("b", ActorKind::Parent)), Ok(()));
         for _ in 0..10_000 {
             assert_eq!(
-                limits.ask("key:operator", false),
+                limits.ask(&actor("key:operator", ActorKind::Operator)),
                 Ok(()),
                 "none is set for operators"
             );

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 pub use self::code::ProblemCode;
 
 /// A refusal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Problem {
     status: StatusCode,
     code: ProblemCode,
@@ -131,6 +131,9 @@ impl From<ChangeError<Self>> for Problem {
         match error {
             ChangeError::Store(error) => error.into(),
             ChangeError::Refused(problem) => problem,
+            ChangeError::TooMuch(too_much) => {
+                Self::value("household", "limit", too_much.to_string())
+            }
             ChangeError::Settled => Self::conflict("answered", "the request was answered before"),
             ChangeError::Version { expected: 0, .. } => Self::new(
                 StatusCode::PRECONDITION_FAILED,

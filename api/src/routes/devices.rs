@@ -31,7 +31,7 @@ use crate::{
 const NAME_OCTETS_MAX: usize = 128;
 
 /// The settings of a device. A field that is left out keeps its value.
-#[derive(Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceBody {
     /// The name that the family uses, 1 to 128 octets. Default: the identifier.

@@ -133,7 +133,7 @@ pub async fn explain(
 
 /// The household and the device of a question, now or at a past time.
 async fn subscriber(
-    control: &Control,
+    control: &Arc<Control>,
     id: &Id,
     device: Option<&Id>,
     past: Option<Timestamp>,

@@ -31,7 +31,7 @@ const PAGE_MAX: u32 = 1_000;
 const TEXT_OCTETS_MAX: usize = 256;
 /// The settings of a household. A field that is left out keeps its value; `null` removes `preset`,
 /// `external_ref` and `locale`.
-#[derive(Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HouseholdBody {
     /// The IANA name of its time zone, such as `Europe/London`.

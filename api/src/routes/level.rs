@@ -79,7 +79,7 @@ impl Level {
         control: &Arc<Control>,
         author: &Author,
         expected: Option<u64>,
-        edit: impl FnOnce(&mut Settings) -> Result<(StatusCode, B), Problem> + Send + 'static,
+        edit: impl FnOnce(&mut Settings) -> Result<(StatusCode, B), Problem> + Clone + Send + 'static,
     ) -> Result<Versioned<T>, Problem> {
         let household = self.household.clone();
         let change = move |household: &mut Household| edit(self.settings(household)?);

@@ -548,7 +548,7 @@ fn allow(
             .map(drop)
         }),
         (AnswerScope::Domain, None) => {
-            settings.names.insert(
+            let known = settings.names.insert(
                 name.clone(),
                 set_by(
                     CustomName {
@@ -558,7 +558,7 @@ fn allow(
                     actor,
                 ),
             );
-            if settings.names.len() > CUSTOM_NAMES_MAX {
+            if known.is_none() && settings.names.len() > CUSTOM_NAMES_MAX {
                 return Err(Problem::conflict(
                     "limit",
                     format!("an own list has at most {CUSTOM_NAMES_MAX} names"),

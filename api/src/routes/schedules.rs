@@ -143,7 +143,7 @@ pub async fn put_schedule(
             .schedules
             .insert(name.clone(), set_by(schedule, &actor))
             .is_none();
-        if settings.schedules.len() > SCHEDULES_MAX {
+        if is_new && settings.schedules.len() > SCHEDULES_MAX {
             return Err(Problem::value(
                 "name",
                 "limit",

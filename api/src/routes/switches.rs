@@ -155,7 +155,7 @@ pub async fn put_name(
             .names
             .insert(name.clone(), set_by(CustomName { state, scope }, &actor))
             .is_none();
-        if settings.names.len() > CUSTOM_NAMES_MAX {
+        if is_new && settings.names.len() > CUSTOM_NAMES_MAX {
             return Err(Problem::value(
                 "domain",
                 "limit",

@@ -8,6 +8,7 @@ mod document;
 mod explanations;
 mod fake_lists;
 mod feeds;
+mod holdings;
 mod idempotency;
 mod lists;
 mod mandates;

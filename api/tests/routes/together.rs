@@ -1,25 +1,32 @@
 //! Concurrent writes, and clients that disconnect: what is stored and what is live stay equal.
 
-use std::{future::Future, pin::pin, task::Poll};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, mpsc},
+    task::Poll,
+};
 
 use axum::{
     body::Body,
     http::{Method, Request},
 };
-use policy::identity::directory::Directory;
+use control::households::{turns::WRITES_MAX, write::change_existing};
+use policy::{identity::directory::Directory, rules::household::Household};
+use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use crate::world::World;
+use crate::world::{World, author};
 
 const HOME: &str = "/v1/households/home";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_toggles_at_once_end_with_the_last_one_stored_live() {
-    let world = std::sync::Arc::new(World::with_home().await);
+    let world = Arc::new(World::with_home().await);
     let first = world.get(HOME).await.version();
     for round in 0..5 {
         let toggle = |number: usize| {
-            let world = std::sync::Arc::clone(&world);
+            let world = Arc::clone(&world);
             tokio::spawn(async move {
                 let body = if number.is_multiple_of(2) {
                     r#"{"state":"block"}"#
@@ -95,10 +102,16 @@ async fn a_client_that_goes_away_during_a_write_leaves_store_and_rules_equal() {
             true => answered += 1,
             false => left += 1,
         }
-        // One thread runs all tasks in turn: a write that began has its turn before this one gets
-        // it.
+        // One thread runs all tasks in turn: a write that began is in the queue before this one.
         tokio::task::yield_now().await;
-        drop(world.context.control.writes.lock().await);
+        drop(
+            world
+                .context
+                .control
+                .turns
+                .wait(&"home".parse().unwrap())
+                .await,
+        );
         world.assert_live_is_stored().await;
     }
     let written = world.get(HOME).await.version() - first;
@@ -106,6 +119,115 @@ async fn a_client_that_goes_away_during_a_write_leaves_store_and_rules_equal() {
         left > 0 && written > answered,
         "{left} left, {answered} were answered, {written} written: no write was cut in the middle"
     );
+}
+
+const BLOCK: &str = r#"{"state":"block"}"#;
+
+#[tokio::test]
+async fn households_write_and_are_read_while_a_write_of_another_one_is_stuck() {
+    let world = World::with_home().await;
+    for household in ["a", "b"] {
+        world
+            .put(&format!("/v1/households/{household}"), "{}")
+            .await
+            .ok();
+    }
+    let (begun, has_begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(released));
+    let control = Arc::clone(&world.context.control);
+    let stuck = tokio::spawn(async move {
+        let edit = move |household: &mut Household| {
+            begun.send(()).unwrap();
+            released.lock().unwrap().recv().unwrap();
+            household.locale = Some("fr".to_owned());
+            Ok::<_, ()>(())
+        };
+        let home = "home".parse().unwrap();
+        change_existing(&control, &author(), home, None, edit)
+            .await
+            .map(drop)
+    });
+    while has_begun.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..20 {
+        for household in ["a", "b"] {
+            let path = format!("/v1/households/{household}/categories/gambling");
+            world.put(&path, BLOCK).await.ok();
+        }
+    }
+    // Reads of the household itself do not wait, either.
+    for path in [
+        HOME,
+        "/v1/households/home/effective",
+        "/v1/explain?name=bets.example&household=home",
+    ] {
+        world.get(path).await.ok();
+    }
+    assert!(!stuck.is_finished());
+    release.send(()).unwrap();
+    stuck.await.unwrap().unwrap();
+    assert_eq!(world.get(HOME).await.json["locale"], "fr");
+    world.assert_live_is_stored().await;
+}
+
+#[tokio::test]
+async fn of_many_writers_that_expect_one_version_one_succeeds() {
+    let world = Arc::new(World::with_home().await);
+    let version = world.get(HOME).await.version();
+    let mut writers = JoinSet::new();
+    for _ in 0..20 {
+        let world = Arc::clone(&world);
+        writers.spawn(async move {
+            let expects = [("if-match", &*format!("\"{version}\""))];
+            let path = format!("{HOME}/categories/gambling");
+            world.ask(Method::PUT, &path, &expects, BLOCK).await.status
+        });
+    }
+    let mut answers = writers.join_all().await;
+    answers.sort_unstable();
+    assert_eq!((answers[0], answers[1], answers[19]), (200, 412, 412));
+    assert_eq!(world.get(HOME).await.version(), version + 1);
+}
+
+#[tokio::test]
+async fn a_household_with_too_many_waiting_writes_is_told_to_come_back() {
+    /// Writes that find no place.
+    const SURPLUS: usize = 5;
+    let world = Arc::new(World::with_home().await);
+    world.put("/v1/households/other", "{}").await.ok();
+    let home = "home".parse().unwrap();
+    let turn = world.context.control.turns.wait(&home).await;
+    let write = async |world: &World, number: usize| {
+        let named = [("idempotency-key", &*format!("k{number}"))];
+        let path = format!("{HOME}/categories/gambling");
+        (number, world.ask(Method::PUT, &path, &named, BLOCK).await)
+    };
+    let mut writers = JoinSet::new();
+    // The turn itself is one of the writes.
+    for number in 0..WRITES_MAX - 1 + SURPLUS {
+        let world = Arc::clone(&world);
+        writers.spawn(async move { write(&world, number).await });
+    }
+    let mut refused = 0;
+    for _ in 0..SURPLUS {
+        let (number, answer) = writers.join_next().await.unwrap().unwrap();
+        answer.is_problem(429, "rate");
+        assert_eq!(answer.header("retry-after"), "1");
+        refused = number;
+    }
+    world
+        .put("/v1/households/other/categories/gambling", BLOCK)
+        .await
+        .ok();
+    drop(turn);
+    for (_, answer) in writers.join_all().await {
+        answer.ok();
+    }
+    let (_, again) = write(&world, refused).await;
+    let again = again.ok();
+    assert_eq!(again.header("idempotency-replayed"), "", "it is done now");
 }
 
 #[tokio::test]

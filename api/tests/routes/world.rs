@@ -258,7 +258,7 @@ impl World {
                 email: true,
             },
             default_preset: "light".to_owned(),
-            writes: Default::default(),
+            turns: Default::default(),
             list_writes: Default::default(),
             mandate_writes: Default::default(),
         });

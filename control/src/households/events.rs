@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use policy::verdict::Layer;
 use policy::{
     name::Name,
-    rules::household::{Device, Household, Id, Person},
+    rules::household::{Household, Id},
 };
 use policy_store::{AccessRequest, activity::BypassSign};
 use serde::Serialize;
@@ -193,17 +193,20 @@ pub fn devices_affected(
     if !is_same {
         return None;
     }
-    let whole = |household: &Household, id: &Id| -> Option<(Device, Option<Person>)> {
-        let device = household.devices.get(id)?;
-        Some((device.clone(), household.person_of(device).cloned()))
+    // Compared once, because hundreds of devices can be one person's.
+    let changed_people: BTreeSet<&Id> = before
+        .people
+        .keys()
+        .chain(after.people.keys())
+        .filter(|id| before.people.get(*id) != after.people.get(*id))
+        .collect();
+    let is_changed = |id: &&Id| {
+        let (was, is) = (before.devices.get(*id), after.devices.get(*id));
+        let person = is.and_then(|device| device.person.as_ref());
+        was != is || person.is_some_and(|person| changed_people.contains(person))
     };
     let ids: BTreeSet<&Id> = before.devices.keys().chain(after.devices.keys()).collect();
-    Some(
-        ids.into_iter()
-            .filter(|id| whole(before, id) != whole(after, id))
-            .cloned()
-            .collect(),
-    )
+    Some(ids.into_iter().filter(is_changed).cloned().collect())
 }
 
 type Channels = HashMap<Id, broadcast::Sender<ScopedEvent>>;

@@ -26,23 +26,36 @@ const START_BATCHES_COMPILING: usize = 2;
 /// Unreadable households that the start logs one by one; beyond, it logs their number.
 const LOGGED_MAX: u64 = 20;
 
-/// Compiles a household and makes it live.
-pub(super) fn install(control: &Control, household: &Household) {
-    control.directory.install(HouseholdRules::compile(
-        household,
-        &control.taxonomy,
-        control.defaults,
-        Timestamp::now(),
-    ));
+/// Compiles a household on a thread of its own, because a large one takes many milliseconds.
+/// Returns it with its rules.
+pub(super) async fn compile(
+    control: &Arc<Control>,
+    household: Household,
+) -> (Household, HouseholdRules) {
+    let control = Arc::clone(control);
+    let compile = move || {
+        let now = Timestamp::now();
+        let rules = HouseholdRules::compile(&household, &control.taxonomy, control.defaults, now);
+        (household, rules)
+    };
+    finished(tokio::task::spawn_blocking(compile).await)
+}
+
+/// Compiles a household and makes it live. The caller has its turn at the household. Returns the
+/// household.
+pub(super) async fn install(control: &Arc<Control>, household: Household) -> Household {
+    let (household, rules) = compile(control, household).await;
+    control.directory.install(rules);
+    household
 }
 
 /// Compiles stored households again, because one of their schedules began or ended. A household
 /// that cannot be read keeps its live rules.
-pub async fn recompile(control: &Control, households: &[Id]) {
-    let _turn = control.writes.lock().await;
+pub async fn recompile(control: &Arc<Control>, households: &[Id]) {
     for id in households {
+        let _turn = control.turns.wait(id).await;
         match control.store.household(id).await {
-            Ok(Some(household)) => install(control, &household),
+            Ok(Some(household)) => drop(install(control, household).await),
             Ok(None) => control.directory.remove(id),
             Err(error) => {
                 tracing::error!(%id, error = &error as &dyn std::error::Error, "a household's schedules could not be compiled again")

@@ -4,4 +4,5 @@ pub mod events;
 pub mod load;
 pub mod provenance;
 pub mod subscriber;
+pub mod turns;
 pub mod write;

@@ -1,8 +1,13 @@
 //! A write to one household. When it returns, the new rules are live.
 //!
 //! ```text
-//! edit -> store: one transaction (document, version, notices, audit) -> compile -> swap -> publish
+//! turn at the household -> read, edit, compare -> store: one transaction (document, version, notices, audit)
+//!                       -> compile -> swap -> publish
 //! ```
+//!
+//! Writes of one household take turns (`turns`); households wait for each other only where they share
+//! the disk, and there they take turns, too. Nothing that depends on the size of a household happens
+//! while another one waits for it.
 
 use std::sync::Arc;
 
@@ -18,7 +23,8 @@ use tokio::task::JoinError;
 
 use super::{
     events::{ScopedEvent, devices_affected},
-    load::install,
+    load::{compile, install},
+    turns::Crowded,
 };
 use crate::{Control, activity::retention, notifications::text as notices};
 
@@ -29,6 +35,8 @@ pub enum WriteError<E> {
     UnknownHousehold(Id),
     #[error(transparent)]
     Change(#[from] ChangeError<E>),
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
     /// The task of the write panicked, or the runtime is about to end.
     #[error("the task of the write did not finish")]
     Task(#[source] JoinError),
@@ -41,7 +49,7 @@ impl<E> From<StoreError> for WriteError<E> {
 }
 
 impl<E> WriteError<E> {
-    /// Takes an error out of the edit that ran inside the store's transaction.
+    /// Takes an error out of the edit that the store ran.
     fn flattened(error: ChangeError<Self>) -> Self {
         match error {
             ChangeError::Refused(inner) => inner,
@@ -52,6 +60,7 @@ impl<E> WriteError<E> {
             ChangeError::NetworkTaken { network, owner } => {
                 Self::Change(ChangeError::NetworkTaken { network, owner })
             }
+            ChangeError::TooMuch(too_much) => Self::Change(ChangeError::TooMuch(too_much)),
             ChangeError::Settled => Self::Change(ChangeError::Settled),
         }
     }
@@ -67,7 +76,7 @@ pub enum ReadError {
 }
 
 /// What a write does beside the household, in the same transaction.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Beside {
     /// The child's request that the write allows, and the answer.
     pub allows: Option<(String, RequestAnswer)>,
@@ -75,8 +84,9 @@ pub struct Beside {
     pub notices: Vec<NewNotice>,
 }
 
-/// Changes a household: stored, compiled, live, in this order. Writers take turns, so what is
-/// stored last is live last. Returns what `edit` returned beside the household.
+/// Changes a household: stored, compiled, live, in this order. Its writers take turns, so what is
+/// stored last is live last. Returns what `edit` returned beside the household. `edit` is called
+/// again if another process changed the household meanwhile.
 ///
 /// The write runs as a task of its own: a client that disconnects would otherwise cancel its
 /// handler, and leave a change stored that is not live.
@@ -85,7 +95,7 @@ pub async fn change<T: Send + 'static, E: Send + 'static>(
     by: &Author,
     id: Id,
     expected: Option<u64>,
-    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), E> + Send + 'static,
+    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), E> + Clone + Send + 'static,
 ) -> Result<(HouseholdChanged, T), WriteError<E>> {
     change_beside(control, by, id, expected, Beside::default(), edit).await
 }
@@ -97,7 +107,7 @@ pub async fn change_beside<T: Send + 'static, E: Send + 'static>(
     id: Id,
     expected: Option<u64>,
     beside: Beside,
-    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), E> + Send + 'static,
+    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), E> + Clone + Send + 'static,
 ) -> Result<(HouseholdChanged, T), WriteError<E>> {
     let edit = move |household| {
         edit(household).map_err(|refusal| WriteError::Change(ChangeError::Refused(refusal)))
@@ -111,7 +121,7 @@ pub async fn change_existing<T: Send + 'static, E: Send + 'static>(
     by: &Author,
     id: Id,
     expected: Option<u64>,
-    edit: impl FnOnce(&mut Household) -> Result<T, E> + Send + 'static,
+    edit: impl FnOnce(&mut Household) -> Result<T, E> + Clone + Send + 'static,
 ) -> Result<(HouseholdChanged, T), WriteError<E>> {
     let name = id.clone();
     let edit = move |household: Option<Household>| {
@@ -131,6 +141,7 @@ async fn in_task<T: Send + 'static, E: Send + 'static>(
     expected: Option<u64>,
     beside: Beside,
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), WriteError<E>>
+    + Clone
     + Send
     + 'static,
 ) -> Result<(HouseholdChanged, T), WriteError<E>> {
@@ -141,46 +152,56 @@ async fn in_task<T: Send + 'static, E: Send + 'static>(
 }
 
 async fn write<T: Send + 'static, E: Send + 'static>(
-    control: &Control,
+    control: &Arc<Control>,
     by: &Author,
     id: &Id,
     expected: Option<u64>,
     beside: Beside,
-    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), WriteError<E>> + Send,
+    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), WriteError<E>>
+    + Clone
+    + Send
+    + 'static,
 ) -> Result<(HouseholdChanged, T), WriteError<E>> {
-    let turn = control.writes.lock().await;
+    let turn = control.turns.take(id).await?;
     let label = control.store.label_of(&by.actor).await?;
-    let mut edited = None;
-    let edit = |before: Option<Household>| {
-        let was = before.clone();
-        let (after, told) = edit(before)?;
-        let (was, is) = (was.as_ref(), after.as_ref());
-        let duties = retention::duties(was, is);
-        let mut notices = beside.notices;
-        if let Some(was) = was {
-            notices.extend(notices::of_change(control, by, label.as_deref(), was, is)?);
+    let change = {
+        let (control, by) = (Arc::clone(control), by.clone());
+        move |was: Option<&Household>| {
+            let (after, told) = edit(was.cloned())?;
+            let is = after.as_ref();
+            let duties = retention::duties(was, is);
+            let mut notices = beside.notices;
+            if let Some(was) = was {
+                notices.extend(notices::of_change(
+                    &control,
+                    &by,
+                    label.as_deref(),
+                    was,
+                    is,
+                )?);
+            }
+            let edited = Edited {
+                told,
+                devices: devices_affected(was, is),
+                owes: !duties.is_empty(),
+                removes: removes(was, is),
+            };
+            let change = HouseholdChange {
+                household: after,
+                notices,
+                duties,
+                allows: beside.allows,
+            };
+            Ok((change, edited))
         }
-        edited = Some(Edited {
-            told,
-            devices: devices_affected(was, is),
-            owes: !duties.is_empty(),
-            removes: removes(was, is),
-        });
-        Ok(HouseholdChange {
-            household: after,
-            notices,
-            duties,
-            allows: beside.allows,
-        })
     };
-    let changed = control
+    let (mut changed, edited) = control
         .store
-        .change_with(by, id, expected, edit)
+        .change_with(by, id, expected, change)
         .await
         .map_err(WriteError::flattened)?;
-    let edited = edited.expect("a change that was stored was edited");
-    match &changed.household {
-        Some(household) => install(control, household),
+    match changed.household.take() {
+        Some(household) => changed.household = Some(install(control, household).await),
         None => control.directory.remove(id),
     }
     let event = ScopedEvent::change(changed.version, edited.devices);
@@ -220,17 +241,22 @@ fn removes(before: Option<&Household>, after: Option<&Household>) -> bool {
     })
 }
 
-/// Reads a household's document and its live rules. Both are of one version: no write runs
-/// meanwhile.
+/// Reads a household's document and the rules of the same version, without waiting for writes: the
+/// live rules, or while a write makes others live, the rules of the document that was read.
 pub async fn read_with_rules(
-    control: &Control,
+    control: &Arc<Control>,
     id: &Id,
 ) -> Result<(Household, Arc<HouseholdRules>), ReadError> {
     let unknown = || ReadError::UnknownHousehold(id.clone());
-    let _turn = control.writes.lock().await;
     let household = control.store.household(id).await?.ok_or_else(unknown)?;
-    let rules = control.directory.household(id).ok_or_else(unknown)?;
-    Ok((household, rules))
+    let live = control.directory.household(id);
+    match live.filter(|rules| rules.version() == household.version) {
+        Some(rules) => Ok((household, rules)),
+        None => {
+            let (household, rules) = compile(control, household).await;
+            Ok((household, Arc::new(rules)))
+        }
+    }
 }
 
 /// A value with its author and the current time.

@@ -14,7 +14,12 @@
 //! device ids      a length and text each; sorted
 //! ```
 
-use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    num::NonZeroU16,
+    ops::Range,
+};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -369,12 +374,18 @@ impl Identifiers {
 fn custom_lists(household: &Household) -> Option<Box<CustomLists>> {
     let is_off = household.filtering == Filtering::Off;
     let compile = |settings: &Settings| CustomNames::compile(&settings.names, is_off);
+    let of_people: BTreeMap<&Id, CustomNames> = household
+        .people
+        .iter()
+        .map(|(id, person)| (id, compile(&person.settings)))
+        .collect();
     let of_device = |(index, device): (u16, &Device)| {
-        let of_person = household
-            .person_of(device)
-            .map(|person| compile(&person.settings))
-            .unwrap_or_default();
-        (index, [compile(&device.settings), of_person])
+        let person = device.person.as_ref();
+        let of_person = person.and_then(|person| of_people.get(person).cloned());
+        (
+            index,
+            [compile(&device.settings), of_person.unwrap_or_default()],
+        )
     };
     let devices = (0..COUNT_MAX).zip(household.devices.values());
     CustomLists::of(

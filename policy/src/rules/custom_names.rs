@@ -1,7 +1,7 @@
 //! The custom lists of names of a household, a person or a device, compiled. Few households have
 //! one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     lists::entry::Scope,
@@ -57,9 +57,10 @@ impl CustomLists {
     }
 }
 
-/// A custom list: sorted, searched once a label.
+/// A custom list: sorted, searched once a label. Copies share the entries: each device of a person
+/// has the person's list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CustomNames(Box<[(Name, CustomName)]>);
+pub struct CustomNames(Arc<[(Name, CustomName)]>);
 
 impl CustomNames {
     pub(crate) fn compile(

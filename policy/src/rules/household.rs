@@ -26,8 +26,9 @@ use crate::{
 
 /// The most devices of a household. Bounds the size of a record.
 pub const DEVICES_MAX: usize = 256;
-/// The most names in one custom list.
-pub const CUSTOM_NAMES_MAX: usize = 5_000;
+/// The most names in one custom list. All lists of a household together are bounded by
+/// [`crate::rules::holdings::DOCUMENT_OCTETS_MAX`], which about as many names fill.
+pub const CUSTOM_NAMES_MAX: usize = 2_000;
 /// The most networks of one household.
 pub const NETWORKS_MAX: usize = 64;
 /// The most identifiers of one device. Randomised MAC addresses need several.

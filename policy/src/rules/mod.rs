@@ -1,6 +1,7 @@
 //! The rules engine: a household's document, and the rules that it compiles to for each device.
 //!
-//! - `household`, `schedule`: the document. `relaxations`: what a change of it permits.
+//! - `household`, `schedule`: the document. `holdings`: how much it may hold. `relaxations`: what a
+//!   change of it permits.
 //! - `compiled`: the document compiled into one flat record, with `timeline` for what changes by the
 //!   clock, `custom_names` for lists, and `flags` for all that is not about categories.
 //! - `operator`: the operator's defaults.
@@ -12,6 +13,7 @@ pub mod compiled;
 pub mod custom_names;
 pub(crate) mod effective_rules;
 pub mod flags;
+pub mod holdings;
 pub mod household;
 pub mod name_source;
 pub mod operator;

@@ -129,6 +129,7 @@ impl Relaxations {
             before,
             after,
             now,
+            levels: BTreeMap::new(),
             found: FoundChange::default(),
         };
         let subjects = Subject::all(before, after);
@@ -272,10 +273,22 @@ struct Comparison<'h> {
     before: &'h Household,
     after: &'h Household,
     now: Timestamp,
+    /// The levels that were compared, by the addresses of their settings: hundreds of devices share
+    /// the household's, and a person's.
+    levels: BTreeMap<[usize; 2], ChangedLevel<'h>>,
     found: FoundChange,
 }
 
-impl Comparison<'_> {
+/// How the custom list and the grants of one level changed.
+struct ChangedLevel<'h> {
+    is_same: bool,
+    /// The names that it allows and did not allow before.
+    allowed: Vec<&'h Name>,
+    /// The names that it blocked, and that it neither blocks nor allows now.
+    unlisted: Vec<(&'h Name, Scope)>,
+}
+
+impl<'h> Comparison<'h> {
     /// Compares the effective rules, now and over the following days.
     fn compare_rules(
         &mut self,
@@ -336,11 +349,21 @@ impl Comparison<'_> {
         let were = levels(self.before, subject.before);
         let are = levels(self.after, subject.after);
         for (was, is) in were.iter().copied().zip(are) {
-            if has_same_entries(was, is) {
+            let address = |level: Option<&Settings>| {
+                level.map_or(0, |level| std::ptr::from_ref(level).addr())
+            };
+            let level = self
+                .levels
+                .entry([address(was), address(is)])
+                .or_insert_with(|| ChangedLevel::of(was, is));
+            if level.is_same {
                 continue;
             }
-            let losses = newly_allowed(was, is)
-                .chain(no_longer_blocked(was, &are))
+            let losses = level
+                .allowed
+                .iter()
+                .map(|name| Relaxation::Allowed((*name).clone()))
+                .chain(no_longer_blocked(&level.unlisted, &are))
                 .chain(newly_granted(&were, is, self.now));
             for loss in losses {
                 self.found.add(loss, subject, false);
@@ -449,35 +472,51 @@ fn has_name(levels: &[Option<&Settings>], name: &Name, state: SwitchState, scope
         .any(|own| covers(&own.value))
 }
 
-/// The names that a level allows and did not allow before. Another level does not count: the same
-/// allow can be there beside a block of a name below it, which it does not lift.
-fn newly_allowed<'h>(
-    was: Option<&'h Settings>,
-    is: Option<&'h Settings>,
-) -> impl Iterator<Item = Relaxation> + 'h {
-    let entries = is.into_iter().flat_map(|settings| &settings.names);
-    entries
-        .filter(move |(name, own)| {
-            let allow = SwitchState::Allow;
+impl<'h> ChangedLevel<'h> {
+    fn of(was: Option<&'h Settings>, is: Option<&'h Settings>) -> Self {
+        if has_same_entries(was, is) {
+            return Self {
+                is_same: true,
+                allowed: Vec::new(),
+                unlisted: Vec::new(),
+            };
+        }
+        let names = |level: Option<&'h Settings>| level.into_iter().flat_map(|level| &level.names);
+        let allow = SwitchState::Allow;
+        // Another level does not count: the same allow can be there beside a block of a name below
+        // it, which it does not lift.
+        let allowed = names(is).filter(|(name, own)| {
             own.value.state == allow && !has_name(&[was], name, allow, own.value.scope)
-        })
-        .map(|(name, _)| Relaxation::Allowed(name.clone()))
+        });
+        let unlisted = names(was).filter(|(name, own)| {
+            own.value.state == SwitchState::Block && !decides(&[is], name, own.value.scope)
+        });
+        Self {
+            is_same: false,
+            allowed: allowed.map(|(name, _)| name).collect(),
+            unlisted: unlisted
+                .map(|(name, own)| (name, own.value.scope))
+                .collect(),
+        }
+    }
+}
+
+/// Whether a custom list of these levels blocks or allows a name with at least this scope.
+fn decides(levels: &[Option<&Settings>], name: &Name, scope: Scope) -> bool {
+    [SwitchState::Block, SwitchState::Allow]
+        .into_iter()
+        .any(|state| has_name(levels, name, state, scope))
 }
 
 /// The names that a level blocked and that no level blocks or allows now.
-fn no_longer_blocked<'h>(
-    was: Option<&'h Settings>,
-    are: &'h Levels<'h>,
-) -> impl Iterator<Item = Relaxation> + 'h {
-    let entries = was.into_iter().flat_map(|settings| &settings.names);
-    entries
-        .filter(|(name, own)| {
-            let has = |state| has_name(are, name, state, own.value.scope);
-            own.value.state == SwitchState::Block
-                && !has(SwitchState::Block)
-                && !has(SwitchState::Allow)
-        })
-        .map(|(name, _)| Relaxation::Unlisted(name.clone()))
+fn no_longer_blocked<'l>(
+    unlisted: &'l [(&Name, Scope)],
+    are: &'l Levels<'_>,
+) -> impl Iterator<Item = Relaxation> + 'l {
+    unlisted
+        .iter()
+        .filter(|(name, scope)| !decides(are, name, *scope))
+        .map(|(name, _)| Relaxation::Unlisted((*name).clone()))
 }
 
 /// The grants of a level that still run, and that no level had before for as long.

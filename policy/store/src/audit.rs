@@ -48,6 +48,15 @@ pub struct AuditEntry<'d> {
     pub after: Option<&'d Value>,
 }
 
+/// The content of a new row as it is written: made before the transaction begins, where that takes
+/// long.
+pub(crate) struct RenderedEntry {
+    pub(crate) action: String,
+    pub(crate) subject: String,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+}
+
 /// A row of the table: all text as it was hashed.
 #[derive(FromRow)]
 pub(crate) struct AuditRow {
@@ -115,6 +124,21 @@ pub(crate) async fn append(
     by: &Author,
     entry: &AuditEntry<'_>,
 ) -> Result<u64, StoreError> {
+    let rendered = RenderedEntry {
+        action: entry.action.to_owned(),
+        subject: entry.subject.to_owned(),
+        before: entry.before.map(Value::to_string),
+        after: entry.after.map(Value::to_string),
+    };
+    append_rendered(connection, by, rendered).await
+}
+
+/// As [`append`], with what was made before.
+pub(crate) async fn append_rendered(
+    connection: &mut SqliteConnection,
+    by: &Author,
+    entry: RenderedEntry,
+) -> Result<u64, StoreError> {
     let head = sqlx::query_as("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1");
     let head: Option<(i64, Vec<u8>)> = head
         .fetch_optional(&mut *connection)
@@ -126,10 +150,10 @@ pub(crate) async fn append(
         at: Timestamp::now().to_string(),
         actor: by.actor.clone(),
         role: by.role.clone(),
-        action: entry.action.to_owned(),
-        subject: entry.subject.to_owned(),
-        before: entry.before.map(Value::to_string),
-        after: entry.after.map(Value::to_string),
+        action: entry.action,
+        subject: entry.subject,
+        before: entry.before,
+        after: entry.after,
         previous,
         hash: Vec::new(),
     };

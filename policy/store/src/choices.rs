@@ -31,15 +31,15 @@ pub struct ChoiceDay {
     pub chose_off: i64,
 }
 
-/// The values of the columns beside a document.
-pub(crate) fn columns(
-    household: &Household,
-) -> (
+/// The values of the columns beside a document: choice, preset, channel and day.
+pub(crate) type Columns = (
     Option<String>,
     Option<String>,
     Option<String>,
     Option<String>,
-) {
+);
+
+pub(crate) fn columns(household: &Household) -> Columns {
     let filtering = serde_json::to_value(household.filtering).expect("a word");
     let choice = household.choice.as_ref();
     (

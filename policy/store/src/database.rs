@@ -1,9 +1,11 @@
 //! An open SQLite file: readers share a pool, and every write goes through [`Database::begin`].
 //!
 //! ```text
-//! begin (the files are there) -> statements -> commit (the files are still there) -> acknowledged
+//! turn -> begin (the files are there) -> statements -> commit (the files are still there) -> acknowledged
 //! ```
 //!
+//! - Writes have a connection of their own and take turns by household (`write_queue`), so that no
+//!   write waits for reads, and no household for the queue of another.
 //! - A connection returns to the pool only outside of a transaction. SQLite ends a transaction by
 //!   itself on some errors (no room, I/O, no memory, `RAISE(ROLLBACK)`, `ON CONFLICT ROLLBACK`:
 //!   `https://sqlite.org/lang_transaction.html`, section 3); the driver still counts it, and would
@@ -34,13 +36,14 @@ use crate::{
     error::{OpenFault, StoreError, file_faults, step},
     failure::primary_code,
     file::{self, FileContent, OpenFiles},
+    write_queue::{WritePermit, WriteQueue},
 };
 
 /// How long a statement waits for another writer of the same file. A disk that is busy with other
 /// work can delay a write for many seconds.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Readers beside the one writer: SQLite gives each a thread.
-const CONNECTIONS_MAX: u32 = 4;
+const READERS_MAX: u32 = 4;
 
 /// What distinguishes the two stores.
 pub(crate) struct Kind {
@@ -54,7 +57,9 @@ pub(crate) struct Kind {
 /// An opened file.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
-    pool: SqlitePool,
+    readers: SqlitePool,
+    writer: SqlitePool,
+    queue: Arc<WriteQueue>,
     condition: Arc<StoreCondition>,
     anchor: Arc<tokio::sync::Mutex<Option<SqliteConnection>>>,
 }
@@ -155,9 +160,15 @@ impl Database {
             source,
         })?;
         condition.files.set(files).expect("nothing else sets it");
-        let pool = pool(&condition).connect_lazy_with(options);
+        let pool = |connections_max| {
+            pool(&condition)
+                .max_connections(connections_max)
+                .connect_lazy_with(options.clone())
+        };
         Ok(Self {
-            pool,
+            readers: pool(READERS_MAX),
+            writer: pool(1),
+            queue: Arc::default(),
             condition,
             anchor: Arc::new(Some(anchor).into()),
         })
@@ -165,18 +176,28 @@ impl Database {
 
     /// For readers; writes go through [`Self::begin`].
     pub(crate) fn pool(&self) -> &SqlitePool {
-        &self.pool
+        &self.readers
     }
 
     pub(crate) fn condition(&self) -> &StoreCondition {
         &self.condition
     }
 
-    /// Begins a write. It holds the file's write lock until it is committed, or dropped, which
-    /// undoes it.
+    /// Begins a write of the node itself, see [`Self::begin_for`].
     pub(crate) async fn begin(&self, what: &'static str) -> Result<Writing<'_>, StoreError> {
+        self.begin_for("", what).await
+    }
+
+    /// Begins a write for a household, in its turn. It holds the file's write lock until it is
+    /// committed, or dropped, which undoes it.
+    pub(crate) async fn begin_for(
+        &self,
+        whose: &str,
+        what: &'static str,
+    ) -> Result<Writing<'_>, StoreError> {
+        let permit = self.queue.turn(whose).await;
         self.condition.check()?;
-        let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
+        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
         let transaction = begun
             .inspect_err(|error| self.condition.failed(error))
             .map_err(step(what))?;
@@ -184,6 +205,7 @@ impl Database {
             condition: &self.condition,
             transaction: Some(transaction),
             faults: file_faults(),
+            _permit: permit,
         })
     }
 
@@ -193,7 +215,17 @@ impl Database {
         query: Query<'_, Sqlite, SqliteArguments>,
         what: &'static str,
     ) -> Result<SqliteQueryResult, StoreError> {
-        let mut writing = self.begin(what).await?;
+        self.execute_for("", query, what).await
+    }
+
+    /// Writes with one statement for a household, in its turn.
+    pub(crate) async fn execute_for(
+        &self,
+        whose: &str,
+        query: Query<'_, Sqlite, SqliteArguments>,
+        what: &'static str,
+    ) -> Result<SqliteQueryResult, StoreError> {
+        let mut writing = self.begin_for(whose, what).await?;
         let done = query.execute(&mut *writing).await.map_err(step(what))?;
         writing.commit(what).await?;
         Ok(done)
@@ -201,7 +233,8 @@ impl Database {
 
     /// Closes the file, the anchor last, so that the journal is checkpointed.
     pub(crate) async fn close(&self) {
-        self.pool.close().await;
+        self.writer.close().await;
+        self.readers.close().await;
         if let Some(anchor) = self.anchor.lock().await.take()
             && let Err(error) = anchor.close().await
         {
@@ -213,7 +246,6 @@ impl Database {
 fn pool(condition: &Arc<StoreCondition>) -> SqlitePoolOptions {
     let condition = Arc::clone(condition);
     SqlitePoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
         // A connection does not age: the file that it has open may be the only one that exists.
         .idle_timeout(None)
         .max_lifetime(None)
@@ -242,6 +274,8 @@ pub(crate) struct Writing<'d> {
     transaction: Option<Transaction<'static, Sqlite>>,
     /// The failures of all files when the write began.
     faults: u64,
+    /// Dropped last: the next write begins when this one has ended.
+    _permit: WritePermit,
 }
 
 impl Writing<'_> {
@@ -320,18 +354,14 @@ mod tests {
             .unwrap();
         // Each connection has a limit of its own that makes SQLite report a full disk; a new
         // connection has none.
-        let mut all = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
-            let mut connection = database.pool().acquire().await.unwrap();
-            sqlx::query("PRAGMA max_page_count = 1")
-                .execute(&mut *connection)
-                .await
-                .unwrap();
-            all.push(connection);
-        }
-        drop(all);
+        let mut connection = database.writer.acquire().await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 1")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        drop(connection);
         let mut full = 0;
-        for _ in 0..CONNECTIONS_MAX + 1 {
+        for _ in 0..2 {
             let write = sqlx::query(
                 "INSERT INTO probe (one, filler) VALUES (1, randomblob(1000000)) ON CONFLICT DO NOTHING",
             );
@@ -344,8 +374,8 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         }
-        assert!((1..=CONNECTIONS_MAX).contains(&full), "{full}");
-        for number in 0..CONNECTIONS_MAX * 2 {
+        assert_eq!(full, 1);
+        for number in 0..READERS_MAX * 2 {
             database
                 .begin("testing")
                 .await

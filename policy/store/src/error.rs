@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use policy::rules::household::Id;
+use policy::rules::{holdings::TooMuch, household::Id};
 
 use crate::failure::FailureReason;
 
@@ -238,6 +238,9 @@ pub enum ChangeError<E> {
     /// A network belongs to another household.
     #[error("{network} belongs to household {owner}")]
     NetworkTaken { network: IpNet, owner: Id },
+    /// The household would hold too much.
+    #[error("{0}")]
+    TooMuch(TooMuch),
     /// The request was answered before.
     #[error("the request was answered before")]
     Settled,

@@ -209,7 +209,8 @@ impl Store {
     }
 
     /// As [`Self::create_key`], with notices that are queued in the same transaction: `tell` gets
-    /// the key, and the household of a family's key.
+    /// the key, and the household of a family's key. It is called again if the household changed
+    /// meanwhile.
     ///
     /// # Errors
     /// No key is made then.
@@ -217,7 +218,7 @@ impl Store {
         &self,
         by: &Author,
         new: NewKey,
-        tell_holder: impl FnOnce(&Key, &Household) -> Result<Vec<NewNotice>, StoreError> + Send,
+        tell_holder: impl Fn(&Key, &Household) -> Result<Vec<NewNotice>, StoreError> + Send,
     ) -> Result<(String, Key), KeyError> {
         let secret = format!("{PREFIX}{}", random_hex(SECRET_OCTETS)?);
         let NewKey {
@@ -235,12 +236,15 @@ impl Store {
             created_at: Timestamp::now(),
             revoked_at: None,
         };
-        let mut transaction = self.begin().await?;
-        let mut notices = Vec::new();
-        if let Some(id) = &key.household {
-            let household = household_of_key(&mut transaction, id)
-                .await?
-                .ok_or_else(|| KeyError::NoHousehold(id.clone()))?;
+        let (mut transaction, notices) = loop {
+            let Some(id) = &key.household else {
+                break (self.begin().await?, Vec::new());
+            };
+            // Outside of the transaction, because the document may be long.
+            let stored = self.stored_for_change(id).await?;
+            let version = stored.version;
+            let household = stored.read(id).await?;
+            let household = household.ok_or_else(|| KeyError::NoHousehold(id.clone()))?;
             if let Some(device) = key
                 .device
                 .as_ref()
@@ -248,9 +252,13 @@ impl Store {
             {
                 return Err(KeyError::NoDevice(device.clone()));
             }
-            make_room(&mut transaction, id).await?;
-            notices = tell_holder(&key, &household)?;
-        }
+            let notices = tell_holder(&key, &household)?;
+            let mut transaction = self.begin_for(id.as_str()).await?;
+            if has_version(&mut transaction, id, version).await? {
+                make_room(&mut transaction, id).await?;
+                break (transaction, notices);
+            }
+        };
         let insert = "INSERT INTO api_key (id, sha256, role, household, device, label, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let insert = sqlx::query(insert)
             .bind(&key.id)
@@ -310,7 +318,13 @@ impl Store {
         id: &str,
         tell_holder: impl FnOnce(&Key, &Household) -> Result<Vec<NewNotice>, StoreError> + Send,
     ) -> Result<Option<Key>, StoreError> {
-        let mut transaction = self.begin().await?;
+        // A key is revoked even if its household's document cannot be read.
+        let holder = match household {
+            Some(household) => self.household(household).await.ok().flatten(),
+            None => self.household_of_key(id).await?,
+        };
+        let whose = holder.as_ref().map_or("", |holder| holder.id.as_str());
+        let mut transaction = self.begin_for(whose).await?;
         let query = sqlx::query(select!("WHERE id = ? AND revoked_at IS NULL")).bind(id);
         let row = query
             .fetch_optional(&mut *transaction)
@@ -327,16 +341,26 @@ impl Store {
             return Ok(None);
         };
         let key = revoke(&mut transaction, by, key).await?;
-        // A key is revoked even if its household's document cannot be read.
-        if let Some(id) = &key.household
-            && let Ok(Some(household)) = household_of_key(&mut transaction, id).await
-        {
-            for notice in &tell_holder(&key, &household)? {
+        if let Some(holder) = holder.filter(|holder| key.household.as_ref() == Some(&holder.id)) {
+            for notice in &tell_holder(&key, &holder)? {
                 queue(&mut transaction, notice).await?;
             }
         }
         transaction.commit().await?;
         Ok(Some(key))
+    }
+
+    /// The household of a family's key; `None` if it cannot be read.
+    async fn household_of_key(&self, key: &str) -> Result<Option<Household>, StoreError> {
+        let select = sqlx::query_scalar("SELECT household FROM api_key WHERE id = ?").bind(key);
+        let id: Option<Option<String>> = select
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(step("looking up a key"))?;
+        match id.flatten().and_then(|id| id.parse().ok()) {
+            Some(id) => Ok(self.household(&id).await.ok().flatten()),
+            None => Ok(None),
+        }
     }
 
     /// The key of a secret, if it is active. Called for every request, so that a revocation takes
@@ -370,28 +394,18 @@ impl Store {
     }
 }
 
-/// The household of a family's key, if it exists.
-async fn household_of_key(
+/// Whether the stored version of a household is this one.
+async fn has_version(
     connection: &mut SqliteConnection,
     household: &Id,
-) -> Result<Option<Household>, StoreError> {
-    let row = sqlx::query("SELECT document FROM household WHERE id = ? AND document IS NOT NULL")
-        .bind(household.as_str());
-    let Some(row) = row
+    version: i64,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar("SELECT version FROM household WHERE id = ?")
+        .bind(household.as_str())
         .fetch_optional(connection)
-        .await
-        .map_err(step("reading a household"))?
-    else {
-        return Ok(None);
-    };
-    let text: String = row
-        .try_get("document")
-        .map_err(step("reading a household"))?;
-    let unreadable = |source: serde_json::Error| StoreError::Document {
-        household: household.to_string(),
-        source: source.into(),
-    };
-    serde_json::from_str(&text).map(Some).map_err(unreadable)
+        .await;
+    let found: Option<i64> = found.map_err(step("reading a household"))?;
+    Ok(found == Some(version))
 }
 
 /// Checks the limit of keys of a household, and deletes its oldest revoked keys beyond

@@ -2,7 +2,8 @@
 //! depends on that.
 //!
 //! - `store`: a node's store, opened and checked. `identity`: recognises the store of the node.
-//! - `households`: documents, changed one transaction at a time; `as_of`: earlier states.
+//! - `households`: documents, read; `household_change`: changed, each prepared aside and stored in
+//!   one short transaction; `as_of`: earlier states.
 //! - `feeds`: feeds defined over REST. `mandates`: mandates beside the feeds.
 //! - `choices`: counts of the households' choices. `requests`: requests to unblock a name.
 //! - `notices`: the outbox to account holders. `reports`: public reports of wrong blocks.
@@ -12,7 +13,7 @@
 //! - `retries`: idempotent writes.
 //! - [`activity`]: the activity of households as counts, in a file of its own; `pending_erasures`:
 //!   erasures that are still to be done there.
-//! - `database`: opens, reads and writes a file; `condition`, `failure`, `health`: whether it can
+//! - `database`: opens, reads and writes a file; `write_queue`: who writes next; `condition`, `failure`, `health`: whether it can
 //!   be written; `file`: the file itself, and its lock.
 //! - [`error`]: the errors.
 //!
@@ -34,6 +35,7 @@ mod feeds;
 mod file;
 pub mod heads;
 mod health;
+mod household_change;
 mod households;
 mod identity;
 mod in_force;
@@ -48,6 +50,7 @@ mod secret;
 mod store;
 mod time;
 mod verification;
+mod write_queue;
 
 pub use activity::ActivityStore;
 pub use audit::{AuditEntry, Author};
@@ -61,9 +64,8 @@ pub use feeds::{FeedChanged, StoredFeed};
 pub use file::Lock;
 pub use heads::SignedHead;
 pub use health::Health;
-pub use households::{
-    HouseholdBatch, HouseholdChange, HouseholdChanged, ScanPosition, StoredHouseholds,
-};
+pub use household_change::{HouseholdChange, HouseholdChanged};
+pub use households::{HouseholdBatch, ScanPosition, StoredHouseholds};
 pub use identity::StorePaths;
 pub use in_force::{Revocations, fingerprint};
 pub use keys::{Key, NewKey, Role};

@@ -288,7 +288,7 @@ impl Store {
         asked: RequestDetails,
         now: Timestamp,
     ) -> Result<(AccessRequest, bool), RequestError> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(household.as_str()).await?;
         let forget = sqlx::query("DELETE FROM request WHERE at < ?").bind((now - KEPT).as_second());
         forget
             .execute(&mut *transaction)
@@ -362,7 +362,7 @@ impl Store {
         id: &str,
         with: &RequestAnswer,
     ) -> Result<AccessRequest, ChangeError<E>> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(household.as_str()).await?;
         let request = answer(&mut transaction, household, id, RequestState::Denied, with).await?;
         transaction.commit().await?;
         Ok(request)

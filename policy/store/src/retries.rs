@@ -14,6 +14,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use policy::rules::household::Id;
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection};
 
@@ -40,6 +41,8 @@ const EXPIRED_AT_A_TIME: i64 = 64;
 /// A write with an idempotency key.
 #[derive(Debug, Clone)]
 pub struct WriteAttempt {
+    /// The household whose turn it takes; empty for principals of none.
+    whose: String,
     principal: String,
     key: String,
     target: Vec<u8>,
@@ -59,11 +62,21 @@ impl WriteAttempt {
         is_repeatable: bool,
     ) -> Self {
         Self {
+            whose: String::new(),
             principal,
             key,
             target: digest(target),
             request: digest(request),
             is_repeatable,
+        }
+    }
+
+    /// The same write, in the turns of a household.
+    #[must_use]
+    pub fn in_turn_of(self, household: Option<&Id>) -> Self {
+        Self {
+            whose: household.map(Id::to_string).unwrap_or_default(),
+            ..self
         }
     }
 
@@ -113,7 +126,7 @@ impl Store {
     /// Begins a write, or returns its state.
     pub async fn begin_once(&self, attempt: &WriteAttempt) -> Result<AttemptState, StoreError> {
         let now = Timestamp::now().as_second();
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for(&attempt.whose).await?;
         forget_old(&mut transaction, attempt, now - KEPT_S).await?;
         let known = "SELECT target, request, maker, status, headers, body, secret_of FROM idempotency WHERE principal = ? AND key = ?";
         let known = sqlx::query(known)
@@ -199,7 +212,7 @@ impl Store {
             .bind(i64::from(kept.status));
         let update = update.bind(headers).bind(&kept.body);
         self.database
-            .execute(update, "keeping an answer")
+            .execute_for(&attempt.whose, update, "keeping an answer")
             .await
             .map(drop)
     }
@@ -222,7 +235,7 @@ impl Store {
             .bind(i64::from(status))
             .bind(key);
         self.database
-            .execute(update, "keeping an answer")
+            .execute_for(&attempt.whose, update, "keeping an answer")
             .await
             .map(drop)
     }
@@ -234,7 +247,7 @@ impl Store {
             .bind(&attempt.key);
         let forgotten = self
             .database
-            .execute(delete, "forgetting a write")
+            .execute_for(&attempt.whose, delete, "forgetting a write")
             .await
             .map(drop);
         if forgotten.is_err() {

@@ -1,4 +1,4 @@
-//! The store of one node: opened, checked, and written through [`Store::begin`].
+//! The store of one node: opened, checked, and written through [`Store::begin_for`].
 
 use std::{
     collections::HashSet,
@@ -13,6 +13,7 @@ use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
+use tokio::sync::Semaphore;
 
 use crate::{
     chain::{Chain, Findings, NextHead},
@@ -45,8 +46,10 @@ fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) database: Database,
-    /// For readers; writes go through [`Self::begin`].
+    /// For readers; writes go through [`Self::begin_for`].
     pub(crate) pool: SqlitePool,
+    /// Places for the preparation of changes of large households: half of the cores.
+    pub(crate) large: Arc<Semaphore>,
     pub(crate) chain: Arc<Chain>,
     /// Random id of this process; separates idempotent writes it started from those of an earlier
     /// run.
@@ -150,6 +153,7 @@ impl Store {
             database,
             pool,
             chain: Arc::new(chain),
+            large: Arc::new(Semaphore::new(large_at_a_time())),
             process_id,
             unforgotten: Arc::default(),
         })
@@ -179,9 +183,14 @@ impl Store {
         self.database.close().await;
     }
 
-    /// Begins a change, under the database's write lock.
+    /// Begins a change of the node itself, see [`Self::begin_for`].
     pub(crate) async fn begin(&self) -> Result<AuditedWrite<'_>, StoreError> {
-        let mut writing = self.database.begin("beginning a change").await?;
+        self.begin_for("").await
+    }
+
+    /// Begins a change for a household, in its turn, under the database's write lock.
+    pub(crate) async fn begin_for(&self, whose: &str) -> Result<AuditedWrite<'_>, StoreError> {
+        let mut writing = self.database.begin_for(whose, "beginning a change").await?;
         let is_after_loss = self.chain.check(&mut writing).await?;
         Ok(AuditedWrite {
             writing,
@@ -189,6 +198,10 @@ impl Store {
             is_after_loss,
         })
     }
+}
+
+fn large_at_a_time() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
 /// A change in progress. [`Self::commit`] applies all of it; dropping it applies nothing.

@@ -47,10 +47,10 @@ fn by() -> Author {
 async fn edit(
     store: &Store,
     household: &str,
-    edit: impl FnOnce(&mut Household) + Send,
+    edit: impl FnOnce(&mut Household) + Clone + Send + 'static,
 ) -> Result<HouseholdChanged, ChangeError<Refusal>> {
     let fresh = id(household);
-    let change = |before: Option<Household>| {
+    let change = move |before: Option<Household>| {
         let mut household = before.unwrap_or_else(|| Household::new(fresh));
         edit(&mut household);
         Ok(Some(household))
@@ -315,7 +315,7 @@ async fn pages_show_every_household_once_and_a_reference_finds_its_own() {
     let place = Place::new();
     let store = place.open().await;
     for number in 0..25 {
-        edit(&store, &format!("h{number:02}"), |home| {
+        edit(&store, &format!("h{number:02}"), move |home| {
             home.external_ref = Some(format!("ref-{}", number % 5))
         })
         .await

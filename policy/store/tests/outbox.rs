@@ -65,13 +65,14 @@ async fn change(
     notices: Vec<NewNotice>,
     allows: Option<(String, RequestAnswer)>,
 ) -> Result<(), ChangeError<&'static str>> {
-    let change = |_| {
-        Ok(HouseholdChange {
+    let change = move |_: Option<&Household>| {
+        let change = HouseholdChange {
             household: Some(home()),
             notices,
             duties: Vec::new(),
             allows,
-        })
+        };
+        Ok((change, ()))
     };
     store
         .change_with(&by(), &id("home"), None, change)

@@ -65,7 +65,7 @@ async fn write(
     store: &Store,
     octets: usize,
 ) -> Result<HouseholdChanged, ChangeError<&'static str>> {
-    let change = |before: Option<Household>| {
+    let change = move |before: Option<Household>| {
         let mut home = before.unwrap_or_else(|| Household::new(id("home")));
         home.locale = Some("x".repeat(octets));
         Ok(Some(home))
