@@ -15,6 +15,7 @@ mod lists;
 mod load;
 mod log;
 mod networks;
+mod node;
 mod policy;
 mod recursion;
 mod reports;
@@ -29,4 +30,5 @@ pub use self::{
     log::LogFormat,
     recursion::{RecursionConfig, Zone},
     reports::Reports,
+    sections::Config,
 };

@@ -76,6 +76,7 @@ use self::{
 };
 use crate::{
     config::{self, Checked, Reports},
+    memory::{self, Budgets, Governed, Known},
     oidc,
     stores::{self, Stores},
 };
@@ -160,6 +161,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
 
     tasks.spawn_endless(publish(Arc::clone(&parts.engine)));
     tasks.spawn_endless(mandates::run(Arc::clone(&parts.mandates)));
+    tasks.spawn_endless(memory::run(Arc::clone(&parts.memory)));
     let sampled = &checked.config.lists;
     let sample = sample::open(&sampled.directory, sampled.query_sample)?;
     tasks.spawn_endless(sample::run(Arc::clone(&parts.engine), Arc::clone(&sample)));
@@ -287,6 +289,7 @@ struct Parts {
     mandates: Arc<MandateRegistry>,
     recursor: Arc<Recursor<SystemEnvironment>>,
     engine: Arc<Engine>,
+    memory: Arc<Governed>,
 }
 
 impl Parts {
@@ -305,9 +308,17 @@ impl Parts {
         let settings = list_settings(checked, &taxonomy, store, &status).await?;
         let (manager, live) = lists::start::start(settings, Arc::clone(&status), tasks).await?;
         let mandates = mandates::start(store, &live).await?;
-        let recursor = Arc::new(data_path::recursor(checked)?);
+        let limit = memory::find(checked.config.node.memory_mib);
+        let known = Known {
+            workers: workers(checked),
+            lists: live.load().octets() as u64,
+            households,
+        };
+        let budgets = Budgets::derive(limit.octets, &checked.config, known);
+        let recursor = Arc::new(data_path::recursor(checked, budgets.recursor)?);
         let engine = Arc::new(data_path::engine(
             checked,
+            &budgets,
             &directory,
             &live,
             Arc::clone(&recursor),
@@ -321,6 +332,16 @@ impl Parts {
             generation = live.load().generation(),
             "rules and lists are in place"
         );
+        let memory = Governed {
+            limit,
+            budgets,
+            engine: Arc::clone(&engine),
+            recursor: Arc::clone(&recursor),
+            lists: Arc::clone(&live),
+            directory: Arc::clone(&directory),
+            status: Arc::clone(&status),
+        };
+        memory.announce();
         Ok(Self {
             stores,
             post,
@@ -332,6 +353,7 @@ impl Parts {
             mandates,
             recursor,
             engine,
+            memory: Arc::new(memory),
         })
     }
 
@@ -390,6 +412,7 @@ impl Parts {
         let directory = Arc::clone(&self.directory);
         let recursor = Arc::clone(&self.recursor);
         let mandates = Arc::clone(&self.mandates);
+        let memory = Arc::clone(&self.memory);
         describe_gauge!("ox_protect_cache_bytes", "Size of the answer cache");
         describe_gauge!("ox_protect_cache_entries", "Entries in the answer cache");
         describe_gauge!("ox_protect_households", "Households that are live");
@@ -400,6 +423,7 @@ impl Parts {
             gauge!("ox_protect_cache_entries").set(entries as f64);
             gauge!("ox_protect_households").set(directory.len() as f64);
             recursor.show_sizes();
+            memory.show();
             mandates::show(&mandates);
             metrics.run_upkeep();
             metrics.render()
@@ -448,10 +472,7 @@ impl Sockets {
         let api = TcpListener::bind(checked.config.api.listen)
             .await
             .with_context(|| format!("listening on {} (API)", checked.config.api.listen))?;
-        let workers = match checked.config.dns.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
+        let workers = workers(checked);
         let addresses = checked.config.dns.listen.iter();
         let dns = addresses
             .map(|address| listener::bind(*address, workers))
@@ -474,6 +495,14 @@ impl Sockets {
             say(&format!("dns ready on {address}"))?;
         }
         Ok(self.api)
+    }
+}
+
+/// The threads that answer over UDP.
+fn workers(checked: &Checked) -> usize {
+    match checked.config.dns.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
     }
 }
 

@@ -184,6 +184,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
 
 /// Checks that all values are in their ranges.
 fn check_sections(config: &Config) -> Result<(), ConfigError> {
+    config.node.check()?;
     config.dns.check()?;
     lists::check(&config.lists)?;
     notices::check(&config.notices).map_err(|(key, error)| ConfigError::Value(key, error))?;

@@ -7,8 +7,8 @@ use control::notifications::settings::NoticeSettings;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    api::Api, dns::Dns, history::HistoryConfig, lists::ListsConfig, log::Log, policy::Policy,
-    recursion::RecursionConfig, reports::Reports, store::StoreConfig,
+    api::Api, dns::Dns, history::HistoryConfig, lists::ListsConfig, log::Log, node::Node,
+    policy::Policy, recursion::RecursionConfig, reports::Reports, store::StoreConfig,
 };
 use crate::oidc;
 
@@ -16,6 +16,8 @@ use crate::oidc;
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The node as a whole.
+    pub node: Node,
     /// The DNS listener, and answers to blocked queries.
     pub dns: Dns,
     /// The REST API.

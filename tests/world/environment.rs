@@ -16,7 +16,7 @@ use super::{
     behaviour::Behaviour,
     client::{Client, client},
     clock::Clock,
-    daemon::{Daemon, copy_program},
+    daemon::{Daemon, copy_program, write_program},
     feed::{self, Feed},
     internet::Internet,
     settings::settings,
@@ -48,6 +48,7 @@ pub struct WorldBuilder {
     settings: Vec<String>,
     clock: Option<String>,
     copied: Option<String>,
+    script: Option<String>,
 }
 
 impl World {
@@ -67,6 +68,7 @@ impl World {
             settings: Vec::new(),
             clock: None,
             copied: None,
+            script: None,
         }
     }
 
@@ -206,6 +208,14 @@ impl WorldBuilder {
         }
     }
 
+    /// Starts the program by this shell script.
+    pub fn started_by(self, script: &str) -> Self {
+        Self {
+            script: Some(script.to_owned()),
+            ..self
+        }
+    }
+
     /// Gives the daemon a clock of its own, set to this time in UTC: `2030-01-01 12:00:00`.
     pub fn clock(mut self, time: &str) -> Self {
         self.clock = Some(time.to_owned());
@@ -234,6 +244,9 @@ impl WorldBuilder {
         if let Some(path) = self.copied {
             copy_program(folder.path());
             environment.push(("PATH".to_owned(), path));
+        }
+        if let Some(script) = self.script {
+            write_program(folder.path(), &script);
         }
         let daemon = Daemon::start_in(folder.path(), &settings, environment).await;
         let api = Api::new(daemon.addresses().clone(), &daemon.key());

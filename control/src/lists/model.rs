@@ -390,6 +390,10 @@ pub enum EventKind {
     StoreWritable,
     /// The audit is not as it was written.
     AuditBroken,
+    /// The node has been short of memory for a minute, although its caches shrank.
+    MemoryShort,
+    /// Memory is enough again.
+    MemoryEnough,
 }
 
 impl EventKind {
@@ -407,6 +411,8 @@ impl EventKind {
             Self::StoreFailing => "store_failing",
             Self::StoreWritable => "store_writable",
             Self::AuditBroken => "audit_broken",
+            Self::MemoryShort => "memory_short",
+            Self::MemoryEnough => "memory_enough",
         }
     }
 }

@@ -22,20 +22,17 @@ pub struct WorkerState {
 
 impl WorkerState {
     /// The state of a worker thread, with a local cache.
-    pub(crate) fn of_worker(metrics: &QueryMetrics) -> Self {
+    pub(crate) fn of_worker(metrics: &QueryMetrics, local_cache: LocalCache) -> Self {
         Self {
             metrics: metrics.worker(),
-            local_cache: LocalCache::new(),
+            local_cache,
             prefetches: Vec::new(),
         }
     }
 
     /// The state of a runtime thread, which asks the shared cache.
     fn of_runtime(metrics: &QueryMetrics) -> Self {
-        Self {
-            local_cache: LocalCache::disabled(),
-            ..Self::of_worker(metrics)
-        }
+        Self::of_worker(metrics, LocalCache::disabled())
     }
 }
 
