@@ -11,6 +11,7 @@ mod dns;
 mod effect;
 mod error;
 mod history;
+mod limits;
 mod lists;
 mod load;
 mod log;

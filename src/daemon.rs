@@ -59,7 +59,7 @@ use policy::{
 use policy_store::{Author, NewKey, Store};
 use resolver::{
     engine::Engine,
-    listener::{self, WorkerSettings, access::NetworkSet, notify::OnNotify},
+    listener::{self, WorkerSettings, network_set::NetworkSet, notify::OnNotify},
     recursor::{Recursor, SystemEnvironment},
     telemetry::query_sample::QuerySample,
 };
@@ -76,7 +76,7 @@ use self::{
 };
 use crate::{
     config::{self, Checked, Reports},
-    memory::{self, Budgets, Governed, Known},
+    memory::{self, Budgets, Governed, KnownAtStart},
     oidc,
     stores::{self, Stores},
 };
@@ -309,7 +309,7 @@ impl Parts {
         let (manager, live) = lists::start::start(settings, Arc::clone(&status), tasks).await?;
         let mandates = mandates::start(store, &live).await?;
         let limit = memory::find(checked.config.node.memory_mib);
-        let known = Known {
+        let known = KnownAtStart {
             workers: workers(checked),
             lists: live.load().octets() as u64,
             households,

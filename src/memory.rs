@@ -15,7 +15,7 @@ mod limit;
 mod pressure;
 
 pub use self::{
-    budgets::{Budgets, Known},
+    budgets::{Budgets, KnownAtStart},
     governor::{Governed, run},
     limit::find,
 };

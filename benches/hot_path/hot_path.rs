@@ -38,6 +38,7 @@ use resolver::{
     engine::{Engine, EngineConfig, ServeStale, Step, WorkerState},
     listener::client::Client,
     message::{blocked::BlockedAnswer, ede::BlockContact, query::Query, types::Transport},
+    rates::RateSettings,
     time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };
@@ -124,6 +125,8 @@ impl Bed {
                 places_max: 16,
                 per_client_max: 16,
             },
+            rates: RateSettings::default(),
+            cookie_secrets: Vec::new(),
             stale: ServeStale {
                 stale_max: Duration::ZERO,
                 client_timeout: Duration::ZERO,

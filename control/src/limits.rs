@@ -1,9 +1,9 @@
-//! Who is limited on this node: the clients and zones whose queries were refused or ended for
-//! others.
+//! Who is limited on this node: the clients, zones and networks whose queries were not answered,
+//! refused, or ended for others.
 
 use jiff::Timestamp;
 use resolver::{
-    admission::{ClientKey, LimitedGroup},
+    admission::{ClientKey, LimitCause, LimitedGroup},
     engine::Engine,
 };
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub enum LimitKind {
     Explanations,
     /// A registrable domain.
     Zone,
+    /// An IPv4 /24 or an IPv6 /56.
+    Network,
 }
 
 /// Why something is limited.
@@ -32,9 +34,16 @@ pub enum LimitKind {
 pub enum LimitReason {
     /// It has the most resolutions under way, or as many as one client may have.
     Resolutions,
+    /// Nearly all of its resolutions fail: its servers do not respond, or the names do not exist.
+    Failures,
+    /// It sends more queries than `limits.queries_per_s`.
+    Queries,
+    /// More than `limits.response_kib_per_s` would be sent to it, and it is not proven that it
+    /// receives them.
+    Responses,
 }
 
-/// A client or a zone that was limited in the last minute.
+/// A client, a zone or a network that was limited in the last minute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LimitEntry {
@@ -46,7 +55,7 @@ pub struct LimitEntry {
     pub since: Timestamp,
     /// When it was limited last.
     pub last: Timestamp,
-    /// Queries that were refused, and resolutions that were ended, since then.
+    /// Queries that were limited, and resolutions that were ended, since then.
     pub queries: u64,
 }
 
@@ -56,7 +65,7 @@ pub fn current(engine: &Engine, now: Timestamp) -> Vec<LimitEntry> {
     let (limited, elapsed) = engine.limited();
     limited
         .into_iter()
-        .map(|(group, limited)| {
+        .map(|(group, cause, limited)| {
             let (kind, name) = match group {
                 LimitedGroup::Client(ClientKey::Household(id)) => (LimitKind::Household, id.into()),
                 LimitedGroup::Client(ClientKey::Address(address)) => {
@@ -69,13 +78,19 @@ pub fn current(engine: &Engine, now: Timestamp) -> Vec<LimitEntry> {
                     (LimitKind::Explanations, String::new())
                 }
                 LimitedGroup::Zone(zone) => (LimitKind::Zone, zone.to_string()),
+                LimitedGroup::Network(network) => (LimitKind::Network, network.to_string()),
             };
             // The engine counts from its start.
             let at = |time| now - elapsed.saturating_sub(time);
             LimitEntry {
                 kind,
                 name,
-                reason: LimitReason::Resolutions,
+                reason: match cause {
+                    LimitCause::Resolutions => LimitReason::Resolutions,
+                    LimitCause::Failures => LimitReason::Failures,
+                    LimitCause::Queries => LimitReason::Queries,
+                    LimitCause::Responses => LimitReason::Responses,
+                },
                 since: at(limited.since),
                 last: at(limited.last),
                 queries: limited.queries,

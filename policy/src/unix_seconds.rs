@@ -52,6 +52,12 @@ impl UnixSeconds {
         }
     }
 
+    /// The seconds as a number.
+    #[must_use]
+    pub fn to_u32(self) -> u32 {
+        self.0
+    }
+
     pub(crate) fn to_bits(self) -> u32 {
         self.0
     }

@@ -9,6 +9,7 @@
 //! - `message`: queries, responses and replies on the wire; numbers of the protocol
 //! - `listener`: sockets, workers, TCP connections, access control, the client of a query
 //! - `admission`: which queries are resolved when too many arrive
+//! - `rates`: how much a client may ask, and how much is sent to it
 //! - `engine`: the data path
 //! - `cache`: answers of the Internet, without decisions
 //! - `upstream`: where answers come from
@@ -25,6 +26,7 @@ pub mod engine;
 pub mod limiter;
 pub mod listener;
 pub mod message;
+pub mod rates;
 pub mod recursor;
 mod shares;
 pub mod single_flight;

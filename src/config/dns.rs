@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use blocklist_loader::Secret;
 use ipnet::IpNet;
-use resolver::message::{blocked::BlockedAnswers, ede::BlockContact};
+use resolver::message::{blocked::BlockedAnswers, cookie::CookieSecret, ede::BlockContact};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -36,6 +37,9 @@ pub struct Dns {
     pub pin_workers: bool,
     /// The most datagrams of one system call.
     pub batch: usize,
+    /// Secrets of the server cookies (RFC 9018), 32 hexadecimal digits each. The first one makes
+    /// cookies.
+    pub cookie_secrets: Vec<Secret>,
     /// The answer to `TXT CH id.server` (RFC 4892). Empty: refused.
     pub server_id: String,
     /// The answer to a blocked name.
@@ -71,6 +75,7 @@ impl Default for Dns {
             workers: 0,
             pin_workers: true,
             batch: 32,
+            cookie_secrets: Vec::new(),
             server_id: String::new(),
             blocked_answer: BlockedAnswerKind::Nxdomain,
             landing: Vec::new(),
@@ -115,6 +120,13 @@ impl Dns {
             "dns.waiting_per_client_max",
             (1..=1_000_000).contains(&self.waiting_per_client_max),
             "1 to 1000000",
+        )?;
+        value(
+            "dns.cookie_secrets",
+            self.cookie_secrets
+                .iter()
+                .all(|secret| cookie_secret(secret).is_some()),
+            "32 hexadecimal digits each, or env:NAME or file:PATH with them (RFC 9018)",
         )?;
         let needs_landing = self.blocked_answer == BlockedAnswerKind::Landing;
         value(
@@ -181,6 +193,14 @@ impl Dns {
         )
     }
 
+    /// The secrets of the server cookies, as checked.
+    pub fn cookie_secrets(&self) -> Vec<CookieSecret> {
+        self.cookie_secrets
+            .iter()
+            .filter_map(cookie_secret)
+            .collect()
+    }
+
     /// The answers to blocked queries, by tier.
     pub fn blocked_answers(&self) -> BlockedAnswers {
         let Self {
@@ -228,4 +248,15 @@ impl Dns {
             language: language.clone(),
         }
     }
+}
+
+/// The secret in its 32 hexadecimal digits.
+fn cookie_secret(secret: &Secret) -> Option<CookieSecret> {
+    let digits = secret.reveal().ok()?;
+    let is_hexadecimal =
+        digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hexadecimal
+        .then(|| u128::from_str_radix(&digits, 16).ok())
+        .flatten()
+        .map(u128::to_be_bytes)
 }

@@ -186,6 +186,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
 fn check_sections(config: &Config) -> Result<(), ConfigError> {
     config.node.check()?;
     config.dns.check()?;
+    config.limits.check()?;
     lists::check(&config.lists)?;
     notices::check(&config.notices).map_err(|(key, error)| ConfigError::Value(key, error))?;
     history::check(&config.history)?;

@@ -52,6 +52,11 @@ pub fn loopback() -> Vec<IpNet> {
     parsed(&LOCAL[..1])
 }
 
+/// The loopback networks of IPv4 and IPv6.
+pub fn loopback_of_both_families() -> Vec<IpNet> {
+    parsed(&LOCAL[..2])
+}
+
 /// Networks without authoritative servers of the public Internet.
 pub fn special() -> Vec<IpNet> {
     parsed(&SPECIAL)

@@ -10,12 +10,12 @@ const MEMORY_MIB_MIN: u64 = 64;
 /// `[node]`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Node {
+pub struct NodeConfig {
     /// The memory of the whole process, in MiB. 0: derived.
     pub memory_mib: u64,
 }
 
-impl Node {
+impl NodeConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         ConfigError::unless(
             self.memory_mib == 0 || (MEMORY_MIB_MIN..=1_048_576).contains(&self.memory_mib),

@@ -7,8 +7,9 @@ use control::notifications::settings::NoticeSettings;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    api::Api, dns::Dns, history::HistoryConfig, lists::ListsConfig, log::Log, node::Node,
-    policy::Policy, recursion::RecursionConfig, reports::Reports, store::StoreConfig,
+    api::Api, dns::Dns, history::HistoryConfig, limits::RateConfig, lists::ListsConfig, log::Log,
+    node::NodeConfig, policy::Policy, recursion::RecursionConfig, reports::Reports,
+    store::StoreConfig,
 };
 use crate::oidc;
 
@@ -17,9 +18,11 @@ use crate::oidc;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The node as a whole.
-    pub node: Node,
+    pub node: NodeConfig,
     /// The DNS listener, and answers to blocked queries.
     pub dns: Dns,
+    /// Rates of queries and responses.
+    pub limits: RateConfig,
     /// The REST API.
     pub api: Api,
     /// Households and keys.
@@ -61,6 +64,8 @@ impl Config {
             self.store.url = format!("sqlite:{}", base.join(path).display());
         }
         self.history = self.history.rooted(base, &self.store.url);
+        let secrets = self.dns.cookie_secrets.into_iter();
+        self.dns.cookie_secrets = secrets.map(|secret| secret.rooted(base)).collect();
         self.feeds = self
             .feeds
             .into_iter()

@@ -58,6 +58,8 @@ pub fn engine(
             places_max: budgets.places,
             per_client_max: dns.waiting_per_client_max as usize,
         },
+        rates: checked.config.limits.settings(),
+        cookie_secrets: dns.cookie_secrets(),
         stale: ServeStale {
             stale_max: Duration::from_secs(recursive.serve_stale_s.into()),
             client_timeout: Duration::from_millis(recursive.stale_client_timeout_ms.into()),

@@ -311,7 +311,12 @@ async fn who_is_limited_stands_in_the_api() {
     }
     ends.store(true, Ordering::Relaxed);
     let limit = found.expect("the zone is limited");
-    assert_eq!(limit["reason"], "resolutions");
+    // Its resolutions fail, and it holds the most.
+    let reason = limit["reason"].as_str();
+    assert!(
+        matches!(reason, Some("resolutions" | "failures")),
+        "{limit}"
+    );
     assert!(
         limit["since"].is_string() && limit["queries"].as_u64() > Some(0),
         "{limit}"

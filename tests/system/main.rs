@@ -41,6 +41,7 @@ mod nsd;
 mod odd_authorities;
 mod past;
 mod poisoning;
+mod rates;
 mod recursion;
 mod roles;
 mod safe_search;

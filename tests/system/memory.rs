@@ -23,7 +23,7 @@ use self::{
 };
 use crate::{
     fairness::raise_descriptors,
-    world::{Feed, Internet, Switch, World},
+    world::{Feed, Internet, Switch, World, eventually},
 };
 
 /// The household's client.
@@ -382,6 +382,47 @@ async fn activity_takes_no_more_than_its_budget() {
     let (streams, _) = node.part("streams").await;
     let (_, answers) = node.part("answers").await;
     check_part(&node, "activity", streams + answers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_of_memory_caches_shrink_and_the_node_stays_as_large() {
+    const MEMORY: u64 = 64 << 20;
+    const SHRINKS: &str = "ox_protect_memory_shrinks_total";
+    // More than the node may take: each large answer takes 11 KiB there.
+    let config = "[node]\nmemory_mib = 64\n[recursion]\ncache_mib = 512\n";
+    let node = Node::start(config, None).await;
+    let large =
+        |begin: usize| (begin..begin + 6_000).map(|number| format!("r{number}.large.example"));
+    node.ask(large(0));
+    eventually("caches shrink", Duration::from_secs(60), async || {
+        node.world.api.metric(SHRINKS).await > 0.0
+    })
+    .await;
+    assert!(
+        node.world
+            .api
+            .metric("ox_protect_memory_caches_ratio")
+            .await
+            < 1.0
+    );
+    for round in 1..=3 {
+        let asked = node.ask(large(round * 6_000));
+        assert!(asked.served * 10 > asked.sent * 9, "{asked:?}");
+    }
+    let (_, total) = node.part("total").await;
+    let (_, rrsets) = node.part("rrsets").await;
+    println!(
+        "{} KiB of {} KiB, RRsets {} KiB",
+        total >> 10,
+        MEMORY >> 10,
+        rrsets >> 10
+    );
+    // 24,000 large answers would take 260 MiB. What comes in the second before the first look, and
+    // what the allocator keeps, is beside the limit.
+    assert!(total < 2 * MEMORY && rrsets < MEMORY, "{total} {rrsets}");
+    let log = node.world.daemon.stderr();
+    assert!(log.contains("memory runs short"), "{log}");
+    assert!(log.contains("the parts demand more memory"), "{log}");
 }
 
 /// A control group of this test, if this machine lets it make one. It is removed at the end.

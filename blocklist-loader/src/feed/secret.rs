@@ -27,7 +27,7 @@ impl Secret {
     ///
     /// # Errors
     /// The environment variable or the file is missing, or has no usable content.
-    pub(crate) fn reveal(&self) -> Result<String, String> {
+    pub fn reveal(&self) -> Result<String, String> {
         let words = if let Some(name) = self.0.strip_prefix(ENVIRONMENT) {
             std::env::var(name).map_err(|_| format!("the environment has no variable {name}"))?
         } else if let Some(path) = self.0.strip_prefix(FILE) {
@@ -50,7 +50,9 @@ impl Secret {
         (!is_reference(&self.0)).then_some(&*self.0)
     }
 
-    pub(crate) fn rooted(self, base: &Path) -> Self {
+    /// The secret with a relative path of its file resolved against a folder.
+    #[must_use]
+    pub fn rooted(self, base: &Path) -> Self {
         match self.0.strip_prefix(FILE) {
             Some(path) => Self(format!("{FILE}{}", base.join(path).display())),
             None => self,

@@ -15,13 +15,18 @@
 //! - *Turns* ([`turns`]): when resolutions start faster than the runtime can run them, the client
 //!   and zone with the fewest recent starts are first. So a flood of names below one zone delays
 //!   that zone.
+//!
+//! Clients and zones nearly all of whose resolutions fail are limited first ([`failing`]): they have
+//! an eighth of the places at most, and each of their starts counts as eight.
 
 mod client_key;
+mod failing;
+mod limited;
 mod places;
 mod turns;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
     time::Duration,
 };
 
@@ -32,14 +37,18 @@ use self::{
     turns::Turns,
 };
 
+pub(crate) use self::limited::LimitedGroups;
 pub use self::{
     client_key::ClientKey,
-    places::{AdmissionLimit, AdmissionSettings, Limited, LimitedGroup},
+    limited::{LimitCause, Limited, LimitedGroup},
+    places::{AdmissionLimit, AdmissionSettings},
 };
 
 /// Starts between two turns of the dispatcher, which runs after the tasks that are ready. A count:
 /// some milliseconds of work.
 const STARTS_PER_ROUND: usize = 16;
+/// Turns that a resolution of a failing client or zone takes.
+const FAILING_COST: u64 = 8;
 
 /// Shares places and turns. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +59,8 @@ struct State {
     turns: Turns,
     /// Starts left in this round.
     starts_left: usize,
+    /// The time of the latest admission, since the start.
+    now: Duration,
     /// Whether a task gives turns. There is one while resolutions wait.
     is_dispatching: bool,
 }
@@ -75,6 +86,7 @@ impl Admission {
             places: Places::new(settings),
             turns: Turns::default(),
             starts_left: STARTS_PER_ROUND,
+            now: Duration::ZERO,
             is_dispatching: false,
         })))
     }
@@ -91,10 +103,13 @@ impl Admission {
     ) -> Result<Admitted, AdmissionLimit> {
         let zone = registrable_domain(name).to_owned();
         let signals = Arc::<PlaceSignals>::default();
-        let (number, evicted) =
-            self.state()
+        let (number, evicted) = {
+            let mut state = self.state();
+            state.now = state.now.max(now);
+            state
                 .places
-                .take(Some(client), zone, Arc::clone(&signals), now)?;
+                .take(Some(client), zone, Arc::clone(&signals), now)?
+        };
         Ok(Admitted {
             place: Place {
                 admission: self.clone(),
@@ -131,8 +146,8 @@ impl Admission {
 
     /// Clients and zones that were limited in the last minute, longest first.
     #[must_use]
-    pub fn limited(&self, now: Duration) -> Vec<(LimitedGroup, Limited)> {
-        self.state().places.limited(now)
+    pub fn limited(&self, now: Duration) -> Vec<(LimitedGroup, LimitCause, Limited)> {
+        self.state().places.limited.current(now)
     }
 
     /// Gives turns, one round after the other, until no resolution waits. Between two rounds, tasks
@@ -203,6 +218,11 @@ impl Place {
         }
     }
 
+    /// Says that the resolution ended without records: it failed, or the name does not exist.
+    pub fn failed(&self) {
+        self.signals.has_failed.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until the place is lost. It may be awaited again after a cancelled wait.
     pub async fn evicted(&self) {
         self.signals.evicted.notified().await;
@@ -214,8 +234,10 @@ impl Place {
             places,
             turns,
             starts_left,
+            now,
             is_dispatching,
         } = &mut *state;
+        let is_failing = !turns.is_empty() && places.is_failing(self.number, *now);
         let Some((client, zone)) = places.groups(self.number) else {
             // Evicted before its turn: the caller is told at once.
             return true;
@@ -224,7 +246,8 @@ impl Place {
             *starts_left -= 1;
             true
         } else {
-            turns.push(client, zone, self.number);
+            let cost = if is_failing { FAILING_COST } else { 1 };
+            turns.push(client, zone, self.number, cost);
             if !std::mem::replace(is_dispatching, true) {
                 tokio::spawn(self.admission.clone().dispatch());
             }
@@ -235,7 +258,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.admission.state().places.give_up(self.number);
+        let mut state = self.admission.state();
+        let now = state.now;
+        state.places.give_up(self.number, now);
     }
 }
 

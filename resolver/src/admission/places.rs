@@ -1,19 +1,27 @@
 //! Places: who holds them, and who loses one when all are taken.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use foldhash::{HashMap, HashMapExt};
 use policy::name::Name;
 
 use tokio::sync::Notify;
 
-use super::client_key::ClientKey;
+use super::{
+    client_key::ClientKey,
+    failing::Failing,
+    limited::{LimitCause, LimitedGroup, LimitedGroups},
+};
 use crate::shares::Groups;
 
-/// Groups that are remembered to be limited. A count.
-const LIMITED_MAX: usize = 1_000;
-/// How long a group is shown as limited after its last refusal.
-const LIMITED_FOR: Duration = Duration::from_secs(60);
+/// A failing client or zone may have one of so many places.
+const FAILING_PART: usize = 8;
 
 /// How many resolutions may be under way.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +37,8 @@ pub struct AdmissionSettings {
 pub(super) struct PlaceSignals {
     pub(super) start: Notify,
     pub(super) evicted: Notify,
+    /// Set when the resolution ended without records: it failed, or the name does not exist.
+    pub(super) has_failed: AtomicBool,
 }
 
 /// Why a query gets no place.
@@ -38,34 +48,8 @@ pub enum AdmissionLimit {
     ClientLimit,
     /// All places are taken, and its client or zone holds the most.
     Full,
-}
-
-/// A client or a zone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum LimitedGroup {
-    Client(ClientKey),
-    Zone(Name),
-}
-
-impl fmt::Display for LimitedGroup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client(ClientKey::Household(id)) => write!(f, "household {id}"),
-            Self::Client(ClientKey::Address(address)) => write!(f, "client {address}"),
-            Self::Client(ClientKey::Device(mac)) => write!(f, "device {mac}"),
-            Self::Client(ClientKey::Explanation) => f.write_str("explanations"),
-            Self::Zone(zone) => write!(f, "zone {zone}"),
-        }
-    }
-}
-
-/// How a group was limited. Times are since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limited {
-    pub since: Duration,
-    pub last: Duration,
-    /// Queries that were refused, and resolutions that were evicted.
-    pub queries: u64,
+    /// Nearly all resolutions of its client or zone fail, and an eighth of all places is taken by it.
+    Failing,
 }
 
 /// One taken place.
@@ -83,7 +67,9 @@ pub(super) struct Places {
     zones: Groups<Name>,
     /// The number of the next place: a lower number is older.
     next: u64,
-    limited: HashMap<LimitedGroup, Limited>,
+    failing_clients: Failing<ClientKey>,
+    failing_zones: Failing<Name>,
+    pub(super) limited: LimitedGroups,
 }
 
 impl Places {
@@ -94,7 +80,9 @@ impl Places {
             clients: Groups::new(),
             zones: Groups::new(),
             next: 0,
-            limited: HashMap::new(),
+            failing_clients: Failing::default(),
+            failing_zones: Failing::default(),
+            limited: LimitedGroups::default(),
         }
     }
 
@@ -123,8 +111,16 @@ impl Places {
             .as_ref()
             .filter(|_| held >= self.settings.per_client_max)
         {
-            self.note(LimitedGroup::Client(client.clone()), now);
+            self.limited.note(
+                LimitedGroup::Client(client.clone()),
+                LimitCause::Resolutions,
+                now,
+            );
             return Err(AdmissionLimit::ClientLimit);
+        }
+        if let Some(group) = self.failing_group(client.as_ref(), &zone, now) {
+            self.limited.note(group, LimitCause::Failures, now);
+            return Err(AdmissionLimit::Failing);
         }
         let evicted = if self.holders.len() < self.settings.places_max {
             None
@@ -146,6 +142,36 @@ impl Places {
             },
         );
         Ok((number, evicted))
+    }
+
+    /// The client or the zone, if it has the share of places that a failing one may have.
+    fn failing_group(
+        &mut self,
+        client: Option<&ClientKey>,
+        zone: &Name,
+        now: Duration,
+    ) -> Option<LimitedGroup> {
+        let share = self.settings.places_max.div_ceil(FAILING_PART);
+        if let Some(client) = client
+            && self.clients.size(client) >= share
+            && self.failing_clients.is_failing(client, now)
+        {
+            return Some(LimitedGroup::Client(client.clone()));
+        }
+        (self.zones.size(zone) >= share && self.failing_zones.is_failing(zone, now))
+            .then(|| LimitedGroup::Zone(zone.clone()))
+    }
+
+    /// Whether the client or the zone of a place is failing.
+    pub(super) fn is_failing(&mut self, number: u64, now: Duration) -> bool {
+        let Some(holder) = self.holders.get(&number) else {
+            return false;
+        };
+        let is_client_failing = holder
+            .client
+            .as_ref()
+            .is_some_and(|client| self.failing_clients.is_failing(client, now));
+        is_client_failing || self.failing_zones.is_failing(&holder.zone, now)
     }
 
     /// Frees a place for a query of this client and zone.
@@ -185,7 +211,7 @@ impl Places {
         if let Some((own, held, largest)) = own
             && held + 1 >= largest
         {
-            self.note(own, now);
+            self.limited.note(own, LimitCause::Resolutions, now);
             return Err(AdmissionLimit::Full);
         }
         let Some(victim) = victim else {
@@ -194,7 +220,8 @@ impl Places {
         if let Some(holder) = self.remove(victim) {
             holder.signals.evicted.notify_one();
         }
-        self.note(group.clone(), now);
+        self.limited
+            .note(group.clone(), LimitCause::Resolutions, now);
         Ok(group)
     }
 
@@ -207,9 +234,16 @@ impl Places {
         Some(holder)
     }
 
-    /// Gives a place up, if it is not lost yet.
-    pub(super) fn give_up(&mut self, number: u64) {
-        self.remove(number);
+    /// Gives a place up, if it is not lost yet, and counts how its resolution ended.
+    pub(super) fn give_up(&mut self, number: u64, now: Duration) {
+        let Some(holder) = self.remove(number) else {
+            return;
+        };
+        let has_failed = holder.signals.has_failed.load(Ordering::Relaxed);
+        if let Some(client) = &holder.client {
+            self.failing_clients.count(client, has_failed, now);
+        }
+        self.failing_zones.count(&holder.zone, has_failed, now);
     }
 
     pub(super) fn signals(&self, number: u64) -> Option<&PlaceSignals> {
@@ -221,46 +255,5 @@ impl Places {
         self.holders
             .get(&number)
             .map(|holder| (holder.client.as_ref(), &holder.zone))
-    }
-
-    /// Remembers that a group was limited.
-    fn note(&mut self, group: LimitedGroup, now: Duration) {
-        if self.limited.len() >= LIMITED_MAX && !self.limited.contains_key(&group) {
-            self.forget_old(now);
-            if self.limited.len() >= LIMITED_MAX {
-                return;
-            }
-        }
-        let limited = self.limited.entry(group).or_insert(Limited {
-            since: now,
-            last: now,
-            queries: 0,
-        });
-        if now.saturating_sub(limited.last) > LIMITED_FOR {
-            *limited = Limited {
-                since: now,
-                last: now,
-                queries: 0,
-            };
-        }
-        limited.last = now;
-        limited.queries += 1;
-    }
-
-    fn forget_old(&mut self, now: Duration) {
-        self.limited
-            .retain(|_, limited| now.saturating_sub(limited.last) <= LIMITED_FOR);
-    }
-
-    /// The groups that are limited, longest first.
-    pub(super) fn limited(&mut self, now: Duration) -> Vec<(LimitedGroup, Limited)> {
-        self.forget_old(now);
-        let mut limited: Vec<_> = self
-            .limited
-            .iter()
-            .map(|(group, limited)| (group.clone(), *limited))
-            .collect();
-        limited.sort_by_key(|(_, limited)| limited.since);
-        limited
     }
 }

@@ -100,7 +100,8 @@ fn a_zone_that_many_clients_ask_for_is_limited_as_a_client_is() {
         admit(&admission, 201, "more.dead.test").err(),
         Some(AdmissionLimit::Full)
     );
-    let (group, limited) = admission.limited(NOW).remove(0);
+    let (group, cause, limited) = admission.limited(NOW).remove(0);
+    assert_eq!(cause, LimitCause::Resolutions);
     assert_eq!(group.to_string(), "zone dead.test");
     assert_eq!((limited.since, limited.queries), (NOW, 2));
     assert!(admission.limited(NOW + Duration::from_secs(61)).is_empty());
@@ -205,4 +206,72 @@ async fn a_client_with_many_names_waits_behind_others() {
     let order = order(&queries).await;
     let place_of = |index| order.iter().position(|other| *other == index).unwrap();
     assert!(place_of(200) < 5 && place_of(201) < 5, "{order:?}");
+}
+
+/// Ends so many resolutions of a client without records, each with a name of its own.
+fn fail(admission: &Admission, who: u8, zone: &str, number: usize) {
+    for index in 0..number {
+        let admitted = admit(admission, who, &format!("n{index}.{zone}"))
+            .ok()
+            .unwrap();
+        admitted.place.failed();
+    }
+}
+
+#[test]
+fn a_client_whose_resolutions_fail_has_an_eighth_of_the_places() {
+    let admission = admission(80, 80);
+    for zone in 0..64 {
+        fail(&admission, 1, &format!("z{zone}.test"), 1);
+    }
+    let hold = |who, zone: &str, number| {
+        (0..number)
+            .map(|index| admit(&admission, who, &format!("a.{zone}{index}.test")))
+            .collect::<Vec<_>>()
+    };
+    let held = hold(1, "x", 12);
+    let refused: Vec<_> = held.iter().filter_map(|held| held.as_ref().err()).collect();
+    assert_eq!(refused, [&AdmissionLimit::Failing; 2]);
+    assert!(hold(2, "y", 12).iter().all(Result::is_ok), "another client");
+    let (group, cause, _) = admission.limited(NOW).remove(0);
+    assert_eq!(
+        (group, cause),
+        (LimitedGroup::Client(client(1)), LimitCause::Failures)
+    );
+}
+
+#[test]
+fn a_zone_whose_names_do_not_exist_has_an_eighth_of_the_places() {
+    let admission = admission(80, 80);
+    for who in 0..16 {
+        fail(&admission, who, "flooded.test", 4);
+    }
+    let held: Vec<_> = (0..12)
+        .map(|index| admit(&admission, index, &format!("a{index}.flooded.test")))
+        .collect();
+    assert_eq!(held.iter().filter(|held| held.is_ok()).count(), 10);
+    assert!(admit(&admission, 1, "a.other.test").is_ok(), "another zone");
+    let (group, cause, _) = admission.limited(NOW).remove(0);
+    let zone = Name::parse("flooded.test").unwrap();
+    assert_eq!(
+        (group, cause),
+        (LimitedGroup::Zone(zone), LimitCause::Failures)
+    );
+}
+
+#[test]
+fn a_client_with_some_failures_is_not_limited() {
+    let admission = admission(80, 80);
+    for index in 0..200 {
+        let admitted = admit(&admission, 1, &format!("z{index}.test"))
+            .ok()
+            .unwrap();
+        if index % 2 == 0 {
+            admitted.place.failed();
+        }
+    }
+    let held: Vec<_> = (0..40)
+        .map(|index| admit(&admission, 1, &format!("a{index}.test")))
+        .collect();
+    assert!(held.iter().all(Result::is_ok));
 }

@@ -29,8 +29,8 @@ impl Turns {
         self.queue.is_empty()
     }
 
-    /// Lets a place wait for the next turn of its client and its zone.
-    pub(super) fn push(&mut self, client: Option<&ClientKey>, zone: &Name, place: u64) {
+    /// Lets a place wait for the next turn of its client and its zone, which moves back by `cost`.
+    pub(super) fn push(&mut self, client: Option<&ClientKey>, zone: &Name, place: u64, cost: u64) {
         let of_client = client.and_then(|client| self.clients.get(client));
         let of_zone = self.zones.get(zone);
         let turn = [of_client, of_zone]
@@ -38,9 +38,9 @@ impl Turns {
             .flatten()
             .fold(self.present, |turn, next| turn.max(*next));
         if let Some(client) = client {
-            remember(&mut self.clients, client, turn + 1);
+            remember(&mut self.clients, client, turn + cost);
         }
-        remember(&mut self.zones, zone, turn + 1);
+        remember(&mut self.zones, zone, turn + cost);
         self.queue.push(Reverse((turn, place)));
     }
 
@@ -75,7 +75,7 @@ mod tests {
         for number in 0..2 * REMEMBERED_MAX as u32 {
             let client = ClientKey::of_address(Ipv4Addr::from_bits(number).into());
             let zone = Name::parse(&format!("z{number}.test")).unwrap();
-            turns.push(Some(&client), &zone, number.into());
+            turns.push(Some(&client), &zone, number.into(), 1);
             assert!(turns.clients.len() <= REMEMBERED_MAX && turns.zones.len() <= REMEMBERED_MAX);
         }
         let mut served = 0;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use policy::{
     decide::EffectivePolicy,
-    identity::directory::{Identity, IdentitySource},
+    identity::directory::{Identity, IdentitySource, Trust},
     name::WireName,
 };
 
@@ -18,7 +18,13 @@ use crate::{
         worker_state::{Prefetch, WorkerState},
     },
     listener::client::Client,
-    message::{query::Query, reply::Reply, types::Rcode},
+    message::{
+        ede::Reason,
+        query::Query,
+        reply::Reply,
+        types::{EdeCode, Rcode},
+    },
+    rates::OverRate,
     telemetry::{
         counters::Count,
         event::{QueryEvent, QueryOutcome},
@@ -36,7 +42,7 @@ pub enum Step {
     /// Send the reply, which is written.
     Reply,
     /// Finish the miss on the runtime.
-    Miss(Miss),
+    Miss(Box<Miss>),
 }
 
 impl Engine {
@@ -62,14 +68,62 @@ impl Engine {
         client.mac = query.edns.and_then(|edns| edns.mac);
         let identity = self.identify(batch, &client);
         let mut reply = Reply::new(&query, client.transport, buffer);
+        if let Some((asked, server)) = query.cookie() {
+            let at_s = batch.at.to_u32();
+            let answer = self.cookies.answer(asked, server, client.source, at_s);
+            client.is_proven |= answer.is_valid;
+            reply.cookie = Some(answer.cookie);
+        }
         // Households may query. The networks of `dns.allow_from` are searched for others only.
         if identity.source == IdentitySource::Unknown && !self.access.may_query(client.source) {
             return Self::refuse(&mut reply, metrics);
         }
+        if let Some(over) = self.count(&client, state, batch.now) {
+            return Self::limit(reply, over, &mut state.metrics);
+        }
         if self.answer_meta(&mut reply, &client) {
             return Step::Reply;
         }
-        self.answer_query(batch, reply, identity, &client, state)
+        let step = self.answer_query(batch, reply, identity, &client, state);
+        state.rates.replied(buffer.len());
+        step
+    }
+
+    /// Counts a query against the rate of its client. A MAC address that the source may not assert
+    /// does not make a client.
+    #[inline]
+    fn count(&self, client: &Client, state: &mut WorkerState, now: Duration) -> Option<OverRate> {
+        let mut counted = *client;
+        if client.mac.is_some() && self.access.trust(client.source) == Trust::Household {
+            counted.mac = None;
+        }
+        let key = || self.client_key(&counted);
+        self.rates.count(&counted, &mut state.rates, now, key)
+    }
+
+    /// Answers a query of a client that is over its rate.
+    #[cold]
+    #[inline(never)]
+    fn limit(mut reply: Reply<'_>, over: OverRate, metrics: &mut WorkerMetrics) -> Step {
+        match over {
+            OverRate::Drop => {
+                metrics.count(Count::RateDropped);
+                return Step::Dropped;
+            }
+            OverRate::Slip => {
+                metrics.count(Count::RateSlipped);
+                if reply.cookie.is_some() {
+                    reply.bad_cookie();
+                } else {
+                    reply.truncated();
+                }
+            }
+            OverRate::Refuse => {
+                metrics.count(Count::RateRefused);
+                reply.error(Rcode::Refused, Some(Reason::Code(EdeCode::PROHIBITED)));
+            }
+        }
+        Step::Reply
     }
 
     /// Answers the query of a client that may ask, from the caches.
@@ -86,6 +140,7 @@ impl Engine {
             metrics,
             local_cache,
             prefetches,
+            ..
         } = state;
         let query = reply.query;
         metrics.identified(&identity);
@@ -165,10 +220,19 @@ impl Engine {
                     if let Some(group) = evicted {
                         metrics.count(Count::evicted(&group));
                     }
-                    let lists = Arc::clone(&batch.lists);
-                    return Step::Miss(Miss::new(&reply, policy, lists, lacking, place));
+                    return Step::Miss(Box::new(Miss {
+                        packet: query.packet().to_vec(),
+                        client: *client,
+                        cookie: reply.cookie,
+                        arrived: batch.now,
+                        policy,
+                        lists: Arc::clone(&batch.lists),
+                        lacking,
+                        place,
+                    }));
                 }
                 Err(AdmissionLimit::ClientLimit) => metrics.count(Count::ClientFull),
+                Err(AdmissionLimit::Failing) => metrics.count(Count::FailingLimited),
                 Err(AdmissionLimit::Full) => metrics.count(Count::Shed),
             }
         }

@@ -8,7 +8,8 @@ use policy::{category::Taxonomy, identity::directory::Directory, lists::current:
 use crate::{
     admission::AdmissionSettings,
     listener::notify::OnNotify,
-    message::{blocked::BlockedAnswers, ede::BlockContact},
+    message::{blocked::BlockedAnswers, cookie::CookieSecret, ede::BlockContact},
+    rates::RateSettings,
     time::Clock,
     upstream::Recursion,
 };
@@ -43,6 +44,10 @@ pub struct EngineConfig {
     pub local_cache_octets: u64,
     /// How many resolutions may be under way.
     pub admission: AdmissionSettings,
+    /// How much clients may ask, and how much is sent to them.
+    pub rates: RateSettings,
+    /// Secrets of the server cookies; the first one makes cookies. Without one, a random secret.
+    pub cookie_secrets: Vec<CookieSecret>,
     pub stale: ServeStale,
     /// Whether an answer that a client asks for in the last tenth of its TTL is resolved again.
     pub prefetch: bool,

@@ -15,14 +15,15 @@ use policy::{
 };
 
 use crate::{
-    admission::{Admission, ClientKey, Limited, LimitedGroup},
+    admission::{Admission, ClientKey, LimitCause, Limited, LimitedGroup},
     cache::{AnswerCache, AnswerEntry, LocalCache, QuestionKey},
     engine::{
         config::EngineConfig,
         worker_state::{RuntimeStates, WorkerState},
     },
     listener::{access::Access, client::Client},
-    message::{ede::EdeWords, types::EdeCode},
+    message::{cookie::ServerCookies, ede::EdeWords, types::EdeCode},
+    rates::Rates,
     single_flight::SingleFlight,
     telemetry::metrics::QueryMetrics,
 };
@@ -35,6 +36,8 @@ pub struct Engine {
     pub(crate) flights: SingleFlight<QuestionKey, Result<Arc<AnswerEntry>, Option<EdeCode>>>,
     /// Shares the resolutions that may be under way.
     pub(crate) admission: Admission,
+    pub(crate) rates: Rates,
+    pub(crate) cookies: ServerCookies,
     runtime_states: RuntimeStates,
     pub(crate) ede_words: EdeWords,
     pub metrics: QueryMetrics,
@@ -60,6 +63,9 @@ impl BatchSnapshot<'_> {
         sources: impl Iterator<Item = IpAddr>,
         packets: impl Iterator<Item = &'p [u8]>,
     ) {
+        let sources = sources.inspect(|source| {
+            black_box(state.rates.touch(*source));
+        });
         black_box(self.directory.touch(sources));
         black_box(state.local_cache.load_memory(packets));
     }
@@ -73,13 +79,16 @@ impl Engine {
             Arc::clone(&config.lists),
             config.sample_every,
         );
+        let rates = Rates::new(config.rates.clone());
         Self {
             access: Access::of(&config),
-            runtime_states: RuntimeStates::new(&metrics),
+            runtime_states: RuntimeStates::new(&metrics, &rates),
             metrics,
             cache: AnswerCache::new(config.cache_octets),
             flights: SingleFlight::default(),
             admission: Admission::new(config.admission),
+            cookies: ServerCookies::new(&config.cookie_secrets),
+            rates,
             ede_words: EdeWords::new(Arc::clone(&config.taxonomy), &config.contact),
             config,
         }
@@ -107,6 +116,7 @@ impl Engine {
     pub fn worker_state(&self) -> WorkerState {
         WorkerState::of_worker(
             &self.metrics,
+            self.rates.worker_counters(),
             LocalCache::new(self.config.local_cache_octets),
         )
     }
@@ -153,12 +163,15 @@ impl Engine {
         }
     }
 
-    /// Clients and zones whose queries were limited in the last minute, and the time since the
-    /// start.
+    /// Clients, zones and networks whose queries were limited in the last minute, longest first, and
+    /// the time since the start.
     #[must_use]
-    pub fn limited(&self) -> (Vec<(LimitedGroup, Limited)>, Duration) {
+    pub fn limited(&self) -> (Vec<(LimitedGroup, LimitCause, Limited)>, Duration) {
         let now = self.now();
-        (self.admission.limited(now), now)
+        let mut limited = self.admission.limited(now);
+        limited.extend(self.rates.limited(now));
+        limited.sort_by_key(|(_, _, limited)| limited.since);
+        (limited, now)
     }
 
     /// Time since the start, in which the cache counts.

@@ -17,12 +17,18 @@ use crate::{
         walk::{CachedAnswer, Decision, Ended, Freshness, Lacking, Need, Unavailable, Walk},
         worker_state::Prefetch,
     },
+    listener::client::Client,
     message::{
+        cookie::FullCookie,
         query::Query,
         reply::Reply,
         types::{EdeCode, Rcode, Transport},
     },
-    telemetry::event::{QueryEvent, QueryOutcome},
+    rates::Release,
+    telemetry::{
+        counters::Count,
+        event::{QueryEvent, QueryOutcome},
+    },
     upstream::{Answer, Question, RecursionError},
 };
 
@@ -32,31 +38,15 @@ const RESOLUTION_MAX: Duration = Duration::from_secs(10);
 
 /// A query that waits for a resolution, with the lists and the rules that it arrived under.
 pub struct Miss {
-    packet: Vec<u8>,
-    policy: EffectivePolicy,
-    transport: Transport,
-    lists: Arc<Blocklist>,
-    lacking: Lacking,
-    place: Place,
-}
-
-impl Miss {
-    pub(crate) fn new(
-        reply: &Reply<'_>,
-        policy: EffectivePolicy,
-        lists: Arc<Blocklist>,
-        lacking: Lacking,
-        place: Place,
-    ) -> Self {
-        Self {
-            packet: reply.query.packet().to_vec(),
-            policy,
-            transport: reply.transport,
-            lists,
-            lacking,
-            place,
-        }
-    }
+    pub(super) packet: Vec<u8>,
+    pub(super) client: Client,
+    pub(super) cookie: Option<FullCookie>,
+    /// Since the start.
+    pub(super) arrived: Duration,
+    pub(super) policy: EffectivePolicy,
+    pub(super) lists: Arc<Blocklist>,
+    pub(super) lacking: Lacking,
+    pub(super) place: Place,
 }
 
 /// A walk after its resolutions.
@@ -71,24 +61,28 @@ pub(crate) struct Completed {
 impl Engine {
     /// Finishes a miss: writes the reply into `buffer`, and nothing if no reply is to be sent. The
     /// lists and the rules under which the query arrived judge it.
-    pub async fn finish(self: &Arc<Self>, miss: Miss, buffer: &mut Vec<u8>) {
+    pub async fn finish(self: &Arc<Self>, miss: Box<Miss>, buffer: &mut Vec<u8>) {
         buffer.clear();
         let Miss {
             packet,
+            client,
+            cookie,
+            arrived,
             policy,
-            transport,
             lists,
             lacking,
             place,
-        } = miss;
+        } = *miss;
         let mut name_buffer = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut name_buffer) else {
             unreachable!("the packet was parsed before it became a miss");
         };
+        let mut reply = Reply::new(&query, client.transport, buffer);
+        reply.cookie = cookie;
         let mut walk = Walk {
             policy: &policy,
             lists: &lists,
-            reply: Reply::new(&query, transport, buffer),
+            reply,
         };
         let completed = self.complete_or_evict(&mut walk, lacking, place).await;
         if completed.is_stale {
@@ -107,6 +101,27 @@ impl Engine {
             at: self.config.clock.moment(),
             outcome,
         });
+        if client.transport == Transport::Udp {
+            self.release(&client, arrived, buffer).await;
+        }
+    }
+
+    /// Waits until a late reply may leave, or discards it.
+    async fn release(&self, client: &Client, arrived: Duration, buffer: &mut Vec<u8>) {
+        match self
+            .rates
+            .release(client, buffer.len(), arrived, self.now())
+        {
+            Release::Now => {}
+            Release::After(wait) => {
+                self.runtime_state().metrics.count(Count::ReplySpread);
+                tokio::time::sleep(wait).await;
+            }
+            Release::Discard => {
+                self.runtime_state().metrics.count(Count::ReplyDiscarded);
+                buffer.clear();
+            }
+        }
     }
 
     /// Resolves what a walk lacks when its turn comes, and writes the reply: of a miss, and of an
@@ -157,15 +172,21 @@ impl Engine {
                 Ok((mut entry, freshness)) => {
                     is_any_stale |= freshness == Freshness::Stale;
                     if is_answer {
+                        if entry.rcode_low() == Rcode::NxDomain as u8 {
+                            place.failed();
+                        }
                         entry = self.classified_by(entry, walk.lists);
                         judged = Some(Arc::clone(&entry));
                     }
                     Ok((entry, freshness))
                 }
-                Err(code) => Err(Unavailable {
-                    rcode: Rcode::ServFail,
-                    code,
-                }),
+                Err(code) => {
+                    place.failed();
+                    Err(Unavailable {
+                        rcode: Rcode::ServFail,
+                        code,
+                    })
+                }
             };
             let supplied = supplied.as_ref().map_err(|unavailable| *unavailable);
             let supplied = supplied.map(|(entry, freshness)| CachedAnswer {

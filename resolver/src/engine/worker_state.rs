@@ -8,6 +8,7 @@ use std::sync::{
 use crate::{
     admission::Place,
     cache::{LocalCache, QuestionKey},
+    rates::{Rates, SourceCounters},
     telemetry::metrics::{QueryMetrics, WorkerMetrics},
     upstream::Question,
 };
@@ -16,23 +17,29 @@ use crate::{
 pub struct WorkerState {
     pub metrics: WorkerMetrics,
     pub(crate) local_cache: LocalCache,
+    pub(crate) rates: SourceCounters,
     /// Prefetches that the answers of this batch made due. The caller hands them to the runtime.
     pub prefetches: Vec<Prefetch>,
 }
 
 impl WorkerState {
     /// The state of a worker thread, with a local cache.
-    pub(crate) fn of_worker(metrics: &QueryMetrics, local_cache: LocalCache) -> Self {
+    pub(crate) fn of_worker(
+        metrics: &QueryMetrics,
+        rates: SourceCounters,
+        local_cache: LocalCache,
+    ) -> Self {
         Self {
             metrics: metrics.worker(),
+            rates,
             local_cache,
             prefetches: Vec::new(),
         }
     }
 
     /// The state of a runtime thread, which asks the shared cache.
-    fn of_runtime(metrics: &QueryMetrics) -> Self {
-        Self::of_worker(metrics, LocalCache::disabled())
+    fn of_runtime(metrics: &QueryMetrics, rates: SourceCounters) -> Self {
+        Self::of_worker(metrics, rates, LocalCache::disabled())
     }
 }
 
@@ -55,11 +62,11 @@ thread_local! {
 }
 
 impl RuntimeStates {
-    pub(crate) fn new(metrics: &QueryMetrics) -> Self {
+    pub(crate) fn new(metrics: &QueryMetrics, rates: &Rates) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Self(
             (0..threads)
-                .map(|_| Mutex::new(WorkerState::of_runtime(metrics)))
+                .map(|_| Mutex::new(WorkerState::of_runtime(metrics, rates.runtime_counters())))
                 .collect(),
         )
     }

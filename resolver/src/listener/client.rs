@@ -15,6 +15,9 @@ pub struct Client {
     /// The source address of the packet or connection.
     pub source: IpAddr,
     pub transport: Transport,
+    /// Whether the client receives what is sent to its address: it is connected over TCP, or its
+    /// query has a valid server cookie.
+    pub is_proven: bool,
     /// The MAC address that the query's EDNS option asserts; the engine fills it in when the packet
     /// is parsed.
     pub mac: Option<Mac>,
@@ -27,6 +30,7 @@ impl Client {
         Self {
             source,
             transport,
+            is_proven: transport == Transport::Tcp,
             mac: None,
         }
     }

@@ -9,6 +9,7 @@
 pub mod access;
 pub mod client;
 pub mod connections;
+pub mod network_set;
 pub mod notify;
 pub mod stream;
 pub mod udp;

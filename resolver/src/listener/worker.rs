@@ -63,7 +63,7 @@ pub type LateReply = Box<dyn FnOnce(&[u8]) -> Sent + Send>;
 /// Work that a worker hands to the runtime. Each holds a place, which bounds the queue.
 pub enum DeferredWork {
     /// A miss, and the sender of its reply.
-    Miss(Miss, LateReply),
+    Miss(Box<Miss>, LateReply),
     Prefetch(Prefetch),
 }
 

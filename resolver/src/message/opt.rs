@@ -6,6 +6,7 @@ use hickory_proto::{
 };
 
 use crate::message::{
+    cookie::FullCookie,
     ede::{Reason, TextForm},
     types::{OptionCode, Rcode, Rtype},
 };
@@ -17,6 +18,8 @@ pub(crate) const UDP_PAYLOAD_MAX: u16 = 1232;
 pub(crate) const OPT_OCTETS: usize = 11;
 /// Octets of an Extended DNS Error option without text.
 pub(crate) const EDE_OCTETS: usize = 6;
+/// Octets of a COOKIE option in a reply.
+pub(crate) const COOKIE_OCTETS: usize = 4 + size_of::<FullCookie>();
 
 /// Appends an OPT record.
 pub(crate) fn push(
@@ -24,7 +27,9 @@ pub(crate) fn push(
     rcode: Rcode,
     dnssec_ok: bool,
     reason: Option<(Reason<'_>, TextForm)>,
+    cookie: Option<&FullCookie>,
 ) {
+    let begin = buffer.len();
     // Root name, type, payload size, upper bits of the rcode, version 0, flags, length 0: RFC 6891
     // section 6.1.
     let [type_high, type_low] = Rtype::OPT.to_be_bytes();
@@ -46,6 +51,21 @@ pub(crate) fn push(
     if let Some((reason, form)) = reason {
         push_reason(buffer, reason, form);
     }
+    if let Some(cookie) = cookie {
+        push_cookie(buffer, begin, cookie);
+    }
+}
+
+/// Appends a COOKIE option to the OPT record that begins at an offset, and raises the record's
+/// length.
+#[inline(never)]
+fn push_cookie(buffer: &mut Vec<u8>, begin: usize, cookie: &FullCookie) {
+    buffer.extend_from_slice(&OptionCode::COOKIE.to_be_bytes());
+    buffer.extend_from_slice(&(cookie.len() as u16).to_be_bytes());
+    buffer.extend_from_slice(cookie);
+    let octets = buffer.len() - begin - OPT_OCTETS;
+    buffer[begin + OPT_OCTETS - 2..begin + OPT_OCTETS]
+        .copy_from_slice(&(octets as u16).to_be_bytes());
 }
 
 /// Appends an Extended DNS Error to an OPT record without options, and sets both lengths.

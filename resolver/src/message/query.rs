@@ -29,6 +29,8 @@ pub struct Edns {
     pub mac: Option<Mac>,
     /// The client takes the reason of a block as JSON, see [`crate::message::ede`].
     pub wants_json: bool,
+    /// Where the first COOKIE option is in the packet, and its length in octets.
+    cookie: Option<(u16, u8)>,
 }
 
 /// A packet that is a well-formed query.
@@ -109,13 +111,16 @@ impl<'p> Query<'p> {
                     // The options of an unknown version may have another syntax: not read.
                     return Err(Rejection::Answer(Rcode::BadVers));
                 }
-                let (mac, wants_json) = read_options(data).ok_or(FORMERR)?;
+                let options = read_options(data).ok_or(FORMERR)?;
                 let payload_max = u16::from_be_bytes([flags[0], flags[1]]).max(UDP_PAYLOAD_MIN);
                 self.edns = Some(Edns {
                     payload_max,
                     dnssec_ok: flags[4] & 0x80 != 0,
-                    mac,
-                    wants_json,
+                    mac: options.mac,
+                    wants_json: options.wants_json,
+                    cookie: options
+                        .cookie
+                        .map(|(offset, octets)| ((at + 10) as u16 + offset, octets)),
                 });
             }
             at += 10 + length;
@@ -127,6 +132,14 @@ impl<'p> Query<'p> {
     #[must_use]
     pub fn name(&self) -> NameRef<'p> {
         self.name
+    }
+
+    /// The COOKIE option: the client cookie of 8 octets, and the server cookie if there is one.
+    #[must_use]
+    pub fn cookie(&self) -> Option<(&'p [u8; 8], &'p [u8])> {
+        let (at, octets) = self.edns?.cookie?;
+        let at = usize::from(at);
+        self.packet[at..at + usize::from(octets)].split_first_chunk()
     }
 
     /// The packet that the query was parsed from.
@@ -212,25 +225,41 @@ impl<'p> ReadableParts<'p> {
     }
 }
 
-/// Reads the options: the MAC address of the first MAC option, if it is valid, and whether the
-/// client takes JSON. None if an option reaches past the end.
-fn read_options(mut data: &[u8]) -> Option<(Option<Mac>, bool)> {
+/// What the options of a query say.
+#[derive(Default)]
+struct Options {
+    mac: Option<Mac>,
+    wants_json: bool,
+    /// Offset and length of the first COOKIE option's data.
+    cookie: Option<(u16, u8)>,
+}
+
+/// Reads the options. None if an option reaches past the end, or the length of a COOKIE option is
+/// neither 8 nor 16 to 40 octets (RFC 7873 section 5.2.2).
+fn read_options(data: &[u8]) -> Option<Options> {
     // The first MAC option counts even if it is invalid: an option that is appended on the way
     // cannot replace the device's own.
     let mut mac = None;
-    let mut wants_json = false;
-    while !data.is_empty() {
-        let code = OptionCode::new(read_u16(data, 0)?);
-        let length = usize::from(read_u16(data, 2)?);
-        let value = data.get(4..4 + length)?;
+    let mut options = Options::default();
+    let mut at = 0;
+    while at < data.len() {
+        let code = OptionCode::new(read_u16(data, at)?);
+        let length = usize::from(read_u16(data, at + 2)?);
+        let value = data.get(at + 4..at + 4 + length)?;
         if code == OptionCode::MAC {
             mac = mac.or_else(|| Some(read_mac(value)));
         } else if code == OptionCode::EDE {
-            wants_json |= value == [0, 0];
+            options.wants_json |= value == [0, 0];
+        } else if code == OptionCode::COOKIE {
+            if length != 8 && !(16..=40).contains(&length) {
+                return None;
+            }
+            options.cookie = options.cookie.or(Some(((at + 4) as u16, length as u8)));
         }
-        data = &data[4 + length..];
+        at += 4 + length;
     }
-    Some((mac.flatten(), wants_json))
+    options.mac = mac.flatten();
+    Some(options)
 }
 
 /// A MAC address as six octets or as text such as `02:00:5e:00:53:01`.

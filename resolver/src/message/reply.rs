@@ -12,8 +12,9 @@ use policy::{lists::entry::LocalData, name::NameRef};
 
 use crate::message::{
     blocked::BlockedAnswer,
+    cookie::FullCookie,
     ede::{Reason, TextForm},
-    opt::{self, EDE_OCTETS, OPT_OCTETS, UDP_PAYLOAD_MAX},
+    opt::{self, COOKIE_OCTETS, EDE_OCTETS, OPT_OCTETS, UDP_PAYLOAD_MAX},
     query::{Query, ReadableParts},
     types::{Class, Rcode, Rtype, Transport},
     wire::HEADER_OCTETS,
@@ -52,6 +53,8 @@ const BLOCKED_SOA: &[u8] = b"\x0aox-protect\x07invalid\x00\x07nothing\x07invalid
 pub struct Reply<'r> {
     pub query: &'r Query<'r>,
     pub transport: Transport,
+    /// The cookie that the reply returns, if the query has one.
+    pub cookie: Option<FullCookie>,
     buffer: &'r mut Vec<u8>,
 }
 
@@ -63,6 +66,7 @@ impl<'r> Reply<'r> {
         Self {
             query,
             transport,
+            cookie: None,
             buffer,
         }
     }
@@ -223,6 +227,18 @@ impl<'r> Reply<'r> {
         self.finish(None);
     }
 
+    /// An empty answer that asks the client to repeat the query with the cookie in it (RFC 7873
+    /// section 5.2.3).
+    #[cold]
+    #[inline(never)]
+    pub fn bad_cookie(&mut self) {
+        let Some(edns) = self.query.edns else { return };
+        self.start(Rcode::BadCookie);
+        self.buffer[ADDITIONAL_COUNT] = 1;
+        let cookie = self.cookie.as_ref();
+        opt::push(self.buffer, Rcode::BadCookie, edns.dnssec_ok, None, cookie);
+    }
+
     /// An answer without records.
     #[cold]
     #[inline(never)]
@@ -284,7 +300,12 @@ impl<'r> Reply<'r> {
         let form = match (self.query.edns, reason) {
             (Some(edns), Some(reason)) if edns.wants_json => opt::json_form(
                 reason,
-                octets_max.saturating_sub(self.buffer.len() + OPT_OCTETS + EDE_OCTETS),
+                octets_max.saturating_sub(
+                    self.buffer.len()
+                        + OPT_OCTETS
+                        + EDE_OCTETS
+                        + self.cookie.map_or(0, |_| COOKIE_OCTETS),
+                ),
             ),
             _ => TextForm::Plain,
         };
@@ -310,7 +331,13 @@ impl<'r> Reply<'r> {
         if let Some(edns) = self.query.edns {
             let additional = u16::from_be_bytes([self.buffer[10], self.buffer[11]]) + 1;
             self.buffer[10..12].copy_from_slice(&additional.to_be_bytes());
-            opt::push(self.buffer, Rcode::NoError, edns.dnssec_ok, reason);
+            opt::push(
+                self.buffer,
+                Rcode::NoError,
+                edns.dnssec_ok,
+                reason,
+                self.cookie.as_ref(),
+            );
         }
     }
 }
@@ -366,7 +393,7 @@ pub fn write_rejection(
     if let Some(dnssec_ok) = dnssec_ok {
         buffer[ADDITIONAL_COUNT] = 1;
         let reason = reason.map(|reason| (reason, TextForm::CodeOnly));
-        opt::push(buffer, rcode, dnssec_ok, reason);
+        opt::push(buffer, rcode, dnssec_ok, reason, None);
     }
 }
 
@@ -374,7 +401,7 @@ pub fn write_rejection(
 pub(crate) fn push_opt_for(buffer: &mut Vec<u8>, packet: &[u8]) {
     if let Some(dnssec_ok) = ReadableParts::of(packet).dnssec_ok {
         buffer[ADDITIONAL_COUNT] = 1;
-        opt::push(buffer, Rcode::NoError, dnssec_ok, None);
+        opt::push(buffer, Rcode::NoError, dnssec_ok, None, None);
     }
 }
 

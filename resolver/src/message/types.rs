@@ -123,6 +123,8 @@ impl Class {
 pub struct OptionCode(u16);
 
 impl OptionCode {
+    /// DNS cookie, RFC 7873 section 4.
+    pub const COOKIE: Self = Self(10);
     /// Extended DNS Error, RFC 8914 section 2.
     pub const EDE: Self = Self(15);
     /// `add-mac` of dnsmasq: the MAC address of the asking device, six octets or text (local use).
@@ -238,6 +240,8 @@ pub enum Rcode {
     Refused = 5,
     /// An EDNS version above 0, RFC 6891 section 9.
     BadVers = 16,
+    /// The query has no valid server cookie, RFC 7873 section 5.2.
+    BadCookie = 23,
 }
 
 /// How a query arrived and its answer leaves.

@@ -23,6 +23,8 @@ pub enum Count {
     Shed,
     /// Queries not resolved, because their client waits for too many.
     ClientFull,
+    /// Queries not resolved, because nearly all resolutions of their client or zone fail.
+    FailingLimited,
     /// Resolutions that lost their place, because their client held the most.
     EvictedByClient,
     /// Resolutions that lost their place, because their zone held the most.
@@ -31,6 +33,16 @@ pub enum Count {
     TcpRefused,
     /// TCP connections closed for a client with fewer.
     TcpClosed,
+    /// Queries of clients or networks over their rate: not answered.
+    RateDropped,
+    /// The same, answered truncated or with BADCOOKIE.
+    RateSlipped,
+    /// The same from proven addresses, answered REFUSED.
+    RateRefused,
+    /// Late replies that waited so that they do not leave in one pulse.
+    ReplySpread,
+    /// Late replies that were discarded.
+    ReplyDiscarded,
     /// Packets without an answer: responses, and packets shorter than a header.
     Ignored,
     /// Packets that do not parse as a query.
@@ -75,7 +87,7 @@ impl Count {
     pub(crate) fn evicted(group: &LimitedGroup) -> Self {
         match group {
             LimitedGroup::Client(_) => Self::EvictedByClient,
-            LimitedGroup::Zone(_) => Self::EvictedByZone,
+            LimitedGroup::Zone(_) | LimitedGroup::Network(_) => Self::EvictedByZone,
         }
     }
 }
@@ -115,6 +127,9 @@ pub(crate) fn register() -> [Counter; COUNTS] {
     let evicted = |by: &'static str| counter!("ox_protect_resolutions_evicted_total", "by" => by);
     let tcp_limited =
         |how: &'static str| counter!("ox_protect_tcp_connections_limited_total", "how" => how);
+    let rate_limited =
+        |how: &'static str| counter!("ox_protect_queries_limited_total", "how" => how);
+    let late = |how: &'static str| counter!("ox_protect_late_replies_total", "how" => how);
     let verdict = |layer: Layer| counter!("ox_protect_verdicts_total", "verdict" => if layer.blocks() { "block" } else { "allow" }, "layer" => layer.as_str());
     let first = [
         (
@@ -132,10 +147,19 @@ pub(crate) fn register() -> [Counter; COUNTS] {
             Count::ClientFull,
             counter!("ox_protect_clients_limited_total"),
         ),
+        (
+            Count::FailingLimited,
+            counter!("ox_protect_failing_limited_total"),
+        ),
         (Count::EvictedByClient, evicted("client")),
         (Count::EvictedByZone, evicted("zone")),
         (Count::TcpRefused, tcp_limited("refused")),
         (Count::TcpClosed, tcp_limited("closed")),
+        (Count::RateDropped, rate_limited("dropped")),
+        (Count::RateSlipped, rate_limited("slipped")),
+        (Count::RateRefused, rate_limited("refused")),
+        (Count::ReplySpread, late("spread")),
+        (Count::ReplyDiscarded, late("discarded")),
         (Count::Ignored, counter!("ox_protect_packets_ignored_total")),
         (
             Count::Malformed,
@@ -185,7 +209,7 @@ pub(crate) fn register() -> [Counter; COUNTS] {
 }
 
 /// Help texts of the counters.
-const HELP: [(&str, &str); 26] = [
+const HELP: [(&str, &str); 29] = [
     ("ox_protect_queries_total", "Packets received, by transport"),
     (
         "ox_protect_verdicts_total",
@@ -220,12 +244,24 @@ const HELP: [(&str, &str); 26] = [
         "TCP connections refused, or closed for a client with fewer, when all were taken",
     ),
     (
+        "ox_protect_queries_limited_total",
+        "Queries of clients or networks over their rate, by what was done: dropped, slipped (an empty reply to repeat over TCP or with a cookie) or refused",
+    ),
+    (
+        "ox_protect_late_replies_total",
+        "Replies over UDP to a client with many waiting queries, by what was done: spread over time or discarded",
+    ),
+    (
         "ox_protect_resolutions_evicted_total",
         "Resolutions ended for a smaller client or zone, by what held the most places",
     ),
     (
         "ox_protect_resolutions_shed_total",
         "Queries answered SERVFAIL because too many resolutions were running",
+    ),
+    (
+        "ox_protect_failing_limited_total",
+        "Queries answered SERVFAIL because nearly all resolutions of their client or zone fail",
     ),
     (
         "ox_protect_clients_limited_total",

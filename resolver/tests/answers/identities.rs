@@ -204,10 +204,9 @@ async fn the_first_of_several_mac_addresses_in_a_query_counts() {
 #[tokio::test]
 async fn other_options_change_nothing_in_any_order_and_number() {
     let world = world(bets(), &[]);
-    let others: [(u16, &[u8]); 8] = [
+    let others: [(u16, &[u8]); 7] = [
         (10, b"12345678"),
-        (10, b"short"),
-        (10, &[7; 60]),
+        (10, &[7; 40]),
         (8, b"\0\x01\x18\0\xc0\0\x02"),
         (65_073, b"\x02\0\x5e\0\x53\x01"),
         (65_074, b"cpe-1"),
@@ -236,8 +235,8 @@ async fn other_options_change_nothing_in_any_order_and_number() {
             );
             assert_eq!(
                 reply.edns.unwrap().options().options.len(),
-                0,
-                "nothing is sent back"
+                usize::from(code == 10),
+                "nothing but a cookie is sent back"
             );
         }
     }

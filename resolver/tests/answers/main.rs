@@ -16,6 +16,7 @@ mod local_data;
 mod notify;
 mod orders;
 mod paths;
+mod rates;
 mod recording;
 mod unreadable;
 mod world;

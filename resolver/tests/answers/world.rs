@@ -54,6 +54,7 @@ use resolver::{
         reply::read_extended_error,
         types::Transport,
     },
+    rates::RateSettings,
     time::{Clock, SystemClock},
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };
@@ -77,7 +78,8 @@ pub const LANDING: BlockedAnswer = BlockedAnswer::Landing {
 /// The source address of a device of the family.
 const HOME: &str = "127.0.7.9";
 
-/// Answers NXDOMAIN, with a SOA record below `denied.example`, and fails below `broken.example`.
+/// Answers NXDOMAIN, with a SOA record below `denied.example`, after three seconds below
+/// `slow.example`, and fails below `broken.example`.
 struct Nothing;
 
 #[async_trait]
@@ -89,6 +91,13 @@ impl Recursion for Nothing {
             .is_within(name("broken.example").borrow())
         {
             return Err(failed(question));
+        }
+        if question
+            .name
+            .borrow()
+            .is_within(name("slow.example").borrow())
+        {
+            tokio::time::sleep(Duration::from_secs(3)).await;
         }
         let mut denial = Answer::empty(ResponseCode::NXDomain);
         if question
@@ -310,6 +319,7 @@ pub struct Setup {
     pub prefetch: bool,
     pub clock: Arc<dyn Clock>,
     pub server_id: Option<&'static str>,
+    pub rates: RateSettings,
     /// Changes the settings of the family.
     pub family: fn(&mut Household),
 }
@@ -331,6 +341,7 @@ impl Default for Setup {
             prefetch: false,
             clock: Arc::new(SystemClock::start()),
             server_id: None,
+            rates: RateSettings::default(),
             family: |_| {},
         }
     }
@@ -410,6 +421,8 @@ impl World {
                 places_max: setup.resolutions_max,
                 per_client_max: 16,
             },
+            rates: setup.rates,
+            cookie_secrets: Vec::new(),
             stale: ServeStale {
                 stale_max: Duration::from_secs(setup.stale_s),
                 client_timeout: Duration::from_millis(1_800),

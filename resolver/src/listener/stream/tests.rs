@@ -21,6 +21,7 @@ use crate::{
     admission::AdmissionSettings,
     engine::{EngineConfig, ServeStale},
     message::{blocked::BlockedAnswers, ede::BlockContact},
+    rates::RateSettings,
     time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError},
 };
@@ -66,6 +67,8 @@ fn engine() -> Arc<Engine> {
             places_max: 1_000,
             per_client_max: 1_000,
         },
+        rates: RateSettings::default(),
+        cookie_secrets: Vec::new(),
         stale: ServeStale {
             stale_max: Duration::ZERO,
             client_timeout: Duration::ZERO,

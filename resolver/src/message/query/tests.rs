@@ -179,3 +179,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_cookie_is_read_with_its_server_part() {
+    let cookie = |value: &[u8]| {
+        let packet = packet("a.", Some(&[(65001, b"\x02\0\x5e\0\x53\x01"), (10, value)]));
+        let mut room = WireName::default();
+        let query = Query::parse(&packet, &mut room).ok()?;
+        let (client, server) = query.cookie().unwrap();
+        Some((*client, server.to_vec()))
+    };
+    assert_eq!(cookie(b"12345678"), Some((*b"12345678", Vec::new())));
+    assert_eq!(
+        cookie(b"12345678abcdefgh"),
+        Some((*b"12345678", b"abcdefgh".to_vec()))
+    );
+    for octets in [0, 7, 9, 15, 41, 300] {
+        assert_eq!(cookie(&vec![1; octets]), None, "{octets} octets");
+    }
+}

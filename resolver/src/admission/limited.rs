@@ -1,0 +1,156 @@
+//! Who is limited, since when and why.
+
+use std::{fmt, time::Duration};
+
+use foldhash::HashMap;
+use ipnet::IpNet;
+use policy::name::Name;
+
+use super::client_key::ClientKey;
+
+/// Groups that are remembered to be limited. A count.
+const LIMITED_MAX: usize = 1_000;
+/// How long a group is shown as limited after its last refusal.
+const LIMITED_FOR: Duration = Duration::from_secs(60);
+
+/// A client, a zone or a network.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LimitedGroup {
+    Client(ClientKey),
+    Zone(Name),
+    Network(IpNet),
+}
+
+impl fmt::Display for LimitedGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(ClientKey::Household(id)) => write!(f, "household {id}"),
+            Self::Client(ClientKey::Address(address)) => write!(f, "client {address}"),
+            Self::Client(ClientKey::Device(mac)) => write!(f, "device {mac}"),
+            Self::Client(ClientKey::Explanation) => f.write_str("explanations"),
+            Self::Zone(zone) => write!(f, "zone {zone}"),
+            Self::Network(network) => write!(f, "network {network}"),
+        }
+    }
+}
+
+/// Why a group is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LimitCause {
+    /// It holds the most resolutions, or as many as one client may have.
+    Resolutions,
+    /// Nearly all of its resolutions fail.
+    Failures,
+    /// The rate of its queries.
+    Queries,
+    /// The rate of the octets that are sent to it.
+    Responses,
+}
+
+impl fmt::Display for LimitCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolutions => "it holds the most resolutions",
+            Self::Failures => "nearly all of its resolutions fail",
+            Self::Queries => "the rate of its queries",
+            Self::Responses => "the rate of the octets that are sent to it",
+        })
+    }
+}
+
+/// How a group was limited. Times are since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    pub since: Duration,
+    pub last: Duration,
+    /// Queries that were limited, and resolutions that were evicted.
+    pub queries: u64,
+}
+
+impl Limited {
+    fn at(now: Duration) -> Self {
+        Self {
+            since: now,
+            last: now,
+            queries: 0,
+        }
+    }
+}
+
+/// The groups that were limited in the last minute.
+#[derive(Default)]
+pub(crate) struct LimitedGroups(HashMap<(LimitedGroup, LimitCause), Limited>);
+
+impl LimitedGroups {
+    /// Remembers that queries of a group were limited. The first time is logged.
+    pub(crate) fn note(&mut self, group: LimitedGroup, cause: LimitCause, now: Duration) {
+        let key = (group, cause);
+        if self.0.len() >= LIMITED_MAX && !self.0.contains_key(&key) {
+            self.forget_old(now);
+            if self.0.len() >= LIMITED_MAX {
+                return;
+            }
+        }
+        let is_over = |limited: &Limited| now.saturating_sub(limited.last) > LIMITED_FOR;
+        if self.0.get(&key).is_none_or(is_over) {
+            tracing::info!(group = %key.0, %cause, "limited");
+            self.0.insert(key.clone(), Limited::at(now));
+        }
+        if let Some(limited) = self.0.get_mut(&key) {
+            limited.last = now;
+            limited.queries += 1;
+        }
+    }
+
+    fn forget_old(&mut self, now: Duration) {
+        self.0
+            .retain(|_, limited| now.saturating_sub(limited.last) <= LIMITED_FOR);
+    }
+
+    /// The groups that are limited, longest first.
+    pub(crate) fn current(&mut self, now: Duration) -> Vec<(LimitedGroup, LimitCause, Limited)> {
+        self.forget_old(now);
+        let mut limited: Vec<_> = self
+            .0
+            .iter()
+            .map(|((group, cause), limited)| (group.clone(), *cause, *limited))
+            .collect();
+        limited.sort_by_key(|(_, _, limited)| limited.since);
+        limited
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_shown_for_a_minute_and_groups_are_bounded() {
+        let mut groups = LimitedGroups::default();
+        let at = Duration::from_secs;
+        let zone =
+            |number: usize| LimitedGroup::Zone(Name::parse(&format!("z{number}.test")).unwrap());
+        groups.note(zone(0), LimitCause::Resolutions, at(1));
+        groups.note(zone(0), LimitCause::Resolutions, at(60));
+        groups.note(zone(0), LimitCause::Failures, at(70));
+        let shown = groups.current(at(120));
+        let queries: Vec<u64> = shown
+            .iter()
+            .map(|(_, _, limited)| limited.queries)
+            .collect();
+        assert_eq!((shown[0].2.since, queries), (at(1), vec![2, 1]));
+        assert_eq!(groups.current(at(121)).len(), 1, "by failures");
+        groups.note(zone(0), LimitCause::Resolutions, at(200));
+        assert_eq!(
+            groups.current(at(200))[0].2,
+            Limited {
+                queries: 1,
+                ..Limited::at(at(200))
+            }
+        );
+        for number in 0..2 * LIMITED_MAX {
+            groups.note(zone(number), LimitCause::Resolutions, at(200));
+        }
+        assert_eq!(groups.current(at(200)).len(), LIMITED_MAX);
+    }
+}

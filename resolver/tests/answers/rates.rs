@@ -1,0 +1,268 @@
+//! Rates of queries, server cookies (RFC 7873), and the release of late replies.
+
+use std::time::Duration;
+
+use hickory_proto::{
+    op::{Edns, Message, ResponseCode},
+    rr::rdata::opt::{EdnsCode, EdnsOption},
+};
+use policy::lists::entry::{EntryAction::Nxdomain, Tier::Security};
+use resolver::{admission::LimitCause, message::types::Transport, rates::RateSettings};
+
+use crate::world::{INTERNET, Lists, Setup, World, query};
+
+const COOKIE: u16 = 10;
+const CLIENT_COOKIE: &[u8] = b"12345678";
+const STRANGER: &str = "127.0.9.1";
+
+/// A query with a COOKIE option of this content.
+fn with_cookie(question: &str, content: &[u8]) -> Vec<u8> {
+    let mut message = query(question);
+    let mut edns = Edns::new();
+    edns.options_mut()
+        .insert(EdnsOption::Unknown(COOKIE, content.to_vec()));
+    message.set_edns(edns);
+    message.to_vec().unwrap()
+}
+
+/// The COOKIE option of a reply.
+fn cookie_of(reply: &Message) -> Option<Vec<u8>> {
+    match reply.edns.as_ref()?.option(EdnsCode::from(COOKIE))? {
+        EdnsOption::Unknown(_, content) => Some(content.clone()),
+        _ => None,
+    }
+}
+
+async fn ask(world: &World, from: &str, transport: Transport, packet: &[u8]) -> Option<Message> {
+    let wire = world.answer(from, transport, packet).await;
+    (!wire.is_empty()).then(|| Message::from_vec(&wire).unwrap())
+}
+
+fn limited() -> World {
+    let rates = RateSettings {
+        queries_per_s: 1,
+        queries_burst: 4,
+        slip: 2,
+        ..RateSettings::default()
+    };
+    let setup = Setup {
+        rates,
+        ..Setup::default()
+    };
+    World::with(INTERNET, Lists::default(), setup)
+}
+
+#[tokio::test]
+async fn every_kind_of_reply_returns_the_cookie() {
+    let lists = Lists::default().name("evil", Security, "bets.example", Nxdomain);
+    let world = World::new(INTERNET, lists);
+    for (question, rcode) in [
+        ("news.example. A", ResponseCode::NoError),
+        ("news.example. A", ResponseCode::NoError),
+        ("bets.example. A", ResponseCode::NXDomain),
+        ("a.broken.example. A", ResponseCode::ServFail),
+        ("a.denied.example. A", ResponseCode::NXDomain),
+        ("news.example. ANY", ResponseCode::NoError),
+        ("news.example. AXFR", ResponseCode::Refused),
+    ] {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let packet = with_cookie(question, CLIENT_COOKIE);
+            let reply = ask(&world, STRANGER, transport, &packet).await.unwrap();
+            let cookie = cookie_of(&reply).expect(question);
+            assert_eq!(
+                (cookie.len(), &cookie[..8]),
+                (24, CLIENT_COOKIE),
+                "{question}"
+            );
+            let code = reply.metadata.response_code;
+            assert!(
+                code == rcode || code == ResponseCode::NotImp,
+                "{question}: {code}"
+            );
+        }
+    }
+    let plain = world
+        .reply(STRANGER, Transport::Udp, "news.example. A")
+        .await;
+    assert_eq!(cookie_of(&plain.unwrap()), None, "without one none is sent");
+}
+
+#[tokio::test]
+async fn a_cookie_of_a_wrong_length_is_a_format_error() {
+    let world = World::new(INTERNET, Lists::default());
+    for (octets, is_good) in [
+        (0, false),
+        (7, false),
+        (8, true),
+        (9, false),
+        (15, false),
+        (16, true),
+        (40, true),
+        (41, false),
+    ] {
+        let packet = with_cookie("news.example. A", &vec![7; octets]);
+        let reply = ask(&world, STRANGER, Transport::Udp, &packet)
+            .await
+            .unwrap();
+        let expected = if is_good {
+            ResponseCode::NoError
+        } else {
+            ResponseCode::FormErr
+        };
+        assert_eq!(reply.metadata.response_code, expected, "{octets} octets");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_over_its_rate_is_dropped_or_told_to_come_over_tcp() {
+    let world = limited();
+    let mut answered = Vec::new();
+    for _ in 0..10 {
+        let reply = world
+            .reply(STRANGER, Transport::Udp, "news.example. A")
+            .await;
+        answered.push(reply.map(|reply| reply.metadata.truncation));
+    }
+    assert_eq!(answered[..4], [Some(false); 4]);
+    // Each query is on a thread of its own, which slips the second of its own.
+    assert!(
+        answered[4..].iter().all(|reply| *reply != Some(false)),
+        "{answered:?}"
+    );
+    let over_tcp = world
+        .reply(STRANGER, Transport::Tcp, "news.example. A")
+        .await;
+    assert_eq!(over_tcp.unwrap().answers.len(), 1, "TCP proves the address");
+    assert_eq!(
+        world.ask_from("127.0.9.2", "news.example. A").await,
+        "192.0.2.80"
+    );
+    tokio::time::advance(Duration::from_secs(8)).await;
+    assert_eq!(
+        world.ask_from(STRANGER, "news.example. A").await,
+        "192.0.2.80"
+    );
+    let (limited, _) = world.engine.limited();
+    assert_eq!(limited[0].0.to_string(), format!("client {STRANGER}"));
+    assert_eq!(
+        (limited[0].1, limited[0].2.queries),
+        (LimitCause::Queries, 6)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_tcp_a_client_over_its_rate_is_refused() {
+    let world = limited();
+    for number in 0..8 {
+        let reply = world
+            .reply(STRANGER, Transport::Tcp, "news.example. A")
+            .await;
+        let code = reply.unwrap().metadata.response_code;
+        assert_eq!(
+            code == ResponseCode::Refused,
+            number >= 4,
+            "{number}: {code}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_with_a_valid_cookie_is_not_limited_by_what_others_forge() {
+    let world = limited();
+    let packet = with_cookie("news.example. A", CLIENT_COOKIE);
+    let reply = ask(&world, STRANGER, Transport::Udp, &packet)
+        .await
+        .unwrap();
+    let proven = with_cookie("news.example. A", &cookie_of(&reply).unwrap());
+    for _ in 0..20 {
+        let _forged = world
+            .reply(STRANGER, Transport::Udp, "news.example. A")
+            .await;
+    }
+    let reply = ask(&world, STRANGER, Transport::Udp, &proven)
+        .await
+        .unwrap();
+    assert_eq!(reply.answers.len(), 1);
+    let stolen = ask(&world, "127.0.9.8", Transport::Udp, &proven).await;
+    assert_eq!(
+        stolen.unwrap().answers.len(),
+        1,
+        "of another: as without one"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limited_client_with_cookies_gets_badcookie_and_can_go_on() {
+    let world = World::with(
+        INTERNET,
+        Lists::default(),
+        Setup {
+            rates: RateSettings {
+                queries_per_s: 1,
+                queries_burst: 4,
+                slip: 1,
+                ..RateSettings::default()
+            },
+            ..Setup::default()
+        },
+    );
+    let packet = with_cookie("news.example. A", CLIENT_COOKIE);
+    for _ in 0..4 {
+        ask(&world, STRANGER, Transport::Udp, &packet)
+            .await
+            .unwrap();
+    }
+    let told = ask(&world, STRANGER, Transport::Udp, &packet)
+        .await
+        .unwrap();
+    let code = told.metadata.response_code;
+    assert_eq!((code, told.answers.len()), (ResponseCode::BADCOOKIE, 0));
+    let again = with_cookie("news.example. A", &cookie_of(&told).unwrap());
+    let reply = ask(&world, STRANGER, Transport::Udp, &again).await.unwrap();
+    assert_eq!(reply.answers.len(), 1);
+}
+
+/// Sends queries for a slow name, with so many milliseconds between them. Returns after how many
+/// milliseconds each was answered, if it was.
+async fn answered_after(
+    from: &'static str,
+    transport: Transport,
+    pauses: &[u64],
+) -> Vec<Option<u64>> {
+    let world = std::sync::Arc::new(World::new(INTERNET, Lists::default()));
+    let start = tokio::time::Instant::now();
+    let mut queries = Vec::new();
+    for pause in pauses {
+        tokio::time::sleep(Duration::from_millis(*pause)).await;
+        let world = std::sync::Arc::clone(&world);
+        queries.push(tokio::spawn(async move {
+            let reply = world.reply(from, transport, "a.slow.example. A").await;
+            reply.map(|_| u64::try_from(start.elapsed().as_millis()).unwrap())
+        }));
+    }
+    let mut answered = Vec::new();
+    for query in queries {
+        answered.push(query.await.unwrap());
+    }
+    answered
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_to_many_waiting_queries_are_spread_and_old_ones_discarded() {
+    // One query in 200 ms for 2.8 s; the answer comes after 3 s.
+    let answered = answered_after(STRANGER, Transport::Udp, &[200; 14]).await;
+    let at: Vec<u64> = answered.iter().copied().flatten().collect();
+    assert!(at.iter().all(|at| *at >= 3_200), "{answered:?}");
+    let distinct: std::collections::BTreeSet<_> = at.iter().collect();
+    assert!(distinct.len() + 1 >= at.len(), "one by one: {answered:?}");
+    // Those of the last 1.9 s, and the one that went first.
+    assert!((8..=11).contains(&at.len()), "{answered:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_query_is_answered_however_late_and_tcp_is_not_discarded() {
+    let answered = answered_after(STRANGER, Transport::Udp, &[0]).await;
+    assert_eq!(answered, [Some(3_000)]);
+    let answered = answered_after(STRANGER, Transport::Tcp, &[100; 8]).await;
+    assert_eq!(answered, [Some(3_100); 8]);
+}
