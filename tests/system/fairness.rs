@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpSocket, TcpStream, UdpSocket},
 };
 
-use crate::world::{Behaviour, Client, Internet, World, ask_all, quantile};
+use crate::world::{Asked, Behaviour, Client, Internet, Unbound, World, ask_all, quantile};
 
 /// Zones whose servers do not respond.
 const DEAD_ZONES: usize = 12;
@@ -59,9 +59,16 @@ fn scale() -> Scale {
     }
 }
 
+fn is_long_run() -> bool {
+    std::env::var_os("ATTACK_SCALE").is_some()
+}
+
+/// In the long run on port 53, the only port of Unbound's queries, if that is possible.
 fn zones() -> Internet {
-    let mut internet =
-        Internet::new().zone("good.example.", "@ 3600 A 192.0.2.1\n* 3600 A 192.0.2.1");
+    let on_port_53 = is_long_run().then(Internet::on_port_53).flatten();
+    let mut internet = on_port_53
+        .unwrap_or_else(Internet::new)
+        .zone("good.example.", "@ 3600 A 192.0.2.1\n* 3600 A 192.0.2.1");
     for number in 0..DEAD_ZONES {
         internet = internet.zone(&format!("dead{number}.test."), "* 60 A 192.0.2.66");
     }
@@ -91,45 +98,113 @@ async fn flood(
     }
 }
 
-/// Starts the attackers; they end with the flag.
-fn attack(world: &World, burst: usize, name: fn(usize) -> String) -> Arc<AtomicBool> {
+/// Starts the attackers of a resolver; they end with the flag.
+fn attack(
+    client: &Client,
+    to: SocketAddr,
+    burst: usize,
+    name: fn(usize) -> String,
+) -> Arc<AtomicBool> {
     let ends = Arc::new(AtomicBool::new(false));
     for attacker in 1..=ATTACKERS {
-        let client = world.client("127.0.8.9");
-        let to = world.daemon.addresses().dns();
         let from = Ipv4Addr::new(127, 0, 66, attacker);
-        tokio::spawn(flood(client, to, from, Arc::clone(&ends), (burst, name)));
+        let ends = Arc::clone(&ends);
+        tokio::spawn(flood(client.clone(), to, from, ends, (burst, name)));
     }
     ends
 }
 
-/// Asks for cold names, and requires that at least 99 of 100 are answered. Prints how long that
-/// took.
-async fn ask_cold_names(client: &Client, round: &str) {
+/// Queries before, during and after an attack.
+async fn ask_under_attack(
+    client: &Client,
+    to: SocketAddr,
+    burst: usize,
+    name: fn(usize) -> String,
+) -> Rounds {
+    let before = ask_cold_names(client, "before").await;
+    let ends = attack(client, to, burst, name);
+    // Until all places are taken, or the servers are known to be down.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let during = ask_cold_names(client, "during").await;
+    ends.store(true, Ordering::Relaxed);
+    let after = ask_cold_names(client, "after").await;
+    Rounds([before, during, after])
+}
+
+/// The queries before, during and after an attack.
+struct Rounds([Round; 3]);
+
+struct Round {
+    name: &'static str,
+    cold: Vec<Asked>,
+    cached: Vec<Asked>,
+}
+
+impl Rounds {
+    /// Prints how long the answers took.
+    fn print(&self, resolver: &str) {
+        for Round { name, cold, cached } in &self.0 {
+            let took =
+                |asked: &[Asked], share| quantile(asked.iter().map(|asked| asked.took), share);
+            println!(
+                "{resolver} {name}: cold names: {} of {} failed, median {:?}, p99 {:?}; cached: {} failed, median {:?}, p99 {:?}",
+                failed(cold).len(),
+                cold.len(),
+                took(cold, 0.5),
+                took(cold, 0.99),
+                failed(cached).len(),
+                took(cached, 0.5),
+                took(cached, 0.99),
+            );
+        }
+    }
+
+    /// Requires that at least 99 of 100 queries are answered, in each round.
+    fn judge(&self) {
+        for Round { name, cold, cached } in &self.0 {
+            for asked in [cold, cached] {
+                let wrong = failed(asked);
+                assert!(
+                    wrong.len() <= asked.len() / 100,
+                    "{name}: {} of {} are not answered: {:?}",
+                    wrong.len(),
+                    asked.len(),
+                    &wrong[..wrong.len().min(3)]
+                );
+            }
+        }
+    }
+}
+
+/// Answers other than the right one.
+fn failed(asked: &[Asked]) -> Vec<&str> {
+    asked
+        .iter()
+        .map(|asked| &*asked.answer)
+        .filter(|answer| *answer != "192.0.2.1")
+        .collect()
+}
+
+/// Asks for cold names, and after each one for a name that is cached.
+async fn ask_cold_names(client: &Client, round: &'static str) -> Round {
     let Scale {
         cold_names,
         cold_pause,
         ..
     } = scale();
-    let mut asked = Vec::new();
+    let mut cold = Vec::new();
+    let mut cached = Vec::new();
     for number in 0..cold_names {
         let question = format!("c{number}.{round}.good.example. A");
-        asked.extend(ask_all(client, [question], 1).await);
+        cold.extend(ask_all(client, [question], 1).await);
+        cached.extend(ask_all(client, ["good.example. A".to_owned()], 1).await);
         tokio::time::sleep(cold_pause).await;
     }
-    let took = |share| quantile(asked.iter().map(|asked| asked.took), share);
-    println!("{round}: median {:?}, p99 {:?}", took(0.5), took(0.99));
-    let wrong: Vec<&str> = asked
-        .iter()
-        .map(|asked| &*asked.answer)
-        .filter(|answer| *answer != "192.0.2.1")
-        .collect();
-    assert!(
-        wrong.len() <= cold_names / 100,
-        "{round}: {} of {cold_names} cold names are not answered: {:?}",
-        wrong.len(),
-        &wrong[..wrong.len().min(3)]
-    );
+    Round {
+        name: round,
+        cold,
+        cached,
+    }
 }
 
 fn in_dead_zone(number: usize) -> String {
@@ -150,45 +225,78 @@ async fn world() -> World {
         .await
 }
 
+/// The other client's queries to this resolver while it is attacked, and in the long run to Unbound
+/// beside it, one after the other on the same Internet. `prepare` asks what both must know before.
+async fn compare(
+    world: &World,
+    prepare: impl AsyncFn(&Client),
+    strike: impl Fn(),
+    burst: usize,
+    name: fn(usize) -> String,
+) -> Rounds {
+    let ours = world.client("127.0.7.9");
+    let unbound = if is_long_run() && world.internet.port() == 53 && Unbound::is_installed() {
+        Some(Unbound::start(&world.internet).await)
+    } else {
+        None
+    };
+    let theirs = unbound
+        .as_ref()
+        .map(|unbound| (unbound.client("127.0.7.9"), unbound.address()));
+    for client in [&ours]
+        .into_iter()
+        .chain(theirs.iter().map(|(client, _)| client))
+    {
+        prepare(client).await;
+        assert_eq!(client.ask("good.example. A").await, "192.0.2.1");
+    }
+    strike();
+    let rounds = ask_under_attack(&ours, world.daemon.addresses().dns(), burst, name).await;
+    rounds.print("ox-protect");
+    if let Some((client, to)) = theirs {
+        let rounds = ask_under_attack(&client, to, burst, name).await;
+        rounds.print("Unbound");
+    }
+    rounds
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queries_for_dead_zones_take_no_place_from_others() {
     let world = world().await;
-    let other = world.client("127.0.7.9");
-    for number in 0..DEAD_ZONES {
-        let zone = format!("dead{number}.test.");
-        assert_eq!(other.ask(&format!("warm.{zone} A")).await, "192.0.2.66");
-        world.internet.set_behaviour(&zone, &Behaviour::Silent);
-    }
-    assert_eq!(other.ask("good.example. A").await, "192.0.2.1");
-    ask_cold_names(&other, "before").await;
-    let ends = attack(&world, scale().for_dead_zones, in_dead_zone);
-    // Until all places are taken, or the servers are known to be down.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    ask_cold_names(&other, "during").await;
+    let zone = |number| format!("dead{number}.test.");
+    let prepare = async |client: &Client| {
+        for number in 0..DEAD_ZONES {
+            let name = format!("warm.{} A", zone(number));
+            assert_eq!(client.ask(&name).await, "192.0.2.66");
+        }
+    };
+    let strike = || {
+        for number in 0..DEAD_ZONES {
+            world
+                .internet
+                .set_behaviour(&zone(number), &Behaviour::Silent);
+        }
+    };
+    let burst = scale().for_dead_zones;
+    let rounds = compare(&world, prepare, strike, burst, in_dead_zone).await;
+    rounds.judge();
     let evicted = world
         .api
         .metric("ox_protect_resolutions_evicted_total")
         .await;
     println!("{evicted} resolutions made room");
-    let is_short = std::env::var_os("ATTACK_SCALE").is_none();
-    assert!(evicted > 0.0 || !is_short, "all places were taken");
-    ends.store(true, Ordering::Relaxed);
-    ask_cold_names(&other, "after").await;
+    assert!(evicted > 0.0 || is_long_run(), "all places were taken");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_below_one_zone_stops_no_other_name() {
     let world = world().await;
-    let other = world.client("127.0.7.9");
-    for name in ["good.example.", "flood.example."] {
-        assert_ne!(other.ask(&format!("{name} A")).await, "SERVFAIL");
-    }
-    ask_cold_names(&other, "before").await;
-    let ends = attack(&world, scale().below_one_zone, below_one_zone);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    ask_cold_names(&other, "during").await;
-    ends.store(true, Ordering::Relaxed);
-    ask_cold_names(&other, "after").await;
+    let prepare = async |client: &Client| {
+        assert_ne!(client.ask("flood.example. A").await, "SERVFAIL");
+    };
+    let burst = scale().below_one_zone;
+    let rounds = compare(&world, prepare, || {}, burst, below_one_zone).await;
+    rounds.judge();
 }
 
 /// Raises this process's limit of file descriptors: 1,024 on a Debian machine.
@@ -289,7 +397,8 @@ async fn who_is_limited_stands_in_the_api() {
         .set_behaviour("dead0.test.", &Behaviour::Silent);
     let limits = async || world.api.get("/v1/limits").await.ok().json["limits"].clone();
     assert_eq!(limits().await, json!([]));
-    let ends = attack(&world, 1, |number| format!("r{number}.dead0.test. A"));
+    let to = world.daemon.addresses().dns();
+    let ends = attack(&other, to, 1, |number| format!("r{number}.dead0.test. A"));
     let zone = async || {
         // A query of a small client makes room for itself.
         let _ = other.ask("n.full.good.example. A").await;

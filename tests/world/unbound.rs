@@ -81,6 +81,11 @@ impl Unbound {
         unbound
     }
 
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A client at this address that queries it.
     pub fn client(&self, from: &str) -> Client {
         client(from).to(self.address)

@@ -68,23 +68,27 @@ impl Engine {
         client.mac = query.edns.and_then(|edns| edns.mac);
         let identity = self.identify(batch, &client);
         let mut reply = Reply::new(&query, client.transport, buffer);
+        let returned;
         if let Some((asked, server)) = query.cookie() {
             let at_s = batch.at.to_u32();
             let answer = self.cookies.answer(asked, server, client.source, at_s);
             client.is_proven |= answer.is_valid;
-            reply.cookie = Some(answer.cookie);
-        }
-        // Households may query. The networks of `dns.allow_from` are searched for others only.
-        if identity.source == IdentitySource::Unknown && !self.access.may_query(client.source) {
-            return Self::refuse(&mut reply, metrics);
+            returned = answer.cookie;
+            reply.cookie = Some(&returned);
         }
         if let Some(over) = self.count(&client, state, batch.now) {
             return Self::limit(reply, over, &mut state.metrics);
         }
-        if self.answer_meta(&mut reply, &client) {
-            return Step::Reply;
-        }
-        let step = self.answer_query(batch, reply, identity, &client, state);
+        // Households may query. The networks of `dns.allow_from` are searched for others only.
+        let step = if identity.source == IdentitySource::Unknown
+            && !self.access.may_query(client.source)
+        {
+            Self::refuse(&mut reply, &mut state.metrics)
+        } else if self.answer_meta(&mut reply, &client) {
+            Step::Reply
+        } else {
+            self.answer_query(batch, reply, identity, &client, state)
+        };
         state.rates.replied(buffer.len());
         step
     }
@@ -223,7 +227,7 @@ impl Engine {
                     return Step::Miss(Box::new(Miss {
                         packet: query.packet().to_vec(),
                         client: *client,
-                        cookie: reply.cookie,
+                        cookie: reply.cookie.copied(),
                         arrived: batch.now,
                         policy,
                         lists: Arc::clone(&batch.lists),

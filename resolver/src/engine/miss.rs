@@ -78,7 +78,7 @@ impl Engine {
             unreachable!("the packet was parsed before it became a miss");
         };
         let mut reply = Reply::new(&query, client.transport, buffer);
-        reply.cookie = cookie;
+        reply.cookie = cookie.as_ref();
         let mut walk = Walk {
             policy: &policy,
             lists: &lists,

@@ -222,6 +222,22 @@ async fn a_limited_client_with_cookies_gets_badcookie_and_can_go_on() {
     assert_eq!(reply.answers.len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn clients_that_may_not_ask_are_limited_as_well() {
+    let world = limited();
+    for number in 0..6 {
+        let reply = world
+            .reply("198.51.100.7", Transport::Udp, "news.example. A")
+            .await;
+        let code = reply.map(|reply| reply.metadata.response_code);
+        assert_eq!(
+            code == Some(ResponseCode::Refused),
+            number < 4,
+            "{number}: {code:?}"
+        );
+    }
+}
+
 /// Sends queries for a slow name, with so many milliseconds between them. Returns after how many
 /// milliseconds each was answered, if it was.
 async fn answered_after(
