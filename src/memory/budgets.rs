@@ -176,7 +176,7 @@ mod tests {
         }
         assert_eq!(derived(4_096, &config, KNOWN).places, 4_096);
         let small = derived(64, &config, KNOWN);
-        assert!(small.places < 1_000 && small.places >= PLACES_MIN as usize);
+        assert!(small.places == 1_024 && small.resolutions == 16 << 20);
         assert!(
             small.answers + small.local_answers >= 64 << 17,
             "caches keep a fourth"
