@@ -195,7 +195,9 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     context.limits.learn(parts.store()).await?;
     let (api_ends, ended) = watch::channel(());
     let router = api::router(Arc::clone(&context));
-    let connections = Connections::new(api_connections(checked.config.api.connections_max));
+    let affordable = parts.memory.budgets.api_connections;
+    let configured = checked.config.api.connections_max.min(affordable);
+    let connections = Connections::new(api_connections(configured));
     let api = tokio::spawn(server::serve(api_listener, router, connections, ended));
     let fetchers = parts.manager.fetchers();
     let commands = parts.manager.sender();

@@ -21,9 +21,12 @@ const RESOLUTION_OCTETS: u64 = 16 << 10;
 /// Resolutions get a fourth of the memory at most, and have no fewer places than this.
 const RESOLUTIONS_DIVISOR: u64 = 4;
 const PLACES_MIN: u64 = 256;
-/// Connections, event streams and activity that is not written yet: a sixteenth, at most this.
+/// DNS over TCP: the connections of a listener, with their messages. Measured: 2 to 3 MiB.
+const TCP_OCTETS: u64 = 8 << 20;
+/// A connection of the API, or an event stream. Measured: 14 KiB.
+const API_CONNECTION_OCTETS: u64 = 16 << 10;
+/// Connections get a sixteenth of the memory at most, DNS half of that at most.
 const STREAMS_DIVISOR: u64 = 16;
-const STREAMS_OCTETS_MAX: u64 = 64 << 20;
 /// Caches get a fourth of the memory at least, whatever the other parts need.
 const CACHES_DIVISOR: u64 = 4;
 /// Shares of the caches, in sixteenths: answers, RRsets, delegations, servers; failures have the
@@ -66,6 +69,8 @@ pub struct Budgets {
     pub recursor: CacheBudgets,
     /// How many resolutions may be under way. A count.
     pub places: usize,
+    /// How many connections the API may have. A count.
+    pub api_connections: usize,
 }
 
 impl Budgets {
@@ -77,7 +82,9 @@ impl Budgets {
         let affordable = total / RESOLUTIONS_DIVISOR / RESOLUTION_OCTETS;
         let places = wanted.min(affordable.max(PLACES_MIN));
         let resolutions = places * RESOLUTION_OCTETS;
-        let streams = (total / STREAMS_DIVISOR).min(STREAMS_OCTETS_MAX);
+        let api_wanted = config.api.connections_max as u64 * API_CONNECTION_OCTETS;
+        let streams = (total / STREAMS_DIVISOR).min(TCP_OCTETS + api_wanted);
+        let api_connections = (streams - TCP_OCTETS.min(streams / 2)) / API_CONNECTION_OCTETS;
         let base = BASE_OCTETS + known.workers as u64 * WORKER_OCTETS;
         let others = base + lists + households + resolutions + streams;
         let caches = total.saturating_sub(others).max(total / CACHES_DIVISOR);
@@ -102,6 +109,7 @@ impl Budgets {
                 failures: sixteenths(16 - ANSWERS - RRSETS - DELEGATIONS - SERVERS),
             },
             places: usize::try_from(places).unwrap_or(usize::MAX),
+            api_connections: usize::try_from(api_connections).unwrap_or(usize::MAX),
         }
     }
 
@@ -174,9 +182,11 @@ mod tests {
             assert!(budgets.answers + budgets.local_answers >= budgets.recursor.rrsets * 2 - 16);
             assert_eq!(budgets.worker_answers, budgets.local_answers / 2);
         }
-        assert_eq!(derived(4_096, &config, KNOWN).places, 4_096);
+        let large = derived(4_096, &config, KNOWN);
+        assert_eq!((large.places, large.api_connections), (4_096, 10_000));
         let small = derived(64, &config, KNOWN);
         assert!(small.places == 1_024 && small.resolutions == 16 << 20);
+        assert!(small.api_connections == 128 && small.streams == 4 << 20);
         assert!(
             small.answers + small.local_answers >= 64 << 17,
             "caches keep a fourth"

@@ -74,6 +74,7 @@ impl Governed {
             source = %self.limit.source,
             parts = parts.join(", "),
             places = self.budgets.places,
+            api_connections = self.budgets.api_connections,
             "memory is divided, in MiB"
         );
         if self.budgets.sum() > self.budgets.total {
