@@ -87,7 +87,7 @@ impl Engine {
         } else if self.answer_meta(&mut reply, &client) {
             Step::Reply
         } else {
-            self.answer_query(batch, reply, identity, &client, state)
+            self.answer_query(batch, reply, &identity, &client, state)
         };
         state.rates.replied(buffer.len());
         step
@@ -97,12 +97,11 @@ impl Engine {
     /// does not make a client.
     #[inline]
     fn count(&self, client: &Client, state: &mut WorkerState, now: Duration) -> Option<OverRate> {
-        let mut counted = *client;
-        if client.mac.is_some() && self.access.trust(client.source) == Trust::Household {
-            counted.mac = None;
-        }
-        let key = || self.client_key(&counted);
-        self.rates.count(&counted, &mut state.rates, now, key)
+        let mac = client
+            .mac
+            .filter(|_| self.access.trust(client.source) != Trust::Household);
+        let key = || self.client_key(client);
+        self.rates.count(client, mac, &mut state.rates, now, key)
     }
 
     /// Answers a query of a client that is over its rate.
@@ -136,7 +135,7 @@ impl Engine {
         &self,
         batch: &BatchSnapshot<'_>,
         reply: Reply<'_>,
-        identity: Identity,
+        identity: &Identity,
         client: &Client,
         state: &mut WorkerState,
     ) -> Step {
@@ -147,7 +146,7 @@ impl Engine {
             ..
         } = state;
         let query = reply.query;
-        metrics.identified(&identity);
+        metrics.identified(identity);
         let key = QuestionKeyRef::of(query);
         let found = local_cache.find(&self.cache, &key);
         let is_known = found.is_some();
@@ -195,7 +194,14 @@ impl Engine {
                     self.cache.insert(key.to_owned(), entry);
                 }
                 let Walk { reply, .. } = walk;
-                self.defer(reply, identity.policy, client, batch, lacking, metrics)
+                self.defer(
+                    reply,
+                    identity.policy.clone(),
+                    client,
+                    batch,
+                    lacking,
+                    metrics,
+                )
             }
         }
     }

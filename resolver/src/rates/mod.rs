@@ -28,6 +28,7 @@ use std::{
 
 use foldhash::{HashSet, fast};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use policy::rules::household::Mac;
 
 use self::{buckets::TokenBuckets, counters::Due, releases::Releases};
 use crate::{
@@ -137,18 +138,18 @@ impl Rates {
         quantum as u16
     }
 
-    /// Counts a query. Returns how it is answered if its client or network is over its rate. The MAC
-    /// address of `client` must be one that its source may assert; `client_key` finds the client whose
-    /// bucket is charged.
+    /// Counts a query. Returns how it is answered if its client or network is over its rate. `mac` is
+    /// the device that the source may assert; `client_key` finds the client whose bucket is charged.
     #[inline]
     pub(crate) fn count(
         &self,
         client: &Client,
+        mac: Option<Mac>,
         counters: &mut SourceCounters,
         now: Duration,
         client_key: impl FnOnce() -> ClientKey,
     ) -> Option<OverRate> {
-        let due = counters.count(client.source, client.mac, client.is_proven);
+        let due = counters.count(client.source, mac, client.is_proven);
         if due.is_none() && counters.has_no_blocked() {
             return None;
         }

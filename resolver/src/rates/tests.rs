@@ -36,7 +36,7 @@ fn ask(
     let key = || ClientKey::of_address(client.source);
     (0..queries)
         .map(|_| {
-            let over = rates.count(client, counters, now, key);
+            let over = rates.count(client, None, counters, now, key);
             if over.is_none() {
                 counters.replied(octets);
             }
@@ -144,10 +144,18 @@ fn exempt_networks_and_households_have_no_limit() {
     assert_eq!(passed, 500);
     let source = client("192.0.2.200");
     let school = || ClientKey::Household("school".into());
-    let limited = (0..100).filter(|_| rates.count(&source, &mut counters, NOW, school).is_some());
+    let limited = (0..100).filter(|_| {
+        rates
+            .count(&source, None, &mut counters, NOW, school)
+            .is_some()
+    });
     assert_eq!(limited.count(), 0);
     let home = || ClientKey::Household("home".into());
-    let limited = (0..100).filter(|_| rates.count(&source, &mut counters, NOW, home).is_some());
+    let limited = (0..100).filter(|_| {
+        rates
+            .count(&source, None, &mut counters, NOW, home)
+            .is_some()
+    });
     assert_eq!(limited.count(), 80);
 }
 
@@ -160,7 +168,9 @@ fn the_addresses_of_a_household_share_its_rate() {
     let passed = (0..100)
         .filter(|number| {
             let source = &sources[number % 2];
-            rates.count(source, &mut counters, NOW, home).is_none()
+            rates
+                .count(source, None, &mut counters, NOW, home)
+                .is_none()
         })
         .count();
     assert_eq!(passed, 20);
