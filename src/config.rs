@@ -16,6 +16,7 @@ mod lists;
 mod load;
 mod log;
 mod networks;
+mod node;
 mod policy;
 mod recursion;
 mod reports;
@@ -31,4 +32,5 @@ pub use self::{
     log::LogFormat,
     recursion::{RecursionConfig, Zone},
     reports::Reports,
+    sections::Config,
 };

@@ -78,6 +78,7 @@ use self::{
 };
 use crate::{
     config::{self, Checked, Reports},
+    memory::{self, Budgets, Governed, KnownAtStart},
     oidc,
     stores::{self, Stores},
 };
@@ -162,6 +163,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
 
     tasks.spawn_endless(publish(Arc::clone(&parts.engine)));
     tasks.spawn_endless(mandates::run(Arc::clone(&parts.mandates)));
+    tasks.spawn_endless(memory::run(Arc::clone(&parts.memory)));
     let sampled = &checked.config.lists;
     let sample = sample::open(&sampled.directory, sampled.query_sample)?;
     tasks.spawn_endless(sample::run(Arc::clone(&parts.engine), Arc::clone(&sample)));
@@ -198,10 +200,11 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     if let Some(certificate) = certificate.clone() {
         tasks.spawn_endless(parts.certificate_watch(certificate).run());
     }
+    let affordable = parts.memory.budgets.api_connections;
     let fetchers = parts.manager.fetchers();
     let commands = parts.manager.sender();
     tasks.spawn_endless(parts.manager.run());
-    let api = api_sockets.serve(&checked.config.api, &context, ended)?;
+    let api = api_sockets.serve(&checked.config.api, affordable, &context, ended)?;
     Ok(ServingNode {
         context,
         engine: parts.engine,
@@ -294,6 +297,7 @@ struct Parts {
     mandates: Arc<MandateRegistry>,
     recursor: Arc<Recursor<SystemEnvironment>>,
     engine: Arc<Engine>,
+    memory: Arc<Governed>,
 }
 
 impl Parts {
@@ -312,9 +316,17 @@ impl Parts {
         let settings = list_settings(checked, &taxonomy, store, &status).await?;
         let (manager, live) = lists::start::start(settings, Arc::clone(&status), tasks).await?;
         let mandates = mandates::start(store, &live).await?;
-        let recursor = Arc::new(data_path::recursor(checked)?);
+        let limit = memory::find(checked.config.node.memory_mib);
+        let known = KnownAtStart {
+            workers: workers(checked),
+            lists: live.load().octets() as u64,
+            households,
+        };
+        let budgets = Budgets::derive(limit.octets, &checked.config, known);
+        let recursor = Arc::new(data_path::recursor(checked, budgets.recursor)?);
         let engine = Arc::new(data_path::engine(
             checked,
+            &budgets,
             &directory,
             &live,
             Arc::clone(&recursor),
@@ -328,6 +340,16 @@ impl Parts {
             generation = live.load().generation(),
             "rules and lists are in place"
         );
+        let memory = Governed {
+            limit,
+            budgets,
+            engine: Arc::clone(&engine),
+            recursor: Arc::clone(&recursor),
+            lists: Arc::clone(&live),
+            directory: Arc::clone(&directory),
+            status: Arc::clone(&status),
+        };
+        memory.announce();
         Ok(Self {
             stores,
             post,
@@ -339,6 +361,7 @@ impl Parts {
             mandates,
             recursor,
             engine,
+            memory: Arc::new(memory),
         })
     }
 
@@ -406,6 +429,7 @@ impl Parts {
         let directory = Arc::clone(&self.directory);
         let recursor = Arc::clone(&self.recursor);
         let mandates = Arc::clone(&self.mandates);
+        let memory = Arc::clone(&self.memory);
         describe_gauge!("ox_protect_cache_bytes", "Size of the answer cache");
         describe_gauge!("ox_protect_cache_entries", "Entries in the answer cache");
         describe_gauge!("ox_protect_households", "Households that are live");
@@ -416,6 +440,7 @@ impl Parts {
             gauge!("ox_protect_cache_entries").set(entries as f64);
             gauge!("ox_protect_households").set(directory.len() as f64);
             recursor.show_sizes();
+            memory.show();
             mandates::show(&mandates);
             metrics.run_upkeep();
             metrics.render()
@@ -462,10 +487,7 @@ struct Sockets {
 impl Sockets {
     async fn bind(checked: &Checked, store: &Store) -> anyhow::Result<Self> {
         let api = ApiSockets::bind(&checked.config.api).await?;
-        let workers = match checked.config.dns.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
+        let workers = workers(checked);
         let addresses = checked.config.dns.listen.iter();
         let dns = addresses
             .map(|address| listener::bind(*address, workers))
@@ -488,6 +510,14 @@ impl Sockets {
             say(&format!("dns ready on {address}"))?;
         }
         Ok(self.api)
+    }
+}
+
+/// The threads that answer over UDP.
+fn workers(checked: &Checked) -> usize {
+    match checked.config.dns.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     daemon::{api_listeners, data_path},
+    memory::Budgets,
     oidc,
 };
 
@@ -15,7 +16,9 @@ pub fn run(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
     let checked = load(argument)?;
     log_filter(&checked)?;
     // What the daemon reads at its start: records, certificates, the provider's keys.
-    data_path::recursion(&checked, Arc::new(data_path::recursor(&checked)?))?;
+    let budgets = Budgets::of_command(&checked.config);
+    let recursor = data_path::recursor(&checked, budgets.recursor)?;
+    data_path::recursion(&checked, Arc::new(recursor))?;
     checked
         .config
         .api

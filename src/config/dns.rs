@@ -56,7 +56,7 @@ pub struct Dns {
     pub language: String,
     /// The addresses of the proxy that checks listed paths.
     pub url_proxy: Vec<IpAddr>,
-    /// The size of the answer cache, in MiB.
+    /// The size of the answer cache, in MiB. 0: a share of the node's memory.
     pub cache_mib: u64,
     /// The most concurrent resolutions.
     pub resolutions_max: usize,
@@ -84,7 +84,7 @@ impl Default for Dns {
             organization: String::new(),
             language: "en".to_owned(),
             url_proxy: Vec::new(),
-            cache_mib: 256,
+            cache_mib: 0,
             resolutions_max: 4096,
             waiting_per_client_max: 1000,
         }
@@ -108,8 +108,8 @@ impl Dns {
         )?;
         value(
             "dns.cache_mib",
-            (1..=1_048_576).contains(&self.cache_mib),
-            "1 to 1048576",
+            self.cache_mib <= 1_048_576,
+            "0 (derived) to 1048576",
         )?;
         value(
             "dns.resolutions_max",

@@ -185,6 +185,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
 
 /// Checks that all values are in their ranges.
 fn check_sections(config: &Config) -> Result<(), ConfigError> {
+    config.node.check()?;
     config.dns.check()?;
     config.limits.check()?;
     lists::check(&config.lists)?;

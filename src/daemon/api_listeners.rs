@@ -56,10 +56,12 @@ impl ApiSockets {
         })
     }
 
-    /// Serves until `ended` changes, and then the requests under way. Says where.
+    /// Serves until `ended` changes, and then the requests under way. Says where. The node has memory
+    /// for `affordable` connections.
     pub fn serve(
         self,
         api: &Api,
+        affordable: usize,
         context: &Arc<Context>,
         ended: watch::Receiver<()>,
     ) -> anyhow::Result<JoinHandle<()>> {
@@ -74,7 +76,7 @@ impl ApiSockets {
             proxy_from: api.proxy_from.clone(),
             tls: tls.clone(),
         };
-        let connections_max = connections(api.connections_max);
+        let connections_max = connections(api.connections_max.min(affordable));
         let mut listeners = JoinSet::new();
         let router = match self.operator {
             Some(socket) => {

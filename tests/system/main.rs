@@ -34,6 +34,7 @@ mod http;
 mod identity;
 mod lists;
 mod mandates;
+mod memory;
 mod misblock;
 mod notices;
 mod nsd;

@@ -11,6 +11,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -223,6 +224,15 @@ pub fn copy_program(folder: &Path) -> PathBuf {
     fs::copy(env!("CARGO_BIN_EXE_ox-protect"), &copy)
         .unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
     copy
+}
+
+/// Writes a script into this folder in place of the program.
+pub fn write_program(folder: &Path, script: &str) {
+    let program = folder.join(COPY);
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::write(&program, script)
+        .and_then(|()| fs::set_permissions(&program, mode))
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
 }
 
 /// Runs the program with these arguments until it ends: `ox-protect check`, `explain`, `lists`, …

@@ -17,7 +17,7 @@ use super::{
     certificates::CertificateIssuer,
     client::{Client, client},
     clock::Clock,
-    daemon::{Daemon, copy_program},
+    daemon::{Daemon, copy_program, write_program},
     feed::{self, Feed},
     internet::Internet,
     settings::settings,
@@ -50,6 +50,7 @@ pub struct WorldBuilder {
     clock: Option<String>,
     copied: Option<String>,
     issuer: Option<CertificateIssuer>,
+    script: Option<String>,
 }
 
 impl World {
@@ -70,6 +71,7 @@ impl World {
             clock: None,
             copied: None,
             issuer: None,
+            script: None,
         }
     }
 
@@ -217,6 +219,14 @@ impl WorldBuilder {
         }
     }
 
+    /// Starts the program by this shell script.
+    pub fn started_by(self, script: &str) -> Self {
+        Self {
+            script: Some(script.to_owned()),
+            ..self
+        }
+    }
+
     /// Gives the daemon a clock of its own, set to this time in UTC: `2030-01-01 12:00:00`.
     pub fn clock(mut self, time: &str) -> Self {
         self.clock = Some(time.to_owned());
@@ -248,6 +258,9 @@ impl WorldBuilder {
         if let Some(path) = self.copied {
             copy_program(folder.path());
             environment.push(("PATH".to_owned(), path));
+        }
+        if let Some(script) = self.script {
+            write_program(folder.path(), &script);
         }
         let daemon = Daemon::start_in(folder.path(), &settings, environment).await;
         let trusted = self.issuer.as_ref().map(CertificateIssuer::pem);

@@ -396,6 +396,10 @@ pub enum EventKind {
     CertificateExpiring,
     /// Another certificate is in use.
     CertificateRenewed,
+    /// The node has been short of memory for a minute, although its caches shrank.
+    MemoryShort,
+    /// Memory is enough again.
+    MemoryEnough,
 }
 
 impl EventKind {
@@ -416,6 +420,8 @@ impl EventKind {
             Self::CertificateFailing => "certificate_failing",
             Self::CertificateExpiring => "certificate_expiring",
             Self::CertificateRenewed => "certificate_renewed",
+            Self::MemoryShort => "memory_short",
+            Self::MemoryEnough => "memory_enough",
         }
     }
 }

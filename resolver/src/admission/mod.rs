@@ -140,6 +140,12 @@ impl Admission {
         })
     }
 
+    /// The places that are taken. A count.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.state().places.taken()
+    }
+
     /// Clients and zones that were limited in the last minute, longest first.
     #[must_use]
     pub fn limited(&self, now: Duration) -> Vec<(LimitedGroup, LimitCause, Limited)> {

@@ -88,6 +88,10 @@ impl Places {
     }
 
     /// Whether a fourth of all places is free.
+    pub(super) fn taken(&self) -> usize {
+        self.holders.len()
+    }
+
     pub(super) fn has_spare(&self) -> bool {
         self.holders.len() < self.settings.places_max - self.settings.places_max / 4
     }

@@ -421,6 +421,7 @@ impl World {
                 .collect(),
             server_id: setup.server_id.map(str::to_owned),
             cache_octets: 1 << 20,
+            local_cache_octets: 1 << 20,
             admission: AdmissionSettings {
                 places_max: setup.resolutions_max,
                 per_client_max: 16,
