@@ -340,7 +340,9 @@ async fn event_streams_take_no_more_than_their_budget() {
         20
     };
     raise_descriptors();
-    let node = Node::start(&budgets(), None).await;
+    // All streams are of one household, whose requests are limited.
+    let config = format!("{}[api]\nrate_burst = 10000\n", budgets());
+    let node = Node::start(&config, None).await;
     let to = node.world.daemon.addresses().api();
     let mut held = Vec::new();
     for number in 0..keys {
