@@ -16,11 +16,13 @@ mod lists;
 mod load;
 mod log;
 mod networks;
+mod node;
 mod policy;
 mod recursion;
 mod reports;
 mod sections;
 mod store;
+mod warnings;
 
 pub use self::{
     api::Api,
@@ -30,4 +32,5 @@ pub use self::{
     log::LogFormat,
     recursion::{RecursionConfig, Zone},
     reports::Reports,
+    sections::Config,
 };

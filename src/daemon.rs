@@ -1,13 +1,14 @@
 //! The daemon: the only place that knows every crate. It puts the parts together, says when each is
 //! ready, and ends in order.
 
+pub mod api_listeners;
 pub mod data_path;
+mod settings;
 mod signals;
+mod sockets;
+mod stdout;
 
 use std::{
-    io::Write,
-    net::SocketAddr,
-    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -17,21 +18,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use api::{
-    Context,
-    auth::{
-        limits::{Limits, Rate},
-        oidc::Tokens,
-    },
-    event_streams::Streams,
-    report_intake::ReportIntake,
-    server,
-};
+use api::{Context, event_streams::Streams};
 use control::{
-    Connections, Control,
-    activity::{aggregate, limits::HistoryLimits, retention, sample},
+    Control,
+    activity::{aggregate, retention, sample},
     audit_heads::HeadAnnouncer,
     audit_pruning::AuditPruning,
+    certificate::{CertificateWatch, ServerCertificate},
     disk,
     households::load::load_all,
     lists::{
@@ -50,7 +43,6 @@ use control::{
     store_health,
 };
 use ipnet::IpNet;
-use jiff::SignedDuration;
 use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
@@ -61,24 +53,26 @@ use policy::{
 use policy_store::{Author, NewKey, Store};
 use resolver::{
     engine::Engine,
-    listener::{self, WorkerSettings, network_set::NetworkSet, notify::OnNotify},
+    listener::{network_set::NetworkSet, notify::OnNotify},
     recursor::{Recursor, SystemEnvironment},
     telemetry::query_sample::QuerySample,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    net::TcpListener,
     sync::{mpsc, watch},
     task::JoinHandle,
 };
 
 use self::{
     data_path::DataPath,
+    settings::{history_limits, limits, oidc_tokens, report_intake},
     signals::{SignalAction, Signals},
+    sockets::{Sockets, workers},
+    stdout::say,
 };
 use crate::{
-    config::{self, Checked, Reports},
-    oidc,
+    config::{self, Checked},
+    memory::{self, Budgets, Governed, KnownAtStart},
     stores::{self, Stores},
 };
 
@@ -137,7 +131,8 @@ struct ServingNode {
     fetchers: Arc<Fetchers>,
     commands: mpsc::Sender<ListCommand>,
     is_ready: Arc<AtomicBool>,
-    /// Ends the API's listener when it is dropped.
+    certificate: Option<Arc<ServerCertificate>>,
+    /// Ends the API's listeners when it is dropped.
     api_ends: watch::Sender<()>,
     api: JoinHandle<()>,
     tasks: BackgroundTasks,
@@ -156,12 +151,13 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let findings = std::mem::take(&mut stores.findings);
     let tasks = BackgroundTasks::default();
     let parts = Parts::assemble(checked, stores, &tasks).await?;
-    let sockets = Sockets::bind(checked, parts.store()).await?;
-    let api_address = sockets.api.local_addr()?;
-    let api_listener = sockets.serve_dns(checked, &parts.engine)?;
+    let sockets = Sockets::bind(checked).await?;
+    make_first_key(parts.store()).await?;
+    let api_sockets = sockets.serve_dns(checked, &parts.engine)?;
 
     tasks.spawn_endless(publish(Arc::clone(&parts.engine)));
     tasks.spawn_endless(mandates::run(Arc::clone(&parts.mandates)));
+    tasks.spawn_endless(memory::run(Arc::clone(&parts.memory)));
     let sampled = &checked.config.lists;
     let sample = sample::open(&sampled.directory, sampled.query_sample)?;
     tasks.spawn_endless(sample::run(Arc::clone(&parts.engine), Arc::clone(&sample)));
@@ -194,13 +190,15 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     // delay a request with a key.
     context.limits.learn(parts.store()).await?;
     let (api_ends, ended) = watch::channel(());
-    let router = api::router(Arc::clone(&context));
-    let connections = Connections::new(api_connections(checked.config.api.connections_max));
-    let api = tokio::spawn(server::serve(api_listener, router, connections, ended));
+    let certificate = api_sockets.certificate.clone();
+    if let Some(certificate) = certificate.clone() {
+        tasks.spawn_endless(parts.certificate_watch(certificate).run());
+    }
+    let affordable = parts.memory.budgets.api_connections;
     let fetchers = parts.manager.fetchers();
     let commands = parts.manager.sender();
     tasks.spawn_endless(parts.manager.run());
-    say(&format!("api ready on http://{api_address}"))?;
+    let api = api_sockets.serve(&checked.config.api, affordable, &context, ended)?;
     Ok(ServingNode {
         context,
         engine: parts.engine,
@@ -211,6 +209,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         fetchers,
         commands,
         is_ready,
+        certificate,
         api_ends,
         api,
         tasks,
@@ -219,8 +218,8 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
 }
 
 impl ServingNode {
-    /// Checks the configuration file, says what a restart would change, and fetches all feeds. The
-    /// running configuration stays.
+    /// Checks the configuration file, says what a restart would change, looks at the certificate's
+    /// files, and fetches all feeds. The running configuration stays.
     async fn reload(&self, running: &Checked, path: Option<&Path>) {
         match config::load(path, std::env::vars()) {
             Err(error) => {
@@ -237,6 +236,9 @@ impl ServingNode {
                     );
                 }
             }
+        }
+        if let Some(certificate) = &self.certificate {
+            certificate.look_now();
         }
         let asked = self.fetchers.fetch_all_now();
         // A manager whose queue is full looks at the files later anyway.
@@ -289,6 +291,7 @@ struct Parts {
     mandates: Arc<MandateRegistry>,
     recursor: Arc<Recursor<SystemEnvironment>>,
     engine: Arc<Engine>,
+    memory: Arc<Governed>,
 }
 
 impl Parts {
@@ -307,9 +310,17 @@ impl Parts {
         let settings = list_settings(checked, &taxonomy, store, &status).await?;
         let (manager, live) = lists::start::start(settings, Arc::clone(&status), tasks).await?;
         let mandates = mandates::start(store, &live).await?;
-        let recursor = Arc::new(data_path::recursor(checked)?);
+        let limit = memory::find(checked.config.node.memory_mib);
+        let known = KnownAtStart {
+            workers: workers(checked),
+            lists: live.load().octets() as u64,
+            households,
+        };
+        let budgets = Budgets::derive(limit.octets, &checked.config, known);
+        let recursor = Arc::new(data_path::recursor(checked, budgets.recursor)?);
         let engine = Arc::new(data_path::engine(
             checked,
+            &budgets,
             &directory,
             &live,
             Arc::clone(&recursor),
@@ -323,6 +334,16 @@ impl Parts {
             generation = live.load().generation(),
             "rules and lists are in place"
         );
+        let memory = Governed {
+            limit,
+            budgets,
+            engine: Arc::clone(&engine),
+            recursor: Arc::clone(&recursor),
+            lists: Arc::clone(&live),
+            directory: Arc::clone(&directory),
+            status: Arc::clone(&status),
+        };
+        memory.announce();
         Ok(Self {
             stores,
             post,
@@ -334,6 +355,7 @@ impl Parts {
             mandates,
             recursor,
             engine,
+            memory: Arc::new(memory),
         })
     }
 
@@ -386,12 +408,22 @@ impl Parts {
         }
     }
 
+    fn certificate_watch(&self, certificate: Arc<ServerCertificate>) -> CertificateWatch {
+        CertificateWatch {
+            listener: "api",
+            certificate,
+            status: Arc::clone(&self.status),
+            lists: Arc::clone(&self.live),
+        }
+    }
+
     /// Renders the metrics, after the gauges that are only set for that.
     fn render_metrics(&self, metrics: PrometheusHandle) -> Box<dyn Fn() -> String + Send + Sync> {
         let engine = Arc::clone(&self.engine);
         let directory = Arc::clone(&self.directory);
         let recursor = Arc::clone(&self.recursor);
         let mandates = Arc::clone(&self.mandates);
+        let memory = Arc::clone(&self.memory);
         describe_gauge!("ox_protect_cache_bytes", "Size of the answer cache");
         describe_gauge!("ox_protect_cache_entries", "Entries in the answer cache");
         describe_gauge!("ox_protect_households", "Households that are live");
@@ -402,6 +434,7 @@ impl Parts {
             gauge!("ox_protect_cache_entries").set(entries as f64);
             gauge!("ox_protect_households").set(directory.len() as f64);
             recursor.show_sizes();
+            memory.show();
             mandates::show(&mandates);
             metrics.run_upkeep();
             metrics.render()
@@ -448,48 +481,6 @@ impl Parts {
                 shutdown.clone(),
             ));
         }
-    }
-}
-
-/// The sockets of a node. All are bound before one is served, so that a port in use is reported
-/// before the node says that anything is ready.
-struct Sockets {
-    api: TcpListener,
-    dns: Vec<listener::BoundListener>,
-    workers: usize,
-}
-
-impl Sockets {
-    async fn bind(checked: &Checked, store: &Store) -> anyhow::Result<Self> {
-        let api = TcpListener::bind(checked.config.api.listen)
-            .await
-            .with_context(|| format!("listening on {} (API)", checked.config.api.listen))?;
-        let workers = match checked.config.dns.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
-        let addresses = checked.config.dns.listen.iter();
-        let dns = addresses
-            .map(|address| listener::bind(*address, workers))
-            .collect::<Result<Vec<_>, _>>()?;
-        make_first_key(store).await?;
-        Ok(Self { api, dns, workers })
-    }
-
-    /// Starts the workers. Returns the socket of the API.
-    fn serve_dns(self, checked: &Checked, engine: &Arc<Engine>) -> anyhow::Result<TcpListener> {
-        let addresses: Vec<SocketAddr> = self.dns.iter().map(|bound| bound.address).collect();
-        let dns = &checked.config.dns;
-        let workers = WorkerSettings {
-            count: self.workers,
-            pinned: dns.pin_workers,
-            batch: dns.batch,
-        };
-        listener::serve(self.dns, engine, workers).context("starting the workers")?;
-        for address in addresses {
-            say(&format!("dns ready on {address}"))?;
-        }
-        Ok(self.api)
     }
 }
 
@@ -561,22 +552,6 @@ fn raise_descriptors(resolutions_max: usize) {
     }
 }
 
-/// The API's share of the file descriptors: at most a fourth, so that resolutions keep theirs.
-fn api_connections(configured: usize) -> usize {
-    let available = getrlimit(Resource::Nofile).current;
-    let share = available.map_or(configured, |available| {
-        usize::try_from(available / 4).unwrap_or(configured)
-    });
-    if share < configured {
-        tracing::warn!(
-            configured,
-            share,
-            "few file descriptors: the API has fewer connections than api.connections_max"
-        );
-    }
-    configured.min(share)
-}
-
 /// Adds up the workers' counters, often enough that their rings do not fill.
 async fn publish(engine: Arc<Engine>) {
     let mut tick = tokio::time::interval(PUBLISH_EVERY);
@@ -587,60 +562,9 @@ async fn publish(engine: Arc<Engine>) {
     }
 }
 
-/// Writes one line to standard output, and flushes it: a supervisor may wait for it.
-fn say(line: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
-}
-
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     let buckets = PrometheusBuilder::new()
         .set_buckets(&RESOLUTION_BUCKETS_S)
         .context("bounds of histograms")?;
     buckets.install_recorder().context("installing the metrics")
-}
-
-/// How the public reports.
-fn report_intake(reports: &Reports) -> ReportIntake {
-    let answer_within = Duration::from_secs(3_600 * u64::from(reports.answer_within_hours));
-    ReportIntake::new(
-        answer_within,
-        NonZeroU32::new(reports.per_minute).unwrap_or(NonZeroU32::MIN),
-    )
-}
-
-/// The verifier of OIDC tokens, if a provider is configured. The provider's keys are read in the
-/// background, so that requests with API keys need not wait for them.
-fn oidc_tokens(checked: &Checked, tasks: &BackgroundTasks) -> anyhow::Result<Option<Tokens>> {
-    let tokens = checked
-        .config
-        .api
-        .oidc
-        .as_ref()
-        .map(oidc::tokens)
-        .transpose()?;
-    if let Some(tokens) = tokens.clone() {
-        tasks.spawn_endless(async move { tokens.refresh().await });
-    }
-    Ok(tokens)
-}
-
-fn history_limits(history: &config::HistoryConfig) -> HistoryLimits {
-    let silent_after = SignedDuration::from_mins(history.silent_after_min.into());
-    HistoryLimits {
-        days_max: history.days_max,
-        silent_after,
-    }
-}
-
-fn limits(api: &config::Api) -> Limits {
-    let rate = |per_s, burst| Rate { per_s, burst };
-    Limits::new(
-        rate(api.rate_per_s, api.rate_burst),
-        rate(api.operator_rate_per_s, api.operator_rate_burst),
-        rate(api.failed_per_s, api.failed_burst),
-    )
-    .with_writes_per_day(api.writes_per_day)
-    .with_open(rate(api.open_per_s, api.open_burst))
 }

@@ -4,8 +4,10 @@
 //! server -> panics -> strict_http -> idempotency -> auth (in handlers' signatures) -> routes -> control
 //! ```
 //!
-//! - [`server`]: HTTP/1.1 connections; [`strict_http`]: requests that are refused whatever their
-//!   route; [`panics`]: answers to panics.
+//! - [`server`]: HTTP/1.1 connections; `announced`, [`tls`]: their start, with a PROXY header and a
+//!   TLS handshake; `answered_stream`: refusals with a body; `bodies`: who waits for whom.
+//! - [`client_address`]: the client behind a reverse proxy; [`strict_http`]: requests that are
+//!   refused whatever their route; [`panics`]: answers to panics.
 //! - [`auth`]: keys, tokens, roles and rate limits.
 //! - `idempotency`: writes that a client repeats under one `Idempotency-Key`.
 //! - `extract`: path segments, query, body and preconditions of a request.
@@ -22,8 +24,12 @@
 //! The OpenAPI document is generated from the handlers that the router calls. What the API needs of
 //! the running node comes in a [`Context`].
 
+mod announced;
+mod answered_stream;
 mod audited;
 pub mod auth;
+mod bodies;
+pub mod client_address;
 mod context;
 mod control_errors;
 pub mod event_streams;
@@ -37,20 +43,36 @@ pub mod report_intake;
 pub mod routes;
 pub mod server;
 pub mod strict_http;
+pub mod tls;
 mod versioned;
 mod written;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
+use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware, routing::on};
 
 pub use crate::context::Context;
 use crate::problem::Problem;
 
 /// All routes. Opens no socket.
 pub fn router(context: Arc<Context>) -> Router {
-    let (router, document) = routes::all().split_for_parts();
-    router
+    complete(context, routes::all(true))
+}
+
+/// All routes but the operator's, for a listener beside one with all of them. To a client, the
+/// operator's routes are unknown.
+pub fn public_router(context: Arc<Context>) -> Router {
+    complete(context, routes::all(false))
+}
+
+fn complete(context: Arc<Context>, routes: routes::Routes) -> Router {
+    let (router, document) = routes.router.split_for_parts();
+    let beside_others = routes
+        .hidden
+        .into_iter()
+        .filter(|(path, _)| document.paths.paths.contains_key(path))
+        .collect::<Vec<_>>();
+    let router = router
         // Only what is routed can be done twice.
         .route_layer(middleware::from_fn_with_state(
             Arc::clone(&context),
@@ -59,10 +81,13 @@ pub fn router(context: Arc<Context>) -> Router {
         .route(
             routes::openapi::PATH,
             routes::openapi::serve(openapi::complete(document)),
-        )
-        .fallback(|| async {
-            Problem::not_found("unknown_route", "there is nothing here; see /openapi.json")
+        );
+    beside_others
+        .into_iter()
+        .fold(router, |router, (path, method)| {
+            router.route(&path, on(method, unknown_route))
         })
+        .fallback(unknown_route)
         .method_not_allowed_fallback(|| async {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -74,4 +99,8 @@ pub fn router(context: Arc<Context>) -> Router {
         .layer(middleware::from_fn(strict_http::read_strictly))
         .layer(middleware::from_fn(panics::caught))
         .with_state(context)
+}
+
+async fn unknown_route() -> Problem {
+    Problem::not_found("unknown_route", "there is nothing here; see /openapi.json")
 }

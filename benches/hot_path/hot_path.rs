@@ -120,6 +120,7 @@ impl Bed {
             url_proxy: Vec::new(),
             server_id: None,
             cache_octets: 1 << 20,
+            local_cache_octets: 64 << 20,
             admission: AdmissionSettings {
                 places_max: 16,
                 per_client_max: 16,

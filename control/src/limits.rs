@@ -59,7 +59,7 @@ pub struct LimitEntry {
     pub queries: u64,
 }
 
-/// The clients and zones that are limited, longest first.
+/// The clients, zones and networks that are limited, longest first.
 #[must_use]
 pub fn current(engine: &Engine, now: Timestamp) -> Vec<LimitEntry> {
     let (limited, elapsed) = engine.limited();

@@ -33,3 +33,4 @@ pub mod single_flight;
 pub mod telemetry;
 pub mod time;
 pub mod upstream;
+mod weighed;

@@ -6,13 +6,19 @@ use super::{
     arguments::ConfigArgument,
     common::{load, log_filter},
 };
-use crate::{daemon::data_path, oidc};
+use crate::{
+    daemon::{api_listeners, data_path},
+    memory::Budgets,
+    oidc,
+};
 
 pub fn run(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
     let checked = load(argument)?;
     log_filter(&checked)?;
     // What the daemon reads at its start: records, certificates, the provider's keys.
-    data_path::recursion(&checked, Arc::new(data_path::recursor(&checked)?))?;
+    let budgets = Budgets::of_command(&checked.config);
+    let recursor = data_path::recursor(&checked, budgets.recursor)?;
+    data_path::recursion(&checked, Arc::new(recursor))?;
     checked
         .config
         .api
@@ -20,6 +26,7 @@ pub fn run(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
         .as_ref()
         .map(oidc::tokens)
         .transpose()?;
+    api_listeners::certificate(&checked.config.api)?;
     let missing: Vec<_> = checked
         .config
         .feeds

@@ -22,7 +22,7 @@ use super::{
     arguments::ExplainArguments,
     common::{load, print_json, runtime},
 };
-use crate::{config::Checked, daemon::data_path, stores};
+use crate::{config::Checked, daemon::data_path, memory::Budgets, stores};
 
 impl ExplainArguments {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
@@ -48,8 +48,9 @@ impl ExplainArguments {
         }
         let lists = Arc::new(CurrentLists::new(lists));
         let directory = Arc::new(Directory::new(checked.defaults));
-        let recursor = Arc::new(data_path::recursor(checked)?);
-        let engine = data_path::engine(checked, &directory, &lists, recursor, None)?;
+        let budgets = Budgets::of_command(&checked.config);
+        let recursor = Arc::new(data_path::recursor(checked, budgets.recursor)?);
+        let engine = data_path::engine(checked, &budgets, &directory, &lists, recursor, None)?;
         let asker = subscriber
             .as_ref()
             .map_or_else(|| directory.unknown_line(), Subscriber::asker);

@@ -11,7 +11,7 @@ use super::{
     arguments::ResolveArguments,
     common::{load, print, runtime},
 };
-use crate::{config::Checked, daemon::data_path};
+use crate::{config::Checked, daemon::data_path, memory::Budgets};
 
 impl ResolveArguments {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
@@ -23,7 +23,8 @@ impl ResolveArguments {
         let name = Name::parse(&self.name).with_context(|| format!("{:?}", self.name))?;
         let record_type = record_type(&self.record_type)
             .ok_or_else(|| anyhow!("{:?} is no record type", self.record_type))?;
-        let traced = data_path::recursor(checked)?
+        let budgets = Budgets::of_command(&checked.config);
+        let traced = data_path::recursor(checked, budgets.recursor)?
             .trace(&Question::new(name, record_type.into()))
             .await;
         let mut text = String::new();

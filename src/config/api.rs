@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use control::certificate::CertificateFiles;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::error::ConfigError;
@@ -13,6 +15,13 @@ use crate::oidc;
 pub struct Api {
     /// The address of the REST API.
     pub listen: SocketAddr,
+    /// An address of its own for the operator's routes and `/metrics`, which `listen` then has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator_listen: Option<SocketAddr>,
+    /// Reverse proxies, whose headers name the client of a request.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Load balancers, whose connections begin with a PROXY header of version 2.
+    pub proxy_from: Vec<IpNet>,
     /// Connections at a time; each takes a file descriptor.
     pub connections_max: usize,
     /// Requests a second of one household, with all its keys. 0: no limit.
@@ -33,6 +42,9 @@ pub struct Api {
     pub open_per_s: u32,
     /// Requests at once before that holds.
     pub open_burst: u32,
+    /// The certificate of the listeners. Absent: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateFiles>,
     /// The OIDC provider whose tokens are accepted beside keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oidc: Option<::api::auth::oidc::OidcSettings>,
@@ -42,6 +54,9 @@ impl Default for Api {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            operator_listen: None,
+            trusted_proxies: Vec::new(),
+            proxy_from: Vec::new(),
             connections_max: 10_000,
             rate_per_s: 20,
             rate_burst: 100,
@@ -52,6 +67,7 @@ impl Default for Api {
             failed_burst: 50,
             open_per_s: 100,
             open_burst: 500,
+            certificate: None,
             oidc: None,
         }
     }
@@ -88,6 +104,15 @@ pub fn check(api: &Api) -> Result<(), ConfigError> {
     ] {
         if !(1..=1_000_000).contains(&burst) {
             return Err(ConfigError::Value(key, "1 to 1000000".to_owned()));
+        }
+    }
+    if let Some(files) = &api.certificate {
+        for (key, path) in [
+            ("api.certificate.chain", &files.chain),
+            ("api.certificate.key", &files.key),
+        ] {
+            let is_named = !path.as_os_str().is_empty();
+            ConfigError::unless(is_named, key, "the path of a PEM file")?;
         }
     }
     api.oidc.as_ref().map_or(Ok(()), |settings| {

@@ -56,7 +56,7 @@ pub struct Dns {
     pub language: String,
     /// The addresses of the proxy that checks listed paths.
     pub url_proxy: Vec<IpAddr>,
-    /// The size of the answer cache, in MiB.
+    /// The size of the answer cache, in MiB. 0: a share of the node's memory.
     pub cache_mib: u64,
     /// The most concurrent resolutions.
     pub resolutions_max: usize,
@@ -84,7 +84,7 @@ impl Default for Dns {
             organization: String::new(),
             language: "en".to_owned(),
             url_proxy: Vec::new(),
-            cache_mib: 256,
+            cache_mib: 0,
             resolutions_max: 4096,
             waiting_per_client_max: 1000,
         }
@@ -108,8 +108,8 @@ impl Dns {
         )?;
         value(
             "dns.cache_mib",
-            (1..=1_048_576).contains(&self.cache_mib),
-            "1 to 1048576",
+            self.cache_mib <= 1_048_576,
+            "0 (derived) to 1048576",
         )?;
         value(
             "dns.resolutions_max",
@@ -121,13 +121,10 @@ impl Dns {
             (1..=1_000_000).contains(&self.waiting_per_client_max),
             "1 to 1000000",
         )?;
-        value(
-            "dns.cookie_secrets",
-            self.cookie_secrets
-                .iter()
-                .all(|secret| cookie_secret(secret).is_some()),
-            "32 hexadecimal digits each, or env:NAME or file:PATH with them (RFC 9018)",
-        )?;
+        for secret in &self.cookie_secrets {
+            cookie_secret(secret)
+                .map_err(|error| ConfigError::Value("dns.cookie_secrets", error))?;
+        }
         let needs_landing = self.blocked_answer == BlockedAnswerKind::Landing;
         value(
             "dns.landing",
@@ -197,7 +194,7 @@ impl Dns {
     pub fn cookie_secrets(&self) -> Vec<CookieSecret> {
         self.cookie_secrets
             .iter()
-            .filter_map(cookie_secret)
+            .filter_map(|secret| cookie_secret(secret).ok())
             .collect()
     }
 
@@ -250,13 +247,14 @@ impl Dns {
     }
 }
 
-/// The secret in its 32 hexadecimal digits.
-fn cookie_secret(secret: &Secret) -> Option<CookieSecret> {
-    let digits = secret.reveal().ok()?;
+/// The secret in its 32 hexadecimal digits, or why there is none.
+fn cookie_secret(secret: &Secret) -> Result<CookieSecret, String> {
+    let digits = secret.reveal()?;
     let is_hexadecimal =
         digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_hexadecimal
         .then(|| u128::from_str_radix(&digits, 16).ok())
         .flatten()
         .map(u128::to_be_bytes)
+        .ok_or_else(|| "32 hexadecimal digits each (RFC 9018)".to_owned())
 }

@@ -16,8 +16,9 @@ use super::{
     api,
     effect::{self, ENVIRONMENT_PREFIX},
     error::ConfigError,
-    history, lists, networks, reports,
+    history, lists, reports,
     sections::Config,
+    warnings,
 };
 
 /// The configuration without `--config`.
@@ -166,7 +167,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
     };
     let roots = resolver::recursor::parse_hints(&hints)
         .map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
-    let warnings = networks::warnings(&config.dns.allow_from, &config.dns.trusted_peers);
+    let warnings = warnings::of_networks(&config.dns, &config.api);
     let bypass = BypassPrevention {
         canary: config.policy.refuse_canary,
         relay: config.policy.refuse_private_relay,
@@ -184,6 +185,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
 
 /// Checks that all values are in their ranges.
 fn check_sections(config: &Config) -> Result<(), ConfigError> {
+    config.node.check()?;
     config.dns.check()?;
     config.limits.check()?;
     lists::check(&config.lists)?;

@@ -1,4 +1,4 @@
-//! The default networks of the configuration, and warnings about networks that are too wide.
+//! The default networks of the configuration.
 
 use ipnet::IpNet;
 
@@ -66,33 +66,5 @@ fn parsed(texts: &[&str]) -> Vec<IpNet> {
     texts
         .iter()
         .map(|text| text.parse().expect("our own defaults are networks"))
-        .collect()
-}
-
-/// Warnings about networks that contain the whole Internet.
-pub fn warnings(allow_from: &[IpNet], trusted_peers: &[IpNet]) -> Vec<String> {
-    let holds_all = |networks: &[IpNet]| {
-        networks
-            .iter()
-            .find(|network| network.prefix_len() == 0)
-            .copied()
-    };
-    let sentences = [
-        (
-            allow_from,
-            "dns.allow_from",
-            "everybody on the Internet may ask: an open resolver is used for attacks on others",
-        ),
-        (
-            trusted_peers,
-            "dns.trusted_peers",
-            "everybody on the Internet may say which device of a household asks",
-        ),
-    ];
-    let warned = sentences
-        .into_iter()
-        .filter_map(|(networks, key, sentence)| Some((holds_all(networks)?, key, sentence)));
-    warned
-        .map(|(network, key, sentence)| format!("{key} holds {network}: {sentence}"))
         .collect()
 }

@@ -50,7 +50,7 @@ pub struct RecursionConfig {
     pub stale_client_timeout_ms: u32,
     /// Prefetch answers before they expire.
     pub prefetch: bool,
-    /// The size of the RRset cache, in MiB.
+    /// The size of the RRset cache, in MiB. 0: a share of the node's memory.
     pub cache_mib: u64,
     /// The most queries that wait for the servers of one zone.
     pub waiting_per_zone_max: u32,
@@ -109,7 +109,7 @@ impl Default for RecursionConfig {
             serve_stale_s: 86_400,
             stale_client_timeout_ms: 1_800,
             prefetch: true,
-            cache_mib: 64,
+            cache_mib: 0,
             waiting_per_zone_max: 400,
             queries_per_server_max: 2_000,
             dnssec: false,
@@ -140,8 +140,8 @@ impl RecursionConfig {
         self.check_times()?;
         value(
             "recursion.cache_mib",
-            (1..=1_048_576).contains(&self.cache_mib),
-            "1 to 1048576",
+            self.cache_mib <= 1_048_576,
+            "0 (derived) to 1048576",
         )?;
         value(
             "recursion.waiting_per_zone_max",

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     api::Api, dns::Dns, history::HistoryConfig, limits::RateConfig, lists::ListsConfig, log::Log,
-    policy::Policy, recursion::RecursionConfig, reports::Reports, store::StoreConfig,
+    node::NodeConfig, policy::Policy, recursion::RecursionConfig, reports::Reports,
+    store::StoreConfig,
 };
 use crate::oidc;
 
@@ -16,6 +17,8 @@ use crate::oidc;
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The node as a whole.
+    pub node: NodeConfig,
     /// The DNS listener, and answers to blocked queries.
     pub dns: Dns,
     /// Rates of queries and responses.
@@ -71,6 +74,10 @@ impl Config {
             .collect();
         self.lists.share = self.lists.share.map(|share| share.rooted(base));
         self.notices = self.notices.rooted(base);
+        if let Some(files) = &mut self.api.certificate {
+            root(&mut files.chain);
+            root(&mut files.key);
+        }
         self.api.oidc = self.api.oidc.map(|settings| oidc::rooted(settings, base));
         self
     }

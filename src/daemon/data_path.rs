@@ -17,16 +17,22 @@ use resolver::{
     admission::AdmissionSettings,
     engine::{Engine, EngineConfig, ServeStale},
     listener::notify::OnNotify,
-    recursor::{ConfiguredZone, Recursor, ServerRole, Settings, SystemEnvironment, TtlBounds},
+    recursor::{
+        CacheBudgets, ConfiguredZone, Recursor, ServerRole, Settings, SystemEnvironment, TtlBounds,
+    },
     time::SystemClock,
     upstream::{Recursion, local_records::LocalRecords, special_names::SpecialNames},
 };
 
-use crate::config::{self, Checked, Zone};
+use crate::{
+    config::{self, Checked, Zone},
+    memory::Budgets,
+};
 
 /// The engine, without listeners.
 pub fn engine(
     checked: &Checked,
+    budgets: &Budgets,
     directory: &Arc<Directory>,
     lists: &Arc<CurrentLists>,
     recursor: Arc<Recursor<SystemEnvironment>>,
@@ -46,9 +52,10 @@ pub fn engine(
         blocked: dns.blocked_answers(),
         url_proxy: dns.url_proxy.clone(),
         server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
-        cache_octets: dns.cache_mib << 20,
+        cache_octets: budgets.answers,
+        local_cache_octets: budgets.worker_answers,
         admission: AdmissionSettings {
-            places_max: dns.resolutions_max,
+            places_max: budgets.places,
             per_client_max: dns.waiting_per_client_max as usize,
         },
         rates: checked.config.limits.settings(),
@@ -76,7 +83,10 @@ fn own_zones(config: &config::RecursionConfig) -> impl Iterator<Item = Name> {
 }
 
 /// The recursor. It sends no query yet.
-pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<SystemEnvironment>> {
+pub fn recursor(
+    checked: &Checked,
+    caches: CacheBudgets,
+) -> anyhow::Result<Recursor<SystemEnvironment>> {
     let config = &checked.config.recursion;
     let configured = |role| {
         move |zone: &Zone| ConfiguredZone {
@@ -108,7 +118,7 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<SystemEnvironment>
         configured_zones: forward
             .chain(config.stub.iter().map(configured(ServerRole::Authority)))
             .collect(),
-        cache_octets: config.cache_mib << 20,
+        caches,
         ttl: TtlBounds {
             min_s: config.ttl_min_s,
             max_s: config.ttl_max_s,

@@ -4,7 +4,7 @@
 //! | Signal | What it does |
 //! |---|---|
 //! | TERM, INT, QUIT, PWR, XCPU | ends the node in order; a second one ends it at once |
-//! | HUP | checks the configuration file, says what a restart would change, and asks all feeds now |
+//! | HUP | checks the configuration, asks all feeds now, looks at list files and the certificate |
 //! | USR1, USR2, ALRM, VTALRM, PROF, IO, STKFLT, XFSZ, real-time | nothing, with a line in the log |
 //!
 //! Faults of the process itself (SEGV, BUS, FPE, ILL, ABRT, TRAP, SYS) keep their default action.

@@ -300,7 +300,7 @@ async fn a_flood_below_one_zone_stops_no_other_name() {
 }
 
 /// Raises this process's limit of file descriptors: 1,024 on a Debian machine.
-fn raise_descriptors() {
+pub(super) fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,

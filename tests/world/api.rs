@@ -27,6 +27,8 @@ pub struct Api {
     doors: Arc<ListenAddresses>,
     key: String,
     headers: Vec<(String, String)>,
+    /// Whether requests go to the public's listener, where the operator has another.
+    is_public: bool,
 }
 
 /// A response of the API.
@@ -41,18 +43,41 @@ pub struct Answer {
 }
 
 impl Api {
-    pub(super) fn new(doors: Arc<ListenAddresses>, key: &str) -> Self {
+    /// With TLS, the client trusts certificates of `issuer` alone.
+    pub(super) fn new(doors: Arc<ListenAddresses>, key: &str, issuer: Option<&str>) -> Self {
+        let trusted = issuer.map(|pem| {
+            reqwest::Certificate::from_pem(pem.as_bytes()).expect("an issuer of these tests")
+        });
         // A proxy from the environment would send requests out of this machine.
         let client = Client::builder()
             .no_proxy()
+            .tls_certs_only(trusted)
             .build()
-            .expect("a client without TLS needs nothing");
+            .expect("a client without a system's certificates needs nothing");
         Self {
             client,
             doors,
             key: key.to_owned(),
             headers: Vec::new(),
+            is_public: false,
         }
+    }
+
+    /// The same API at the public's listener, where the operator has another.
+    pub fn of_public(&self) -> Self {
+        Self {
+            is_public: true,
+            ..self.clone()
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        let base = if self.is_public {
+            self.doors.api_url()
+        } else {
+            self.doors.operator_url()
+        };
+        format!("{base}{path}")
     }
 
     /// The same API with another key; an empty key sends no `Authorization`.
@@ -108,9 +133,7 @@ impl Api {
         body: Option<String>,
     ) -> Result<Answer, reqwest::Error> {
         let asked = format!("{method} {path}");
-        let mut request = self
-            .client
-            .request(method, format!("http://{}{path}", self.doors.api()));
+        let mut request = self.client.request(method, self.url(path));
         if !self.key.is_empty() {
             request = request.bearer_auth(&self.key);
         }
@@ -140,7 +163,7 @@ impl Api {
     pub(super) async fn stream(&self, path: &str) -> Response {
         let asked = self
             .client
-            .get(format!("http://{}{path}", self.doors.api()))
+            .get(self.url(path))
             .bearer_auth(&self.key)
             .send()
             .await;

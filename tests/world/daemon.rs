@@ -11,6 +11,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,7 +23,9 @@ use tokio::{sync::mpsc, time::timeout};
 use toml::Table;
 
 use super::{
-    addresses::ListenAddresses, resource_usage::ResourceUsage, settings::dns_addresses,
+    addresses::{ListenAddresses, Url},
+    resource_usage::ResourceUsage,
+    settings::dns_addresses,
     waiting::eventually,
 };
 
@@ -160,6 +163,7 @@ impl Daemon {
     async fn wait_until_ready(&self, mut lines: mpsc::UnboundedReceiver<String>) {
         let mut dns = Vec::new();
         let mut api = None;
+        let mut operator = None;
         let first_start = self.key().is_empty();
         let all = async {
             while dns.len() < self.dns_addresses
@@ -176,13 +180,10 @@ impl Daemon {
                             .parse::<SocketAddr>()
                             .unwrap_or_else(|_| panic!("no address in {line:?}")),
                     );
-                } else if let Some(address) = line.strip_prefix("api ready on http://") {
-                    let address = address.trim().trim_end_matches('/');
-                    api = Some(
-                        address
-                            .parse()
-                            .unwrap_or_else(|_| panic!("no address in {line:?}")),
-                    );
+                } else if let Some(url) = line.strip_prefix("api ready on ") {
+                    api = Url::parse(url);
+                } else if let Some(url) = line.strip_prefix("operator api ready on ") {
+                    operator = Url::parse(url);
                 } else if let Some(key) = line.strip_prefix("operator key: ") {
                     *lock(&self.key) = key.trim().to_owned();
                 }
@@ -190,9 +191,10 @@ impl Daemon {
             true
         };
         match timeout(READY_WITHIN, all).await {
-            Ok(true) => self
-                .doors
-                .moved(dns, api.expect("the loop ends only with it")),
+            Ok(true) => {
+                let api = api.expect("the loop ends only with it");
+                self.doors.moved(dns, api, operator);
+            }
             Ok(false) => panic!("the daemon ended before it was ready: {:?}", self.stdout()),
             Err(_) => panic!(
                 "the daemon was not ready within {READY_WITHIN:?}: {:?}",
@@ -222,6 +224,15 @@ pub fn copy_program(folder: &Path) -> PathBuf {
     fs::copy(env!("CARGO_BIN_EXE_ox-protect"), &copy)
         .unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
     copy
+}
+
+/// Writes a script into this folder in place of the program.
+pub fn write_program(folder: &Path, script: &str) {
+    let program = folder.join(COPY);
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::write(&program, script)
+        .and_then(|()| fs::set_permissions(&program, mode))
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
 }
 
 /// Runs the program with these arguments until it ends: `ox-protect check`, `explain`, `lists`, …

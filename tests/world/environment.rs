@@ -14,9 +14,10 @@ use tempfile::TempDir;
 use super::{
     api::{Api, Switch},
     behaviour::Behaviour,
+    certificates::CertificateIssuer,
     client::{Client, client},
     clock::Clock,
-    daemon::{Daemon, copy_program},
+    daemon::{Daemon, copy_program, write_program},
     feed::{self, Feed},
     internet::Internet,
     settings::settings,
@@ -48,6 +49,8 @@ pub struct WorldBuilder {
     settings: Vec<String>,
     clock: Option<String>,
     copied: Option<String>,
+    issuer: Option<CertificateIssuer>,
+    script: Option<String>,
 }
 
 impl World {
@@ -67,6 +70,8 @@ impl World {
             settings: Vec::new(),
             clock: None,
             copied: None,
+            issuer: None,
+            script: None,
         }
     }
 
@@ -206,6 +211,22 @@ impl WorldBuilder {
         }
     }
 
+    /// Gives the API a certificate of this issuer, in the world's folder.
+    pub fn with_certificate(self, issuer: &CertificateIssuer) -> Self {
+        Self {
+            issuer: Some(issuer.clone()),
+            ..self.config("[api.certificate]\nchain = \"chain.pem\"\nkey = \"key.pem\"\n")
+        }
+    }
+
+    /// Starts the program by this shell script.
+    pub fn started_by(self, script: &str) -> Self {
+        Self {
+            script: Some(script.to_owned()),
+            ..self
+        }
+    }
+
     /// Gives the daemon a clock of its own, set to this time in UTC: `2030-01-01 12:00:00`.
     pub fn clock(mut self, time: &str) -> Self {
         self.clock = Some(time.to_owned());
@@ -223,6 +244,9 @@ impl WorldBuilder {
         for feed in &self.feeds {
             feed.write(folder.path());
         }
+        if let Some(issuer) = &self.issuer {
+            issuer.issue(1, 90).write(folder.path());
+        }
         let settings = settings(
             folder.path(),
             self.internet.port(),
@@ -235,8 +259,12 @@ impl WorldBuilder {
             copy_program(folder.path());
             environment.push(("PATH".to_owned(), path));
         }
+        if let Some(script) = self.script {
+            write_program(folder.path(), &script);
+        }
         let daemon = Daemon::start_in(folder.path(), &settings, environment).await;
-        let api = Api::new(daemon.addresses().clone(), &daemon.key());
+        let trusted = self.issuer.as_ref().map(CertificateIssuer::pem);
+        let api = Api::new(daemon.addresses().clone(), &daemon.key(), trusted);
         let world = World {
             daemon,
             api,

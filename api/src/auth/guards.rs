@@ -23,13 +23,10 @@
 //! The guards read `{id}` and `{device}` of the path themselves. A principal of one household learns
 //! nothing of another, not even whether it exists: every other household is unknown to it.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams},
+    extract::{FromRequestParts, MatchedPath, RawPathParams},
     http::{Method, StatusCode, header, request::Parts},
 };
 use policy::rules::household::Id;
@@ -41,7 +38,9 @@ use super::{
     principal::{Principal, forbidden},
     roles::Admits,
 };
-use crate::{Context, extract::segment, problem::Problem, versioned::unknown_household};
+use crate::{
+    Context, client_address, extract::segment, problem::Problem, versioned::unknown_household,
+};
 
 /// The prefix of the routes of one household.
 const OF_HOUSEHOLD: &str = "/v1/households/{id}";
@@ -56,19 +55,11 @@ pub async fn principal(parts: &mut Parts, context: &Context) -> Result<Principal
     Ok(principal)
 }
 
-/// The address at the other end of the connection. Headers that name another one are not believed.
-pub fn peer(parts: &Parts) -> IpAddr {
-    parts
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
-}
-
 async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Problem> {
     let Some(secret) = bearer(parts) else {
         context
             .limits
-            .fail(peer(parts))
+            .fail(client_address::of_request(parts))
             .map_err(Problem::too_often)?;
         return Err(unauthorized(
             "key_missing",
@@ -76,7 +67,7 @@ async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Pro
         ));
     };
     let asking = Asking {
-        peer: peer(parts),
+        client: client_address::of_request(parts),
         is_write: !is_reading(&parts.method),
     };
     match context.tokens.as_ref().filter(|_| Tokens::is_token(secret)) {
@@ -92,7 +83,7 @@ fn is_reading(method: &Method) -> bool {
 /// What a request counts against, beside its principal.
 #[derive(Clone, Copy)]
 struct Asking {
-    peer: IpAddr,
+    client: IpAddr,
     is_write: bool,
 }
 
@@ -111,15 +102,15 @@ fn unauthorized(code: &'static str, detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, code, detail)
 }
 
-/// Authenticates a key. An unknown key costs its peer a failure before the store is asked; a known
+/// Authenticates a key. An unknown key costs its client a failure before the store is asked; a known
 /// key counts against its own rate.
 async fn of_key(secret: &str, asking: Asking, context: &Context) -> Result<Principal, Problem> {
-    let Asking { peer, is_write } = asking;
+    let Asking { client, is_write } = asking;
     let limits = &context.limits;
     let known = &context.limits.known;
     let wrong = || unauthorized("key_wrong", "this key is not in force");
     let Some(fingerprint) = fingerprint(secret) else {
-        limits.fail(peer).map_err(Problem::too_often)?;
+        limits.fail(client).map_err(Problem::too_often)?;
         return Err(wrong());
     };
     let actor = known.actor(fingerprint);
@@ -131,7 +122,7 @@ async fn of_key(secret: &str, asking: Asking, context: &Context) -> Result<Princ
     match &actor {
         Some(actor) => limits.ask(actor, is_write).map_err(Problem::too_often)?,
         None if is_known => {}
-        None => limits.fail(peer).map_err(Problem::too_often)?,
+        None => limits.fail(client).map_err(Problem::too_often)?,
     }
     let key = context.control.store.authenticate(secret).await?;
     let is_in_force = key.is_some();
@@ -148,12 +139,12 @@ async fn of_key(secret: &str, asking: Asking, context: &Context) -> Result<Princ
         known.forget(fingerprint);
     }
     if is_known {
-        limits.fail(peer).map_err(Problem::too_often)?;
+        limits.fail(client).map_err(Problem::too_often)?;
     }
     Err(wrong())
 }
 
-/// Authenticates a token. Its signature must be verified to know whether it is valid; for peers
+/// Authenticates a token. Its signature must be verified to know whether it is valid; for clients
 /// without failures left, one token at a time is verified.
 async fn of_token(
     token: &str,
@@ -161,7 +152,7 @@ async fn of_token(
     asking: Asking,
     context: &Context,
 ) -> Result<Principal, Problem> {
-    let Asking { peer, is_write } = asking;
+    let Asking { client, is_write } = asking;
     let limits = &context.limits;
     let known = &context.limits.known;
     let fingerprint = known.fingerprint(token);
@@ -171,7 +162,7 @@ async fn of_token(
             limits.ask(actor, is_write).map_err(Problem::too_often)?;
             Ok(())
         }
-        None => limits.fail(peer),
+        None => limits.fail(client),
     };
     let refused = match tokens.read(token, failures.is_err()).await {
         Ok(principal) if principal.exists_in(&context.control.directory) => {
@@ -192,7 +183,7 @@ async fn of_token(
     };
     known.forget(fingerprint);
     let failures = if actor.is_some() {
-        limits.fail(peer)
+        limits.fail(client)
     } else {
         failures
     };

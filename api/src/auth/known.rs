@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! credential -> known?  yes -> rate of its principal -> look-up (a key may have been revoked)
-//!                       no  -> failures of the peer  -> look-up, or 429 without one
+//!                       no  -> failures of the client -> look-up, or 429 without one
 //! ```
 //!
 //! A fingerprint does not authenticate. It only decides whose rate is counted, so that a valid key

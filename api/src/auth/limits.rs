@@ -107,20 +107,20 @@ impl Limits {
     }
 
     /// Counts a failure of an address. Fails with the time to wait.
-    pub(crate) fn fail(&self, peer: IpAddr) -> Result<(), Duration> {
-        self.failures.count(counted(peer))
+    pub(crate) fn fail(&self, client: IpAddr) -> Result<(), Duration> {
+        self.failures.count(counted(client))
     }
 
     /// Counts a request of an address for a document that needs no key. Fails with the time to
     /// wait.
-    pub(crate) fn read_open(&self, peer: IpAddr) -> Result<(), Duration> {
-        self.open.count(counted(peer))
+    pub(crate) fn read_open(&self, client: IpAddr) -> Result<(), Duration> {
+        self.open.count(counted(client))
     }
 }
 
 /// The part of an address that is counted: a client with one IPv6 address has 2^64 of them.
-pub(crate) fn counted(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
+pub(crate) fn counted(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
         IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
         four => four,
     }

@@ -1,5 +1,5 @@
-//! The roles that an operation admits, read from the guards in its handler's signature, for the
-//! OpenAPI document.
+//! The roles that an operation admits, read from the guards in its handler's signature: for the
+//! OpenAPI document, and for a listener without the operator's routes.
 
 use axum::{extract::State, handler::Handler, http::HeaderMap};
 use policy_store::Role;
@@ -12,6 +12,20 @@ pub const EXTENSION: &str = "x-roles";
 /// An extractor: the roles that it admits. `None`: it does not ask for a key.
 pub trait Admits {
     const ROLES: Option<&'static [Role]> = None;
+    /// Whether the operation is the operator's: only its roles are admitted, or it says so itself.
+    const IS_OPERATORS: bool = of_operator(Self::ROLES);
+}
+
+/// Whether all these roles belong to the operator.
+const fn of_operator(roles: Option<&[Role]>) -> bool {
+    let Some(mut roles) = roles else { return false };
+    while let [role, rest @ ..] = roles {
+        if !matches!(role, Role::Operator | Role::Auditor) {
+            return false;
+        }
+        roles = rest;
+    }
+    true
 }
 
 impl<T> Admits for State<T> {}
@@ -21,6 +35,8 @@ impl Admits for HeaderMap {}
 pub trait Extractors {
     /// The roles that all guards of the handler admit. `None` without a guard.
     fn roles() -> Option<Vec<Role>>;
+    /// Whether one of the extractors makes the operation the operator's.
+    fn is_operators() -> bool;
 }
 
 macro_rules! extractors {
@@ -31,6 +47,10 @@ macro_rules! extractors {
                 let guards: Vec<&[Role]> = guards.iter().copied().flatten().collect();
                 let admitted = |role: &Role| guards.iter().all(|roles| roles.contains(role));
                 (!guards.is_empty()).then(|| Role::ALL.into_iter().filter(admitted).collect())
+            }
+
+            fn is_operators() -> bool {
+                [false, $($extractor::IS_OPERATORS),*].contains(&true)
             }
         }
     };
@@ -45,36 +65,43 @@ extractors!(A B C D E);
 extractors!(A B C D E F);
 extractors!(A B C D E F G);
 
-/// The roles that a handler admits.
-pub fn of_handler<T: Extractors, S, H: Handler<T, S>>(_handler: H) -> Option<Vec<Role>> {
-    T::roles()
+/// A route of one handler, with the roles that it admits in its description.
+pub struct GuardedRoute<S> {
+    pub route: UtoipaMethodRouter<S>,
+    /// Whether the operation is the operator's.
+    pub is_operators: bool,
 }
 
-/// Describes the roles of a handler in each of its operations.
-pub fn describe<S>(
-    (schemas, mut paths, methods): UtoipaMethodRouter<S>,
-    roles: Option<&[Role]>,
-) -> UtoipaMethodRouter<S> {
-    if let Some(roles) = roles {
-        for item in paths.paths.values_mut() {
-            let PathItem {
-                get,
-                put,
-                post,
-                delete,
-                ..
-            } = item;
-            let reads = get.iter_mut().map(|operation| (operation, true));
-            let writes = [put, post, delete]
-                .into_iter()
-                .flatten()
-                .map(|operation| (operation, false));
-            for (operation, is_reading) in reads.chain(writes) {
-                add(operation, roles, is_reading);
+impl<S> GuardedRoute<S> {
+    /// Describes the roles of a handler in its operations.
+    pub fn new<T: Extractors, H: Handler<T, S>>(
+        (schemas, mut paths, methods): UtoipaMethodRouter<S>,
+        _handler: H,
+    ) -> Self {
+        if let Some(roles) = T::roles() {
+            for item in paths.paths.values_mut() {
+                let PathItem {
+                    get,
+                    put,
+                    post,
+                    delete,
+                    ..
+                } = item;
+                let reads = get.iter_mut().map(|operation| (operation, true));
+                let writes = [put, post, delete]
+                    .into_iter()
+                    .flatten()
+                    .map(|operation| (operation, false));
+                for (operation, is_reading) in reads.chain(writes) {
+                    add(operation, &roles, is_reading);
+                }
             }
         }
+        Self {
+            route: (schemas, paths, methods),
+            is_operators: T::is_operators(),
+        }
     }
-    (schemas, paths, methods)
 }
 
 /// An auditor only reads, whatever the guard.
@@ -93,12 +120,9 @@ fn add(operation: &mut Operation, roles: &[Role], is_reading: bool) {
 /// Routes of these handlers, with the roles that each admits.
 macro_rules! guarded {
     ($($($part:ident)::+),+ $(,)?) => {
-        [$($crate::auth::roles::describe(
+        [$($crate::auth::roles::GuardedRoute::<std::sync::Arc<$crate::Context>>::new(
             utoipa_axum::routes!($($part)::+),
-            $crate::auth::roles::of_handler::<_, std::sync::Arc<$crate::Context>, _>(
-                $($part)::+
-            )
-            .as_deref(),
+            $($part)::+,
         )),+]
     };
 }

@@ -39,13 +39,63 @@ pub(crate) mod switches;
 
 use std::sync::Arc;
 
+use axum::routing::MethodFilter;
+use utoipa::openapi::Paths;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{Context, auth::roles::guarded};
+use crate::{
+    Context,
+    auth::roles::{GuardedRoute, guarded},
+};
 
-/// All routes, with their descriptions.
-pub(crate) fn all() -> OpenApiRouter<Arc<Context>> {
-    let routes = guarded![
+/// The routes of a listener, with their descriptions.
+pub(crate) struct Routes {
+    pub router: OpenApiRouter<Arc<Context>>,
+    /// Operations that this listener does not serve.
+    pub hidden: Vec<(String, MethodFilter)>,
+}
+
+/// All routes, or all but the operator's.
+pub(crate) fn all(with_operators: bool) -> Routes {
+    let base = OpenApiRouter::with_openapi(crate::openapi::base());
+    let is_served = |guarded: &GuardedRoute<_>| with_operators || !guarded.is_operators;
+    let (served, hidden): (Vec<_>, Vec<_>) = each().into_iter().partition(is_served);
+    let router = served
+        .into_iter()
+        .fold(base, |router, guarded| router.routes(guarded.route));
+    let hidden = hidden
+        .iter()
+        .flat_map(|guarded| operations(&guarded.route.1))
+        .collect();
+    let router = on_levels()
+        .into_iter()
+        .filter(is_served)
+        .fold(router, |router, guarded| {
+            level::on_each_level(router, guarded.route)
+        });
+    Routes { router, hidden }
+}
+
+fn operations(paths: &Paths) -> Vec<(String, MethodFilter)> {
+    let of_item = |(path, item): (&String, &utoipa::openapi::PathItem)| {
+        let methods = [
+            (item.get.is_some(), MethodFilter::GET),
+            (item.put.is_some(), MethodFilter::PUT),
+            (item.post.is_some(), MethodFilter::POST),
+            (item.delete.is_some(), MethodFilter::DELETE),
+        ];
+        methods
+            .into_iter()
+            .filter(|(is_there, _)| *is_there)
+            .map(|(_, method)| (path.clone(), method))
+            .collect::<Vec<_>>()
+    };
+    paths.paths.iter().flat_map(of_item).collect()
+}
+
+/// The routes that stand once.
+fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
+    guarded![
         service::categories,
         service::presets,
         households::list,
@@ -108,12 +158,11 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Context>> {
         service::readyz_dns,
         service::metrics,
     ]
-    .into_iter()
-    .fold(
-        OpenApiRouter::with_openapi(crate::openapi::base()),
-        OpenApiRouter::routes,
-    );
-    let on_levels = guarded![
+}
+
+/// The routes of settings, which a household, a person and a device have.
+fn on_levels() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
+    guarded![
         switches::put_category,
         switches::delete_category,
         switches::put_name,
@@ -130,6 +179,5 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Context>> {
         schedules::delete_grant,
         schedules::put_pause,
         schedules::delete_pause,
-    ];
-    on_levels.into_iter().fold(routes, level::on_each_level)
+    ]
 }

@@ -16,11 +16,7 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use utoipa::openapi::OpenApi;
 
-use crate::{
-    Context,
-    auth::{guards::peer, roles::Admits},
-    problem::Problem,
-};
+use crate::{Context, auth::roles::Admits, client_address, problem::Problem};
 
 /// The path.
 pub const PATH: &str = "/openapi.json";
@@ -72,7 +68,7 @@ impl FromRequestParts<Arc<Context>> for OpenReader {
     ) -> Result<Self, Problem> {
         context
             .limits
-            .read_open(peer(parts))
+            .read_open(client_address::of_request(parts))
             .map_err(Problem::too_often)?;
         Ok(Self)
     }

@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Context,
     auth::{
-        guards::{Operator, Reader, peer},
+        guards::{Operator, Reader},
         limits::counted,
         roles::Admits,
     },
+    client_address,
     extract::{Body, QueryParameters, Segments, check_length},
     problem::Problem,
     routes::{
@@ -57,7 +58,7 @@ impl FromRequestParts<Arc<Context>> for Public {
         parts: &mut Parts,
         context: &Arc<Context>,
     ) -> Result<Self, Problem> {
-        let peer = counted(peer(parts));
+        let client = counted(client_address::of_request(parts));
         let limiter = &context.reports.limiter;
         if limiter.len() >= COUNTED_MAX {
             limiter.retain_recent();
@@ -66,7 +67,7 @@ impl FromRequestParts<Arc<Context>> for Public {
             return Err(Problem::too_often(Duration::from_secs(60)));
         }
         limiter
-            .check_key(&peer)
+            .check_key(&client)
             .map_err(|not_until| Problem::too_often(not_until.wait_time_from(Instant::now())))?;
         Ok(Self)
     }

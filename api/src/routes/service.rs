@@ -4,15 +4,20 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::State,
-    http::{StatusCode, header},
+    extract::{FromRequestParts, State},
+    http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use policy::category::{Category, CategorySet, Preset};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{Context, auth::guards::Anyone, problem::Problem, routes::openapi::OpenReader};
+use crate::{
+    Context,
+    auth::{guards::Anyone, roles::Admits},
+    problem::Problem,
+    routes::openapi::OpenReader,
+};
 
 /// The taxonomy.
 #[derive(Serialize, ToSchema)]
@@ -112,10 +117,29 @@ pub async fn readyz_dns(State(context): State<Arc<Context>>) -> Result<&'static 
     }
 }
 
+/// The operator's monitoring, which reads metrics without a key. It must wait if it asks too often.
+pub struct Monitoring;
+
+impl Admits for Monitoring {
+    const IS_OPERATORS: bool = true;
+}
+
+impl FromRequestParts<Arc<Context>> for Monitoring {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        context: &Arc<Context>,
+    ) -> Result<Self, Problem> {
+        OpenReader::from_request_parts(parts, context).await?;
+        Ok(Self)
+    }
+}
+
 /// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", operation_id = "get_metrics", tag = "node", responses((status = 200, description = "the counters", body = String),
     (status = 429, description = "too many from this address")))]
-pub async fn metrics(State(context): State<Arc<Context>>, _reader: OpenReader) -> Response {
+pub async fn metrics(State(context): State<Arc<Context>>, _monitoring: Monitoring) -> Response {
     (
         [(
             header::CONTENT_TYPE,

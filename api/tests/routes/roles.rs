@@ -2,7 +2,7 @@
 //!
 //! A route that is not in the table fails these tests: its author enters its guard here.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::http::Method;
 use policy_store::Role;
@@ -247,6 +247,25 @@ async fn the_document_lists_the_roles_of_each_operation() {
             ),
         };
         assert_eq!(operation["x-roles"], expected, "{method} {template}");
+    }
+}
+
+#[tokio::test]
+async fn the_publics_router_has_none_of_the_operators_routes() {
+    let mut world = World::with_home().await;
+    let table = table(&world).await;
+    world.router = api::public_router(Arc::clone(&world.context));
+    for (guard, method, template) in table {
+        let is_operators = ["operator", "reader"].contains(&guard) || template == "/metrics";
+        let path = asked(&example(&template, "home"));
+        let answer = world.send(method.clone(), &path, &[], "").await;
+        assert_eq!(
+            answer.status == 404 && answer.json["code"] == "unknown_route",
+            is_operators,
+            "{method} {template}: {} {}",
+            answer.status,
+            answer.text
+        );
     }
 }
 

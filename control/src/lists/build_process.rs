@@ -17,6 +17,8 @@ use tokio::{io::AsyncWriteExt, sync::Notify};
 
 /// The executable of this process, wherever its file is by now.
 const PROGRAM: &str = "/proc/self/exe";
+/// The process with the highest score is ended first where memory runs out, `proc(5)`.
+const OOM_SCORE_MAX: &str = "1000";
 /// The niceness of a build: the lowest priority.
 const NICENESS: i32 = 19;
 /// A build that takes longer in the idle class is moved to the normal class, where it gets a share of
@@ -132,6 +134,7 @@ async fn run(
         .spawn()
         .map_err(|error| failed("starting a process for the lists", error))?;
     let id = child.id();
+    end_first_without_memory(id);
     if matches!(node, Node::Serves) {
         enter_idle_class(id).await;
     }
@@ -157,6 +160,13 @@ async fn run(
         }
     };
     output.map_err(|error| failed("waiting for a process for the lists", error))
+}
+
+/// Makes the kernel end the build, and not the node, where memory runs out: the last good lists
+/// stay, and the build is tried again. Best effort: this takes a proc file system.
+fn end_first_without_memory(id: Option<u32>) {
+    let Some(id) = id else { return };
+    let _ = std::fs::write(format!("/proc/{id}/oom_score_adj"), OOM_SCORE_MAX);
 }
 
 /// Lowers the priority of a build for which the node no longer waits.

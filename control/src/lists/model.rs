@@ -394,6 +394,16 @@ pub enum EventKind {
     DiskHasRoom,
     /// The audit is not as it was written.
     AuditBroken,
+    /// Certificate files cannot be used: the earlier certificate stays.
+    CertificateFailing,
+    /// A certificate was not renewed in time, and ends soon.
+    CertificateExpiring,
+    /// Another certificate is in use.
+    CertificateRenewed,
+    /// The node has been short of memory for a minute, although its caches shrank.
+    MemoryShort,
+    /// Memory is enough again.
+    MemoryEnough,
 }
 
 impl EventKind {
@@ -413,6 +423,11 @@ impl EventKind {
             Self::DiskFilling => "disk_filling",
             Self::DiskHasRoom => "disk_has_room",
             Self::AuditBroken => "audit_broken",
+            Self::CertificateFailing => "certificate_failing",
+            Self::CertificateExpiring => "certificate_expiring",
+            Self::CertificateRenewed => "certificate_renewed",
+            Self::MemoryShort => "memory_short",
+            Self::MemoryEnough => "memory_enough",
         }
     }
 }

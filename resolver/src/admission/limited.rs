@@ -12,6 +12,8 @@ use super::client_key::ClientKey;
 const LIMITED_MAX: usize = 1_000;
 /// How long a group is shown as limited after its last refusal.
 const LIMITED_FOR: Duration = Duration::from_secs(60);
+/// When all are taken, old ones are looked for this often.
+const SWEPT_EVERY: Duration = Duration::from_secs(1);
 
 /// A client, a zone or a network.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -79,31 +81,38 @@ impl Limited {
 
 /// The groups that were limited in the last minute.
 #[derive(Default)]
-pub(crate) struct LimitedGroups(HashMap<(LimitedGroup, LimitCause), Limited>);
+pub(crate) struct LimitedGroups {
+    groups: HashMap<(LimitedGroup, LimitCause), Limited>,
+    /// When old ones were forgotten last.
+    swept: Duration,
+}
 
 impl LimitedGroups {
     /// Remembers that queries of a group were limited. The first time is logged.
     pub(crate) fn note(&mut self, group: LimitedGroup, cause: LimitCause, now: Duration) {
         let key = (group, cause);
-        if self.0.len() >= LIMITED_MAX && !self.0.contains_key(&key) {
-            self.forget_old(now);
-            if self.0.len() >= LIMITED_MAX {
+        if self.groups.len() >= LIMITED_MAX && !self.groups.contains_key(&key) {
+            if now.saturating_sub(self.swept) >= SWEPT_EVERY {
+                self.forget_old(now);
+            }
+            if self.groups.len() >= LIMITED_MAX {
                 return;
             }
         }
         let is_over = |limited: &Limited| now.saturating_sub(limited.last) > LIMITED_FOR;
-        if self.0.get(&key).is_none_or(is_over) {
+        if self.groups.get(&key).is_none_or(is_over) {
             tracing::info!(group = %key.0, %cause, "limited");
-            self.0.insert(key.clone(), Limited::at(now));
+            self.groups.insert(key.clone(), Limited::at(now));
         }
-        if let Some(limited) = self.0.get_mut(&key) {
+        if let Some(limited) = self.groups.get_mut(&key) {
             limited.last = now;
             limited.queries += 1;
         }
     }
 
     fn forget_old(&mut self, now: Duration) {
-        self.0
+        self.swept = now;
+        self.groups
             .retain(|_, limited| now.saturating_sub(limited.last) <= LIMITED_FOR);
     }
 
@@ -111,7 +120,7 @@ impl LimitedGroups {
     pub(crate) fn current(&mut self, now: Duration) -> Vec<(LimitedGroup, LimitCause, Limited)> {
         self.forget_old(now);
         let mut limited: Vec<_> = self
-            .0
+            .groups
             .iter()
             .map(|((group, cause), limited)| (group.clone(), *cause, *limited))
             .collect();

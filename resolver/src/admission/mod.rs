@@ -16,8 +16,8 @@
 //!   and zone with the fewest recent starts are first. So a flood of names below one zone delays
 //!   that zone.
 //!
-//! Clients and zones nearly all of whose resolutions fail are limited first ([`failing`]): they have
-//! an eighth of the places at most, and each of their starts counts as eight.
+//! Clients and zones nearly all of whose resolutions fail are limited first ([`failing`]): once half
+//! of the places are taken, they have an eighth at most, and each of their starts counts as eight.
 
 mod client_key;
 mod failing;
@@ -47,6 +47,8 @@ pub use self::{
 /// Starts between two turns of the dispatcher, which runs after the tasks that are ready. A count:
 /// some milliseconds of work.
 const STARTS_PER_ROUND: usize = 16;
+/// Turns of places that were lost meanwhile, which are kept until there are more.
+const STALE_TURNS: usize = 1_024;
 /// Turns that a resolution of a failing client or zone takes.
 const FAILING_COST: u64 = 8;
 
@@ -136,6 +138,12 @@ impl Admission {
             number,
             signals,
         })
+    }
+
+    /// The places that are taken. A count.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.state().places.taken()
     }
 
     /// Clients and zones that were limited in the last minute, longest first.
@@ -242,6 +250,9 @@ impl Place {
         } else {
             let cost = if is_failing { FAILING_COST } else { 1 };
             turns.push(client, zone, self.number, cost);
+            if turns.len() > 2 * places.len() + STALE_TURNS {
+                turns.keep(|number| places.signals(number).is_some());
+            }
             if !std::mem::replace(is_dispatching, true) {
                 tokio::spawn(self.admission.clone().dispatch());
             }

@@ -48,7 +48,8 @@ pub enum AdmissionLimit {
     ClientLimit,
     /// All places are taken, and its client or zone holds the most.
     Full,
-    /// Nearly all resolutions of its client or zone fail, and an eighth of all places is taken by it.
+    /// Half of all places are taken, an eighth by its client or zone, nearly all of whose resolutions
+    /// fail.
     Failing,
 }
 
@@ -87,8 +88,17 @@ impl Places {
     }
 
     /// Whether a fourth of all places is free.
+    pub(super) fn taken(&self) -> usize {
+        self.holders.len()
+    }
+
     pub(super) fn has_spare(&self) -> bool {
         self.holders.len() < self.settings.places_max - self.settings.places_max / 4
+    }
+
+    /// Places that are taken.
+    pub(super) fn len(&self) -> usize {
+        self.holders.len()
     }
 
     /// Takes a place. If all are taken, the largest group loses its oldest one, provided that the
@@ -140,7 +150,8 @@ impl Places {
         Ok((number, evicted))
     }
 
-    /// The client or the zone, if it has the share of places that a failing one may have.
+    /// The client or the zone, if it has the share of places that a failing one may have while half of
+    /// all places are taken.
     fn failing_group(
         &mut self,
         client: Option<&ClientKey>,
@@ -148,6 +159,14 @@ impl Places {
         now: Duration,
     ) -> Option<LimitedGroup> {
         let share = self.settings.places_max.div_ceil(FAILING_PART);
+        if self.holders.len() * 2 < self.settings.places_max {
+            return None;
+        }
+        // A client without a resolution under way is no part of a flood.
+        let held = client.map_or(1, |client| self.clients.size(client));
+        if held == 0 {
+            return None;
+        }
         if let Some(client) = client
             && self.clients.size(client) >= share
             && self.failing_clients.is_failing(client, now)

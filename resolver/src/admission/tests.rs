@@ -218,8 +218,19 @@ fn fail(admission: &Admission, who: u8, zone: &str, number: usize) {
     }
 }
 
+/// Takes so many places for zones of their own, each for a client with one.
+fn fill(admission: &Admission, number: u8) -> Vec<Admitted> {
+    (0..number)
+        .map(|index| {
+            admit(admission, 100 + index, &format!("a.fill{index}.test"))
+                .ok()
+                .unwrap()
+        })
+        .collect()
+}
+
 #[test]
-fn a_client_whose_resolutions_fail_has_an_eighth_of_the_places() {
+fn a_failing_client_has_an_eighth_of_the_places_once_they_are_scarce() {
     let admission = admission(80, 80);
     for zone in 0..64 {
         fail(&admission, 1, &format!("z{zone}.test"), 1);
@@ -229,6 +240,14 @@ fn a_client_whose_resolutions_fail_has_an_eighth_of_the_places() {
             .map(|index| admit(&admission, who, &format!("a.{zone}{index}.test")))
             .collect::<Vec<_>>()
     };
+    let held = hold(1, "w", 20);
+    assert!(held.iter().all(Result::is_ok), "places are free");
+    drop(held);
+    let _half = fill(&admission, 40);
+    // What it ended just now counts as success, so it fails again.
+    for zone in 0..200 {
+        fail(&admission, 1, &format!("z{zone}.test"), 1);
+    }
     let held = hold(1, "x", 12);
     let refused: Vec<_> = held.iter().filter_map(|held| held.as_ref().err()).collect();
     assert_eq!(refused, [&AdmissionLimit::Failing; 2]);
@@ -241,15 +260,20 @@ fn a_client_whose_resolutions_fail_has_an_eighth_of_the_places() {
 }
 
 #[test]
-fn a_zone_whose_names_do_not_exist_has_an_eighth_of_the_places() {
+fn a_failing_zone_has_an_eighth_and_clients_without_a_place_are_served() {
     let admission = admission(80, 80);
     for who in 0..16 {
         fail(&admission, who, "flooded.test", 4);
     }
-    let held: Vec<_> = (0..12)
-        .map(|index| admit(&admission, index, &format!("a{index}.flooded.test")))
+    let _half = fill(&admission, 40);
+    let held: Vec<_> = (0..24)
+        .map(|index| admit(&admission, index % 2, &format!("a{index}.flooded.test")))
         .collect();
     assert_eq!(held.iter().filter(|held| held.is_ok()).count(), 10);
+    assert!(
+        admit(&admission, 2, "www.flooded.test").is_ok(),
+        "an honest client"
+    );
     assert!(admit(&admission, 1, "a.other.test").is_ok(), "another zone");
     let (group, cause, _) = admission.limited(NOW).remove(0);
     let zone = Name::parse("flooded.test").unwrap();

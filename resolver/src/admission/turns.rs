@@ -44,6 +44,15 @@ impl Turns {
         self.queue.push(Reverse((turn, place)));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Keeps the turns of these places only.
+    pub(super) fn keep(&mut self, is_kept: impl Fn(u64) -> bool) {
+        self.queue.retain(|Reverse((_, place))| is_kept(*place));
+    }
+
     /// The place whose turn is next.
     pub(super) fn pop(&mut self) -> Option<u64> {
         let Reverse((turn, place)) = self.queue.pop()?;

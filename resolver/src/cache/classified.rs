@@ -15,7 +15,10 @@ use policy::{
     name::{Name, NameRef},
 };
 
-use crate::message::{embedded::embedded_ipv4, targets};
+use crate::{
+    message::{embedded::embedded_ipv4, targets},
+    weighed::{arc_octets, heap_octets},
+};
 
 /// How many of the last addresses are compared to skip one with an equal classification.
 const DUPLICATES_LOOKED_BACK: usize = 16;
@@ -54,6 +57,19 @@ impl Classified {
     fn is_unlisted(&self) -> bool {
         let mut names = std::iter::once(&self.asked).chain(&self.chain);
         self.addresses.is_empty() && names.all(|class| *class == Classification::NOTHING)
+    }
+
+    /// The memory behind its `Arc`, in octets.
+    fn octets(&self) -> usize {
+        let names: usize = self
+            .addresses
+            .iter()
+            .map(|(name, _)| heap_octets(name.borrow().wire().len()))
+            .sum();
+        arc_octets::<Self>()
+            + heap_octets(size_of_val(&*self.chain))
+            + heap_octets(size_of_val(&*self.addresses))
+            + names
     }
 
     /// The same without the marks that ask a client to come back over TCP.
@@ -110,7 +126,23 @@ impl Default for ClassificationMemo {
     }
 }
 
+impl Clone for ClassificationMemo {
+    fn clone(&self) -> Self {
+        Self {
+            unlisted: AtomicU64::new(self.unlisted.load(Ordering::Relaxed)),
+            listed: ArcSwapOption::new(self.listed.load_full()),
+        }
+    }
+}
+
 impl ClassificationMemo {
+    /// The memory on the heap, in octets.
+    pub(super) fn octets(&self) -> u32 {
+        let listed = self.listed.load();
+        let octets = listed.as_deref().map_or(0, Classified::octets);
+        u32::try_from(octets).expect("an answer has at most 64 KiB of names and addresses")
+    }
+
     /// Whether the lists with this stamp are known to contain none of the names.
     #[inline]
     pub(crate) fn is_unlisted(&self, stamp: u64) -> bool {

@@ -2,33 +2,28 @@
 //! names of its chain, and its classification.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use policy::{
-    lists::blocklist::{Blocklist, Classification},
-    name::Name,
-};
+use policy::{lists::blocklist::Blocklist, name::Name};
 
 use crate::{
-    cache::{classified::ClassificationMemo, key::QuestionKeyRef},
+    cache::{
+        classified::{ClassificationMemo, Classified},
+        key::{QuestionKey, QuestionKeyRef},
+    },
     message::{
         targets,
         types::Rcode,
         wire::{HEADER_OCTETS, read_u16, skip_name},
     },
+    weighed::{arc_octets, heap_octets},
 };
 
-/// Octets of an entry beside its key and its message: the struct (96), the allocator's rounding of
-/// three allocations, and its slot in the cache's tables. Measured: `benches/README.md`, "answer
-/// cache".
-const OVERHEAD_OCTETS: u64 = 200;
-/// Number of addresses whose listings are not weighed: nearly no answer has more, and nearly no
-/// address is listed.
-const ADDRESSES_FREE: usize = 16;
-/// Weight of each further address, in octets: its listing, with the name on the heap.
-const LISTED_ADDRESS_OCTETS: usize = size_of::<(Name, Classification)>() + 80;
 /// The lowest TTL with prefetch, in seconds: a tenth of a lower one is shorter than a resolution.
 const PREFETCH_TTL_MIN_S: u32 = 10;
 
@@ -39,11 +34,12 @@ pub struct AnswerEntry {
     /// and question only.
     pub(super) octets: Box<[u8]>,
     pub(super) message_octets: u16,
-    /// Number of addresses in the answer section.
-    pub(super) addresses: u16,
     pub(super) chain: Box<[Name]>,
     /// What the lists say of the queried name, the chain and the addresses.
     pub(crate) classification: ClassificationMemo,
+    /// Octets of the classification that the entry weighs with, from the moment that it is first
+    /// stored in the cache: a weight must not change there.
+    pub(super) classification_octets: OnceLock<u32>,
     pub(super) stored_s: u32,
     pub(super) ttl_s: u32,
     /// Whether a worker has claimed the prefetch of this entry.
@@ -51,16 +47,14 @@ pub struct AnswerEntry {
 }
 
 impl AnswerEntry {
-    /// An entry of a wire answer without OPT record. Chain and addresses are read from the message,
-    /// so that the policy judges all that is sent.
+    /// An entry of a wire answer without OPT record. The chain is read from the message, so that the
+    /// policy judges all that is sent.
     ///
     /// Returns none if the message cannot be parsed: a fault of the caller.
     #[must_use]
     pub fn new(message: Vec<u8>, ttl_s: u32, now: Duration) -> Option<Self> {
         let message_octets = u16::try_from(message.len()).ok()?;
         let chain = targets::names(&message).into();
-        let mut addresses = 0_u16;
-        targets::for_each_address(&message, |_| addresses = addresses.saturating_add(1));
         let mut octets = message;
         ttl_offsets(&octets)?
             .iter()
@@ -68,7 +62,6 @@ impl AnswerEntry {
         Some(Self {
             octets: octets.into(),
             message_octets,
-            addresses,
             chain,
             stored_s: seconds(now),
             ttl_s,
@@ -93,7 +86,6 @@ impl AnswerEntry {
     pub fn unclassified(&self) -> Self {
         let Self {
             message_octets,
-            addresses,
             stored_s,
             ttl_s,
             ..
@@ -101,7 +93,6 @@ impl AnswerEntry {
         Self {
             octets: self.octets.clone(),
             message_octets,
-            addresses,
             chain: self.chain.clone(),
             stored_s,
             ttl_s,
@@ -109,13 +100,21 @@ impl AnswerEntry {
         }
     }
 
+    /// The same answer with its classification, not weighed yet.
+    pub(super) fn reweighed(&self) -> Self {
+        Self {
+            classification: self.classification.clone(),
+            ..self.unclassified()
+        }
+    }
+
     pub(super) fn empty() -> Self {
         Self {
             octets: Box::default(),
             message_octets: 0,
-            addresses: 0,
             chain: Box::default(),
             classification: ClassificationMemo::default(),
+            classification_octets: OnceLock::new(),
             stored_s: 0,
             ttl_s: 0,
             is_prefetch_claimed: AtomicBool::new(false),
@@ -230,17 +229,45 @@ impl AnswerEntry {
             .map(|offset| usize::from(u16::from_ne_bytes([offset[0], offset[1]])))
     }
 
-    /// Weight in octets, without the key.
-    pub(super) fn weight(&self) -> u64 {
-        let per_name = size_of::<Name>() + size_of::<Classification>();
+    /// The key of the entry's question. None for an entry that holds no question.
+    pub(super) fn key(&self) -> Option<QuestionKey> {
+        let end = skip_name(self.message(), HEADER_OCTETS)? + 4;
+        self.message()
+            .get(HEADER_OCTETS..end)
+            .map(QuestionKey::of_question)
+    }
+
+    /// Remembers what the lists say. Returns false where that takes more memory than the entry
+    /// weighs in the cache: the caller replaces it there.
+    pub(crate) fn remember(&self, classified: Classified, has_older: bool) -> bool {
+        self.classification.store(classified, has_older);
+        self.classification_octets
+            .get()
+            .is_none_or(|weighed| self.classification.octets() <= *weighed)
+    }
+
+    /// Fixes the weight. Returns false where it was fixed before the entry became heavier.
+    pub(super) fn fix_weight(&self) -> bool {
+        let octets = self.classification.octets();
+        *self.classification_octets.get_or_init(|| octets) >= octets
+    }
+
+    /// The memory of the entry on the heap, in octets, without its key.
+    pub(super) fn heap_octets(&self) -> usize {
         let chain: usize = self
             .chain
             .iter()
-            .map(|name| name.borrow().wire().len() + per_name)
+            .map(|name| heap_octets(name.borrow().wire().len()))
             .sum();
-        let addresses =
-            usize::from(self.addresses).saturating_sub(ADDRESSES_FREE) * LISTED_ADDRESS_OCTETS;
-        (self.octets.len() + chain + addresses) as u64 + OVERHEAD_OCTETS
+        arc_octets::<Self>()
+            + heap_octets(self.octets.len())
+            + heap_octets(size_of_val(&*self.chain))
+            + chain
+            + self
+                .classification_octets
+                .get()
+                .copied()
+                .unwrap_or_default() as usize
     }
 }
 

@@ -59,6 +59,11 @@ impl<'a> QuestionKeyRef<'a> {
 }
 
 impl QuestionKey {
+    /// The key of a question in wire form, its name in lower case.
+    pub(super) fn of_question(question: &[u8]) -> Self {
+        Self(question.into())
+    }
+
     /// Length in octets.
     #[must_use]
     pub fn octets(&self) -> usize {

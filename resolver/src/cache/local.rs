@@ -31,6 +31,9 @@ const HITS_PER_SHARED_LOOKUP: u8 = 64;
 pub struct LocalCache {
     slots: Box<[Option<LocalSlot>]>,
     hasher: RandomState,
+    /// The memory of all entries, and its bound. The shared cache may have evicted them.
+    octets: usize,
+    octets_max: usize,
 }
 
 struct LocalSlot {
@@ -40,11 +43,13 @@ struct LocalSlot {
 }
 
 impl LocalCache {
+    /// A cache whose entries take at most `octets_max`.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(octets_max: u64) -> Self {
         Self {
             slots: (0..SLOTS).map(|_| None).collect(),
-            hasher: RandomState::default(),
+            octets_max: usize::try_from(octets_max).unwrap_or(usize::MAX),
+            ..Self::disabled()
         }
     }
 
@@ -54,6 +59,8 @@ impl LocalCache {
         Self {
             slots: Box::default(),
             hasher: RandomState::default(),
+            octets: 0,
+            octets_max: 0,
         }
     }
 
@@ -80,12 +87,17 @@ impl LocalCache {
             return Some(Arc::clone(&local.entry));
         }
         let entry = shared.find(key)?;
-        let is_small = entry.octets.len() <= MESSAGE_OCTETS_MAX;
-        *slot = is_small.then(|| LocalSlot {
-            hash,
-            entry: Arc::clone(&entry),
-            hits: 0,
-        });
+        let replaced = slot.take().map_or(0, |local| local.entry.heap_octets());
+        self.octets -= replaced;
+        let octets = entry.heap_octets();
+        if entry.octets.len() <= MESSAGE_OCTETS_MAX && self.octets + octets <= self.octets_max {
+            self.octets += octets;
+            *slot = Some(LocalSlot {
+                hash,
+                entry: Arc::clone(&entry),
+                hits: 0,
+            });
+        }
         Some(entry)
     }
 
@@ -105,6 +117,7 @@ impl LocalCache {
                 .as_mut()
                 .filter(|local| Arc::ptr_eq(&local.entry, known))
             {
+                self.octets = self.octets - known.heap_octets() + newer.heap_octets();
                 local.entry = Arc::clone(&newer);
             }
         }
@@ -153,6 +166,13 @@ impl LocalCache {
         self.slots.iter().flatten().count()
     }
 
+    /// The memory of all entries.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        let held = self.slots.iter().flatten();
+        held.map(|local| local.entry.heap_octets()).sum()
+    }
+
     /// The hash of name and type, the same for a key and for a packet's question.
     fn hash(&self, name: NameRef<'_>, tail: &[u8]) -> u64 {
         let mut state = self.hasher.build_hasher();
@@ -164,11 +184,5 @@ impl LocalCache {
     /// The upper bits select the slot. The whole hash is compared before the name.
     fn slot(hash: u64) -> usize {
         (hash >> (u64::BITS - SLOTS.ilog2())) as usize
-    }
-}
-
-impl Default for LocalCache {
-    fn default() -> Self {
-        Self::new()
     }
 }

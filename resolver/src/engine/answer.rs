@@ -56,23 +56,35 @@ impl Engine {
         state: &mut WorkerState,
         buffer: &mut Vec<u8>,
     ) -> Step {
-        let metrics = &mut state.metrics;
-        metrics.received(client.transport);
+        state.metrics.received(client.transport);
         let mut name_buffer = WireName::default();
         let query = match Query::parse(packet, &mut name_buffer) {
             Ok(query) => query,
             Err(rejection) => {
-                return self.reject(packet, rejection, batch, &client, metrics, buffer);
+                if self.count(&client, state, batch.now).is_some() {
+                    state.metrics.count(Count::RateDropped);
+                    return Step::Dropped;
+                }
+                let metrics = &mut state.metrics;
+                let step = self.reject(packet, rejection, batch, &client, metrics, buffer);
+                state.rates.replied(buffer.len());
+                return step;
             }
         };
         client.mac = query.edns.and_then(|edns| edns.mac);
         let identity = self.identify(batch, &client);
+        if identity.source != IdentitySource::Mac {
+            // An unknown device is no client of its own: a peer could make up any number of them.
+            client.mac = None;
+        }
         let mut reply = Reply::new(&query, client.transport, buffer);
+        let returned;
         if let Some((asked, server)) = query.cookie() {
             let at_s = batch.at.to_u32();
             let answer = self.cookies.answer(asked, server, client.source, at_s);
             client.is_proven |= answer.is_valid;
-            reply.cookie = Some(answer.cookie);
+            returned = answer.cookie;
+            reply.cookie = Some(&returned);
         }
         if let Some(over) = self.count(&client, state, batch.now) {
             return Self::limit(reply, over, &mut state.metrics);
@@ -85,7 +97,7 @@ impl Engine {
         } else if self.answer_meta(&mut reply, &client) {
             Step::Reply
         } else {
-            self.answer_query(batch, reply, identity, &client, state)
+            self.answer_query(batch, reply, &identity, &client, state)
         };
         state.rates.replied(buffer.len());
         step
@@ -95,12 +107,11 @@ impl Engine {
     /// does not make a client.
     #[inline]
     fn count(&self, client: &Client, state: &mut WorkerState, now: Duration) -> Option<OverRate> {
-        let mut counted = *client;
-        if client.mac.is_some() && self.access.trust(client.source) == Trust::Household {
-            counted.mac = None;
-        }
-        let key = || self.client_key(&counted);
-        self.rates.count(&counted, &mut state.rates, now, key)
+        let mac = client
+            .mac
+            .filter(|_| self.access.trust(client.source) != Trust::Household);
+        let key = || self.client_key(client);
+        self.rates.count(client, mac, &mut state.rates, now, key)
     }
 
     /// Answers a query of a client that is over its rate.
@@ -134,7 +145,7 @@ impl Engine {
         &self,
         batch: &BatchSnapshot<'_>,
         reply: Reply<'_>,
-        identity: Identity,
+        identity: &Identity,
         client: &Client,
         state: &mut WorkerState,
     ) -> Step {
@@ -145,7 +156,7 @@ impl Engine {
             ..
         } = state;
         let query = reply.query;
-        metrics.identified(&identity);
+        metrics.identified(identity);
         let key = QuestionKeyRef::of(query);
         let found = local_cache.find(&self.cache, &key);
         let is_known = found.is_some();
@@ -193,7 +204,14 @@ impl Engine {
                     self.cache.insert(key.to_owned(), entry);
                 }
                 let Walk { reply, .. } = walk;
-                self.defer(reply, identity.policy, client, batch, lacking, metrics)
+                self.defer(
+                    reply,
+                    identity.policy.clone(),
+                    client,
+                    batch,
+                    lacking,
+                    metrics,
+                )
             }
         }
     }
@@ -225,7 +243,7 @@ impl Engine {
                     return Step::Miss(Box::new(Miss {
                         packet: query.packet().to_vec(),
                         client: *client,
-                        cookie: reply.cookie,
+                        cookie: reply.cookie.copied(),
                         arrived: batch.now,
                         policy,
                         lists: Arc::clone(&batch.lists),

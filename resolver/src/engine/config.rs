@@ -40,6 +40,8 @@ pub struct EngineConfig {
     pub server_id: Option<String>,
     /// Budget of the answer cache, in octets.
     pub cache_octets: u64,
+    /// Budget of the cache of each worker in front of it, in octets.
+    pub local_cache_octets: u64,
     /// How many resolutions may be under way.
     pub admission: AdmissionSettings,
     /// How much clients may ask, and how much is sent to them.

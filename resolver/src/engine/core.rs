@@ -16,7 +16,7 @@ use policy::{
 
 use crate::{
     admission::{Admission, ClientKey, LimitCause, Limited, LimitedGroup},
-    cache::{AnswerCache, AnswerEntry, QuestionKey},
+    cache::{AnswerCache, AnswerEntry, LocalCache, QuestionKey},
     engine::{
         config::EngineConfig,
         worker_state::{RuntimeStates, WorkerState},
@@ -100,10 +100,25 @@ impl Engine {
         self.cache.usage()
     }
 
+    /// Sets another budget of the answer cache, in octets. What exceeds it is evicted at once.
+    pub fn resize_cache(&self, budget: u64) {
+        self.cache.resize(budget);
+    }
+
+    /// The resolutions that are under way. A count.
+    #[must_use]
+    pub fn resolutions(&self) -> usize {
+        self.admission.taken()
+    }
+
     /// The state for one more worker thread.
     #[must_use]
     pub fn worker_state(&self) -> WorkerState {
-        WorkerState::of_worker(&self.metrics, self.rates.worker_counters())
+        WorkerState::of_worker(
+            &self.metrics,
+            self.rates.worker_counters(),
+            LocalCache::new(self.config.local_cache_octets),
+        )
     }
 
     /// The state of the calling thread of the runtime. The caller must not hold it across an await.

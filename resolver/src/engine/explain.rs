@@ -29,7 +29,7 @@ use crate::{
 const NO_ANSWER: &str = "DROPPED";
 
 impl Engine {
-    /// Explains what an policy would get for a name and type, and why: under the live lists, or under
+    /// Explains what a policy would get for a name and type, and why: under the live lists, or under
     /// others, which may be older.
     pub async fn explain(
         self: &Arc<Self>,

@@ -8,7 +8,7 @@ use policy::{
     name::{Name, NameRef},
 };
 
-use crate::cache::{AnswerEntry, classified::Classified};
+use crate::cache::{AnswerCache, AnswerEntry, classified::Classified};
 
 /// What a verdict is about.
 #[derive(Clone, Copy)]
@@ -21,6 +21,8 @@ pub(crate) struct Judging<'j> {
     /// Whether the client came over TCP, and so has done what an entry with the action "TCP only"
     /// wants.
     pub(crate) over_tcp: bool,
+    /// The cache that the entry may be in: it weighs what is remembered.
+    pub(crate) cache: &'j AnswerCache,
 }
 
 impl Judging<'_> {
@@ -48,7 +50,7 @@ impl Judging<'_> {
     fn classify(self, entry: &AnswerEntry, lists: &Blocklist, has_older: bool) -> (Verdict, usize) {
         let classified = Classified::look_up(self.name, entry.chain(), entry.message(), lists);
         let verdict = self.verdict_by(entry, &classified);
-        entry.classification.store(classified, has_older);
+        self.cache.remember(entry, classified, has_older);
         verdict
     }
 
@@ -112,12 +114,14 @@ mod tests {
         let lists = Arc::new(Blocklist::empty(&Taxonomy::shipped()));
         let policy = Directory::new(OperatorDefaults::default()).unknown_line();
         let name = Name::parse("a.test").unwrap();
+        let cache = AnswerCache::new(1 << 20);
         let verdict = |entry: &AnswerEntry, lists: &Blocklist| {
             let judging = Judging {
                 policy: &policy,
                 name: name.borrow(),
                 with_answer: true,
                 over_tcp: false,
+                cache: &cache,
             };
             let (verdict, hop) = judging.verdict(entry, lists);
             (verdict.is_block(), hop)

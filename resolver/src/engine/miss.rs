@@ -2,12 +2,16 @@
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
-use policy::{decide::EffectivePolicy, lists::blocklist::Blocklist, name::WireName};
+use policy::{
+    decide::EffectivePolicy,
+    lists::blocklist::Blocklist,
+    name::{NameRef, WireName},
+};
 use tokio::time::Instant;
 
 use crate::{
     admission::Place,
-    cache::{AnswerEntry, QuestionKey, QuestionKeyRef, encode::encode},
+    cache::{AnswerEntry, QuestionKey, QuestionKeyRef, classified::Classified, encode::encode},
     engine::{
         core::Engine,
         walk::{CachedAnswer, Decision, Ended, Freshness, Lacking, Need, Unavailable, Walk},
@@ -74,7 +78,7 @@ impl Engine {
             unreachable!("the packet was parsed before it became a miss");
         };
         let mut reply = Reply::new(&query, client.transport, buffer);
-        reply.cookie = cookie;
+        reply.cookie = cookie.as_ref();
         let mut walk = Walk {
             policy: &policy,
             lists: &lists,
@@ -291,11 +295,20 @@ impl Engine {
                 })?;
             let entry = Arc::new(entry);
             if entry.is_cacheable() {
+                // Before the entry is weighed.
+                self.classify(&entry, question.name.borrow());
                 self.cache.insert(key.clone(), Arc::clone(&entry));
             }
             Ok(entry)
         };
         self.flights.join(&key, None, |_| true, resolve).await
+    }
+
+    /// Looks up in the live lists what they say of a new entry.
+    fn classify(&self, entry: &AnswerEntry, name: NameRef<'_>) {
+        let lists = self.config.lists.load();
+        let classified = Classified::look_up(name, entry.chain(), entry.message(), &lists);
+        self.cache.remember(entry, classified, false);
     }
 
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {

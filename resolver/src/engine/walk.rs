@@ -175,6 +175,7 @@ impl Engine {
             name: query.name(),
             with_answer: freshness != Freshness::Unusable,
             over_tcp: walk.reply.transport == Transport::Tcp,
+            cache: &self.cache,
         };
         let (mut verdict, hop) = judging.verdict(entry, walk.lists);
         if verdict.is_block() {

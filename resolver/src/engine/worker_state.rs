@@ -24,21 +24,22 @@ pub struct WorkerState {
 
 impl WorkerState {
     /// The state of a worker thread, with a local cache.
-    pub(crate) fn of_worker(metrics: &QueryMetrics, rates: SourceCounters) -> Self {
+    pub(crate) fn of_worker(
+        metrics: &QueryMetrics,
+        rates: SourceCounters,
+        local_cache: LocalCache,
+    ) -> Self {
         Self {
             metrics: metrics.worker(),
             rates,
-            local_cache: LocalCache::new(),
+            local_cache,
             prefetches: Vec::new(),
         }
     }
 
     /// The state of a runtime thread, which asks the shared cache.
     fn of_runtime(metrics: &QueryMetrics, rates: SourceCounters) -> Self {
-        Self {
-            local_cache: LocalCache::disabled(),
-            ..Self::of_worker(metrics, rates)
-        }
+        Self::of_worker(metrics, rates, LocalCache::disabled())
     }
 }
 

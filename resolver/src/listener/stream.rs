@@ -194,9 +194,15 @@ fn answer(
     (step, std::mem::take(&mut state.prefetches))
 }
 
+/// Reads one message. It takes memory as its octets arrive, and not for the length that the client
+/// says.
 async fn read_message(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
-    let mut packet = vec![0; usize::from(reader.read_u16().await?)];
-    reader.read_exact(&mut packet).await?;
+    let length = reader.read_u16().await?;
+    let mut packet = Vec::new();
+    let read = reader.take(length.into()).read_to_end(&mut packet).await?;
+    if read < usize::from(length) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     Ok(packet)
 }
 

@@ -29,8 +29,8 @@ pub struct Edns {
     pub mac: Option<Mac>,
     /// The client takes the reason of a block as JSON, see [`crate::message::ede`].
     pub wants_json: bool,
-    /// Where the first COOKIE option is in the packet, and its length in octets.
-    cookie: Option<(u16, u8)>,
+    /// Where the data of the first COOKIE option is in the packet, behind its length; 0 without one.
+    cookie_at: u16,
 }
 
 /// A packet that is a well-formed query.
@@ -111,16 +111,17 @@ impl<'p> Query<'p> {
                     // The options of an unknown version may have another syntax: not read.
                     return Err(Rejection::Answer(Rcode::BadVers));
                 }
-                let options = read_options(data).ok_or(FORMERR)?;
+                let options = match data {
+                    [] => Options::default(),
+                    data => read_options(data, at + 10).ok_or(FORMERR)?,
+                };
                 let payload_max = u16::from_be_bytes([flags[0], flags[1]]).max(UDP_PAYLOAD_MIN);
                 self.edns = Some(Edns {
                     payload_max,
                     dnssec_ok: flags[4] & 0x80 != 0,
                     mac: options.mac,
                     wants_json: options.wants_json,
-                    cookie: options
-                        .cookie
-                        .map(|(offset, octets)| ((at + 10) as u16 + offset, octets)),
+                    cookie_at: options.cookie_at,
                 });
             }
             at += 10 + length;
@@ -137,9 +138,9 @@ impl<'p> Query<'p> {
     /// The COOKIE option: the client cookie of 8 octets, and the server cookie if there is one.
     #[must_use]
     pub fn cookie(&self) -> Option<(&'p [u8; 8], &'p [u8])> {
-        let (at, octets) = self.edns?.cookie?;
-        let at = usize::from(at);
-        self.packet[at..at + usize::from(octets)].split_first_chunk()
+        let at = usize::from(self.edns?.cookie_at);
+        let octets = usize::from(read_u16(self.packet, at.checked_sub(2)?)?);
+        self.packet.get(at..at + octets)?.split_first_chunk()
     }
 
     /// The packet that the query was parsed from.
@@ -230,22 +231,22 @@ impl<'p> ReadableParts<'p> {
 struct Options {
     mac: Option<Mac>,
     wants_json: bool,
-    /// Offset and length of the first COOKIE option's data.
-    cookie: Option<(u16, u8)>,
+    cookie_at: u16,
 }
 
-/// Reads the options. None if an option reaches past the end, or the length of a COOKIE option is
-/// neither 8 nor 16 to 40 octets (RFC 7873 section 5.2.2).
-fn read_options(data: &[u8]) -> Option<Options> {
+/// Reads the options, which begin at this offset of the packet. None if an option reaches past the
+/// end, or the length of a COOKIE option is neither 8 nor 16 to 40 octets (RFC 7873 section 5.2.2).
+#[inline(never)]
+fn read_options(mut data: &[u8], at: usize) -> Option<Options> {
     // The first MAC option counts even if it is invalid: an option that is appended on the way
     // cannot replace the device's own.
     let mut mac = None;
     let mut options = Options::default();
-    let mut at = 0;
-    while at < data.len() {
-        let code = OptionCode::new(read_u16(data, at)?);
-        let length = usize::from(read_u16(data, at + 2)?);
-        let value = data.get(at + 4..at + 4 + length)?;
+    let end = at + data.len();
+    while !data.is_empty() {
+        let code = OptionCode::new(read_u16(data, 0)?);
+        let length = usize::from(read_u16(data, 2)?);
+        let value = data.get(4..4 + length)?;
         if code == OptionCode::MAC {
             mac = mac.or_else(|| Some(read_mac(value)));
         } else if code == OptionCode::EDE {
@@ -254,9 +255,11 @@ fn read_options(data: &[u8]) -> Option<Options> {
             if length != 8 && !(16..=40).contains(&length) {
                 return None;
             }
-            options.cookie = options.cookie.or(Some(((at + 4) as u16, length as u8)));
+            if options.cookie_at == 0 {
+                options.cookie_at = (end - data.len() + 4) as u16;
+            }
         }
-        at += 4 + length;
+        data = &data[4 + length..];
     }
     options.mac = mac.flatten();
     Some(options)

@@ -54,7 +54,7 @@ pub struct Reply<'r> {
     pub query: &'r Query<'r>,
     pub transport: Transport,
     /// The cookie that the reply returns, if the query has one.
-    pub cookie: Option<FullCookie>,
+    pub cookie: Option<&'r FullCookie>,
     buffer: &'r mut Vec<u8>,
 }
 
@@ -235,8 +235,13 @@ impl<'r> Reply<'r> {
         let Some(edns) = self.query.edns else { return };
         self.start(Rcode::BadCookie);
         self.buffer[ADDITIONAL_COUNT] = 1;
-        let cookie = self.cookie.as_ref();
-        opt::push(self.buffer, Rcode::BadCookie, edns.dnssec_ok, None, cookie);
+        opt::push(
+            self.buffer,
+            Rcode::BadCookie,
+            edns.dnssec_ok,
+            None,
+            self.cookie,
+        );
     }
 
     /// An answer without records.
@@ -336,7 +341,7 @@ impl<'r> Reply<'r> {
                 Rcode::NoError,
                 edns.dnssec_ok,
                 reason,
-                self.cookie.as_ref(),
+                self.cookie,
             );
         }
     }

@@ -46,6 +46,25 @@ impl TokenBuckets {
 
     /// Adds units to the bucket of a key. Returns how long it takes until they fit: zero if they do.
     pub(super) fn charge(&self, key: u64, units: u32, now: Duration) -> Duration {
+        self.with_bucket(key, now, |bucket| {
+            bucket.level += u64::from(units) * SCALE;
+            let over = bucket.level.saturating_sub(self.burst);
+            Duration::from_millis(over.div_ceil(self.per_s))
+        })
+    }
+
+    /// Adds units to the bucket of a key if it is not over its burst. Returns whether it was not.
+    pub(super) fn charge_if_fits(&self, key: u64, units: u32, now: Duration) -> bool {
+        self.with_bucket(key, now, |bucket| {
+            let fits = bucket.level <= self.burst;
+            if fits {
+                bucket.level += u64::from(units) * SCALE;
+            }
+            fits
+        })
+    }
+
+    fn with_bucket<T>(&self, key: u64, now: Duration, change: impl FnOnce(&mut Bucket) -> T) -> T {
         let shard = key as usize % SHARDS;
         let set = key as usize / SHARDS % SETS;
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
@@ -58,7 +77,8 @@ impl TokenBuckets {
                 .saturating_sub(bucket.at_ms)
                 .saturating_mul(self.per_s);
             bucket.level = bucket.level.saturating_sub(drained);
-            bucket.at_ms = now_ms;
+            // The time of another thread's batch may be a little behind.
+            bucket.at_ms = bucket.at_ms.max(now_ms);
         }
         let way = set.iter().position(|bucket| bucket.key == key);
         let way = way.unwrap_or_else(|| {
@@ -70,10 +90,7 @@ impl TokenBuckets {
             };
             lowest
         });
-        let bucket = &mut set[way];
-        bucket.level += u64::from(units) * SCALE;
-        let over = bucket.level.saturating_sub(self.burst);
-        Duration::from_millis(over.div_ceil(self.per_s))
+        change(&mut set[way])
     }
 }
 

@@ -32,8 +32,10 @@ pub struct SourceCounters {
     last: (usize, usize),
     /// Queries of sources that found their set full, since the last charge for them.
     uncounted: u16,
-    /// Keys of clients and prefixes that are limited, and until when.
+    /// Keys of clients and networks that are limited, and until when.
     blocked: HashMap<u64, Duration>,
+    /// When the last one of them ends.
+    blocked_until: Duration,
     /// Replies that were limited, for the slip.
     pub(super) slips: u32,
 }
@@ -65,6 +67,7 @@ impl SourceCounters {
             last: (0, 0),
             uncounted: 0,
             blocked: HashMap::new(),
+            blocked_until: Duration::ZERO,
             slips: 0,
         }
     }
@@ -136,10 +139,12 @@ impl SourceCounters {
         self.last = (self.sets.len() - 1, 0);
         // One of so many queries that are not counted stands for all of them.
         self.uncounted += 1;
-        (self.uncounted >= self.quantum).then(|| Due {
-            queries: u32::from(std::mem::take(&mut self.uncounted)),
-            octets: 0,
-        })
+        if self.uncounted < self.quantum {
+            return None;
+        }
+        let (index, way) = self.last;
+        self.sets[index].queries[way] = std::mem::take(&mut self.uncounted);
+        Some(self.take(index, way))
     }
 
     fn take(&mut self, index: usize, way: usize) -> Due {
@@ -158,31 +163,27 @@ impl SourceCounters {
         *counted = counted.saturating_add((octets / OCTET_UNIT) as u16 + 1);
     }
 
-    /// Whether no key is limited.
+    /// Whether any key is limited now.
     #[inline]
-    pub(super) fn has_no_blocked(&self) -> bool {
-        self.blocked.is_empty()
+    pub(super) fn has_blocked(&self, now: Duration) -> bool {
+        now < self.blocked_until
     }
 
     /// Whether a key is limited now.
-    pub(super) fn is_blocked(&mut self, key: u64, now: Duration) -> bool {
-        match self.blocked.get(&key) {
-            Some(until) if *until > now => true,
-            Some(_) => {
-                self.blocked.remove(&key);
-                false
-            }
-            None => false,
-        }
+    pub(super) fn is_blocked(&self, key: u64, now: Duration) -> bool {
+        self.blocked.get(&key).is_some_and(|until| *until > now)
     }
 
     /// Limits a key.
     pub(super) fn block(&mut self, key: u64, until: Duration, now: Duration) {
-        if self.blocked.len() >= BLOCKED_MAX {
+        if now >= self.blocked_until {
+            self.blocked.clear();
+        } else if self.blocked.len() >= BLOCKED_MAX {
             self.blocked.retain(|_, until| *until > now);
         }
         if self.blocked.len() < BLOCKED_MAX {
             self.blocked.insert(key, until);
+            self.blocked_until = self.blocked_until.max(until);
         }
     }
 }
@@ -279,8 +280,8 @@ mod tests {
         let at = Duration::from_secs;
         counters.block(7, at(10), at(0));
         assert!(counters.is_blocked(7, at(9)) && !counters.is_blocked(8, at(9)));
+        assert!(counters.has_blocked(at(9)) && !counters.has_blocked(at(10)));
         assert!(!counters.is_blocked(7, at(10)));
-        assert!(counters.has_no_blocked());
         for key in 0..2 * BLOCKED_MAX as u64 {
             counters.block(key, at(20), at(11));
         }

@@ -28,6 +28,7 @@ use std::{
 
 use foldhash::{HashSet, fast};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use policy::rules::household::Mac;
 
 use self::{buckets::TokenBuckets, counters::Due, releases::Releases};
 use crate::{
@@ -51,6 +52,10 @@ const QUANTUM_MAX: u32 = 32;
 const CHARGES_IN_BURST: u32 = 64;
 /// Responses of so many seconds at the highest rate are a burst.
 const RESPONSE_BURST_S: u32 = 2;
+
+/// One address may use one of so many shares of its network's octets, so that a line with many large
+/// replies does not limit its neighbours.
+const SHARES: u32 = 8;
 
 /// Settings of the rates.
 #[derive(Debug, Clone, Default)]
@@ -80,12 +85,21 @@ pub(crate) enum OverRate {
     Refuse,
 }
 
+/// The keys of a client's buckets.
+struct BucketKeys {
+    queries: u64,
+    octets: u64,
+    network: u64,
+}
+
 /// The rates of all clients.
 pub struct Rates {
     settings: RateSettings,
     exempt: NetworkSet,
     exempt_households: HashSet<Box<str>>,
     clients: Option<TokenBuckets>,
+    /// Octets to one address.
+    shares: Option<TokenBuckets>,
     networks: Option<TokenBuckets>,
     releases: Releases,
     hasher: fast::FixedState,
@@ -110,6 +124,10 @@ impl Rates {
                 .map(|id| id.as_str().into())
                 .collect(),
             clients: TokenBuckets::new(queries_per_s, queries_burst),
+            shares: TokenBuckets::new(
+                response_octets_per_s.div_ceil(SHARES),
+                response_burst.div_ceil(SHARES),
+            ),
             networks: TokenBuckets::new(response_octets_per_s, response_burst),
             releases: Releases::default(),
             hasher: fast::FixedState::with_seed(RandomState::new().hash_one(0)),
@@ -137,73 +155,104 @@ impl Rates {
         quantum as u16
     }
 
-    /// Counts a query. Returns how it is answered if its client or network is over its rate. The MAC
-    /// address of `client` must be one that its source may assert; `client_key` finds the client whose
-    /// bucket is charged.
+    /// Counts a query. Returns how it is answered if its client or network is over its rate. `mac` is
+    /// the device that the source may assert; `client_key` finds the client whose bucket is charged.
     #[inline]
     pub(crate) fn count(
         &self,
         client: &Client,
+        mac: Option<Mac>,
         counters: &mut SourceCounters,
         now: Duration,
         client_key: impl FnOnce() -> ClientKey,
     ) -> Option<OverRate> {
-        let due = counters.count(client.source, client.mac, client.is_proven);
-        if due.is_none() && counters.has_no_blocked() {
-            return None;
+        if counters.has_blocked(now) {
+            let key = client_key();
+            if let Some(over) = self.over_rate(client, counters, now, &key) {
+                return Some(over);
+            }
+            if let Some(due) = counters.count(client.source, mac, client.is_proven) {
+                self.charge(client, counters, due, now, &key);
+            }
+        } else if let Some(due) = counters.count(client.source, mac, client.is_proven) {
+            self.charge(client, counters, due, now, &client_key());
         }
-        self.charge(client, counters, due, now, client_key)
+        None
     }
 
-    /// Charges a client that is due, and looks whether it is limited.
+    /// Looks whether a client or its network is limited now.
     #[cold]
     #[inline(never)]
-    fn charge(
+    fn over_rate(
         &self,
         client: &Client,
         counters: &mut SourceCounters,
-        due: Option<Due>,
         now: Duration,
-        client_key: impl FnOnce() -> ClientKey,
+        key: &ClientKey,
     ) -> Option<OverRate> {
         if self.exempt.contains(client.source) {
             return None;
         }
-        let key = client_key();
-        let network = network_of(client.source);
-        let network_hash = self.hasher.hash_one(network);
-        let client_hash = self.hasher.hash_one((&key, client.is_proven));
-        let is_exempt =
-            matches!(&key, ClientKey::Household(id) if self.exempt_households.contains(id));
-        let clients = self.clients.as_ref().filter(|_| !is_exempt);
-        let networks = self.networks.as_ref().filter(|_| !client.is_proven);
-        // What is not answered is not charged: a client over its rate still gets its rate.
-        let is_client_over = clients.is_some() && counters.is_blocked(client_hash, now);
-        let is_network_over = networks.is_some() && counters.is_blocked(network_hash, now);
-        let (is_client_over, is_network_over) = match due {
-            Some(due) if !is_client_over && !is_network_over => {
-                let mut is_over = |buckets: Option<&TokenBuckets>, hash, units| {
-                    let wait = buckets.map(|buckets| buckets.charge(hash, units, now));
-                    let wait = wait.filter(|wait| !wait.is_zero());
-                    wait.inspect(|wait| counters.block(hash, now + *wait, now))
-                        .is_some()
-                };
-                (
-                    is_over(clients, client_hash, due.queries),
-                    is_over(networks, network_hash, due.octets),
-                )
-            }
-            _ => (is_client_over, is_network_over),
-        };
-        let (group, cause) = if is_client_over {
-            (LimitedGroup::Client(key), LimitCause::Queries)
-        } else if is_network_over {
+        let keys = self.keys(client, key);
+        let (group, cause) = if counters.is_blocked(keys.queries, now) {
+            (LimitedGroup::Client(key.clone()), LimitCause::Queries)
+        } else if counters.is_blocked(keys.octets, now) {
+            (LimitedGroup::Client(key.clone()), LimitCause::Responses)
+        } else if counters.is_blocked(keys.network, now) {
+            let network = network_of(client.source);
             (LimitedGroup::Network(network), LimitCause::Responses)
         } else {
             return None;
         };
         self.limited_groups().note(group, cause, now);
         Some(self.answer_over_rate(client, counters))
+    }
+
+    /// Charges what a client has used. A client or network that is over a rate then is limited from
+    /// the next query on, until its bucket has drained.
+    #[cold]
+    #[inline(never)]
+    fn charge(
+        &self,
+        client: &Client,
+        counters: &mut SourceCounters,
+        due: Due,
+        now: Duration,
+        key: &ClientKey,
+    ) {
+        if self.exempt.contains(client.source) {
+            return;
+        }
+        let keys = self.keys(client, key);
+        let mut charge = |buckets: &Option<TokenBuckets>, key, units| {
+            let Some(buckets) = buckets else { return };
+            let wait = buckets.charge(key, units, now);
+            if !wait.is_zero() {
+                counters.block(key, now + wait, now);
+            }
+        };
+        let is_exempt =
+            matches!(key, ClientKey::Household(id) if self.exempt_households.contains(id));
+        if !is_exempt {
+            charge(&self.clients, keys.queries, due.queries);
+        }
+        if !client.is_proven {
+            charge(&self.shares, keys.octets, due.octets);
+            charge(&self.networks, keys.network, due.octets);
+        }
+    }
+
+    fn keys(&self, client: &Client, key: &ClientKey) -> BucketKeys {
+        let network = if client.is_proven {
+            0
+        } else {
+            self.hasher.hash_one(network_of(client.source))
+        };
+        BucketKeys {
+            queries: self.hasher.hash_one((key, client.is_proven)),
+            octets: self.hasher.hash_one((client.source, client.is_proven)),
+            network,
+        }
     }
 
     fn answer_over_rate(&self, client: &Client, counters: &mut SourceCounters) -> OverRate {
@@ -219,7 +268,7 @@ impl Rates {
         }
     }
 
-    /// Decides when a late reply over UDP leaves, and charges it to its network.
+    /// Decides when a late reply over UDP leaves, and charges it to its address and network.
     pub(crate) fn release(
         &self,
         client: &Client,
@@ -230,15 +279,19 @@ impl Rates {
         if client.is_proven {
             return Release::Now;
         }
-        let release = self.releases.take(client.source, arrived, now);
-        if release != Release::Discard
-            && let Some(networks) = &self.networks
-            && !self.exempt.contains(client.source)
-        {
-            let hash = self.hasher.hash_one(network_of(client.source));
-            networks.charge(hash, u32::try_from(octets).unwrap_or(u32::MAX), now);
+        if !self.exempt.contains(client.source) {
+            let keys = self.keys(client, &ClientKey::of_address(client.source));
+            let octets = u32::try_from(octets).unwrap_or(u32::MAX);
+            let is_over = |buckets: &Option<TokenBuckets>, key| {
+                buckets
+                    .as_ref()
+                    .is_some_and(|buckets| !buckets.charge_if_fits(key, octets, now))
+            };
+            if is_over(&self.shares, keys.octets) || is_over(&self.networks, keys.network) {
+                return Release::Discard;
+            }
         }
-        release
+        self.releases.take(client.source, arrived, now)
     }
 
     /// Clients and networks that were limited in the last minute, longest first.

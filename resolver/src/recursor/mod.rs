@@ -56,7 +56,7 @@ pub use self::{
     query_context::TraceStep,
     resolve::ResolutionTrace,
     response::ServerRole,
-    settings::{ConfiguredZone, ROOT_HINTS, Settings, SetupError, parse_hints},
+    settings::{CacheBudgets, ConfiguredZone, ROOT_HINTS, Settings, SetupError, parse_hints},
     state::Recursor,
     wire::{DnssecBits, ExpectedReply, ReplyMatch},
 };

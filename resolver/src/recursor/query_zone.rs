@@ -287,8 +287,11 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
                 fault,
                 ResponseFault::Lame | ResponseFault::Code(ResponseCode::Refused)
             ) {
-                let server = &self.candidates.get(index).server;
-                server.set_lame(&self.delegation.zone, self.now());
+                let now = self.now();
+                let address = self.candidates.get(index).address;
+                let zone = &self.delegation.zone;
+                let infra = &self.recursor.infra;
+                infra.update(address, zone, |quirks| quirks.set_lame(now));
             }
             self.failure = ResolutionFailure::Useless;
             return Ok(None);

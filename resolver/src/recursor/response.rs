@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hickory_proto::{op::ResponseCode, rr::Record};
 use policy::name::Name;
 
-use super::rrset::{Credibility, NEGATIVE_OCTETS, RrSet, octets_of};
+use super::rrset::{Credibility, RrSet, octets_of_sets};
 
 /// The kind of server that a query goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +45,9 @@ pub struct DelegationSigner {
 }
 
 impl DelegationSigner {
-    /// Estimated memory, in octets.
-    pub(super) fn octets(&self) -> u64 {
-        self.set.iter().chain(&self.proofs).map(RrSet::octets).sum()
+    /// Memory behind it, in octets.
+    pub(super) fn heap_octets(&self) -> usize {
+        self.set.as_ref().map_or(0, RrSet::heap_octets) + octets_of_sets(&self.proofs)
     }
 }
 
@@ -67,13 +67,9 @@ impl Denial {
         self.soa.as_ref()?.records.first()
     }
 
-    /// Estimated memory, in octets. Room for the SOA counts whether it is there or not.
-    pub(super) fn octets(&self) -> u64 {
-        let signatures = self
-            .soa
-            .as_ref()
-            .map_or(0, |soa| octets_of(&soa.signatures));
-        NEGATIVE_OCTETS + signatures + self.proofs.iter().map(RrSet::octets).sum::<u64>()
+    /// Memory behind it, in octets.
+    pub(super) fn heap_octets(&self) -> usize {
+        self.soa.as_ref().map_or(0, RrSet::heap_octets) + octets_of_sets(&self.proofs)
     }
 }
 

@@ -2,20 +2,16 @@
 //! DNSSEC security status.
 
 use hickory_proto::{
-    rr::{RData, Record},
+    rr::{Name as ProtoName, RData, Record},
     serialize::binary::BinEncodable as _,
 };
 use policy::name::Name;
 
-use crate::{message::types::Rtype, upstream::canonical};
+use crate::{message::types::Rtype, upstream::canonical, weighed::heap_octets};
 
-/// Memory of a set beside its records, and of a record beside its data. Estimates, in octets.
-const SET_OVERHEAD_OCTETS: u64 = 260;
-const RECORD_OVERHEAD_OCTETS: u64 = 260;
-/// Each character-string of a TXT record is an allocation of its own.
-const TEXT_OVERHEAD_OCTETS: u64 = 32;
-/// Memory of a negative cache entry: a set with one record, the SOA.
-pub(super) const NEGATIVE_OCTETS: u64 = SET_OVERHEAD_OCTETS + RECORD_OVERHEAD_OCTETS;
+/// Octets of labels, and labels, that a name of the record library holds without a block of its own.
+const INLINE_LABEL_OCTETS: usize = 32;
+const INLINE_LABELS: usize = 24;
 
 /// The DNSSEC security status of an RRset, RFC 4033 section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,27 +94,52 @@ impl RrSet {
         }
     }
 
-    /// Estimated memory, in octets.
-    pub(super) fn octets(&self) -> u64 {
-        SET_OVERHEAD_OCTETS + octets_of(&self.records) + octets_of(&self.signatures)
+    /// Memory behind the set, in octets.
+    pub(super) fn heap_octets(&self) -> usize {
+        heap_octets(self.owner.borrow().wire().len())
+            + octets_of(&self.records)
+            + octets_of(&self.signatures)
     }
 }
 
-/// Estimated memory of records, in octets.
-pub(super) fn octets_of(records: &[Record]) -> u64 {
+/// Memory of sets, in octets.
+pub(super) fn octets_of_sets(sets: &Vec<RrSet>) -> usize {
+    let behind: usize = sets.iter().map(RrSet::heap_octets).sum();
+    heap_octets(sets.capacity() * size_of::<RrSet>()) + behind
+}
+
+/// Memory of records, in octets.
+fn octets_of(records: &Vec<Record>) -> usize {
     let data = |record: &Record| match &record.data {
         RData::A(_) | RData::AAAA(_) => 0,
-        RData::TXT(text) => text
-            .txt_data
-            .iter()
-            .map(|part| TEXT_OVERHEAD_OCTETS + part.len() as u64)
-            .sum(),
-        RData::Unknown { rdata, .. } => rdata.anything.len() as u64,
-        // In memory, decoded data take at most twice their octets on the wire.
-        other => other.to_bytes().map_or(0, |octets| 2 * octets.len() as u64),
+        RData::NS(name) => octets_of_name(&name.0),
+        RData::CNAME(name) => octets_of_name(&name.0),
+        RData::PTR(name) => octets_of_name(&name.0),
+        RData::MX(data) => octets_of_name(&data.exchange),
+        RData::SOA(data) => octets_of_name(&data.mname) + octets_of_name(&data.rname),
+        RData::Unknown { rdata, .. } => heap_octets(rdata.anything.capacity()),
+        // The reader of responses decodes no other type; local records are not cached here.
+        other => other
+            .to_bytes()
+            .map_or(0, |octets| heap_octets(2 * octets.len())),
     };
-    records
+    let behind: usize = records
         .iter()
-        .map(|record| RECORD_OVERHEAD_OCTETS + data(record))
-        .sum()
+        .map(|record| octets_of_name(&record.name) + data(record))
+        .sum();
+    heap_octets(records.capacity() * size_of::<Record>()) + behind
+}
+
+/// Memory behind a name of the record library, in octets.
+fn octets_of_name(name: &ProtoName) -> usize {
+    let labels = usize::from(name.num_labels());
+    let octets = name.len().saturating_sub(labels + 1);
+    let block = |length, inline| {
+        if length > inline {
+            heap_octets(length)
+        } else {
+            0
+        }
+    };
+    block(octets, INLINE_LABEL_OCTETS) + block(labels, INLINE_LABELS)
 }

@@ -7,7 +7,7 @@ use policy::name::Name;
 use super::{
     attempt::InitialFallback,
     cache::{
-        infra::InfraCache,
+        infra::{InfraCache, ServerQuirks},
         server::{ServerEstimate, ServerState},
     },
     failure::ResolutionFailure,
@@ -41,6 +41,7 @@ const CANDIDATES_MAX: usize = 64;
 pub(super) struct Candidate {
     pub address: SocketAddr,
     pub server: Arc<ServerState>,
+    quirks: ServerQuirks,
     tries: u32,
     /// Whether the server has shown that it cannot help with this query.
     pub is_excluded: bool,
@@ -86,6 +87,7 @@ impl<'z> Candidates<'z> {
             self.all.push(Candidate {
                 address,
                 server: infra.server(address),
+                quirks: infra.quirks(address, self.zone),
                 tries: 0,
                 is_excluded: false,
             });
@@ -113,7 +115,7 @@ impl<'z> Candidates<'z> {
         let estimates: Vec<ServerEstimate> = self
             .all
             .iter()
-            .map(|candidate| candidate.server.estimate(self.zone, now))
+            .map(|candidate| candidate.server.estimate(now))
             .collect();
         let max = if estimates.iter().all(|estimate| estimate.is_down) {
             TRIES_AT_DOWN_MAX
@@ -127,7 +129,7 @@ impl<'z> Candidates<'z> {
         }
         let random = if self.all.len() > 1 { random() } else { 0 };
         let chosen = loop {
-            let chosen = self.cheapest(&estimates, random)?;
+            let chosen = self.cheapest(&estimates, now, random)?;
             let candidate = &mut self.all[chosen];
             if !estimates[chosen].is_down || candidate.server.begin_probe(now) {
                 break chosen;
@@ -148,15 +150,20 @@ impl<'z> Candidates<'z> {
     /// The server with the lowest cost: fewest tries and faults first, then the lowest round-trip
     /// time, multiplied by a random half to three halves, so that slower servers are queried now and
     /// then.
-    fn cheapest(&self, estimates: &[ServerEstimate], mut random: u64) -> Option<usize> {
+    fn cheapest(
+        &self,
+        estimates: &[ServerEstimate],
+        now: Duration,
+        mut random: u64,
+    ) -> Option<usize> {
         let each = (TRIES_AT_ONE_MAX / (self.all.len().max(1) as u32)).max(TRIES_AT_EACH_MIN);
         let mut cheapest: Option<(usize, (u32, u64))> = None;
         for (index, (candidate, estimate)) in self.all.iter().zip(estimates).enumerate() {
             if candidate.is_excluded || candidate.tries >= each {
                 continue;
             }
-            let burden =
-                candidate.tries + 2 * u32::from(estimate.is_lame) + 3 * u32::from(estimate.is_down);
+            let is_lame = candidate.quirks.is_lame(now);
+            let burden = candidate.tries + 2 * u32::from(is_lame) + 3 * u32::from(estimate.is_down);
             random = random.rotate_left(11).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let share = 512 + (random >> 54);
             let cost = (burden, estimate.rtt.as_micros() as u64 * share);
@@ -192,12 +199,13 @@ mod tests {
         let candidate = Candidate {
             address,
             server: Arc::default(),
+            quirks: ServerQuirks::default(),
             tries: tries_at_one,
             is_excluded: false,
         };
         let estimate = ServerEstimate {
             is_down,
-            ..candidate.server.estimate(&Name::root(), Duration::ZERO)
+            ..candidate.server.estimate(Duration::ZERO)
         };
         new_try(7, &candidate, &estimate, tries)
     }

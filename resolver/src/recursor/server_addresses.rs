@@ -89,8 +89,8 @@ impl<E: Environment> Recursor<E> {
     fn lead_nowhere(&self, glue: &[SocketAddr], delegation: &Delegation) -> bool {
         let now = self.environment.now();
         glue.iter().all(|address| {
-            let estimate = self.infra.server(*address).estimate(&delegation.zone, now);
-            estimate.is_down || estimate.is_lame
+            self.infra.server(*address).estimate(now).is_down
+                || self.infra.quirks(*address, &delegation.zone).is_lame(now)
         })
     }
 

@@ -28,6 +28,15 @@ pub struct ConfiguredZone {
     pub then_recurse: bool,
 }
 
+/// The budgets of the recursor's caches, in octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheBudgets {
+    pub rrsets: u64,
+    pub delegations: u64,
+    pub servers: u64,
+    pub failures: u64,
+}
+
 /// How the recursor resolves.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -54,8 +63,7 @@ pub struct Settings {
     /// Whether glue outside of the zone that sends it is ignored.
     pub harden_glue: bool,
     pub configured_zones: Vec<ConfiguredZone>,
-    /// Budget of the RRset cache, in octets.
-    pub cache_octets: u64,
+    pub caches: CacheBudgets,
     pub ttl: TtlBounds,
     /// Concurrent queries that wait for the servers of one zone. A count.
     pub waiting_per_zone_max: u32,
@@ -81,7 +89,12 @@ impl Settings {
             private_domains: Vec::new(),
             harden_glue: true,
             configured_zones: Vec::new(),
-            cache_octets: 64 << 20,
+            caches: CacheBudgets {
+                rrsets: 64 << 20,
+                delegations: 32 << 20,
+                servers: 16 << 20,
+                failures: 8 << 20,
+            },
             ttl: TtlBounds {
                 min_s: 0,
                 max_s: 86_400,

@@ -20,7 +20,7 @@ use super::{
     environment::Environment,
     failure::ResolutionFailure,
     response::Response,
-    settings::{Settings, SetupError},
+    settings::{CacheBudgets, Settings, SetupError},
     wire::CLIENT_COOKIE_OCTETS,
 };
 
@@ -69,10 +69,13 @@ impl<E: Environment> Recursor<E> {
             return Err(SetupError::NoRoots);
         }
         Ok(Self {
-            rrsets: RrSetCache::new(settings.cache_octets, settings.ttl),
-            failures: FailureCache::new(),
-            delegations: DelegationCache::new(&settings.configured_zones),
-            infra: InfraCache::new(),
+            rrsets: RrSetCache::new(settings.caches.rrsets, settings.ttl),
+            failures: FailureCache::new(settings.caches.failures),
+            delegations: DelegationCache::new(
+                settings.caches.delegations,
+                &settings.configured_zones,
+            ),
+            infra: InfraCache::new(settings.caches.servers),
             hints: Arc::new(Delegation::hints(roots)),
             flights: SingleFlight::default(),
             waiting: Limiter::new(settings.waiting_per_zone_max),
@@ -88,6 +91,25 @@ impl<E: Environment> Recursor<E> {
     pub(super) fn client_cookie(&self, server: SocketAddr) -> [u8; CLIENT_COOKIE_OCTETS] {
         let hasher = SeedableRandomState::with_seed(self.secret[0], SharedSeed::global_fixed());
         hasher.hash_one((self.secret[1], server.ip())).to_be_bytes()
+    }
+
+    /// Octets in use by each cache.
+    #[must_use]
+    pub fn usage(&self) -> CacheBudgets {
+        CacheBudgets {
+            rrsets: self.rrsets.usage().0,
+            delegations: self.delegations.octets(),
+            servers: self.infra.octets(),
+            failures: self.failures.octets(),
+        }
+    }
+
+    /// Sets other budgets. What exceeds them is evicted at once.
+    pub fn resize(&self, budgets: CacheBudgets) {
+        self.rrsets.resize(budgets.rrsets);
+        self.delegations.resize(budgets.delegations);
+        self.infra.resize(budgets.servers);
+        self.failures.resize(budgets.failures);
     }
 
     /// Sets the gauges of the caches' sizes.

@@ -46,7 +46,7 @@ use policy::{
 };
 use resolver::{
     admission::AdmissionSettings,
-    engine::{Engine, EngineConfig, ServeStale, Step},
+    engine::{Engine, EngineConfig, ServeStale, Step, WorkerState},
     listener::{client::Client, notify::OnNotify},
     message::{
         blocked::{BlockedAnswer, BlockedAnswers},
@@ -299,6 +299,8 @@ pub struct World {
     pub notified: Arc<Mutex<Vec<(String, IpAddr)>>>,
     asked: Asked,
     is_down: Arc<AtomicBool>,
+    /// The worker of all queries, where each does not have its own.
+    worker: Option<Mutex<WorkerState>>,
 }
 
 /// Settings of a node, beside its lists.
@@ -320,6 +322,8 @@ pub struct Setup {
     pub clock: Arc<dyn Clock>,
     pub server_id: Option<&'static str>,
     pub rates: RateSettings,
+    /// Whether one worker answers all queries.
+    pub one_worker: bool,
     /// Changes the settings of the family.
     pub family: fn(&mut Household),
 }
@@ -342,6 +346,7 @@ impl Default for Setup {
             clock: Arc::new(SystemClock::start()),
             server_id: None,
             rates: RateSettings::default(),
+            one_worker: false,
             family: |_| {},
         }
     }
@@ -416,6 +421,7 @@ impl World {
                 .collect(),
             server_id: setup.server_id.map(str::to_owned),
             cache_octets: 1 << 20,
+            local_cache_octets: 1 << 20,
             admission: AdmissionSettings {
                 places_max: setup.resolutions_max,
                 per_client_max: 16,
@@ -432,6 +438,7 @@ impl World {
             clock: setup.clock,
         }));
         Self {
+            worker: setup.one_worker.then(|| Mutex::new(engine.worker_state())),
             engine,
             lists,
             directory,
@@ -503,16 +510,19 @@ impl World {
 
     /// The reply to a packet, in octets.
     pub async fn answer(&self, from: &str, transport: Transport, packet: &[u8]) -> Vec<u8> {
-        let mut state = self.engine.worker_state();
         // Old content of the buffer must not be sent.
         let mut reply = vec![0xff; 3];
-        let step = self.engine.answer(
-            &self.engine.snapshot(),
-            packet,
-            Client::new(from.parse().unwrap(), transport),
-            &mut state,
-            &mut reply,
-        );
+        let client = Client::new(from.parse().unwrap(), transport);
+        let batch = self.engine.snapshot();
+        let mut answer = |state: &mut WorkerState| {
+            self.engine
+                .answer(&batch, packet, client, state, &mut reply)
+        };
+        let step = match &self.worker {
+            Some(worker) => answer(&mut worker.lock().unwrap()),
+            None => answer(&mut self.engine.worker_state()),
+        };
+        drop(batch);
         match step {
             Step::Ignored | Step::Dropped => reply.clear(),
             Step::Reply => assert!(!reply.is_empty()),

@@ -62,6 +62,7 @@ fn engine() -> Arc<Engine> {
         url_proxy: Vec::new(),
         server_id: None,
         cache_octets: 1 << 20,
+        local_cache_octets: 1 << 20,
         admission: AdmissionSettings {
             places_max: 1_000,
             per_client_max: 1_000,

@@ -11,27 +11,21 @@ use std::{
     time::Duration,
 };
 
-use foldhash::{HashMap, quality::RandomState};
+use foldhash::HashMap;
 use policy::name::{Name, NameRef};
-use quick_cache::{
-    Equivalent, Weighter,
-    sync::{Cache, DefaultLifecycle},
+use quick_cache::Equivalent;
+
+use crate::{
+    recursor::{
+        response::{DelegationSigner, NameServer, Referral, ServerRole},
+        rrset::SecurityStatus,
+        settings::ConfiguredZone,
+    },
+    weighed::{HeapWeigher, WeighedCache, arc_octets, heap_octets},
 };
 
-use crate::recursor::{
-    response::{DelegationSigner, NameServer, Referral, ServerRole},
-    rrset::SecurityStatus,
-    settings::ConfiguredZone,
-};
-
-/// Budget of the delegations, and of the apex NS RRsets, each, in octets.
-const DELEGATIONS_OCTETS_MAX: u64 = 128 << 20;
-/// Weight of an average delegation, for the size of the cache's tables; of a delegation beside its
-/// servers; of a server beside its name; of an address. Estimates, in octets.
-const DELEGATION_TYPICAL_OCTETS: u64 = 700;
-const DELEGATION_OVERHEAD_OCTETS: u64 = 250;
-const SERVER_OVERHEAD_OCTETS: u64 = 64;
-const ADDRESS_OCTETS: u64 = 17;
+/// The heap of a typical delegation, in octets.
+const TYPICAL_OCTETS: usize = 700;
 /// The longest lifetime of a delegation, in seconds.
 const DELEGATION_MAX_S: u32 = 86_400;
 /// The shortest, in seconds: the parent would be queried at each step for a TTL of zero.
@@ -103,8 +97,13 @@ impl Delegation {
 
     fn learned(referral: Referral, now: Duration) -> (Name, LearnedServers) {
         let ttl_s = referral.ttl_s.clamp(DELEGATION_MIN_S, DELEGATION_MAX_S);
+        let mut servers = referral.servers;
+        servers
+            .iter_mut()
+            .for_each(|server| server.glue.shrink_to_fit());
+        servers.shrink_to_fit();
         let servers = LearnedServers {
-            servers: referral.servers,
+            servers,
             expires: now + Duration::from_secs(ttl_s.into()),
             ds: referral.ds,
             security: SecurityStatus::Indeterminate,
@@ -207,37 +206,37 @@ impl Equivalent<Name> for Zone<'_> {
 }
 
 #[derive(Clone)]
-struct DelegationWeighter;
+struct DelegationWeigher;
 
-impl DelegationWeighter {
-    fn octets(zone: &Name, servers: &[NameServer]) -> u64 {
-        let octets = |name: &Name| name.borrow().wire().len() as u64;
-        let server = |server: &NameServer| {
-            SERVER_OVERHEAD_OCTETS
-                + octets(&server.name)
-                + ADDRESS_OCTETS * server.glue.len() as u64
-        };
-        DELEGATION_OVERHEAD_OCTETS + 2 * octets(zone) + servers.iter().map(server).sum::<u64>()
-    }
-}
-
-impl Weighter<Name, Arc<Delegation>> for DelegationWeighter {
-    fn weight(&self, zone: &Name, delegation: &Arc<Delegation>) -> u64 {
+impl HeapWeigher<Name, Arc<Delegation>> for DelegationWeigher {
+    fn heap_octets(&self, zone: &Name, delegation: &Arc<Delegation>) -> usize {
         let ds = match &delegation.source {
-            DelegationSource::Learned(learned) => learned.ds.octets(),
+            DelegationSource::Learned(learned) => learned.ds.heap_octets(),
             DelegationSource::Hints(_) | DelegationSource::Configured(_) => 0,
         };
-        Self::octets(zone, delegation.servers()) + ds
+        let names = octets_of_name(zone) + octets_of_name(&delegation.zone);
+        arc_octets::<Delegation>() + names + octets_of_servers(delegation.servers()) + ds
     }
 }
 
-impl Weighter<Name, Arc<ApexServers>> for DelegationWeighter {
-    fn weight(&self, zone: &Name, apex: &Arc<ApexServers>) -> u64 {
-        Self::octets(zone, &apex.servers)
+impl HeapWeigher<Name, Arc<ApexServers>> for DelegationWeigher {
+    fn heap_octets(&self, zone: &Name, apex: &Arc<ApexServers>) -> usize {
+        arc_octets::<ApexServers>() + octets_of_name(zone) + octets_of_servers(&apex.servers)
     }
 }
 
-type ByZone<T> = Cache<Name, Arc<T>, DelegationWeighter, RandomState>;
+fn octets_of_name(name: &Name) -> usize {
+    heap_octets(name.borrow().wire().len())
+}
+
+fn octets_of_servers(servers: &[NameServer]) -> usize {
+    let behind = |server: &NameServer| {
+        octets_of_name(&server.name) + heap_octets(server.glue.capacity() * size_of::<IpAddr>())
+    };
+    heap_octets(size_of_val(servers)) + servers.iter().map(behind).sum::<usize>()
+}
+
+type ByZone<T> = WeighedCache<Name, Arc<T>, DelegationWeigher>;
 
 /// The zones that are known, configured and learned.
 pub struct DelegationCache {
@@ -248,16 +247,9 @@ pub struct DelegationCache {
 }
 
 impl DelegationCache {
-    /// A cache that knows the configured zones only.
+    /// A cache of at most `budget` octets that knows the configured zones only.
     #[must_use]
-    pub fn new<'z>(configured: impl IntoIterator<Item = &'z ConfiguredZone>) -> Self {
-        Self::within(DELEGATIONS_OCTETS_MAX, configured)
-    }
-
-    fn within<'z>(
-        octets_max: u64,
-        configured: impl IntoIterator<Item = &'z ConfiguredZone>,
-    ) -> Self {
+    pub fn new<'z>(budget: u64, configured: impl IntoIterator<Item = &'z ConfiguredZone>) -> Self {
         let configured = configured
             .into_iter()
             .map(|zone| {
@@ -267,9 +259,21 @@ impl DelegationCache {
             .collect();
         Self {
             configured,
-            learned: by_zone(octets_max),
-            apexes: by_zone(octets_max),
+            learned: WeighedCache::new(budget / 2, TYPICAL_OCTETS, DelegationWeigher),
+            apexes: WeighedCache::new(budget / 2, TYPICAL_OCTETS, DelegationWeigher),
         }
+    }
+
+    /// Sets another budget, in octets.
+    pub fn resize(&self, budget: u64) {
+        self.learned.resize(budget / 2);
+        self.apexes.resize(budget / 2);
+    }
+
+    /// Octets in use.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        self.learned.octets() + self.apexes.octets()
     }
 
     /// The closest known zone at or above a name. None when not even the root is known.
@@ -373,19 +377,6 @@ impl DelegationCache {
     pub fn len(&self) -> usize {
         self.learned.len()
     }
-}
-
-fn by_zone<T>(octets_max: u64) -> ByZone<T>
-where
-    DelegationWeighter: Weighter<Name, Arc<T>>,
-{
-    Cache::with(
-        (octets_max / DELEGATION_TYPICAL_OCTETS) as usize,
-        octets_max,
-        DelegationWeighter,
-        RandomState::default(),
-        DefaultLifecycle::default(),
-    )
 }
 
 #[cfg(test)]

@@ -9,12 +9,11 @@ use crate::{
     cache::{QuestionKey, QuestionKeyRef},
     message::types::{Class, Rtype},
     recursor::failure::ResolutionFailure,
+    weighed::{HeapWeigher, WeighedCache, heap_octets},
 };
 
-use super::bounded::{BoundedCache, bounded};
-
-/// Entries. A count.
-const FAILURES_MAX: usize = 100_000;
+/// The key of a typical entry, in octets.
+const TYPICAL_KEY_OCTETS: usize = 48;
 /// Lifetime of the first entry, doubled for each failure in a row up to the maximum: RFC 9520
 /// section 3.2 asks for 1 s to 5 min.
 const FAILURE_FIRST: Duration = Duration::from_secs(3);
@@ -27,13 +26,38 @@ struct FailureEntry {
     lifetime: Duration,
 }
 
+#[derive(Clone)]
+struct FailureWeigher;
+
+impl HeapWeigher<QuestionKey, FailureEntry> for FailureWeigher {
+    fn heap_octets(&self, key: &QuestionKey, _: &FailureEntry) -> usize {
+        heap_octets(key.octets())
+    }
+}
+
 /// Failures by name and type.
-pub struct FailureCache(BoundedCache<QuestionKey, FailureEntry>);
+pub struct FailureCache(WeighedCache<QuestionKey, FailureEntry, FailureWeigher>);
 
 impl FailureCache {
+    /// A cache of at most `budget` octets.
     #[must_use]
-    pub fn new() -> Self {
-        Self(bounded(FAILURES_MAX))
+    pub fn new(budget: u64) -> Self {
+        Self(WeighedCache::new(
+            budget,
+            TYPICAL_KEY_OCTETS,
+            FailureWeigher,
+        ))
+    }
+
+    /// Sets another budget, in octets.
+    pub fn resize(&self, budget: u64) {
+        self.0.resize(budget);
+    }
+
+    /// Octets in use.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        self.0.octets()
     }
 
     #[must_use]
@@ -101,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_failure_lives_longer_each_time_in_a_row() {
-        let failures = FailureCache::new();
+        let failures = FailureCache::new(1 << 20);
         let name = Name::parse("a.example").unwrap();
         let failure = |now: u64| failures.get(name.borrow(), A, at(now));
         let insert = |failure, now| failures.insert(name.borrow(), A, failure, at(now));

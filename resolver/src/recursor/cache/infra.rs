@@ -6,15 +6,14 @@ use std::{hash::BuildHasher as _, net::SocketAddr, sync::Arc, time::Duration};
 use foldhash::quality::RandomState;
 use policy::name::Name;
 
-use super::{
-    bounded::{BoundedCache, bounded},
-    server::{ServerState, UNSUPPORTED_FOR},
-};
+use super::server::{ServerState, UNSUPPORTED_FOR};
+use crate::weighed::{HeapWeigher, WeighedCache, arc_octets};
 
-/// Servers. A count.
-const SERVERS_MAX: usize = 200_000;
-/// Pairs of a server and a zone. A count.
-const QUIRKS_MAX: usize = 100_000;
+/// The share of the budget that is for pairs of a server and a zone: a fourth, enough for half as
+/// many pairs as servers.
+const QUIRKS_SHARE: u64 = 4;
+/// How long a server is tried last in a zone that it is lame for, in seconds.
+const LAME_FOR_S: u32 = 600;
 /// How long a fallback query is known to bring the same error, in seconds.
 const FALLBACK_FUTILE_FOR_S: u32 = 60;
 /// Denials that are compared with the response to the name in lower case, per server and zone whose
@@ -31,6 +30,7 @@ pub struct ServerQuirks {
     mixed_case_until_s: u32,
     fallback_futile_until_s: u32,
     compared_until_s: u32,
+    lame_until_s: u32,
 }
 
 impl ServerQuirks {
@@ -65,6 +65,16 @@ impl ServerQuirks {
         self.fallback_futile_until_s = seconds(now) + FALLBACK_FUTILE_FOR_S;
     }
 
+    /// Whether the server does not serve the zone, although it is delegated to it.
+    #[must_use]
+    pub fn is_lame(&self, now: Duration) -> bool {
+        seconds(now) < self.lame_until_s
+    }
+
+    pub fn set_lame(&mut self, now: Duration) {
+        self.lame_until_s = seconds(now) + LAME_FOR_S;
+    }
+
     /// Charges one comparison of a denial with the response in lower case. False where the rate
     /// limit is reached.
     pub fn try_compare(&mut self, now: Duration) -> bool {
@@ -81,22 +91,53 @@ fn seconds(now: Duration) -> u32 {
     u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }
 
+#[derive(Clone)]
+struct FixedSizes;
+
+impl HeapWeigher<SocketAddr, Arc<ServerState>> for FixedSizes {
+    fn heap_octets(&self, _: &SocketAddr, _: &Arc<ServerState>) -> usize {
+        arc_octets::<ServerState>()
+    }
+}
+
+impl HeapWeigher<u64, ServerQuirks> for FixedSizes {
+    fn heap_octets(&self, _: &u64, _: &ServerQuirks) -> usize {
+        0
+    }
+}
+
 /// The servers that were queried lately.
 pub struct InfraCache {
-    servers: BoundedCache<SocketAddr, Arc<ServerState>>,
+    servers: WeighedCache<SocketAddr, Arc<ServerState>, FixedSizes>,
     /// By a hash of address and zone.
-    quirks: BoundedCache<u64, ServerQuirks>,
+    quirks: WeighedCache<u64, ServerQuirks, FixedSizes>,
     hasher: RandomState,
 }
 
 impl InfraCache {
+    /// A cache of at most `budget` octets.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(budget: u64) -> Self {
+        let quirks = budget / QUIRKS_SHARE;
+        let server = arc_octets::<ServerState>();
         Self {
-            servers: bounded(SERVERS_MAX),
-            quirks: bounded(QUIRKS_MAX),
+            servers: WeighedCache::new(budget - quirks, server, FixedSizes),
+            quirks: WeighedCache::new(quirks, 0, FixedSizes),
             hasher: RandomState::default(),
         }
+    }
+
+    /// Sets another budget, in octets.
+    pub fn resize(&self, budget: u64) {
+        let quirks = budget / QUIRKS_SHARE;
+        self.servers.resize(budget - quirks);
+        self.quirks.resize(quirks);
+    }
+
+    /// Octets in use.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        self.servers.octets() + self.quirks.octets()
     }
 
     /// The state of the server at an address; a new one where there is none.
@@ -165,7 +206,7 @@ mod tests {
 
     #[test]
     fn quirks_are_those_of_one_server_in_one_zone() {
-        let infra = InfraCache::new();
+        let infra = InfraCache::new(1 << 20);
         let [here, there] =
             ["192.0.2.1:53", "192.0.2.2:53"].map(|text| text.parse::<SocketAddr>().unwrap());
         let one = zone("one.example");
@@ -197,6 +238,12 @@ mod tests {
         assert!(
             infra.quirks(here, &one).is_fallback_futile(62 * S)
                 && !infra.quirks(here, &one).is_fallback_futile(63 * S)
+        );
+        infra.update(here, &one, |quirks| quirks.set_lame(3 * S));
+        assert!(
+            infra.quirks(here, &one).is_lame(602 * S)
+                && !infra.quirks(here, &one).is_lame(603 * S)
+                && !infra.quirks(here, &other).is_lame(3 * S)
         );
         assert!(
             Arc::ptr_eq(&infra.server(here), &infra.server(here))

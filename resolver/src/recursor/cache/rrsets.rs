@@ -6,13 +6,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use foldhash::quality::RandomState;
 use hickory_proto::rr::{RData, Record};
 use policy::name::NameRef;
-use quick_cache::{
-    Weighter,
-    sync::{Cache, DefaultLifecycle},
-};
 
 use crate::{
     cache::{QuestionKey, QuestionKeyRef},
@@ -21,10 +16,11 @@ use crate::{
         response::Denial,
         rrset::{Credibility, RrSet},
     },
+    weighed::{HeapWeigher, WeighedCache, arc_octets, heap_octets},
 };
 
-/// Weight of an average entry, in octets, for the size of the cache's tables.
-const TYPICAL_OCTETS: u64 = 700;
+/// The heap of a typical entry, in octets.
+const TYPICAL_OCTETS: usize = 700;
 /// The type of the NXDOMAIN entry of a name; no record has it (RFC 6895 section 3.1).
 const TYPE_NXDOMAIN: Rtype = Rtype::RESERVED;
 /// The type of the NXDOMAIN entry of a minimised name: OPT, which no client may query (RFC 6891
@@ -101,46 +97,43 @@ impl TtlBounds {
 }
 
 #[derive(Clone)]
-struct EntryWeighter;
+struct EntryWeigher;
 
-impl Weighter<QuestionKey, Arc<CacheEntry>> for EntryWeighter {
-    fn weight(&self, key: &QuestionKey, entry: &Arc<CacheEntry>) -> u64 {
+impl HeapWeigher<QuestionKey, Arc<CacheEntry>> for EntryWeigher {
+    fn heap_octets(&self, key: &QuestionKey, entry: &Arc<CacheEntry>) -> usize {
         let data = match &entry.data {
-            CachedData::Records(set) => set.octets(),
-            CachedData::NoData(denial) | CachedData::NxDomain(denial) => denial.octets(),
+            CachedData::Records(set) => set.heap_octets(),
+            CachedData::NoData(denial) | CachedData::NxDomain(denial) => denial.heap_octets(),
         };
-        data + key.octets() as u64
+        heap_octets(key.octets()) + arc_octets::<CacheEntry>() + data
     }
 }
 
 /// RRsets and negative entries, within a budget of octets.
 pub struct RrSetCache {
-    entries: Cache<QuestionKey, Arc<CacheEntry>, EntryWeighter, RandomState>,
+    entries: WeighedCache<QuestionKey, Arc<CacheEntry>, EntryWeigher>,
     bounds: TtlBounds,
 }
 
 impl RrSetCache {
+    /// A cache of at most `budget` octets.
     #[must_use]
-    pub fn new(octets_max: u64, bounds: TtlBounds) -> Self {
-        let items = usize::try_from(octets_max / TYPICAL_OCTETS)
-            .unwrap_or(usize::MAX)
-            .max(16);
+    pub fn new(budget: u64, bounds: TtlBounds) -> Self {
         Self {
-            entries: Cache::with(
-                items,
-                octets_max,
-                EntryWeighter,
-                RandomState::default(),
-                DefaultLifecycle::default(),
-            ),
+            entries: WeighedCache::new(budget, TYPICAL_OCTETS, EntryWeigher),
             bounds,
         }
     }
 
-    /// The weight in octets, and the count of entries.
+    /// Octets and entries in use.
     #[must_use]
     pub fn usage(&self) -> (u64, usize) {
-        (self.entries.weight(), self.entries.len())
+        (self.entries.octets(), self.entries.len())
+    }
+
+    /// Sets another budget, in octets.
+    pub fn resize(&self, budget: u64) {
+        self.entries.resize(budget);
     }
 
     #[must_use]

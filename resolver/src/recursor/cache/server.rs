@@ -1,12 +1,10 @@
-//! The state of one server, by its address: round-trip time, timeouts, supported features, lame
-//! zones, cookie, and queries in flight.
+//! The state of one server, by its address: round-trip time, timeouts, supported features, cookie,
+//! and queries in flight. Its size is fixed, so that a count of servers bounds their memory.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
-
-use policy::name::Name;
 
 /// The retransmission timeout of a server without a known round-trip time.
 const UNKNOWN_RTO: Duration = Duration::from_millis(300);
@@ -28,13 +26,11 @@ const DOWN_MAX: Duration = Duration::from_secs(120);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How long a server is tried last to which the network has no route.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(60);
-/// How long a server is tried last in a zone that it is lame for.
-const LAME_FOR: Duration = Duration::from_secs(600);
 /// Queries in flight to a server that is not known to respond. A count; a quarter of
 /// `dns.resolutions_max` as shipped.
 const IN_FLIGHT_ON_TRIAL_MAX: u32 = 1_000;
-/// Zones that a server is remembered to be lame for. A count.
-const LAME_ZONES_MAX: usize = 16;
+/// The longest server cookie, in octets, RFC 7873 section 4.
+const COOKIE_OCTETS_MAX: usize = 32;
 /// How long a server is known to support a feature, or not to.
 pub const UNSUPPORTED_FOR: Duration = Duration::from_secs(3_600);
 /// The same where the feature is only suspected: a query without it was answered after timeouts,
@@ -63,9 +59,31 @@ struct State {
     mixed_case_proved_until: Duration,
     /// The rate limit of fallback queries: when its burst is whole again.
     fallbacks_until: Duration,
-    cookie: Vec<u8>,
-    lame: Vec<(Name, Duration)>,
+    cookie: Cookie,
     in_flight: u32,
+}
+
+/// A server cookie; empty without one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Cookie {
+    octets: [u8; COOKIE_OCTETS_MAX],
+    length: usize,
+}
+
+impl Cookie {
+    /// A longer one is no cookie.
+    fn new(cookie: &[u8]) -> Self {
+        let mut kept = Self::default();
+        if let Some(octets) = kept.octets.get_mut(..cookie.len()) {
+            octets.copy_from_slice(cookie);
+            kept.length = cookie.len();
+        }
+        kept
+    }
+
+    fn octets(&self) -> &[u8] {
+        &self.octets[..self.length]
+    }
 }
 
 /// What is known of the support of a feature.
@@ -99,7 +117,7 @@ impl Support {
     }
 }
 
-/// What to expect of a server in a zone.
+/// What to expect of a server.
 #[derive(Debug, Clone)]
 pub struct ServerEstimate {
     /// The round-trip time by which servers are ranked; timeouts lengthen it.
@@ -107,12 +125,11 @@ pub struct ServerEstimate {
     /// The retransmission timeout: after it, another server is queried as well.
     pub rto: Duration,
     pub is_down: bool,
-    pub is_lame: bool,
 }
 
 impl ServerState {
     #[must_use]
-    pub fn estimate(&self, zone: &Name, now: Duration) -> ServerEstimate {
+    pub fn estimate(&self, now: Duration) -> ServerEstimate {
         let state = self.state();
         let (rtt, rto) = match state.rtt {
             None => (UNKNOWN_RTT, UNKNOWN_RTO),
@@ -124,10 +141,6 @@ impl ServerState {
             rtt: rtt * (1 + state.timeouts.min(20)),
             rto: backed_off.min(rto.max(BACKED_OFF_MAX)),
             is_down: state.down_until > now,
-            is_lame: state
-                .lame
-                .iter()
-                .any(|(lame, until)| lame == zone && *until > now),
         }
     }
 
@@ -174,15 +187,6 @@ impl ServerState {
         self.state().down_until = now + UNREACHABLE_FOR;
     }
 
-    pub fn set_lame(&self, zone: &Name, now: Duration) {
-        let mut state = self.state();
-        state
-            .lame
-            .retain(|(lame, until)| lame != zone && *until > now);
-        state.lame.truncate(LAME_ZONES_MAX - 1);
-        state.lame.push((zone.clone(), now + LAME_FOR));
-    }
-
     /// Whether queries to the server may have EDNS: false only where it is known not to support it.
     #[must_use]
     pub fn may_support_edns(&self, now: Duration) -> bool {
@@ -210,7 +214,7 @@ impl ServerState {
     #[must_use]
     pub fn supports_options(&self, now: Duration) -> bool {
         let state = self.state();
-        state.options.is_proved(now) || !state.cookie.is_empty()
+        state.options.is_proved(now) || state.cookie.length > 0
     }
 
     pub fn set_without_options(&self, now: Duration, lifetime: Duration) {
@@ -269,14 +273,11 @@ impl ServerState {
     /// The server cookie, RFC 7873. Empty where the server has given none.
     #[must_use]
     pub fn cookie(&self) -> Vec<u8> {
-        self.state().cookie.clone()
+        self.state().cookie.octets().to_vec()
     }
 
     pub fn set_cookie(&self, cookie: &[u8]) {
-        let mut state = self.state();
-        if state.cookie != cookie {
-            state.cookie = cookie.to_vec();
-        }
+        self.state().cookie = Cookie::new(cookie);
     }
 
     /// Begins a query to the server. None where `max` queries are in flight. The limit is lower for

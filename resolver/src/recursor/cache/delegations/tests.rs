@@ -1,6 +1,10 @@
 //! How long a delegation lives, and the apex NS RRset beside it.
 
-use crate::{message::types::Rtype, recursor::rrset::RrSet};
+use hickory_proto::rr::{RData, Record, RecordType, rdata};
+
+use crate::{
+    message::types::Rtype, recursor::rrset::RrSet, upstream::proto_name, weighed::measured::check,
+};
 
 use super::*;
 
@@ -63,7 +67,7 @@ fn closest(delegations: &DelegationCache, of: &str, now: u64) -> Option<String> 
 
 #[test]
 fn the_closest_zone_that_is_still_delegated_is_found() {
-    let delegations = DelegationCache::new(&[]);
+    let delegations = DelegationCache::new(1 << 20, &[]);
     assert_eq!(
         closest(&delegations, "www.example.com", 0),
         None,
@@ -104,10 +108,13 @@ fn configured_zones_go_first_and_forward_first_ones_can_be_skipped() {
         tls: None,
         then_recurse,
     };
-    let delegations = DelegationCache::new(&[
-        configured("corp.test", false),
-        configured("first.test", true),
-    ]);
+    let delegations = DelegationCache::new(
+        1 << 20,
+        &[
+            configured("corp.test", false),
+            configured("first.test", true),
+        ],
+    );
     let root = delegations.learn(referral(".", 100, &[("a.root", &[])]), &hints(), at(0));
     for zone in ["corp.test", "first.test"] {
         delegations.learn(referral(zone, 100, &[("ns.test", &[])]), &root, at(0));
@@ -131,7 +138,7 @@ fn configured_zones_go_first_and_forward_first_ones_can_be_skipped() {
 
 #[test]
 fn a_delegation_lives_a_second_at_least_and_a_day_at_most() {
-    let delegations = DelegationCache::new(&[]);
+    let delegations = DelegationCache::new(1 << 20, &[]);
     let lives = |ttl_s| {
         delegations
             .learn(referral("com", ttl_s, &[("a.gtld", &[])]), &hints(), at(10))
@@ -147,7 +154,7 @@ fn a_delegation_lives_a_second_at_least_and_a_day_at_most() {
 
 #[test]
 fn what_a_zone_below_the_top_level_delegates_ends_with_it() {
-    let delegations = DelegationCache::new(&[]);
+    let delegations = DelegationCache::new(1 << 20, &[]);
     let root = delegations.learn(referral(".", 10, &[("a.root", &[])]), &hints(), at(0));
     let com = delegations.learn(referral("com", 20, &[("a.gtld", &[])]), &root, at(0));
     let example = delegations.learn(
@@ -183,7 +190,7 @@ fn what_a_zone_below_the_top_level_delegates_ends_with_it() {
 
 #[test]
 fn an_apex_ns_rrset_expires_with_the_delegation() {
-    let delegations = DelegationCache::new(&[]);
+    let delegations = DelegationCache::new(1 << 20, &[]);
     let delegation = delegations.learn(
         referral("example.com", 100, &[("ns.example.com", &[])]),
         &hints(),
@@ -216,7 +223,7 @@ fn an_apex_ns_rrset_expires_with_the_delegation() {
 
 #[test]
 fn a_new_delegation_removes_the_apex_ns_rrset() {
-    let delegations = DelegationCache::new(&[]);
+    let delegations = DelegationCache::new(1 << 20, &[]);
     let apex = || referral("example.com", 100, &[("more.example.com", &[])]);
     let first = delegations.learn(
         referral("example.com", 100, &[("old.example.com", &[])]),
@@ -255,7 +262,7 @@ fn a_new_delegation_removes_the_apex_ns_rrset() {
 
 #[test]
 fn glue_is_found_in_each_delegation_above_the_name_of_a_server() {
-    let delegations = DelegationCache::new(&[]);
+    let delegations = DelegationCache::new(1 << 20, &[]);
     let com = delegations.learn(referral("com", 86_400, &[("a.gtld", &[])]), &hints(), at(0));
     let ns = "ns.sub.example.com";
     delegations.learn(
@@ -298,60 +305,91 @@ fn glue_is_found_in_each_delegation_above_the_name_of_a_server() {
 }
 
 #[test]
-fn a_delegation_weighs_what_it_holds() {
-    let zone = name("example.com");
-    let weigh = |servers: &[(&str, &[&str])]| {
-        DelegationWeighter.weight(&zone, &learned(servers, DelegationSigner::default()))
+fn delegations_weigh_what_the_allocator_gave() {
+    let weigh = |(zone, delegation): &(Name, Arc<Delegation>)| {
+        DelegationWeigher.heap_octets(zone, delegation)
     };
-    // A name in wire format has a length octet for each label, and the root's.
-    assert_eq!(weigh(&[]), 250 + 2 * 13);
-    assert_eq!(weigh(&[("ns.example.com", &[])]), weigh(&[]) + 64 + 16);
-    assert_eq!(
-        weigh(&[("ns.example.com", &["192.0.2.1", "2001:db8::1"])]),
-        weigh(&[("ns.example.com", &[])]) + 2 * 17
+    let with_servers = |count: usize, glue: &'static [&'static str]| {
+        move |number: usize| {
+            let names: Vec<String> = (0..count)
+                .map(|server| format!("ns{server}.zone{number}.example"))
+                .collect();
+            let servers: Vec<(&str, &[&str])> =
+                names.iter().map(|name| (name.as_str(), glue)).collect();
+            let (zone, servers) = Delegation::learned(
+                referral(&format!("zone{number}.example"), 60, &servers),
+                at(0),
+            );
+            let delegation = Delegation {
+                zone: zone.clone(),
+                source: DelegationSource::Learned(servers),
+            };
+            (zone, Arc::new(delegation))
+        }
+    };
+    check("two servers without glue", with_servers(2, &[]), weigh);
+    check(
+        "two with an address",
+        with_servers(2, &["192.0.2.1"]),
+        weigh,
     );
-    let three: [(&str, &[&str]); 3] = [("ns.example.com", &[]); 3];
-    assert_eq!(weigh(&three), weigh(&[]) + 3 * (64 + 16));
+    check(
+        "13 with six addresses",
+        with_servers(13, &["192.0.2.1"; 6]),
+        weigh,
+    );
+    let signed = |number: usize| {
+        let record = Record::from_rdata(
+            proto_name(name(&format!("zone{number}.example")).borrow()),
+            60,
+            RData::Unknown {
+                code: RecordType::DS,
+                rdata: rdata::NULL::with(vec![0; 36]),
+            },
+        );
+        let zone = name(&format!("zone{number}.example"));
+        let ds = DelegationSigner {
+            set: Some(RrSet::unsigned(zone.clone(), Rtype::DS, vec![record])),
+            proofs: Vec::new(),
+        };
+        (zone, learned(&[("ns.example.com", &[])], ds))
+    };
+    check("with a DS RRset", signed, weigh);
+    let apex = |number: usize| {
+        let zone = name(&format!("zone{number}.example"));
+        let (_, servers) = Delegation::learned(
+            referral("zone.example", 60, &[("ns1.zone.example", &["192.0.2.1"])]),
+            at(0),
+        );
+        let apex = ApexServers {
+            servers: servers.servers,
+            expires: at(60),
+        };
+        (zone, Arc::new(apex))
+    };
+    check("an apex", apex, |(zone, apex)| {
+        DelegationWeigher.heap_octets(zone, apex)
+    });
 }
 
 #[test]
 fn the_budget_of_delegations_holds_for_all_that_is_learned() {
-    const BUDGET: u64 = 1 << 20;
-    let delegations = DelegationCache::within(BUDGET, &[]);
+    const BUDGET: u64 = 2 << 20;
+    let delegations = DelegationCache::new(BUDGET, &[]);
     let servers: [(&str, &[&str]); 5] =
         [("a.long.name.of.a.server.example.net", &["192.0.2.1"; 6]); 5];
     for number in 0..10_000 {
         let zone = format!("z{number}.com");
         let delegation = delegations.learn(referral(&zone, 60, &servers), &hints(), at(0));
         delegations.learn_apex(referral(&zone, 60, &servers), &delegation, at(0));
-        assert!(
-            delegations.learned.weight() <= BUDGET && delegations.apexes.weight() <= BUDGET,
-            "after {number}"
-        );
+        assert!(delegations.octets() <= BUDGET, "after {number}");
     }
     assert!(
-        delegations.learned.weight() > BUDGET / 2 && delegations.len() < 2_000,
+        delegations.octets() > BUDGET / 2 && delegations.len() < 2_000,
         "{} octets, {} zones",
-        delegations.learned.weight(),
+        delegations.octets(),
         delegations.len()
     );
-    assert_eq!(
-        DelegationCache::new(&[]).learned.capacity(),
-        DELEGATIONS_OCTETS_MAX,
-        "as shipped: 128 MiB"
-    );
-    assert_eq!(DELEGATIONS_OCTETS_MAX, 128 * 1_024 * 1_024);
-}
-
-#[test]
-fn a_ds_rrset_counts_in_the_weight() {
-    let zone = name("example.com");
-    let ds = DelegationSigner {
-        set: Some(RrSet::unsigned(zone.clone(), Rtype::DS, Vec::new())),
-        proofs: Vec::new(),
-    };
-    let octets = ds.octets();
-    let weigh = |ds| DelegationWeighter.weight(&zone, &learned(&[], ds));
-    assert!(octets > 0);
-    assert_eq!(weigh(ds) - weigh(DelegationSigner::default()), octets);
+    delegations.resize(BUDGET / 4);
+    assert!(delegations.octets() <= BUDGET / 4 + BUDGET / 20);
 }

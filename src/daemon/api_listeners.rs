@@ -1,0 +1,120 @@
+//! The listeners of the API: one for all, or one for the public and one for the operator; with or
+//! without TLS.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use api::{
+    Context,
+    client_address::TrustedProxies,
+    server::{self, ApiListener},
+    tls,
+};
+use control::{Connections, certificate::ServerCertificate};
+use rustix::process::{Resource, getrlimit};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+use super::stdout::say;
+use crate::config::Api;
+
+/// Connections of the operator's listener at a time: monitoring, portals and persons. They are
+/// apart, so that the public cannot take them.
+const OPERATOR_CONNECTIONS_MAX: usize = 250;
+
+/// The API's sockets and certificate.
+pub struct ApiSockets {
+    public: TcpListener,
+    operator: Option<TcpListener>,
+    /// `None`: plain HTTP.
+    pub certificate: Option<Arc<ServerCertificate>>,
+}
+
+/// The certificate of the API, if one is configured.
+pub fn certificate(api: &Api) -> anyhow::Result<Option<ServerCertificate>> {
+    let read = |files| ServerCertificate::read(files).context("api.certificate cannot be used");
+    api.certificate.as_ref().map(read).transpose()
+}
+
+impl ApiSockets {
+    pub async fn bind(api: &Api) -> anyhow::Result<Self> {
+        let bind = async |address: SocketAddr, of: &str| {
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("listening on {address} ({of})"))
+        };
+        Ok(Self {
+            certificate: certificate(api)?.map(Arc::new),
+            public: bind(api.listen, "API").await?,
+            operator: match api.operator_listen {
+                Some(address) => Some(bind(address, "the operator's API").await?),
+                None => None,
+            },
+        })
+    }
+
+    /// Serves until `ended` changes, and then the requests under way. Says where. The node has memory
+    /// for `affordable` connections.
+    pub fn serve(
+        self,
+        api: &Api,
+        affordable: usize,
+        context: &Arc<Context>,
+        ended: watch::Receiver<()>,
+    ) -> anyhow::Result<JoinHandle<()>> {
+        let (scheme, tls) = match &self.certificate {
+            Some(certificate) => ("https", Some(tls::acceptor(Arc::clone(certificate) as _))),
+            None => ("http", None),
+        };
+        let listener = |router, connections_max| ApiListener {
+            router,
+            connections: Connections::new(connections_max),
+            trusted_proxies: TrustedProxies::new(&api.trusted_proxies),
+            proxy_from: api.proxy_from.clone(),
+            tls: tls.clone(),
+        };
+        let connections_max = connections(api.connections_max.min(affordable));
+        let mut listeners = JoinSet::new();
+        let router = match self.operator {
+            Some(socket) => {
+                let router = api::router(Arc::clone(context));
+                let listener = listener(router, OPERATOR_CONNECTIONS_MAX.min(connections_max));
+                say(&format!(
+                    "operator api ready on {scheme}://{}",
+                    socket.local_addr()?
+                ))?;
+                listeners.spawn(server::serve(socket, listener, ended.clone()));
+                api::public_router(Arc::clone(context))
+            }
+            None => api::router(Arc::clone(context)),
+        };
+        let listener = listener(router, connections_max);
+        say(&format!(
+            "api ready on {scheme}://{}",
+            self.public.local_addr()?
+        ))?;
+        listeners.spawn(server::serve(self.public, listener, ended));
+        Ok(tokio::spawn(async move {
+            listeners.join_all().await;
+        }))
+    }
+}
+
+/// The API's share of the file descriptors: at most a fourth, so that resolutions keep theirs.
+fn connections(configured: usize) -> usize {
+    let available = getrlimit(Resource::Nofile).current;
+    let share = available.map_or(configured, |available| {
+        usize::try_from(available / 4).unwrap_or(configured)
+    });
+    if share < configured {
+        tracing::warn!(
+            configured,
+            share,
+            "few file descriptors: the API has fewer connections than api.connections_max"
+        );
+    }
+    configured.min(share)
+}
