@@ -24,6 +24,7 @@ mod cache;
 mod cached;
 mod counters;
 mod dname;
+mod dnssec;
 mod environment;
 mod exchange;
 mod failure;

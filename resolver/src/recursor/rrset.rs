@@ -9,6 +9,8 @@ use policy::name::Name;
 
 use crate::{message::types::Rtype, upstream::canonical, weighed::heap_octets};
 
+use super::dnssec::ValidationFault;
+
 /// Octets of labels, and labels, that a name of the record library holds without a block of its own.
 const INLINE_LABEL_OCTETS: usize = 32;
 const INLINE_LABELS: usize = 24;
@@ -16,8 +18,13 @@ const INLINE_LABELS: usize = 24;
 /// The DNSSEC security status of an RRset, RFC 4033 section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecurityStatus {
-    /// No trust anchor covers the set. Every set has this status, because the recursor does not
-    /// validate.
+    /// A chain of signatures leads from a trust anchor to the set.
+    Secure,
+    /// The chain ends above the set, and this is proved.
+    Insecure,
+    /// The chain to the set is broken, or its proof of being insecure is.
+    Bogus(ValidationFault),
+    /// No trust anchor covers the set, or it is not validated yet.
     Indeterminate,
 }
 
