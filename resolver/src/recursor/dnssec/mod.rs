@@ -2,7 +2,7 @@
 //! 5155, 6840. Time comes in as a number, and each question pays from its budget.
 //!
 //! ```text
-//! anchors, ds ---> zone_keys: which keys of a zone are trusted
+//! anchors (iana_xml), ds ---> zone_keys: which keys of a zone are trusted
 //!                    |  rrsig: do the signatures of a set verify     canonical: what they sign
 //!                    |  dnskey, algorithm: keys and their algorithms
 //!                    v
@@ -28,13 +28,19 @@ mod dnskey;
 mod ds;
 mod fault;
 mod finding;
+mod iana_xml;
 mod nsec;
 mod nsec3;
 mod rrsig;
 mod zone_keys;
 
+#[cfg(test)]
+mod signed_zones;
+#[cfg(test)]
+mod testing;
+
 pub(super) use self::{
-    anchors::{AnchorError, TrustAnchor, TrustAnchors},
+    anchors::{AnchorError, LineProblem, TrustAnchor, TrustAnchors},
     budget::ValidationBudget,
     context::{ValidationContext, ValidationSettings},
     denial::{Denied, Proofs},
