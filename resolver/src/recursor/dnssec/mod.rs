@@ -48,6 +48,6 @@ pub(super) use self::{
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},
     finding::Delegation,
-    rrsig::Verified,
+    rrsig::VerifiedSet,
     zone_keys::{ZoneKeys, ZoneTrust},
 };

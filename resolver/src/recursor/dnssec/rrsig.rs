@@ -30,7 +30,7 @@ const KEYS_PER_SIGNATURE_MAX: usize = 2;
 
 /// What the verification of an RRset says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedSet {
     /// How long the set may be kept, in seconds: the original TTL, the TTL of the signature, and
     /// what is left of its validity (RFC 4035 section 5.3.3). The TTL of the set is another bound.
     pub ttl_max_s: u32,
@@ -49,7 +49,7 @@ pub(super) fn verify<'k>(
     zone: NameRef<'_>,
     keys: impl Iterator<Item = &'k ZoneKey> + Clone,
     context: ValidationContext<'_>,
-) -> Result<Verified, ValidationFault> {
+) -> Result<VerifiedSet, ValidationFault> {
     check_place(set, zone)?;
     let mut fault = ValidationFault::SignatureMissing;
     let mut canonical = None;
@@ -219,9 +219,9 @@ impl<'a> Signature<'a> {
         Err(fault)
     }
 
-    fn verified(&self, record: &Record, owner: NameRef<'_>, now: u32) -> Verified {
+    fn verified(&self, record: &Record, owner: NameRef<'_>, now: u32) -> VerifiedSet {
         let left_s = u32::try_from(serial_difference(self.expiration, now)).unwrap_or(0);
-        Verified {
+        VerifiedSet {
             ttl_max_s: self
                 .original_ttl_s
                 .min(record.ttl)

@@ -10,7 +10,7 @@ use super::{
     dnskey::ZoneKey,
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},
-    rrsig::{self, Verified},
+    rrsig::{self, VerifiedSet},
 };
 
 /// What a zone's DNSKEY RRset is worth.
@@ -138,7 +138,7 @@ impl ZoneKeys {
     /// Verifies an RRset of the zone: RFC 4035 section 5.3. The DS RRset of a zone is verified with
     /// the keys of its parent.
     ///
-    /// A set that is expanded from a wildcard is not secure yet, see [`Verified::closest_encloser`].
+    /// A set that is expanded from a wildcard is not secure yet, see [`VerifiedSet::closest_encloser`].
     ///
     /// # Errors
     /// Why the set is bogus. [`ValidationFault::is_of_query`] tells what says nothing about it.
@@ -146,7 +146,7 @@ impl ZoneKeys {
         &self,
         set: &RrSet,
         context: ValidationContext<'_>,
-    ) -> Result<Verified, ValidationFault> {
+    ) -> Result<VerifiedSet, ValidationFault> {
         rrsig::verify(set, self.zone.borrow(), self.keys.iter(), context)
     }
 

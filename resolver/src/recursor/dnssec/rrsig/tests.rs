@@ -14,7 +14,7 @@ use crate::recursor::dnssec::{
 
 /// Verifies the first set of a text with the DNSKEY records in it, in the middle of the validity of
 /// its signature.
-fn check_vector(text: &str, zone: &str) -> Result<Verified, ValidationFault> {
+fn check_vector(text: &str, zone: &str) -> Result<VerifiedSet, ValidationFault> {
     let keys: Vec<ZoneKey> = records(text)
         .iter()
         .filter_map(|record| {
@@ -145,7 +145,7 @@ fn shortened(record: &Record) -> Record {
 }
 
 /// Signs `www.example A` on these terms and verifies it now.
-fn verdict(terms: &Terms) -> Result<Verified, ValidationFault> {
+fn verdict(terms: &Terms) -> Result<VerifiedSet, ValidationFault> {
     let signer = Signer::new("example", 15);
     let signed = signer.signed_on(address(), terms);
     with_context(|context| signer.keys().verify(&signed, context))
