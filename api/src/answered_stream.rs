@@ -4,11 +4,13 @@ use std::{
     future::Future as _,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::http::StatusCode;
+use control::Connection;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
@@ -22,9 +24,11 @@ const BARE_OCTETS_MAX: usize = 256;
 /// The longest time in which a client reads nothing of what it is sent.
 const STALLED_MAX: Duration = Duration::from_secs(30);
 
-/// A connection on which each refusal has a body, and which fails if its client does not read.
+/// A connection on which each refusal has a body, and which fails if its client does not read. Its
+/// place learns when there is nothing to be read.
 pub struct AnsweredStream<S> {
     stream: S,
+    place: Arc<Connection>,
     /// The replacement of a refusal, and how much of it is written.
     own: Vec<u8>,
     written: usize,
@@ -33,9 +37,10 @@ pub struct AnsweredStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AnsweredStream<S> {
-    pub fn new(stream: S) -> Self {
+    pub fn new(stream: S, place: Arc<Connection>) -> Self {
         Self {
             stream,
+            place,
             own: Vec::new(),
             written: 0,
             stalled: None,
@@ -93,7 +98,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for AnsweredStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_pending() {
+            self.place.find_nothing();
+        }
+        read
     }
 }
 
@@ -190,7 +199,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_nothing_is_given_up() {
         let (mut client, server) = duplex(1_000);
-        let mut stream = AnsweredStream::new(server);
+        let place = control::Connections::new(1).open([192, 0, 2, 1].into());
+        let mut stream = AnsweredStream::new(server, Arc::new(place.expect("room")));
         stream.write_all(&[0; 1_000]).await.unwrap();
         let begun = tokio::time::Instant::now();
         let error = stream.write_all(&[0; 1_000]).await.unwrap_err();

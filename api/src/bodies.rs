@@ -22,17 +22,26 @@ pub struct RequestBody {
     body: Incoming,
     deadline: Pin<Box<tokio::time::Sleep>>,
     place: Arc<Connection>,
+    is_whole: bool,
 }
 
 impl RequestBody {
     pub fn new(body: Incoming, place: Arc<Connection>) -> Self {
-        if body.is_end_stream() {
-            place.work();
-        }
-        Self {
+        let mut request = Self {
             body,
             deadline: Box::pin(tokio::time::sleep(BODY_MAX)),
             place,
+            is_whole: false,
+        };
+        request.look_at_end();
+        request
+    }
+
+    /// Says once that the request is whole.
+    fn look_at_end(&mut self) {
+        if !self.is_whole && self.body.is_end_stream() {
+            self.is_whole = true;
+            self.place.work();
         }
     }
 }
@@ -51,9 +60,7 @@ impl HttpBody for RequestBody {
                 Some(Err(axum::Error::new(late)))
             }),
             ready => {
-                if self.body.is_end_stream() {
-                    self.place.work();
-                }
+                self.look_at_end();
                 ready.map_err(axum::Error::new)
             }
         }

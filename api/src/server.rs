@@ -82,7 +82,8 @@ pub async fn serve(socket: TcpListener, listener: ApiListener, mut end: watch::R
         match accepted {
             Ok((stream, peer)) => {
                 let peer = peer.ip().to_canonical();
-                let Some(place) = listener.place_of_peer(peer) else {
+                let open = |_: &Connections| listener.place_of_peer(peer);
+                let Some(place) = granted(listener.connections.open_after(open).await) else {
                     continue;
                 };
                 let listener = Arc::clone(&listener);
@@ -112,7 +113,7 @@ impl ApiListener {
     /// known.
     fn place_of_peer(&self, peer: IpAddr) -> Option<Connection> {
         if contains(&self.proxy_from, peer) {
-            granted(self.connections.open_for_many())
+            self.connections.open_for_many()
         } else {
             self.place_of_client(peer)
         }
@@ -120,11 +121,11 @@ impl ApiListener {
 
     /// The place of a client's connection. Those of a reverse proxy are many clients'.
     fn place_of_client(&self, client: IpAddr) -> Option<Connection> {
-        granted(if self.trusted_proxies.contains(client) {
+        if self.trusted_proxies.contains(client) {
             self.connections.open_for_many()
         } else {
             self.connections.open(client)
-        })
+        }
     }
 
     /// Serves a connection from its first octet to its last.
@@ -141,6 +142,7 @@ impl ApiListener {
         let deadline = Instant::now() + HEAD_MAX;
         let mut client = peer;
         if contains(&self.proxy_from, peer) {
+            place.find_nothing();
             let announced = tokio::select! {
                 announced = timeout_at(deadline, announced::read(&mut stream)) => announced,
                 () = place.closing() => return count_limited("closed"),
@@ -152,7 +154,7 @@ impl ApiListener {
                     client = address;
                     // There may be no other place than its own.
                     drop(place);
-                    let Some(of_client) = self.place_of_client(client) else {
+                    let Some(of_client) = granted(self.place_of_client(client)) else {
                         return;
                     };
                     place = of_client;
@@ -178,6 +180,7 @@ impl ApiListener {
         let Some(tls) = &self.tls else {
             return self.converse(stream, peer, place, end).await;
         };
+        place.find_nothing();
         let shaken = tokio::select! {
             shaken = timeout_at(deadline, tls.accept(stream)) => shaken,
             _ = end.changed() => return,
@@ -214,7 +217,10 @@ impl ApiListener {
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_MAX)
-            .serve_connection(TokioIo::new(AnsweredStream::new(stream)), service);
+            .serve_connection(
+                TokioIo::new(AnsweredStream::new(stream, Arc::clone(place))),
+                service,
+            );
         let mut is_ending = false;
         let result = loop {
             tokio::select! {
@@ -226,6 +232,8 @@ impl ApiListener {
             }
         };
         let mut stream = connection.into_parts().io.into_inner();
+        // The client has been answered, or has sent no request.
+        place.find_nothing();
         if result.is_err_and(|error| error.is_parse_version_h2()) {
             let detail = "this listener speaks HTTP/1.1; a proxy in front of it may speak HTTP/2";
             let refusal = whole(&Problem::new(
@@ -247,11 +255,10 @@ impl ApiListener {
     }
 }
 
-/// Lets a connection wait for its client, or counts that it has no place.
+/// Counts a connection that has no place.
 fn granted(place: Option<Connection>) -> Option<Connection> {
-    match &place {
-        Some(place) => place.wait(),
-        None => count_limited("refused"),
+    if place.is_none() {
+        count_limited("refused");
     }
     place
 }
@@ -312,7 +319,7 @@ fn host(version: Version, headers: &HeaderMap) -> Result<(), &'static str> {
 fn describe() {
     describe_counter!(
         "ox_protect_api_connections_limited_total",
-        "Connections to the API refused, or closed for a client with fewer, when all were taken"
+        "Connections to the API refused, or closed for a new one, when all were taken"
     );
     describe_counter!(
         "ox_protect_api_handshakes_failed_total",

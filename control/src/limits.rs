@@ -19,8 +19,8 @@ pub enum LimitKind {
     Address,
     /// A device behind a forwarder, by its MAC address.
     Device,
-    /// Explanations, all of them together.
-    Explanations,
+    /// The operator: explanations for lines without a household.
+    Operator,
     /// A registrable domain.
     Zone,
     /// An IPv4 /24 or an IPv6 /56.
@@ -48,7 +48,7 @@ pub enum LimitReason {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LimitEntry {
     pub kind: LimitKind,
-    /// The identifier, address or name. Empty for explanations.
+    /// The identifier, address or name. Empty for the operator.
     pub name: String,
     pub reason: LimitReason,
     /// When it was limited first.
@@ -74,9 +74,7 @@ pub fn current(engine: &Engine, now: Timestamp) -> Vec<LimitEntry> {
                 LimitedGroup::Client(ClientKey::Device(mac)) => {
                     (LimitKind::Device, mac.to_string())
                 }
-                LimitedGroup::Client(ClientKey::Explanation) => {
-                    (LimitKind::Explanations, String::new())
-                }
+                LimitedGroup::Client(ClientKey::Operator) => (LimitKind::Operator, String::new()),
                 LimitedGroup::Zone(zone) => (LimitKind::Zone, zone.to_string()),
                 LimitedGroup::Network(network) => (LimitKind::Network, network.to_string()),
             };

@@ -17,6 +17,7 @@ use policy::{
     rules::{compiled::HouseholdRules, household::Id},
 };
 use policy_store::Store;
+use resolver::admission::ClientKey;
 
 use super::{
     arguments::ExplainArguments,
@@ -55,7 +56,7 @@ impl ExplainArguments {
             .as_ref()
             .map_or_else(|| directory.unknown_line(), Subscriber::asker);
         let explained = Arc::new(engine)
-            .explain(asker, name, record_type, None)
+            .explain(asker, ClientKey::Operator, (name, record_type), None)
             .await;
         print_json(&compose(
             &explained,

@@ -12,9 +12,10 @@ use policy::{
     identity::directory::Directory,
     lists::{blocklist::Blocklist, current::CurrentLists},
     name::Name,
+    rules::household::Id,
 };
 use resolver::{
-    admission::AdmissionSettings,
+    admission::{AdmissionSettings, ClientKey},
     engine::{Engine, EngineConfig, ServeStale},
     listener::notify::OnNotify,
     recursor::{
@@ -183,10 +184,16 @@ impl Explainer for DataPath {
     async fn explain(
         &self,
         asker: EffectivePolicy,
+        household: Option<&Id>,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
     ) -> QueryExplanation {
-        self.0.explain(asker, name, record_type, lists).await
+        let client = household.map_or(ClientKey::Operator, |household| {
+            ClientKey::Household(household.as_str().into())
+        });
+        self.0
+            .explain(asker, client, (name, record_type), lists)
+            .await
     }
 }

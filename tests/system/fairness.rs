@@ -2,12 +2,13 @@
 //! names below one zone, beside a client that queries for names that are not cached.
 
 use std::{
+    collections::VecDeque,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -17,7 +18,7 @@ use tokio::{
     net::{TcpSocket, TcpStream, UdpSocket},
 };
 
-use crate::world::{Asked, Behaviour, Client, Internet, Unbound, World, ask_all, quantile};
+use crate::world::{Asked, Behaviour, Client, Internet, Switch, Unbound, World, ask_all, quantile};
 
 /// Zones whose servers do not respond.
 const DEAD_ZONES: usize = 12;
@@ -25,9 +26,15 @@ const DEAD_ZONES: usize = 12;
 const ATTACKERS: u8 = 5;
 /// Pause between two bursts of one attacker.
 const PAUSE: Duration = Duration::from_millis(10);
+/// What connections to the API begin with: nothing, half of a head, half of a body.
+const SILENT: [&[u8]; 3] = [
+    b"",
+    b"GET /v1/categories HT",
+    b"POST /v1/reports HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+];
 /// How hard the attack is. The short run is part of the tests; `ATTACK_SCALE=1` (or 3, 10) runs the
 /// default configuration under 1,500 queries a second for dead zones, or 15,000 below one zone that
-/// answers, times that number.
+/// answers, or 10,000 connections to the API or to DNS over TCP, times that number.
 struct Scale {
     /// Places for resolutions: in the short run fewer than the attack holds at any time.
     places: usize,
@@ -37,6 +44,14 @@ struct Scale {
     /// Queries of one attacker in one burst.
     for_dead_zones: usize,
     below_one_zone: usize,
+    /// Attackers' connections at a time, each from an address of its own: to the API, which takes
+    /// fewer, and to DNS over TCP, which takes 1,024. How many of them begin in a millisecond.
+    to_api: usize,
+    api_takes: usize,
+    to_dns: usize,
+    in_a_ms: usize,
+    /// Toggles of one household, one after the other.
+    toggles: usize,
 }
 
 fn scale() -> Scale {
@@ -48,6 +63,11 @@ fn scale() -> Scale {
             cold_pause: Duration::ZERO,
             for_dead_zones: 1,
             below_one_zone: 4,
+            to_api: 150,
+            api_takes: 100,
+            to_dns: 1_300,
+            in_a_ms: 1,
+            toggles: 20,
         },
         Some(times) => Scale {
             places: 4_096,
@@ -55,6 +75,11 @@ fn scale() -> Scale {
             cold_pause: Duration::from_millis(10),
             for_dead_zones: 3 * times,
             below_one_zone: 30 * times,
+            to_api: 10_000 * times,
+            api_takes: 10_000,
+            to_dns: 10_000 * times,
+            in_a_ms: 5,
+            toggles: 500,
         },
     }
 }
@@ -156,6 +181,15 @@ impl Rounds {
                 took(cached, 0.5),
                 took(cached, 0.99),
             );
+        }
+    }
+
+    /// Requires that each query is answered, in each round.
+    fn judge_all(&self) {
+        for Round { name, cold, cached } in &self.0 {
+            for asked in [cold, cached] {
+                assert_eq!(failed(asked), [""; 0], "{name}");
+            }
         }
     }
 
@@ -363,12 +397,7 @@ async fn connections_to_the_api_that_send_nothing_stop_no_toggle() {
     let mut held = Vec::new();
     for number in 0..60 {
         let mut connection = connect("127.0.66.1", world.daemon.addresses().api()).await;
-        // A third is silent, a third sends half a head, a third a body that never ends.
-        let begin: &[u8] = match number % 3 {
-            0 => b"",
-            1 => b"GET /v1/categories HT",
-            _ => b"POST /v1/reports HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
-        };
+        let begin = SILENT[number % SILENT.len()];
         connection.write_all(begin).await.ok();
         held.push(connection);
     }
@@ -385,6 +414,135 @@ async fn connections_to_the_api_that_send_nothing_stop_no_toggle() {
     for connection in held {
         assert!(is_closed(connection, Duration::from_secs(60)).await);
     }
+}
+
+/// Attackers that begin connections one after the other, each from an address of its own, and hold
+/// the last ones.
+struct Crowd {
+    to: SocketAddr,
+    begins: &'static [&'static [u8]],
+    held: VecDeque<TcpStream>,
+    held_max: usize,
+    begun: usize,
+}
+
+impl Crowd {
+    /// Begins as many connections as it holds. As far as descriptors allow: half of this process's.
+    async fn gather(to: SocketAddr, begins: &'static [&'static [u8]], held_max: usize) -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let mut crowd = Self {
+            to,
+            begins,
+            held: VecDeque::new(),
+            held_max: held_max.min(usize::try_from(descriptors / 2).unwrap_or(usize::MAX)),
+            begun: 0,
+        };
+        println!("{} attackers' connections", crowd.held_max);
+        while crowd.begun < crowd.held_max {
+            crowd.begin_one().await;
+        }
+        crowd
+    }
+
+    async fn begin_one(&mut self) {
+        let number = self.begun;
+        self.begun += 1;
+        if number.is_multiple_of(scale().in_a_ms) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        while self.held.len() >= self.held_max {
+            self.held.pop_front();
+        }
+        let [.., high, low] = (number % self.held_max).to_be_bytes();
+        let from = Ipv4Addr::new(127, 128, high, low);
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((from, 0).into()).expect("a loopback address");
+        // The listener may have closed the connection already.
+        if let Ok(mut connection) = socket.connect(self.to).await {
+            let _ = connection
+                .write_all(self.begins[number % self.begins.len()])
+                .await;
+            self.held.push_back(connection);
+        }
+    }
+
+    /// Begins connections for as long as something takes.
+    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.begin_one() => {}
+            }
+        }
+    }
+}
+
+/// Switches a category of a household on and off, each time over a connection of its own. Each
+/// request is answered. Prints how long that took.
+async fn toggle_often(world: &World, round: &str) {
+    let api = world.api.with_header("connection", "close");
+    let mut took = Vec::new();
+    for number in 0..scale().toggles {
+        let switch = [Switch::Block, Switch::Allow][number % 2];
+        let begun = Instant::now();
+        api.toggle("home", "gambling", switch).await.ok();
+        took.push(begun.elapsed());
+    }
+    let took = |share| quantile(took.iter().copied(), share);
+    println!(
+        "{round}: toggles median {:?}, p99 {:?}",
+        took(0.5),
+        took(0.99)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_the_api_stops_no_name_and_no_toggle() {
+    raise_descriptors();
+    let Scale {
+        to_api, api_takes, ..
+    } = scale();
+    let world = World::builder(zones())
+        .config(&format!("[api]\nconnections_max = {api_takes}\n"))
+        .start()
+        .await;
+    let other = world.client("127.0.7.9");
+    assert_eq!(other.ask("good.example. A").await, "192.0.2.1");
+    let both = async |round: &'static str| {
+        tokio::join!(ask_cold_names(&other, round), toggle_often(&world, round)).0
+    };
+    let before = both("before").await;
+    let mut crowd = Crowd::gather(world.daemon.addresses().api(), &SILENT, to_api).await;
+    let during = crowd.beside(both("during")).await;
+    drop(crowd);
+    let rounds = Rounds([before, during, both("after").await]);
+    rounds.print("beside a crowd at the API");
+    rounds.judge_all();
+    let limited = "ox_protect_api_connections_limited_total";
+    let limited = world.api.metric(limited).await;
+    assert!(limited > 0.0, "all places were taken");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_at_dns_over_tcp_stops_no_name_over_tcp() {
+    /// Nothing, half of a length, a length without its message, half of a header.
+    const BEGINS: [&[u8]; 4] = [b"", b"\0", b"\0\x1d", b"\0\x1d\x12\x34\x01\0"];
+    raise_descriptors();
+    let world = world().await;
+    let other = world.client("127.0.7.9").over_tcp();
+    assert_eq!(other.ask("good.example. A").await, "192.0.2.1");
+    let before = ask_cold_names(&other, "before").await;
+    let mut crowd = Crowd::gather(world.daemon.addresses().dns(), &BEGINS, scale().to_dns).await;
+    let during = crowd.beside(ask_cold_names(&other, "during")).await;
+    drop(crowd);
+    let after = ask_cold_names(&other, "after").await;
+    let rounds = Rounds([before, during, after]);
+    rounds.print("beside a crowd at DNS over TCP");
+    rounds.judge_all();
+    let limited = "ox_protect_tcp_connections_limited_total";
+    let closed = world.api.metric_of(limited, &[("how", "closed")]).await;
+    assert!(closed > 0.0, "all places were taken");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -51,7 +51,7 @@ impl Unbound {
         let settings = format!(
             "server:\n interface: {ADDRESS}@{}\n access-control: 127.0.0.0/8 allow\n do-daemonize: no\n use-syslog: no\n \
              username: \"\"\n chroot: \"\"\n directory: \"{}\"\n pidfile: \"\"\n root-hints: \"{}\"\n module-config: \"iterator\"\n \
-             do-not-query-localhost: no\n do-ip6: no\n discard-timeout: 0\nremote-control:\n control-enable: no\n",
+             do-not-query-localhost: no\n local-zone: \"test.\" nodefault\n do-ip6: no\n discard-timeout: 0\nremote-control:\n control-enable: no\n",
             address.port(),
             folder.path().display(),
             hints.display(),

@@ -120,7 +120,7 @@ pub async fn explain(
     };
     let explained = control
         .explainer
-        .explain(asker, name.clone(), record_type, lists)
+        .explain(asker, household.as_ref(), name.clone(), record_type, lists)
         .await;
     Ok(Json(compose(
         &explained,

@@ -138,6 +138,7 @@ impl From<RequestError> for Problem {
 async fn verdict_for(
     context: &Context,
     asker: &EffectivePolicy,
+    household: &Id,
     name: &Name,
     listed: &Classification,
 ) -> PolicyVerdict {
@@ -146,10 +147,13 @@ async fn verdict_for(
         return own;
     }
     let explain = |record_type| {
-        context
-            .control
-            .explainer
-            .explain(asker.clone(), name.clone(), record_type, None)
+        context.control.explainer.explain(
+            asker.clone(),
+            Some(household),
+            name.clone(),
+            record_type,
+            None,
+        )
     };
     let (four, six) = tokio::join!(explain(TYPE_A), explain(TYPE_AAAA));
     [four.verdict, six.verdict]
@@ -231,7 +235,7 @@ pub async fn post(
     let now = Timestamp::now();
     let asker = EffectivePolicy::of(&rules, Some(place), UnixSeconds::of(now));
     let listed = context.control.lists.load().classify(name.borrow());
-    let verdict = verdict_for(&context, &asker, &name, &listed).await;
+    let verdict = verdict_for(&context, &asker, &id, &name, &listed).await;
     refuse_pointless(&asker, &name, &listed, verdict)?;
     let blocked = listed
         .choice

@@ -209,6 +209,7 @@ async fn a_block_by_the_operators_default_preset_says_so() {
             .explainer
             .explain(
                 asker,
+                None,
                 policy::name::Name::parse("bets.example").unwrap(),
                 1,
                 None,

@@ -14,6 +14,7 @@ async fn seen(world: &World, name: &str, sight: Sight) -> Value {
         .explainer
         .explain(
             context.control.directory.unknown_line(),
+            None,
             Name::parse(name).unwrap(),
             1,
             None,

@@ -133,6 +133,7 @@ impl Explainer for DataPath {
     async fn explain(
         &self,
         asker: EffectivePolicy,
+        _: Option<&policy::rules::household::Id>,
         name: Name,
         _: u16,
         lists: Option<Arc<Blocklist>>,

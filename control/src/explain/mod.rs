@@ -33,10 +33,12 @@ use crate::households::{provenance::Setter, subscriber::Subscriber};
 /// Answers a question as the data path does.
 #[async_trait]
 pub trait Explainer: Send + Sync {
-    /// Judges and answers one question by the live lists, or by `lists`.
+    /// Judges and answers one question by the live lists, or by `lists`. What it takes of the data
+    /// path is the household's share.
     async fn explain(
         &self,
         asker: EffectivePolicy,
+        household: Option<&Id>,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,

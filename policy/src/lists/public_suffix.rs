@@ -50,8 +50,9 @@ pub fn public_suffix(name: NameRef<'_>) -> Option<SuffixKind> {
     (suffix.len == name.wire().len() - 2).then_some(kind)
 }
 
-/// The registrable domain above a name: its public suffix and one more label, so the zone that one
-/// registrant has. A name without one stands for itself.
+/// The registrable domain above a name: the suffix of a registry and one more label, so the zone
+/// that one registrant has. Below a suffix of a hosting provider it is the provider's, whose servers
+/// answer for all of its customers. A name without one stands for itself.
 #[must_use]
 pub fn registrable_domain(name: NameRef<'_>) -> NameRef<'_> {
     let name = name.last_labels(name.label_count().min(SUFFIX_LABELS_MAX));
@@ -61,17 +62,24 @@ pub fn registrable_domain(name: NameRef<'_>) -> NameRef<'_> {
         *slot = label;
         count += 1;
     }
-    let suffix = psl::List.find(labels[..count].iter().rev().copied());
-    let mut octets = 0;
-    let suffix_labels = labels[..count]
-        .iter()
-        .rev()
-        .take_while(|label| {
-            octets += label.len() + 1;
-            octets <= suffix.len + 1
-        })
-        .count();
-    name.last_labels((suffix_labels + 1).min(count))
+    let mut labels = &labels[..count];
+    loop {
+        let suffix = psl::List.find(labels.iter().rev().copied());
+        let mut octets = 0;
+        let suffix_labels = labels
+            .iter()
+            .rev()
+            .take_while(|label| {
+                octets += label.len() + 1;
+                octets <= suffix.len + 1
+            })
+            .count();
+        if suffix.typ != Some(psl::Type::Private) || suffix_labels <= 1 {
+            return name.last_labels((suffix_labels + 1).min(count));
+        }
+        // The names above the provider's suffix have a shorter one.
+        labels = &labels[labels.len() - (suffix_labels - 1)..];
+    }
 }
 
 /// A label that no rule of the list has.
@@ -110,7 +118,10 @@ mod tests {
             ("a.b.example.com", "example.com"),
             ("a.b.example.co.uk", "example.co.uk"),
             ("co.uk", "co.uk"),
-            ("a.someone.github.io", "someone.github.io"),
+            ("a.someone.github.io", "github.io"),
+            ("x1.cloudfront.net", "cloudfront.net"),
+            ("a.x.s3.dualstack.eu-west-1.amazonaws.com", "amazonaws.com"),
+            ("someone.blogspot.co.uk", "blogspot.co.uk"),
             ("www.name.test", "name.test"),
             ("1.0.0.127.in-addr.arpa", "127.in-addr.arpa"),
         ] {

@@ -6,6 +6,7 @@ use policy::rules::household::Mac;
 
 /// Bits of an IPv6 address that one client has: a household's line gets a /56.
 const V6_CLIENT_BITS: u32 = 56;
+
 /// A client, as far as places and turns are shared between clients.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ClientKey {
@@ -15,8 +16,8 @@ pub enum ClientKey {
     Address(IpAddr),
     /// A device of a household whose queries a forwarder sends.
     Device(Mac),
-    /// Explanations, all of them together.
-    Explanation,
+    /// The operator: explanations for a line without a household.
+    Operator,
 }
 
 impl ClientKey {

@@ -29,7 +29,7 @@ impl fmt::Display for LimitedGroup {
             Self::Client(ClientKey::Household(id)) => write!(f, "household {id}"),
             Self::Client(ClientKey::Address(address)) => write!(f, "client {address}"),
             Self::Client(ClientKey::Device(mac)) => write!(f, "device {mac}"),
-            Self::Client(ClientKey::Explanation) => f.write_str("explanations"),
+            Self::Client(ClientKey::Operator) => f.write_str("operator"),
             Self::Zone(zone) => write!(f, "zone {zone}"),
             Self::Network(network) => write!(f, "network {network}"),
         }

@@ -125,7 +125,10 @@ impl Places {
             return Err(AdmissionLimit::ClientLimit);
         }
         if let Some(group) = self.failing_group(client.as_ref(), &zone, now) {
-            self.limited.note(group, LimitCause::Failures, now);
+            // A prefetch that is left out harms no client.
+            if client.is_some() {
+                self.limited.note(group, LimitCause::Failures, now);
+            }
             return Err(AdmissionLimit::Failing);
         }
         let evicted = if self.holders.len() < self.settings.places_max {

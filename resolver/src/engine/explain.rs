@@ -23,6 +23,7 @@ use crate::{
         reply::{self, Reply},
         types::{Class, Rtype, Transport},
     },
+    telemetry::counters::Count,
 };
 
 /// The response code of an explanation where no answer is sent.
@@ -30,12 +31,12 @@ const NO_ANSWER: &str = "DROPPED";
 
 impl Engine {
     /// Explains what a policy would get for a name and type, and why: under the live lists, or under
-    /// others, which may be older.
+    /// others, which may be older. A resolution takes a place of `client`.
     pub async fn explain(
         self: &Arc<Self>,
         policy: EffectivePolicy,
-        name: Name,
-        record_type: u16,
+        client: ClientKey,
+        (name, record_type): (Name, u16),
         lists: Option<Arc<Blocklist>>,
     ) -> QueryExplanation {
         let packet = query_packet(&name, record_type.into());
@@ -59,19 +60,17 @@ impl Engine {
         let ended = match self.walk(&mut walk, CachedAnswer::new(&entry, self.now())) {
             Ok(decision) => Ended::Answered(decision),
             // A miss, as for a client: it takes a place, and waits as long as a client does.
-            Err(lacking) => {
-                match self
-                    .admission
-                    .admit(ClientKey::Explanation, query.name(), self.now())
-                {
-                    Ok(Admitted { place, .. }) => {
-                        let completed = self.complete_or_evict(&mut walk, lacking, place).await;
-                        entry = completed.entry.unwrap_or(entry);
-                        completed.ended
+            Err(lacking) => match self.admission.admit(client, query.name(), self.now()) {
+                Ok(Admitted { place, evicted }) => {
+                    if let Some(group) = evicted {
+                        self.runtime_state().metrics.count(Count::evicted(&group));
                     }
-                    Err(_) => self.give_up(&mut walk, lacking, Unavailable::SERVFAIL),
+                    let completed = self.complete_or_evict(&mut walk, lacking, place).await;
+                    entry = completed.entry.unwrap_or(entry);
+                    completed.ended
                 }
-            }
+                Err(_) => self.give_up(&mut walk, lacking, Unavailable::SERVFAIL),
+            },
         };
         let (verdict, hop) = match ended {
             Ended::Answered(Decision { verdict, hop }) => (verdict, hop),

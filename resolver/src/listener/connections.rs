@@ -1,8 +1,15 @@
 //! The connections of one listener, of DNS or of the API, shared fairly by client. When all are
-//! taken, the client with the most loses its oldest one to a client with fewer. If no client has
-//! fewer, a new connection may replace one that waits for its client's next octets: an attack from
-//! more addresses than there are places would otherwise keep all others out. Under pressure, idle
-//! connections are closed sooner (RFC 7766 section 6.2.3).
+//! taken, a new connection replaces one that waits for its client's octets:
+//!
+//! 1. of the client with the most, if the new one has fewer: the one that waits longest;
+//! 2. otherwise of any client that has no fewer: the one that waits longest. An attack from more
+//!    addresses than there are places would otherwise keep all others out;
+//! 3. if none waits, the client with the most loses its oldest one to a client with fewer. Among
+//!    equal clients, a connection with a request under way is never closed.
+//!
+//! A connection waits from the first read that finds nothing. One whose first octets are in the
+//! kernel does not wait, however many connections are accepted before its task runs. Under
+//! pressure, idle connections are closed sooner (RFC 7766 section 6.2.3).
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +19,7 @@ use std::{
 };
 
 use foldhash::{HashMap, HashMapExt};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::yield_now};
 
 use crate::{admission::ClientKey, shares::Groups};
 
@@ -34,6 +41,10 @@ struct Open {
     places: HashMap<u64, Place>,
     /// Connections that wait for their client, by turn: the one that waits longest is the first.
     waiting: BTreeMap<u64, u64>,
+    /// Their turns, by holder.
+    turns: Groups<Holder>,
+    /// Connections of which nothing is known yet.
+    new: usize,
     /// The next number of a connection or of a turn.
     next: u64,
 }
@@ -41,8 +52,17 @@ struct Open {
 struct Place {
     holder: Holder,
     closing: Arc<Notify>,
-    /// Its turn while it waits.
-    turn: Option<u64>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The listener has not read from it, or has not found out whether a request is whole.
+    New,
+    /// The client owes octets. The connection's turn among the waiting ones.
+    Waiting(u64),
+    /// The number of requests under way.
+    Working(usize),
 }
 
 /// Who holds connections.
@@ -68,15 +88,31 @@ impl Connections {
             holders: Groups::new(),
             places: HashMap::new(),
             waiting: BTreeMap::new(),
+            turns: Groups::new(),
+            new: 0,
             next: 0,
         })))
     }
 
-    /// Opens a connection of a client. None if all are taken, no client has more than this one, and
-    /// none may be replaced.
+    /// Opens a connection of a client. None if all are taken and none may be replaced.
     #[must_use]
     pub fn open(&self, peer: IpAddr) -> Option<Connection> {
         self.hold(|_| Holder::Client(ClientKey::of_address(peer)))
+    }
+
+    /// The same for a listener that accepts faster than the tasks of its connections run. Lets
+    /// them run first, and again while new connections are all that could make room.
+    pub async fn open_after(
+        &self,
+        open: impl Fn(&Self) -> Option<Connection>,
+    ) -> Option<Connection> {
+        loop {
+            yield_now().await;
+            let opened = open(self);
+            if opened.is_some() || self.open_ones().new == 0 {
+                return opened;
+            }
+        }
     }
 
     /// Opens a connection of a proxy, which carries requests of many clients. It counts alone, so
@@ -98,9 +134,10 @@ impl Connections {
         let place = Place {
             holder,
             closing: Arc::clone(&closing),
-            turn: None,
+            state: State::New,
         };
         open.places.insert(number, place);
+        open.new += 1;
         drop(open);
         Some(Connection {
             connections: self.clone(),
@@ -122,46 +159,72 @@ impl Open {
         self.next
     }
 
-    /// Closes the oldest connection of the holder with the most, if this one stays smaller;
-    /// otherwise one that waits, of a holder that is not smaller.
+    /// Closes a connection for a new one of this holder, which stays no larger than the other.
     fn close_for(&mut self, holder: &Holder) -> Option<()> {
         let own = self.holders.size(holder);
         let (most, largest) = self.holders.largest()?;
-        let closed = if own + 1 < most {
-            self.holders.oldest(&largest.clone())?
-        } else {
-            let may_be_replaced = |number: &&u64| {
-                let of = &self.places[*number].holder;
-                of == holder || self.holders.size(of) > own
-            };
-            let mut waiting = self.waiting.values().take(LOOKED_AT_MAX);
-            *waiting.find(may_be_replaced)?
-        };
+        let is_smaller = own + 1 < most;
+        let of_largest = || self.turns.oldest(largest).filter(|_| is_smaller);
+        let closed = of_largest()
+            .or_else(|| self.longest_waiting(holder, own))
+            .map(|turn| self.waiting[&turn])
+            .or_else(|| self.holders.oldest(largest).filter(|_| is_smaller))?;
         self.remove(closed)?.notify_one();
         Some(())
     }
 
+    /// The turn of the connection that waits longest, among those of this holder and of holders
+    /// with more than it has.
+    fn longest_waiting(&self, holder: &Holder, own: usize) -> Option<u64> {
+        let is_larger = |number| self.holders.size(&self.places[number].holder) > own;
+        let mut first = self.waiting.iter().take(LOOKED_AT_MAX);
+        let of_larger = first.find(|(_, number)| is_larger(*number));
+        let of_larger = of_larger.map(|(turn, _)| *turn);
+        // The least, and either if only one is there.
+        of_larger.into_iter().chain(self.turns.oldest(holder)).min()
+    }
+
+    /// Adds a connection to the waiting ones, or removes it from them.
+    fn set_turn(&mut self, number: u64, turn: u64, waits: bool) {
+        let holder = &self.places[&number].holder;
+        if waits {
+            self.waiting.insert(turn, number);
+            self.turns.add(holder, turn);
+        } else {
+            self.waiting.remove(&turn);
+            self.turns.remove(holder, turn);
+        }
+    }
+
     fn remove(&mut self, number: u64) -> Option<Arc<Notify>> {
+        match self.places.get(&number)?.state {
+            State::New => self.new -= 1,
+            State::Waiting(turn) => self.set_turn(number, turn, false),
+            State::Working(_) => {}
+        }
         let place = self.places.remove(&number)?;
         self.holders.remove(&place.holder, number);
-        if let Some(turn) = place.turn {
-            self.waiting.remove(&turn);
-        }
         Some(place.closing)
     }
 
-    /// Gives a connection a turn among the waiting ones, or takes it.
-    fn set_waiting(&mut self, number: u64, is_waiting: bool) {
-        let turn = is_waiting.then(|| self.number());
-        // A connection that must close has no place any more.
+    /// Changes the state of a connection. One that must close has no place any more.
+    fn change(&mut self, number: u64, change: impl FnOnce(State, u64) -> State) {
+        let turn = self.number();
         let Some(place) = self.places.get_mut(&number) else {
             return;
         };
-        if let Some(before) = std::mem::replace(&mut place.turn, turn) {
-            self.waiting.remove(&before);
+        let before = place.state;
+        let after = change(before, turn);
+        place.state = after;
+        if before == after {
+            return;
         }
-        if let Some(turn) = turn {
-            self.waiting.insert(turn, number);
+        self.new -= usize::from(before == State::New);
+        if let State::Waiting(turn) = before {
+            self.set_turn(number, turn, false);
+        }
+        if let State::Waiting(turn) = after {
+            self.set_turn(number, turn, true);
         }
     }
 }
@@ -172,14 +235,34 @@ impl Connection {
         self.closing.notified().await;
     }
 
-    /// Says that the connection waits for its client: for a request, or for the rest of one.
-    pub fn wait(&self) {
-        self.connections.open_ones().set_waiting(self.number, true);
+    /// Says that a read found nothing. If no request is under way, the client owes octets; since
+    /// when does not change by octets that make no request whole.
+    pub fn find_nothing(&self) {
+        self.change(|state, turn| match state {
+            State::New => State::Waiting(turn),
+            other => other,
+        });
     }
 
-    /// Says that the client waits for an answer.
+    /// Says that a request is whole: its client waits for an answer.
     pub fn work(&self) {
-        self.connections.open_ones().set_waiting(self.number, false);
+        self.change(|state, _| match state {
+            State::New | State::Waiting(_) => State::Working(1),
+            State::Working(requests) => State::Working(requests + 1),
+        });
+    }
+
+    /// Says that a request is answered. Behind the last one, the connection waits for its client.
+    pub fn wait(&self) {
+        self.change(|state, turn| match state {
+            State::New | State::Working(0 | 1) => State::Waiting(turn),
+            State::Working(requests) => State::Working(requests - 1),
+            waiting @ State::Waiting(_) => waiting,
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(State, u64) -> State) {
+        self.connections.open_ones().change(self.number, change);
     }
 
     /// How long the connection may wait for its next query.
@@ -202,6 +285,11 @@ impl Drop for Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use futures_util::FutureExt as _;
+    use tokio::{io::AsyncReadExt as _, net::TcpListener};
+
     use super::*;
 
     fn address(last: u8) -> IpAddr {
@@ -230,7 +318,7 @@ mod tests {
         let connections = Connections::new(3);
         let open = |last| connections.open(address(last));
         let held: Vec<Connection> = (1..=3).map(|last| open(last).expect("room")).collect();
-        held.iter().for_each(Connection::wait);
+        held.iter().for_each(Connection::find_nothing);
         held[0].work();
         let fourth = open(4).expect("the second gives way");
         held[1].closing().await;
@@ -240,7 +328,7 @@ mod tests {
         held[0].wait();
         let sixth = open(6).expect("the first gives way");
         held[0].closing().await;
-        sixth.wait();
+        sixth.find_nothing();
         let again = open(6).expect("it replaces its own");
         sixth.closing().await;
         assert!(open(7).is_none());
@@ -248,15 +336,126 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_a_larger_client_the_one_that_waits_longest_gives_way() {
+        let connections = Connections::new(3);
+        let open = |last| connections.open(address(last));
+        let held: Vec<Connection> = (0..3).map(|_| open(1).expect("room")).collect();
+        held[0].work();
+        held[2].find_nothing();
+        held[1].find_nothing();
+        let other = open(2).expect("its share");
+        held[2].closing().await;
+        // Two of the larger one against one: the equal waiting one gives way, not the working one.
+        other.find_nothing();
+        held[1].work();
+        let third = open(3).expect("the other one gives way");
+        other.closing().await;
+        third.work();
+        let fourth = open(4).expect("none waits, so that shares decide");
+        held[0].closing().await;
+        fourth.work();
+        assert!(open(5).is_none(), "equal clients, all with a request");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_not_read_yet_is_not_replaced() {
+        let connections = Connections::new(2);
+        let open = |last| connections.open(address(last));
+        let silent = open(1).expect("room");
+        let new = open(2).expect("room");
+        silent.find_nothing();
+        let third = open(3).expect("the silent one gives way");
+        silent.closing().await;
+        assert!(open(4).is_none(), "both are new");
+        new.find_nothing();
+        let _fourth = open(4).expect("the second is silent");
+        new.closing().await;
+        drop(third);
+    }
+
+    #[tokio::test]
+    async fn a_full_listener_accepts_again_when_new_connections_are_read() {
+        let connections = Connections::new(1);
+        let new = connections.open(address(1)).expect("room");
+        let reads = async {
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            new.find_nothing();
+        };
+        let second = connections.open_after(|connections| connections.open(address(2)));
+        let (second, ()) = tokio::join!(second, reads);
+        let second = second.expect("the first is silent");
+        second.work();
+        let third = connections.open_after(|connections| connections.open(address(3)));
+        assert!(third.await.is_none(), "the second works");
+    }
+
+    #[tokio::test]
+    async fn octets_that_make_no_request_whole_do_not_prolong_the_wait() {
+        let connections = Connections::new(2);
+        let open = |last| connections.open(address(last));
+        let slow = open(1).expect("room");
+        let other = open(2).expect("room");
+        slow.find_nothing();
+        other.find_nothing();
+        slow.find_nothing();
+        let _third = open(3).expect("the slow one gives way");
+        slow.closing().await;
+    }
+
+    #[tokio::test]
+    async fn among_many_equal_clients_a_client_replaces_its_own() {
+        let connections = Connections::new(100);
+        let open = |last| connections.open(address(last)).expect("room");
+        let held: Vec<Connection> = (1..=100).map(open).collect();
+        held.iter().for_each(Connection::find_nothing);
+        let next = connections.open(address(100)).expect("its own gives way");
+        held[99].closing().await;
+        next.work();
+        assert!(connections.open(address(100)).is_none(), "its share");
+    }
+
+    #[tokio::test]
+    async fn a_connection_works_until_its_last_request_is_answered() {
+        let connections = Connections::new(1);
+        let held = connections.open(address(1)).expect("room");
+        held.work();
+        held.work();
+        held.wait();
+        held.find_nothing();
+        assert!(connections.open(address(2)).is_none(), "one is under way");
+        held.wait();
+        assert!(connections.open(address(2)).is_some());
+        held.closing().await;
+    }
+
+    /// On this rest the states: the runtime believes that an accepted connection is readable until a
+    /// read found nothing in the kernel.
+    #[tokio::test]
+    async fn the_first_read_of_an_accepted_connection_asks_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        for octets in [&b""[..], b"G"] {
+            let mut client = std::net::TcpStream::connect(to).unwrap();
+            client.write_all(octets).unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = [0];
+            let read = std::pin::pin!(stream.read(&mut buffer)).now_or_never();
+            assert_eq!(read.is_some(), !octets.is_empty());
+        }
+    }
+
+    #[tokio::test]
     async fn a_larger_client_replaces_no_waiting_connection_of_a_smaller_one() {
         let connections = Connections::new(3);
         let small = connections.open(address(1)).expect("room");
-        small.wait();
+        small.find_nothing();
         let large: Vec<Connection> = (0..2)
             .map(|_| connections.open(address(2)).expect("room"))
             .collect();
         assert!(connections.open(address(2)).is_none());
-        large[1].wait();
+        large[1].find_nothing();
         assert!(connections.open(address(2)).is_some(), "its own");
         large[1].closing().await;
     }

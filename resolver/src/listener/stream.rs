@@ -2,9 +2,11 @@
 //! engine as the workers.
 
 use std::{
+    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -40,14 +42,15 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some(connection) = connections.open(peer.ip()) else {
+                let open = |connections: &Connections| connections.open(peer.ip());
+                let Some(connection) = connections.open_after(open).await else {
                     engine.runtime_state().metrics.count(Count::TcpRefused);
                     continue;
                 };
                 let engine = Arc::clone(&engine);
                 tokio::spawn(async move {
                     // A broken connection needs no handling here.
-                    let _ = serve_connection(&engine, stream, peer, &connection).await;
+                    let _ = serve_connection(&engine, stream, peer, &Arc::new(connection)).await;
                 });
             }
             // No descriptors left, or the client has closed the connection. The listener goes on;
@@ -61,12 +64,12 @@ async fn serve_connection(
     engine: &Arc<Engine>,
     stream: TcpStream,
     peer: SocketAddr,
-    connection: &Connection,
+    connection: &Arc<Connection>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
     tokio::select! {
-        served = serve_stream(engine, reader, writer, peer.ip(), || connection.idle_max()) => served,
+        served = serve_stream(engine, reader, writer, peer.ip(), connection) => served,
         () = connection.closing() => {
             engine.runtime_state().metrics.count(Count::TcpClosed);
             Ok(())
@@ -80,19 +83,20 @@ async fn serve_stream(
     mut reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin + Send + 'static,
     peer: IpAddr,
-    idle_max: impl Fn() -> Duration,
+    connection: &Arc<Connection>,
 ) -> io::Result<()> {
     let writer = Arc::new(Writer::new(writer));
     let pipeline = Arc::new(Semaphore::new(PIPELINE_MAX));
     let mut reply = Vec::new();
     loop {
         let packet = tokio::select! {
-            packet = timeout(idle_max(), read_message(&mut reader)) => match packet {
+            packet = timeout(connection.idle_max(), read_message(&mut reader, connection)) => match packet {
                 Ok(packet) => packet?,
                 Err(_) => return Ok(()),
             },
             () = writer.broken() => return Ok(()),
         };
+        connection.work();
         let (step, prefetches) = answer(engine, &packet, peer, &mut reply);
         for prefetch in prefetches {
             let engine = Arc::clone(engine);
@@ -102,8 +106,12 @@ async fn serve_stream(
             // RFC 7766 section 8: a malformed message ends the connection.
             Step::Ignored => return Ok(()),
             // The client may ask other questions on the connection.
-            Step::Dropped => {}
-            Step::Reply => writer.write(&reply).await?,
+            Step::Dropped => connection.wait(),
+            Step::Reply => {
+                // Before the write: the client may open its next connection as soon as it reads.
+                connection.wait();
+                writer.write(&reply).await?;
+            }
             Step::Miss(miss) => {
                 let permit = tokio::select! {
                     permit = Arc::clone(&pipeline).acquire_owned() => permit.expect("the semaphore is never closed"),
@@ -111,9 +119,14 @@ async fn serve_stream(
                 };
                 let engine = Arc::clone(engine);
                 let writer = Arc::clone(&writer);
+                // A connection that the client closes leaves its place at once.
+                let connection = Arc::downgrade(connection);
                 tokio::spawn(async move {
                     let mut reply = Vec::new();
                     engine.finish(miss, &mut reply).await;
+                    if let Some(connection) = connection.upgrade() {
+                        connection.wait();
+                    }
                     if !reply.is_empty() {
                         // A failed write has ended the connection.
                         let _ = writer.write(&reply).await;
@@ -195,8 +208,23 @@ fn answer(
 }
 
 /// Reads one message. It takes memory as its octets arrive, and not for the length that the client
-/// says.
-async fn read_message(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+/// says. The connection learns when nothing is there to be read.
+async fn read_message(
+    reader: &mut (impl AsyncRead + Unpin),
+    connection: &Connection,
+) -> io::Result<Vec<u8>> {
+    let mut read = pin!(read_octets(reader));
+    poll_fn(|context| {
+        let polled = read.as_mut().poll(context);
+        if polled.is_pending() {
+            connection.find_nothing();
+        }
+        polled
+    })
+    .await
+}
+
+async fn read_octets(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let length = reader.read_u16().await?;
     let mut packet = Vec::new();
     let read = reader.take(length.into()).read_to_end(&mut packet).await?;

@@ -31,7 +31,7 @@ pub enum Count {
     EvictedByZone,
     /// TCP connections refused, because all are taken.
     TcpRefused,
-    /// TCP connections closed for a client with fewer.
+    /// TCP connections closed for a new one.
     TcpClosed,
     /// Queries of clients or networks over their rate: not answered.
     RateDropped,
@@ -241,7 +241,7 @@ const HELP: [(&str, &str); 29] = [
     ),
     (
         "ox_protect_tcp_connections_limited_total",
-        "TCP connections refused, or closed for a client with fewer, when all were taken",
+        "TCP connections refused, or closed for a new one, when all were taken",
     ),
     (
         "ox_protect_queries_limited_total",

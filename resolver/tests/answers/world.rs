@@ -45,7 +45,7 @@ use policy::{
     },
 };
 use resolver::{
-    admission::AdmissionSettings,
+    admission::{AdmissionSettings, ClientKey},
     engine::{Engine, EngineConfig, ServeStale, Step, WorkerState},
     listener::{client::Client, notify::OnNotify},
     message::{
@@ -545,7 +545,12 @@ impl World {
             )
             .policy;
         self.engine
-            .explain(policy, name(asked), record_type.into(), None)
+            .explain(
+                policy,
+                ClientKey::Operator,
+                (name(asked), record_type.into()),
+                None,
+            )
             .await
     }
 

@@ -102,7 +102,9 @@ fn connected() -> (DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
     (
         client,
         tokio::spawn(async move {
-            serve_stream(&engine, reader, writer, [192, 0, 2, 7].into(), || WRITE_MAX).await
+            let peer = [192, 0, 2, 7].into();
+            let connection = Connections::new(2).open(peer).expect("room");
+            serve_stream(&engine, reader, writer, peer, &Arc::new(connection)).await
         }),
     )
 }
