@@ -216,4 +216,6 @@ impl Proofs {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

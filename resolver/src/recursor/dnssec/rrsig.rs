@@ -220,12 +220,12 @@ impl<'a> Signature<'a> {
     }
 
     fn verified(&self, record: &Record, owner: NameRef<'_>, now: u32) -> VerifiedSet {
-        let left_s = u32::try_from(serial_difference(self.expiration, now)).unwrap_or(0);
+        let left_s = match u32::try_from(serial_difference(self.expiration, now)) {
+            Ok(left_s @ 1..) => left_s,
+            _ => EXPIRED_TTL_S,
+        };
         VerifiedSet {
-            ttl_max_s: self
-                .original_ttl_s
-                .min(record.ttl)
-                .min(left_s.max(EXPIRED_TTL_S)),
+            ttl_max_s: self.original_ttl_s.min(record.ttl).min(left_s),
             closest_encloser: self.closest_encloser(owner).map(NameRef::to_owned),
             key: (self.tag, self.algorithm),
         }

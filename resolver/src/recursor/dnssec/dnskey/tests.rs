@@ -140,3 +140,13 @@ fn a_revoked_key_is_the_same_key_with_another_tag() {
     assert!(revoked.is_same_key(&signer.key()) && revoked.is_revoked());
     assert_ne!(revoked.tag, signer.key().tag);
 }
+
+/// `hickory-proto` parses a key anew for each signature.
+#[test]
+fn a_key_is_parsed_once_and_shared_between_threads() {
+    fn assert_shared<T: Send + Sync>(_: &T) {}
+    let key = Signer::new("example", 13).key();
+    assert_shared(&key);
+    assert!(key.public.get().is_none(), "not before it is needed");
+    assert!(std::ptr::eq(key.public(), key.public()));
+}
