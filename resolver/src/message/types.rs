@@ -40,12 +40,18 @@ impl Rtype {
     pub const RRSIG: Self = Self(46);
     /// Proof that names or types do not exist, RFC 4034.
     pub const NSEC: Self = Self(47);
+    /// Key of a zone, RFC 4034.
+    pub const DNSKEY: Self = Self(48);
     /// The same with hashed names, RFC 5155.
     pub const NSEC3: Self = Self(50);
+    /// Parameters of the hash of NSEC3, RFC 5155.
+    pub const NSEC3PARAM: Self = Self(51);
     /// Service binding, RFC 9460.
     pub const SVCB: Self = Self(64);
     /// Service binding for HTTPS, RFC 9460.
     pub const HTTPS: Self = Self(65);
+    /// In an NSEC or NSEC3 type bit map: the name does not exist, RFC 9824. No record has it.
+    pub const NXNAME: Self = Self(128);
     /// Transaction key, RFC 2930.
     pub const TKEY: Self = Self(249);
     /// Transaction signature, RFC 8945.
@@ -117,6 +123,15 @@ impl Class {
     }
 }
 
+/// The DNSSEC bits of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct DnssecBits {
+    /// DO, RFC 3225: the response may have signatures and proofs. Sent with EDNS only.
+    pub dnssec_ok: bool,
+    /// CD, RFC 4035 section 3.2.2: the resolver must not validate for this query.
+    pub checking_disabled: bool,
+}
+
 /// The code of an EDNS option, RFC 6891 section 6.1.2.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
@@ -157,10 +172,30 @@ pub struct EdeCode(u16);
 impl EdeCode {
     /// Any other error, section 4.1.
     pub const OTHER: Self = Self(0);
+    /// No DNSKEY algorithm of the zone is supported, RFC 8914 section 4.2.
+    pub const UNSUPPORTED_DNSKEY_ALGORITHM: Self = Self(1);
+    /// No DS digest type of the zone is supported, section 4.3.
+    pub const UNSUPPORTED_DS_DIGEST_TYPE: Self = Self(2);
     /// The answer is stale, RFC 8914 section 4.4.
     pub const STALE_ANSWER: Self = Self(3);
     /// The answer is another one than the authority's, by policy, section 4.5.
     pub const FORGED_ANSWER: Self = Self(4);
+    /// Validation ended without a verdict, section 4.6.
+    pub const DNSSEC_INDETERMINATE: Self = Self(5);
+    /// The answer is bogus, section 4.7.
+    pub const DNSSEC_BOGUS: Self = Self(6);
+    /// All signatures have expired, section 4.8.
+    pub const SIGNATURE_EXPIRED: Self = Self(7);
+    /// No signature is valid yet, section 4.9.
+    pub const SIGNATURE_NOT_YET_VALID: Self = Self(8);
+    /// No DNSKEY matches a DS or a signature, section 4.10.
+    pub const DNSKEY_MISSING: Self = Self(9);
+    /// No RRSIG covers the records, section 4.11.
+    pub const RRSIGS_MISSING: Self = Self(10);
+    /// No DNSKEY has the Zone Key flag, section 4.12.
+    pub const NO_ZONE_KEY_BIT_SET: Self = Self(11);
+    /// No NSEC or NSEC3 proves the denial, section 4.13.
+    pub const NSEC_MISSING: Self = Self(12);
     /// Blocked by the operator's security policy, section 4.16.
     pub const BLOCKED: Self = Self(15);
     /// Blocked by an order from outside, section 4.17.
@@ -175,6 +210,13 @@ impl EdeCode {
     pub const NOT_AUTHORITATIVE: Self = Self(20);
     /// No authority answered, section 4.23.
     pub const NO_REACHABLE_AUTHORITY: Self = Self(22);
+    /// A signature expires before it becomes valid (IANA "Extended DNS Error Codes").
+    pub const SIGNATURE_EXPIRED_BEFORE_VALID: Self = Self(25);
+    /// NSEC3 records have too many iterations, RFC 9276 section 6.
+    pub const UNSUPPORTED_NSEC3_ITERATIONS: Self = Self(27);
+
+    /// A negative trust anchor is at or above the name, RFC 7646 (IANA "Extended DNS Error Codes").
+    pub const NEGATIVE_TRUST_ANCHOR: Self = Self(33);
 
     /// The info-code with this number.
     #[must_use]

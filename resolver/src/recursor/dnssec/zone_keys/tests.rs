@@ -1,0 +1,1 @@
+//! Tests of `zone_keys`.
