@@ -68,6 +68,8 @@ pub struct RecursionConfig {
     pub nta_days_max: u32,
     /// Whether RSA with SHA-1 (algorithms 5 and 7) is supported.
     pub dnssec_rsa_sha1: bool,
+    /// How wrong the clock of a signer may be at most, in seconds.
+    pub signature_skew_max_s: u32,
     /// NSEC3 iterations above which a zone is insecure (RFC 9276).
     pub nsec3_iterations_max: u16,
     /// Forward zones.
@@ -126,6 +128,7 @@ impl Default for RecursionConfig {
             negative_trust_anchors: Vec::new(),
             nta_days_max: 7,
             dnssec_rsa_sha1: false,
+            signature_skew_max_s: 86_400,
             nsec3_iterations_max: 50,
             forward: Vec::new(),
             stub: Vec::new(),
@@ -169,6 +172,11 @@ impl RecursionConfig {
             "recursion.nta_days_max",
             (1..=90).contains(&self.nta_days_max),
             "1 to 90",
+        )?;
+        value(
+            "recursion.signature_skew_max_s",
+            self.signature_skew_max_s <= 86_400,
+            "0 to 86400",
         )?;
         value(
             "recursion.nsec3_iterations_max",

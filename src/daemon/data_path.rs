@@ -123,6 +123,7 @@ pub fn recursor(
         anchors: checked.anchors.clone(),
         validation: ValidationSettings {
             accepts_rsa_sha1: config.dnssec_rsa_sha1,
+            skew_max_s: config.signature_skew_max_s,
             nsec3_iterations_max: config.nsec3_iterations_max,
         },
         caches,

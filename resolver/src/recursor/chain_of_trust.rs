@@ -228,9 +228,11 @@ impl<E: Environment> Recursor<E> {
         let mut fault = ValidationFault::KeySetMissing;
         for _ in 0..2 {
             let chain = LookupChain::of_validation(zone, Rtype::DNSKEY);
-            let found = self
-                .find(context, &chain, zone, Rtype::DNSKEY, false)
-                .await?;
+            let found = match self.find(context, &chain, zone, Rtype::DNSKEY, false).await {
+                Ok(found) => found,
+                Err(failure) if failure.is_of_query() => return Err(failure),
+                Err(_) => break,
+            };
             let server = found.server;
             let set = match found.end {
                 ChainEnd::Records => found.sets.into_iter().next_back(),
@@ -267,29 +269,29 @@ impl<E: Environment> Recursor<E> {
         context: &QueryContext,
         name: NameRef<'_>,
     ) -> Result<Trust, ResolutionFailure> {
-        let now = self.environment.now();
-        let start = self
+        let Some((anchor, _)) = self.settings.anchors.closest(name) else {
+            return Ok(Trust::NoAnchor);
+        };
+        let delegation = self
             .delegations
-            .closest(name, now, false)
-            .map_or_else(Name::root, |delegation| delegation.zone.clone());
-        let anchor = self.settings.anchors.closest(name);
-        let mut trust = self.trust(context, start.borrow()).await?;
-        if let Trust::NoCut = trust {
-            // The servers of a zone that is delegated nowhere, or whose parent is silent about it.
-            trust = match anchor {
-                Some((anchor, _)) => self.trust(context, anchor).await?,
-                None => Trust::NoAnchor,
-            };
+            .closest(name, self.environment.now(), false);
+        let start = delegation
+            .as_ref()
+            .map(|delegation| delegation.zone.borrow())
+            .filter(|zone| zone.is_within(anchor))
+            .unwrap_or(anchor);
+        let mut trust = self.trust(context, start).await?;
+        if matches!(trust, Trust::NoCut) {
+            // The servers of a zone that is delegated nowhere.
+            trust = self.trust(context, anchor).await?;
         }
-        let first = start.borrow().label_count() + 1;
-        for labels in first..=name.label_count() {
+        // Zones that the same servers have: no referral led into them.
+        let mut labels = start.label_count();
+        while matches!(trust, Trust::Keys(_)) && labels < name.label_count() {
+            labels += 1;
             match self.trust(context, name.last_labels(labels)).await? {
                 Trust::NoCut => {}
-                below @ (Trust::Keys(_) | Trust::NoAnchor) => trust = below,
-                end @ (Trust::Insecure(_) | Trust::Broken(_)) => return Ok(end),
-            }
-            if matches!(trust, Trust::Insecure(_) | Trust::Broken(_)) {
-                break;
+                below => trust = below,
             }
         }
         Ok(trust)

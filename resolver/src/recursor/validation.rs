@@ -120,18 +120,23 @@ impl<E: Environment> Recursor<E> {
         let ChainEnd::Code(code) = found.end else {
             return Ok(());
         };
-        if found.denial_security == SecurityStatus::Indeterminate && code != ResponseCode::YXDomain
-        {
+        if code == ResponseCode::YXDomain {
+            // The DNAME proves it.
+            found.denial_security = SecurityStatus::Secure;
+        }
+        if found.denial_security == SecurityStatus::Indeterminate {
             let end = end_of(found).unwrap_or_else(|| name.to_owned());
             let denial = &found.denial;
-            let status = self
+            let (proved, status) = self
                 .status_of_denial(context, end.borrow(), rtype, code, denial)
                 .await?;
-            self.remember_denial(end.borrow(), rtype, denial, status);
+            if proved == code {
+                self.remember_denial(end.borrow(), rtype, denial, status);
+            } else {
+                self.rrsets.remove(end.borrow(), rtype);
+            }
+            found.end = ChainEnd::Code(proved);
             found.denial_security = status;
-        }
-        if code == ResponseCode::YXDomain {
-            found.denial_security = SecurityStatus::Secure;
         }
         Ok(())
     }
@@ -172,7 +177,8 @@ impl<E: Environment> Recursor<E> {
         Ok(status_of(denied))
     }
 
-    /// The status of a denial.
+    /// The status of a denial, and the code that it proves: some servers answer NXDOMAIN for an empty
+    /// non-terminal.
     async fn status_of_denial(
         &self,
         context: &QueryContext,
@@ -180,8 +186,8 @@ impl<E: Environment> Recursor<E> {
         rtype: Rtype,
         code: ResponseCode,
         denial: &Denial,
-    ) -> Result<SecurityStatus, Invalid> {
-        let is_of_parent = rtype == Rtype::DS;
+    ) -> Result<(ResponseCode, SecurityStatus), Invalid> {
+        let is_of_parent = rtype == Rtype::DS && !name.is_root();
         let signer = denial
             .proofs
             .iter()
@@ -197,22 +203,29 @@ impl<E: Environment> Recursor<E> {
                 name
             };
             let trust = self.enclosing_trust(context, place).await?;
-            return unsigned(&trust, ValidationFault::DenialMissing);
+            return Ok((code, unsigned(&trust, ValidationFault::DenialMissing)?));
         };
         let keys = match self.trust(context, signer.borrow()).await? {
             Trust::Keys(keys) => keys,
-            trust => return unsigned(&trust, ValidationFault::SignerForeign),
+            trust => return Ok((code, unsigned(&trust, ValidationFault::SignerForeign)?)),
         };
         if let Some(soa) = &denial.soa {
             keys.verify(soa, self.validation(context))?;
         }
         let mut proofs = self.proofs(context, &denial.proofs, &keys)?;
-        let denied = if code == ResponseCode::NXDomain {
-            proofs.nxdomain(name, self.validation(context))?
-        } else {
-            proofs.nodata(name, rtype, self.validation(context))?
-        };
-        Ok(status_of(denied))
+        let validation = self.validation(context);
+        if code == ResponseCode::NXDomain {
+            let fault = match proofs.nxdomain(name, validation) {
+                Ok(denied) => return Ok((code, status_of(denied))),
+                Err(fault) => fault,
+            };
+            return match proofs.nodata(name, rtype, validation) {
+                Ok(denied) => Ok((ResponseCode::NoError, status_of(denied))),
+                Err(_) => Err(fault.into()),
+            };
+        }
+        let denied = proofs.nodata(name, rtype, validation)?;
+        Ok((code, status_of(denied)))
     }
 
     /// The NSEC and NSEC3 sets of a response that verify.

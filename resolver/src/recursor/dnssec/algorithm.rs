@@ -84,10 +84,11 @@ impl SignatureAlgorithm {
     }
 }
 
-/// A digest type of DS records that the validator supports. SHA-1 (1) is none: RFC 4509 section 3
-/// has it ignored beside SHA-256, and RFC 9905 deprecates it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A digest type of DS records that the validator supports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DigestType {
+    /// 1, RFC 4034. RFC 4509 section 3 has it ignored beside the others, and RFC 9905 deprecates it.
+    Sha1,
     /// 2, RFC 4509.
     Sha256,
     /// 4, RFC 6605.
@@ -97,8 +98,9 @@ pub enum DigestType {
 impl DigestType {
     /// The digest type with this number.
     #[must_use]
-    pub fn supported(number: u8) -> Option<Self> {
+    pub fn supported(number: u8, settings: &ValidationSettings) -> Option<Self> {
         match number {
+            1 if settings.accepts_rsa_sha1 => Some(Self::Sha1),
             2 => Some(Self::Sha256),
             4 => Some(Self::Sha384),
             _ => None,
@@ -107,6 +109,7 @@ impl DigestType {
 
     pub(super) fn octets(self) -> usize {
         match self {
+            Self::Sha1 => digest::SHA1_OUTPUT_LEN,
             Self::Sha256 => digest::SHA256_OUTPUT_LEN,
             Self::Sha384 => digest::SHA384_OUTPUT_LEN,
         }
@@ -114,6 +117,7 @@ impl DigestType {
 
     pub(super) fn digest(self, octets: &[u8]) -> Digest {
         match self {
+            Self::Sha1 => digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, octets),
             Self::Sha256 => digest::digest(&digest::SHA256, octets),
             Self::Sha384 => digest::digest(&digest::SHA384, octets),
         }

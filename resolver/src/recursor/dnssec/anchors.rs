@@ -48,8 +48,52 @@ impl TrustAnchors {
     /// # Errors
     /// Which line or element is wrong.
     pub fn parse(text: &str, now_unix: i64) -> Result<Self, AnchorError> {
-        let _ = (text, now_unix);
-        Err(AnchorError::Empty)
+        let _ = now_unix;
+        let mut anchors = Self::default();
+        for (number, line) in text.lines().enumerate() {
+            let content = line.split(';').next().unwrap_or_default();
+            let fields: Vec<&str> = content
+                .split_whitespace()
+                .filter(|field| !["(", ")"].contains(field))
+                .collect();
+            if fields.is_empty() {
+                continue;
+            }
+            let problem = |problem| AnchorError::Line {
+                line: number + 1,
+                problem,
+            };
+            let owner = Name::parse(fields[0]).map_err(|_| problem("no name"))?;
+            let kind = fields
+                .iter()
+                .position(|field| *field == "DS" || *field == "DNSKEY")
+                .ok_or_else(|| problem("no DS"))?;
+            let data = &fields[kind + 1..];
+            if data.len() < 4 {
+                return Err(problem("too short"));
+            }
+            let first: u16 = data[0].parse().map_err(|_| problem("number"))?;
+            let byte = |text: &str| text.parse::<u8>().map_err(|_| problem("number"));
+            let mut wire = first.to_be_bytes().to_vec();
+            wire.push(byte(data[1])?);
+            wire.push(byte(data[2])?);
+            let rest = data[3..].concat();
+            let anchor = if fields[kind] == "DS" {
+                let digest = data_encoding::HEXLOWER_PERMISSIVE
+                    .decode(rest.as_bytes())
+                    .map_err(|_| problem("hex"))?;
+                wire.extend(digest);
+                TrustAnchor::Ds(DsData::from_data(&wire).ok_or_else(|| problem("DS"))?)
+            } else {
+                let key = data_encoding::BASE64
+                    .decode(rest.as_bytes())
+                    .map_err(|_| problem("base64"))?;
+                wire.extend(key);
+                TrustAnchor::Key(ZoneKey::from_data(&wire).ok_or_else(|| problem("DNSKEY"))?)
+            };
+            anchors.insert(owner, anchor);
+        }
+        Ok(anchors)
     }
 
     /// Adds an anchor of a zone.
@@ -92,7 +136,7 @@ impl TrustAnchor {
         match self {
             Self::Ds(data) => {
                 SignatureAlgorithm::supported(data.algorithm, settings).is_some()
-                    && DigestType::supported(data.digest_type).is_some()
+                    && DigestType::supported(data.digest_type, settings).is_some()
             }
             Self::Key(key) => key.is_supported(settings),
         }

@@ -50,7 +50,7 @@ impl DsData {
         if self.tag != key.tag || self.algorithm != key.algorithm {
             return Ok(false);
         }
-        let Some(digest_type) = DigestType::supported(self.digest_type) else {
+        let Some(digest_type) = DigestType::supported(self.digest_type, context.settings) else {
             return Ok(false);
         };
         context.budget.charge_digest()?;
@@ -87,12 +87,19 @@ impl UsableDs {
             if SignatureAlgorithm::supported(data.algorithm, settings).is_none() {
                 continue;
             }
-            if DigestType::supported(data.digest_type).is_none() {
-                cause = InsecurityCause::UnsupportedDigest;
-            } else if usable.len() < RECORDS_MAX {
-                usable.push(data);
+            match DigestType::supported(data.digest_type, settings) {
+                None => cause = InsecurityCause::UnsupportedDigest,
+                Some(_) if usable.len() >= RECORDS_MAX => {}
+                Some(digest_type) => usable.push((digest_type, data)),
             }
         }
+        if usable
+            .iter()
+            .any(|(digest_type, _)| *digest_type > DigestType::Sha1)
+        {
+            usable.retain(|(digest_type, _)| *digest_type > DigestType::Sha1);
+        }
+        let usable: Vec<DsData> = usable.into_iter().map(|(_, data)| data).collect();
         if usable.is_empty() {
             Err(cause)
         } else {
