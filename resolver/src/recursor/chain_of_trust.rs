@@ -101,7 +101,10 @@ impl<E: Environment> Recursor<E> {
     /// Adds what was found to the trace.
     fn context_of(&self, context: &QueryContext, name: NameRef<'_>, trust: &Trust) {
         context.trace(self.environment.now(), || match trust {
-            Trust::Keys(_) => format!("{name}: secure"),
+            Trust::Keys(keys) => {
+                let tags: Vec<u16> = keys.keys().map(|key| key.tag).collect();
+                format!("{name}: secure, its keys are {tags:?}")
+            }
             Trust::NoCut => format!("{name}: no zone of its own"),
             Trust::Insecure(cause) => format!("{name}: insecure, {cause}"),
             Trust::NoAnchor => format!("{name}: no trust anchor"),

@@ -54,7 +54,7 @@ mod wire;
 
 pub use self::{
     cache::rrsets::TtlBounds,
-    dnssec::{AnchorError, TrustAnchors, ValidationSettings},
+    dnssec::{AnchorError, LineProblem, TrustAnchors, ValidationFault, ValidationSettings},
     environment::{Environment, TransportOutcome},
     failure::ResolutionFailure,
     negative_anchors::NegativeTrustAnchor,

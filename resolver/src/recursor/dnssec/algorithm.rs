@@ -96,11 +96,16 @@ pub enum DigestType {
 }
 
 impl DigestType {
-    /// The digest type with this number.
+    /// The digest type with this number, if the validator has it and the settings allow it.
     #[must_use]
     pub fn supported(number: u8, settings: &ValidationSettings) -> Option<Self> {
+        Self::known(number).filter(|digest| settings.accepts_rsa_sha1 || *digest != Self::Sha1)
+    }
+
+    /// The digest type with this number, if the validator has it.
+    pub(super) fn known(number: u8) -> Option<Self> {
         match number {
-            1 if settings.accepts_rsa_sha1 => Some(Self::Sha1),
+            1 => Some(Self::Sha1),
             2 => Some(Self::Sha256),
             4 => Some(Self::Sha384),
             _ => None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use policy::name::{Name, NameRef};
 
 use super::{
@@ -10,7 +11,13 @@ use super::{
     dnskey::ZoneKey,
     ds::DsData,
     fault::ValidationFault,
+    iana_xml::{self, XmlProblem},
 };
+
+/// KSK-2017 and KSK-2024 as IANA publishes them in root-anchors.xml (RFC 9718).
+const OF_ROOT: &str = "\
+    . DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D
+    . DS 38696 8 2 683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16";
 
 /// A key that is trusted without a chain, or its digest.
 #[derive(Debug, Clone)]
@@ -27,73 +34,63 @@ pub struct TrustAnchors(BTreeMap<Name, Vec<TrustAnchor>>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnchorError {
     #[error("line {line}: {problem}")]
-    Line { line: usize, problem: &'static str },
-    #[error("not an XML document of trust anchors: {0}")]
-    Xml(String),
-    #[error("no DS or DNSKEY record")]
+    Line { line: usize, problem: LineProblem },
+    #[error("the XML document is no list of trust anchors")]
+    Xml(#[from] XmlProblem),
+    #[error("the text has no DS or DNSKEY record that is valid now")]
     Empty,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LineProblem {
+    #[error("the owner is not a domain name")]
+    Owner,
+    #[error("the record is neither DS nor DNSKEY of class IN")]
+    Type,
+    #[error("a field is missing or is not a number in its range")]
+    Number,
+    #[error("the digest is not hexadecimal, or its length does not fit its type")]
+    Digest,
+    #[error("the public key is not base64")]
+    Key,
+    #[error("the key has no Zone Key flag, is revoked, or has a protocol other than 3")]
+    NoZoneKey,
+    #[error("a parenthesis is not closed")]
+    Parenthesis,
 }
 
 impl TrustAnchors {
     /// The anchors of the root: KSK-2017 (20326) and KSK-2024 (38696).
     #[must_use]
     pub fn of_root() -> Self {
-        Self::default()
+        Self::parse(OF_ROOT, 0).expect("a test reads them")
     }
 
-    /// Reads a file: DS and DNSKEY records in master-file form, one a line, of any owner; or the XML
-    /// document that IANA publishes for the root (RFC 9718), of which those anchors count that are
-    /// valid at `now_unix` or later.
+    /// Reads a file: DS and DNSKEY records in master-file form with absolute owners, of any zone; or
+    /// the XML document that IANA publishes for the root (RFC 9718), of which those anchors count
+    /// that are valid at `now_unix`, in seconds since 1970-01-01 00:00 UTC.
     ///
     /// # Errors
     /// Which line or element is wrong.
     pub fn parse(text: &str, now_unix: i64) -> Result<Self, AnchorError> {
-        let _ = now_unix;
         let mut anchors = Self::default();
-        for (number, line) in text.lines().enumerate() {
-            let content = line.split(';').next().unwrap_or_default();
-            let fields: Vec<&str> = content
-                .split_whitespace()
-                .filter(|field| !["(", ")"].contains(field))
-                .collect();
-            if fields.is_empty() {
-                continue;
+        if text.trim_start().starts_with('<') {
+            for (zone, data) in iana_xml::read(text, now_unix)? {
+                anchors.insert(zone, TrustAnchor::Ds(data));
             }
-            let problem = |problem| AnchorError::Line {
-                line: number + 1,
-                problem,
-            };
-            let owner = Name::parse(fields[0]).map_err(|_| problem("no name"))?;
-            let kind = fields
-                .iter()
-                .position(|field| *field == "DS" || *field == "DNSKEY")
-                .ok_or_else(|| problem("no DS"))?;
-            let data = &fields[kind + 1..];
-            if data.len() < 4 {
-                return Err(problem("too short"));
+        } else {
+            for (line, fields) in logical_lines(text)? {
+                let (zone, anchor) =
+                    parse_record(&fields).map_err(|problem| AnchorError::Line { line, problem })?;
+                anchors.insert(zone, anchor);
             }
-            let first: u16 = data[0].parse().map_err(|_| problem("number"))?;
-            let byte = |text: &str| text.parse::<u8>().map_err(|_| problem("number"));
-            let mut wire = first.to_be_bytes().to_vec();
-            wire.push(byte(data[1])?);
-            wire.push(byte(data[2])?);
-            let rest = data[3..].concat();
-            let anchor = if fields[kind] == "DS" {
-                let digest = data_encoding::HEXLOWER_PERMISSIVE
-                    .decode(rest.as_bytes())
-                    .map_err(|_| problem("hex"))?;
-                wire.extend(digest);
-                TrustAnchor::Ds(DsData::from_data(&wire).ok_or_else(|| problem("DS"))?)
-            } else {
-                let key = data_encoding::BASE64
-                    .decode(rest.as_bytes())
-                    .map_err(|_| problem("base64"))?;
-                wire.extend(key);
-                TrustAnchor::Key(ZoneKey::from_data(&wire).ok_or_else(|| problem("DNSKEY"))?)
-            };
-            anchors.insert(owner, anchor);
         }
-        Ok(anchors)
+        if anchors.is_empty() {
+            Err(AnchorError::Empty)
+        } else {
+            Ok(anchors)
+        }
     }
 
     /// Adds an anchor of a zone.
@@ -153,6 +150,89 @@ impl TrustAnchor {
             Self::Ds(data) => data.matches(zone, key, context),
             Self::Key(known) => Ok(known.data() == key.data()),
         }
+    }
+}
+
+/// The fields of each record of a master file with the number of its first line: without comments,
+/// and joined across lines within parentheses (RFC 1035 section 5.1).
+fn logical_lines(text: &str) -> Result<Vec<(usize, Vec<&str>)>, AnchorError> {
+    let mut records: Vec<(usize, Vec<&str>)> = Vec::new();
+    let mut open_since = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.split_once(';').map_or(line, |(record, _)| record);
+        if open_since.is_none() {
+            records.push((number, Vec::new()));
+        }
+        if line.contains('(') {
+            open_since = Some(number);
+        }
+        if line.contains(')') {
+            open_since = None;
+        }
+        if let Some((_, fields)) = records.last_mut() {
+            fields.extend(
+                line.split(|c: char| c.is_whitespace() || c == '(' || c == ')')
+                    .filter(|field| !field.is_empty()),
+            );
+        }
+    }
+    records.retain(|(_, fields)| !fields.is_empty());
+    match open_since {
+        Some(line) => Err(AnchorError::Line {
+            line,
+            problem: LineProblem::Parenthesis,
+        }),
+        None => Ok(records),
+    }
+}
+
+/// Reads a record: owner, TTL and class in any order and both optional, type, data.
+fn parse_record(fields: &[&str]) -> Result<(Name, TrustAnchor), LineProblem> {
+    let (owner, rest) = fields.split_first().ok_or(LineProblem::Owner)?;
+    let zone = Name::parse(owner).map_err(|_| LineProblem::Owner)?;
+    let is_ttl_or_class =
+        |field: &&&str| field.eq_ignore_ascii_case("IN") || field.parse::<u32>().is_ok();
+    let skipped = rest.iter().take(2).take_while(is_ttl_or_class).count();
+    let (rtype, data) = rest[skipped..].split_first().ok_or(LineProblem::Type)?;
+    let anchor = if rtype.eq_ignore_ascii_case("DS") {
+        TrustAnchor::Ds(parse_ds(data)?)
+    } else if rtype.eq_ignore_ascii_case("DNSKEY") {
+        TrustAnchor::Key(parse_key(data)?)
+    } else {
+        return Err(LineProblem::Type);
+    };
+    Ok((zone, anchor))
+}
+
+fn number<T: std::str::FromStr>(fields: &[&str], place: usize) -> Result<T, LineProblem> {
+    let field = fields.get(place).ok_or(LineProblem::Number)?;
+    field.parse().map_err(|_| LineProblem::Number)
+}
+
+fn parse_ds(fields: &[&str]) -> Result<DsData, LineProblem> {
+    let (tag, algorithm) = (number(fields, 0)?, number(fields, 1)?);
+    let digest_type = number(fields, 2)?;
+    let digest = fields[3..].concat();
+    HEXLOWER_PERMISSIVE
+        .decode(digest.as_bytes())
+        .ok()
+        .and_then(|digest| DsData::new(tag, algorithm, digest_type, digest))
+        .ok_or(LineProblem::Digest)
+}
+
+fn parse_key(fields: &[&str]) -> Result<ZoneKey, LineProblem> {
+    let flags: u16 = number(fields, 0)?;
+    let (protocol, algorithm): (u8, u8) = (number(fields, 1)?, number(fields, 2)?);
+    let public = BASE64
+        .decode(fields[3..].concat().as_bytes())
+        .map_err(|_| LineProblem::Key)?;
+    let [high, low] = flags.to_be_bytes();
+    let data = [&[high, low, protocol, algorithm], &public[..]].concat();
+    let key = ZoneKey::from_data(&data).ok_or(LineProblem::Key)?;
+    if key.may_sign() {
+        Ok(key)
+    } else {
+        Err(LineProblem::NoZoneKey)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, cmp::Ordering, ops::Range};
 
 use hickory_proto::{
     rr::{Name as ProtoName, RData, Record},
-    serialize::binary::BinEncodable as _,
+    serialize::binary::{BinEncodable as _, BinEncoder, NameEncoding},
 };
 use policy::name::{LABELS_MAX, Name, NameRef, WireName};
 
@@ -57,11 +57,17 @@ impl CanonicalSet {
     }
 }
 
-/// The data of a record as received; none where they cannot be encoded.
+/// The data of a record as received, without compression; none where they cannot be encoded.
 pub(super) fn data_octets(record: &Record) -> Option<Cow<'_, [u8]>> {
     match &record.data {
         RData::Unknown { rdata, .. } => Some(Cow::Borrowed(&rdata.anything)),
-        other => other.to_bytes().ok().map(Cow::Owned),
+        other => {
+            let mut octets = Vec::new();
+            let mut encoder = BinEncoder::new(&mut octets);
+            encoder.set_name_encoding(NameEncoding::Uncompressed);
+            other.emit(&mut encoder).ok()?;
+            Some(Cow::Owned(octets))
+        }
     }
 }
 

@@ -40,6 +40,17 @@ impl DsData {
         })
     }
 
+    /// A record of these fields; none where the length of the digest does not fit a known type.
+    pub(super) fn new(tag: u16, algorithm: u8, digest_type: u8, digest: Vec<u8>) -> Option<Self> {
+        let octets = DigestType::known(digest_type).map_or(digest.len(), DigestType::octets);
+        (!digest.is_empty() && digest.len() == octets).then(|| Self {
+            tag,
+            algorithm,
+            digest_type,
+            digest: digest.into(),
+        })
+    }
+
     /// Whether the record is the digest of this key of the zone.
     pub(super) fn matches(
         &self,

@@ -124,12 +124,13 @@ impl ValidationFault {
 
     fn gravity(self) -> u8 {
         match self {
-            Self::TooMuchWork => 5,
-            Self::SignatureExpired | Self::SignatureNotYetValid | Self::SignatureLifetime => 4,
-            Self::SignatureWrong => 3,
-            Self::KeyNotOfZone | Self::KeyRevoked | Self::KeyUnusable => 2,
-            Self::SignatureMissing | Self::SignatureAlgorithm => 0,
-            _ => 1,
+            Self::TooMuchWork => 6,
+            Self::SignatureExpired | Self::SignatureNotYetValid | Self::SignatureLifetime => 5,
+            Self::SignatureWrong => 4,
+            Self::KeyNotOfZone | Self::KeyRevoked | Self::KeyUnusable => 3,
+            Self::SignatureAlgorithm => 1,
+            Self::SignatureMissing => 0,
+            _ => 2,
         }
     }
 }

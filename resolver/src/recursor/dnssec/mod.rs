@@ -2,7 +2,7 @@
 //! 5155, 6840. Time comes in as a number, and each question pays from its budget.
 //!
 //! ```text
-//! anchors, ds ---> zone_keys: which keys of a zone are trusted
+//! anchors (iana_xml), ds ---> zone_keys: which keys of a zone are trusted
 //!                    |  rrsig: do the signatures of a set verify     canonical: what they sign
 //!                    |  dnskey, algorithm: keys and their algorithms
 //!                    v
@@ -15,8 +15,6 @@
 //! zone says with [`ZoneKeys::verify`], and enters the next zone with [`UsableDs`] or with
 //! [`Proofs::delegation`].
 
-#![allow(dead_code, unused_imports)]
-
 mod algorithm;
 mod anchors;
 mod bitmap;
@@ -28,20 +26,24 @@ mod dnskey;
 mod ds;
 mod fault;
 mod finding;
+mod iana_xml;
 mod nsec;
 mod nsec3;
 mod rrsig;
 mod zone_keys;
 
+#[cfg(test)]
+mod signed_zones;
+#[cfg(test)]
+mod testing;
+
 pub use self::{
-    anchors::{AnchorError, TrustAnchor, TrustAnchors},
+    anchors::{AnchorError, LineProblem, TrustAnchors},
     budget::ValidationBudget,
     context::{ValidationContext, ValidationSettings},
     denial::{Denied, Proofs},
-    dnskey::ZoneKey,
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},
     finding::Delegation,
-    rrsig::Verified,
     zone_keys::{ZoneKeys, ZoneTrust},
 };

@@ -1,1 +1,225 @@
-//! Tests of `zone_keys`.
+//! Tests of the trust in a zone's keys.
+
+use super::*;
+use crate::recursor::dnssec::{
+    anchors::TrustAnchor,
+    ds::DsData,
+    testing::{NOW, Signer, Terms, name, opaque, set, with_context},
+};
+
+fn from_ds(set: &RrSet, ds: Vec<DsData>) -> Result<ZoneTrust, ValidationFault> {
+    with_context(|context| {
+        let ds = UsableDs::pick(ds.into_iter(), context.settings).expect("a usable DS");
+        ZoneKeys::from_ds(set, &ds, context)
+    })
+}
+
+fn tags(trust: Result<ZoneTrust, ValidationFault>) -> Result<Vec<u16>, ValidationFault> {
+    trust.map(|trust| match trust {
+        ZoneTrust::Secure(keys) => keys.keys().map(|key| key.tag).collect(),
+        ZoneTrust::Insecure(cause) => panic!("{cause}"),
+    })
+}
+
+#[test]
+fn a_ds_record_leads_to_all_keys_that_its_key_signs() {
+    let (ksk, mut zsk) = (Signer::new("example", 13), Signer::new("example", 15));
+    zsk.flags = 256;
+    let set = Signer::key_set(&[&ksk, &zsk]);
+    assert_eq!(
+        tags(from_ds(&set, vec![ksk.ds()])),
+        Ok(vec![ksk.key().tag, zsk.key().tag])
+    );
+}
+
+#[test]
+fn one_of_several_ds_records_is_enough() {
+    let (old, new) = (Signer::new("example", 13), Signer::new("example", 15));
+    let set = Signer::key_set(&[&new]);
+    assert!(tags(from_ds(&set, vec![old.ds(), new.ds()])).is_ok());
+}
+
+#[test]
+fn a_key_set_that_no_ds_record_matches_is_bogus() {
+    let (real, other) = (Signer::new("example", 13), Signer::new("example", 13));
+    let set = Signer::key_set(&[&other]);
+    let untrusted = Err(ValidationFault::KeyUntrusted);
+    assert_eq!(tags(from_ds(&set, vec![real.ds()])), untrusted);
+    // The same tag, another digest.
+    let mut ds = other.ds();
+    ds.digest[0] ^= 1;
+    assert_eq!(tags(from_ds(&set, vec![ds])), untrusted);
+}
+
+/// A key that the DS RRset does not name cannot sign the key set, although it is in it.
+#[test]
+fn the_key_of_the_ds_record_must_sign_the_key_set() {
+    let (real, attacker) = (Signer::new("example", 13), Signer::new("example", 15));
+    let set = Signer::key_set(&[&attacker, &real]);
+    assert_eq!(
+        tags(from_ds(&set, vec![real.ds()])),
+        Err(ValidationFault::KeyMissing)
+    );
+}
+
+#[test]
+fn a_key_set_with_an_expired_signature_is_bogus() {
+    let signer = Signer::new("example", 13);
+    let mut set = Signer::key_set(&[&signer]);
+    set.signatures.clear();
+    let terms = Terms {
+        inception: NOW - 500_000,
+        expiration: NOW - 200_000,
+        ..Terms::default()
+    };
+    let set = signer.signed_on(set, &terms);
+    assert_eq!(
+        tags(from_ds(&set, vec![signer.ds()])),
+        Err(ValidationFault::SignatureExpired)
+    );
+}
+
+#[test]
+fn a_missing_key_set_is_named() {
+    let signer = Signer::new("example", 13);
+    let empty = RrSet::unsigned(name("example"), Rtype::DNSKEY, Vec::new());
+    assert_eq!(
+        tags(from_ds(&empty, vec![signer.ds()])),
+        Err(ValidationFault::KeySetMissing)
+    );
+}
+
+#[test]
+fn a_ds_record_of_a_key_that_is_no_zone_key_is_named() {
+    for (flags, fault) in [
+        (0x0001, ValidationFault::KeyNotOfZone),
+        (0x0181, ValidationFault::KeyRevoked),
+    ] {
+        let mut signer = Signer::new("example", 13);
+        signer.flags = flags;
+        let set = Signer::key_set(&[&signer]);
+        assert_eq!(tags(from_ds(&set, vec![signer.ds()])), Err(fault));
+    }
+}
+
+#[test]
+fn revoked_keys_are_left_out() {
+    let (signer, mut revoked) = (Signer::new("example", 13), Signer::new("example", 13));
+    revoked.flags = 0x0181;
+    let set = Signer::key_set(&[&signer, &revoked]);
+    assert_eq!(
+        tags(from_ds(&set, vec![signer.ds()])),
+        Ok(vec![signer.key().tag])
+    );
+}
+
+#[test]
+fn keys_of_unknown_algorithms_do_no_harm() {
+    let signer = Signer::new("example", 13);
+    let mut set = Signer::key_set(&[&signer]);
+    for algorithm in [0, 16, 23, 253, 255] {
+        let data = vec![1, 0, 3, algorithm, 1, 2, 3];
+        set.records
+            .push(opaque(name("example").borrow(), Rtype::DNSKEY, data));
+    }
+    set.signatures.clear();
+    let set = signer.signed(set);
+    assert_eq!(
+        tags(from_ds(&set, vec![signer.ds()])),
+        Ok(vec![signer.key().tag])
+    );
+}
+
+fn insecurity(trust: Result<ZoneTrust, ValidationFault>) -> Option<InsecurityCause> {
+    match trust {
+        Ok(ZoneTrust::Insecure(cause)) => Some(cause),
+        _ => None,
+    }
+}
+
+/// A key of 512 bits, whose DS record vouches for it.
+#[test]
+fn a_zone_with_a_short_rsa_key_is_insecure() {
+    let short = "AwEAAcFcGsaxxdgiuuGmCkVImy4h99CqT7jwY3pexPGcnUFtR2Fh36BponcwtkZ4cAgtvd4Qs8PkxUdp6p/DlUmObdk=";
+    let key_set = set(&format!("example. 3600 DNSKEY 256 3 8 {short}"));
+    let key = ZoneKey::of(&key_set.records[0]).unwrap();
+    let octets = [name("example").borrow().wire(), key.data()].concat();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &octets);
+    let ds = DsData {
+        tag: key.tag,
+        algorithm: 8,
+        digest_type: 2,
+        digest: digest.as_ref().into(),
+    };
+    let cause = Some(InsecurityCause::UnsupportedKeySize);
+    assert_eq!(insecurity(from_ds(&key_set, vec![ds])), cause);
+    // The same as the key of the zone's data, under a key that is long enough.
+    let signer = Signer::new("example", 13);
+    let mut both = Signer::key_set(&[&signer]);
+    both.records.extend(key_set.records);
+    both.signatures.clear();
+    let both = signer.signed(both);
+    assert_eq!(insecurity(from_ds(&both, vec![signer.ds()])), cause);
+}
+
+#[test]
+fn anchors_are_keys_or_digests() {
+    let signer = Signer::new("example", 13);
+    let set = Signer::key_set(&[&signer]);
+    for anchor in [signer.anchor(), TrustAnchor::Ds(signer.ds())] {
+        let trust = with_context(|context| ZoneKeys::from_anchors(&set, &[anchor], context));
+        assert_eq!(tags(trust), Ok(vec![signer.key().tag]));
+    }
+    let other = Signer::new("example", 13).anchor();
+    let trust = with_context(|context| ZoneKeys::from_anchors(&set, &[other], context));
+    assert_eq!(tags(trust), Err(ValidationFault::KeyUntrusted));
+}
+
+#[test]
+fn anchors_without_a_supported_algorithm_make_a_zone_insecure() {
+    let signer = Signer::new("example", 13);
+    let mut ds = signer.ds();
+    ds.algorithm = 16;
+    let set = Signer::key_set(&[&signer]);
+    let trust =
+        with_context(|context| ZoneKeys::from_anchors(&set, &[TrustAnchor::Ds(ds)], context));
+    assert_eq!(
+        insecurity(trust),
+        Some(InsecurityCause::UnsupportedAlgorithm)
+    );
+}
+
+/// The TTL of the set and the signature bound how long the keys are kept.
+#[test]
+fn keys_are_kept_as_long_as_their_set() {
+    let signer = Signer::new("example", 13);
+    let mut set = Signer::key_set(&[&signer]);
+    set.records[0].ttl = 120;
+    let trust = with_context(|context| ZoneKeys::from_anchors(&set, &[signer.anchor()], context));
+    let Ok(ZoneTrust::Secure(keys)) = trust else {
+        panic!("insecure");
+    };
+    assert_eq!(keys.ttl_max_s(), 120);
+    assert!(keys.heap_octets() > signer.data().len());
+}
+
+/// The DS records of a zone and its keys multiply: CVE-2023-50387 at the level of digests.
+#[test]
+fn ds_records_times_keys_are_bounded() {
+    let signer = Signer::new("example", 13);
+    let mut set = Signer::key_set(&[&signer]);
+    // Keys with one tag: moving octets by an even distance keeps it.
+    let base = signer.data();
+    for turn in 1..200_usize {
+        let mut data = base.clone();
+        data[4..].rotate_left(turn % 30 * 2 + 2);
+        let swapped = 4 + turn % 60;
+        data.swap(swapped, swapped + 2);
+        set.records
+            .push(opaque(name("example").borrow(), Rtype::DNSKEY, data));
+    }
+    let mut ds = signer.ds();
+    ds.digest[0] ^= 1;
+    let all = vec![ds; 8];
+    assert_eq!(tags(from_ds(&set, all)), Err(ValidationFault::TooMuchWork));
+}
