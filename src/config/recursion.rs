@@ -64,8 +64,6 @@ pub struct RecursionConfig {
     pub trust_anchor_files: Vec<PathBuf>,
     /// Names at and below which nothing is validated (RFC 7646).
     pub negative_trust_anchors: Vec<Name>,
-    /// The longest life of a negative trust anchor that is set over REST, in days.
-    pub nta_days_max: u32,
     /// Whether RSA with SHA-1 (algorithms 5 and 7) is supported.
     pub dnssec_rsa_sha1: bool,
     /// How wrong the clock of a signer may be at most, in seconds.
@@ -126,7 +124,6 @@ impl Default for RecursionConfig {
             trust_anchors: Vec::new(),
             trust_anchor_files: Vec::new(),
             negative_trust_anchors: Vec::new(),
-            nta_days_max: 7,
             dnssec_rsa_sha1: false,
             signature_skew_max_s: 86_400,
             nsec3_iterations_max: 50,
@@ -167,11 +164,6 @@ impl RecursionConfig {
             "recursion.queries_per_server_max",
             (1..=1_000_000).contains(&self.queries_per_server_max),
             "1 to 1000000",
-        )?;
-        value(
-            "recursion.nta_days_max",
-            (1..=90).contains(&self.nta_days_max),
-            "1 to 90",
         )?;
         value(
             "recursion.signature_skew_max_s",
