@@ -4,6 +4,7 @@
 //! `configs/default.toml` is its reference and the embedded default; a test holds the two together.
 //! Each section has a file.
 
+mod anchors;
 mod api;
 mod blocks;
 mod differences;

@@ -124,6 +124,11 @@ where
         self.entries.remove(key);
     }
 
+    /// Removes the entries whose key does not meet a condition.
+    pub(crate) fn retain(&self, keeps: impl Fn(&K) -> bool) {
+        self.entries.retain(|key, _| keeps(key));
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -7,8 +7,7 @@ use super::{blocks::BlockedAnswerKind, error::ConfigError, sections::Config};
 pub const ENVIRONMENT_PREFIX: &str = "OX_PROTECT_";
 
 /// Why the keys of DNSSEC validation are refused.
-const NOT_VALIDATING: &str =
-    "this version does not validate (DNSSEC), and its answers never carry AD; leave the key out";
+const NOT_VALIDATING: &str = "nothing is validated with recursion.dnssec = false";
 /// The levels that `log.level` names.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -21,15 +20,16 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
         log,
         ..
     } = config;
-    value("recursion.dnssec", !recursion.dnssec, NOT_VALIDATING)?;
+    let has_anchors =
+        !recursion.trust_anchors.is_empty() || !recursion.trust_anchor_files.is_empty();
     value(
         "recursion.trust_anchors",
-        recursion.trust_anchors.is_empty(),
+        recursion.dnssec || !has_anchors,
         NOT_VALIDATING,
     )?;
     value(
         "recursion.negative_trust_anchors",
-        recursion.negative_trust_anchors.is_empty(),
+        recursion.dnssec || recursion.negative_trust_anchors.is_empty(),
         NOT_VALIDATING,
     )?;
     let is_shown = dns.landing.is_empty() || dns.blocked_answer == BlockedAnswerKind::Landing;

@@ -11,9 +11,10 @@ use policy::{
     category::Taxonomy,
     rules::{bypass::BypassPrevention, operator::OperatorDefaults},
 };
+use resolver::recursor::TrustAnchors;
 
 use super::{
-    api,
+    anchors, api,
     effect::{self, ENVIRONMENT_PREFIX},
     error::ConfigError,
     history, lists, reports,
@@ -32,6 +33,8 @@ pub struct Checked {
     pub defaults: OperatorDefaults,
     /// Addresses of the root servers.
     pub roots: Vec<IpAddr>,
+    /// Trust anchors. None without validation.
+    pub anchors: TrustAnchors,
     /// Warnings to the operator, one sentence each.
     pub warnings: Vec<String>,
     /// Whether it is the embedded configuration.
@@ -134,11 +137,13 @@ fn override_by(
     Ok(config)
 }
 
+/// The text of a file that the configuration names.
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))
+}
+
 fn check(config: Config) -> Result<Checked, ConfigError> {
     check_sections(&config)?;
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))
-    };
     let taxonomy = match config.policy.taxonomy.as_os_str().is_empty() {
         true => Taxonomy::shipped(),
         false => Taxonomy::parse(&read(&config.policy.taxonomy)?)
@@ -167,6 +172,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
     };
     let roots = resolver::recursor::parse_hints(&hints)
         .map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
+    let anchors = anchors::collect(&config.recursion)?;
     let warnings = warnings::of_networks(&config.dns, &config.api);
     let bypass = BypassPrevention {
         canary: config.policy.refuse_canary,
@@ -177,6 +183,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
         config,
         taxonomy,
         roots,
+        anchors,
         warnings,
         is_embedded: false,
         base: PathBuf::new(),

@@ -56,12 +56,20 @@ pub struct RecursionConfig {
     pub waiting_per_zone_max: u32,
     /// The most outstanding queries to one server.
     pub queries_per_server_max: u32,
-    /// For a later version with DNSSEC validation; refused until then.
+    /// DNSSEC validation (RFC 4035).
     pub dnssec: bool,
-    /// For a later version with DNSSEC validation; refused until then.
+    /// Trust anchors beside those of the root: DS or DNSKEY records in presentation form.
     pub trust_anchors: Vec<String>,
-    /// For a later version with DNSSEC validation; refused until then.
+    /// Files of trust anchors: DS and DNSKEY records, or IANA's XML.
+    pub trust_anchor_files: Vec<PathBuf>,
+    /// Names at and below which nothing is validated (RFC 7646).
     pub negative_trust_anchors: Vec<Name>,
+    /// Whether RSA with SHA-1 (algorithms 5 and 7) is supported.
+    pub dnssec_rsa_sha1: bool,
+    /// How wrong the clock of a signer may be at most, in seconds.
+    pub signature_skew_max_s: u32,
+    /// NSEC3 iterations above which a zone is insecure (RFC 9276).
+    pub nsec3_iterations_max: u16,
     /// Forward zones.
     pub forward: Vec<Zone>,
     /// Stub zones.
@@ -112,9 +120,13 @@ impl Default for RecursionConfig {
             cache_mib: 0,
             waiting_per_zone_max: 400,
             queries_per_server_max: 2_000,
-            dnssec: false,
+            dnssec: true,
             trust_anchors: Vec::new(),
+            trust_anchor_files: Vec::new(),
             negative_trust_anchors: Vec::new(),
+            dnssec_rsa_sha1: false,
+            signature_skew_max_s: 86_400,
+            nsec3_iterations_max: 50,
             forward: Vec::new(),
             stub: Vec::new(),
             tls_authorities: PathBuf::new(),
@@ -152,6 +164,16 @@ impl RecursionConfig {
             "recursion.queries_per_server_max",
             (1..=1_000_000).contains(&self.queries_per_server_max),
             "1 to 1000000",
+        )?;
+        value(
+            "recursion.signature_skew_max_s",
+            self.signature_skew_max_s <= 86_400,
+            "0 to 86400",
+        )?;
+        value(
+            "recursion.nsec3_iterations_max",
+            self.nsec3_iterations_max <= 150,
+            "0 to 150",
         )
     }
 

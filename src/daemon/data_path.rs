@@ -19,7 +19,8 @@ use resolver::{
     engine::{Engine, EngineConfig, ServeStale},
     listener::notify::OnNotify,
     recursor::{
-        CacheBudgets, ConfiguredZone, Recursor, ServerRole, Settings, SystemEnvironment, TtlBounds,
+        CacheBudgets, ConfiguredZone, NegativeTrustAnchor, Recursor, ServerRole, Settings,
+        SystemEnvironment, TtlBounds, ValidationSettings,
     },
     time::SystemClock,
     upstream::{Recursion, local_records::LocalRecords, special_names::SpecialNames},
@@ -119,6 +120,12 @@ pub fn recursor(
         configured_zones: forward
             .chain(config.stub.iter().map(configured(ServerRole::Authority)))
             .collect(),
+        anchors: checked.anchors.clone(),
+        validation: ValidationSettings {
+            accepts_rsa_sha1: config.dnssec_rsa_sha1,
+            skew_max_s: config.signature_skew_max_s,
+            nsec3_iterations_max: config.nsec3_iterations_max,
+        },
         caches,
         ttl: TtlBounds {
             min_s: config.ttl_min_s,
@@ -132,7 +139,17 @@ pub fn recursor(
     let authorities =
         Some(config.tls_authorities.as_path()).filter(|path| !path.as_os_str().is_empty());
     let environment = SystemEnvironment::new(authorities).context("recursion.tls_authorities")?;
-    Recursor::new(settings, environment).context("recursion")
+    let recursor = Recursor::new(settings, environment).context("recursion")?;
+    let configured = config.negative_trust_anchors.iter();
+    recursor.set_negative_anchors(
+        configured
+            .map(|name| NegativeTrustAnchor {
+                name: name.clone(),
+                until_unix_s: None,
+            })
+            .collect(),
+    );
+    Ok(recursor)
 }
 
 /// Local records before special names before recursion.

@@ -19,6 +19,7 @@ mod command_line;
 mod contract;
 mod cross_talk;
 mod differential;
+mod dnssec;
 mod fairness;
 mod family;
 mod feeds_back;

@@ -13,9 +13,9 @@ use crate::world::{Internet, Switch::*, World, client, eventually};
 /// Debian's path, which is not in an ordinary user's PATH.
 const NSD: &str = "/usr/sbin/nsd";
 /// An address outside the ranges of the simulated Internet.
-const ADDRESS: &str = "127.60.0.53";
+pub(super) const ADDRESS: &str = "127.60.0.53";
 
-struct Nsd(Child);
+pub(super) struct Nsd(Child);
 
 impl Drop for Nsd {
     fn drop(&mut self) {
@@ -24,7 +24,7 @@ impl Drop for Nsd {
     }
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let tcp = TcpListener::bind((ADDRESS, 0)).unwrap();
     let port = tcp.local_addr().unwrap().port();
     UdpSocket::bind((ADDRESS, port))
@@ -32,6 +32,7 @@ fn free_port() -> u16 {
         .unwrap_or_else(|_| free_port())
 }
 
+/// Serves the zones of the tour.
 fn start(folder: &Path, port: u16) -> Nsd {
     let soa = "3600 SOA ns.nsd.example. hostmaster.nsd.example. 1 3600 600 86400 60";
     let zones = [
@@ -60,6 +61,19 @@ fn start(folder: &Path, port: u16) -> Nsd {
             ),
         ),
     ];
+    for (place, (_, text)) in zones.iter().enumerate() {
+        std::fs::write(folder.join(format!("{place}.zone")), text).unwrap();
+    }
+    let files: Vec<(String, String)> = zones
+        .iter()
+        .enumerate()
+        .map(|(place, (name, _))| ((*name).to_owned(), format!("{place}.zone")))
+        .collect();
+    serve(folder, port, &files)
+}
+
+/// Serves zones, each by its name and its file in the folder.
+pub(super) fn serve(folder: &Path, port: u16, zones: &[(String, String)]) -> Nsd {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut config = format!(
         "server:\n ip-address: {ADDRESS}@{port}\n username: \"\"\n chroot: \"\"\n zonesdir: \"{}\"\n pidfile: \"\"\n database: \"\"\n zonelistfile: \"{}\"\n xfrdfile: \"{}\"\n xfrdir: \"{}\"\n server-count: 1\nremote-control:\n control-enable: no\n",
@@ -68,9 +82,8 @@ fn start(folder: &Path, port: u16) -> Nsd {
         path("xfrd.state"),
         folder.display(),
     );
-    for (place, (name, text)) in zones.iter().enumerate() {
-        std::fs::write(folder.join(format!("{place}.zone")), text).unwrap();
-        config += &format!("zone:\n name: \"{name}\"\n zonefile: \"{place}.zone\"\n");
+    for (name, file) in zones {
+        config += &format!("zone:\n name: \"{name}\"\n zonefile: \"{file}\"\n");
     }
     std::fs::write(folder.join("nsd.conf"), config).unwrap();
     let log = std::fs::File::create(folder.join("nsd.log")).unwrap();

@@ -6,7 +6,11 @@ use std::time::Duration;
 use hickory_proto::op::{Message, MessageType, OpCode, Query as ProtoQuery};
 
 use crate::{
-    cache::AnswerEntry,
+    cache::{AnswerEntry, QuestionKeyRef},
+    message::{
+        types::{Class, EdeCode},
+        wire::HEADER_OCTETS,
+    },
     upstream::{Answer, Question, RecursionError},
 };
 
@@ -18,6 +22,8 @@ pub(crate) fn encode(
     let ttl_s = shortest_ttl(&mut answer);
     let mut message = Message::new(0, MessageType::Response, OpCode::Query);
     message.metadata.response_code = answer.rcode;
+    message.metadata.authentic_data = answer.is_secure;
+    let code = answer.code.map(EdeCode::new);
     message.add_query(ProtoQuery::query(
         question.proto_name(),
         question.proto_type(),
@@ -30,8 +36,14 @@ pub(crate) fn encode(
         code: None,
         source,
     };
-    let wire = message.to_vec().map_err(|error| failed(error.into()))?;
+    let mut wire = message.to_vec().map_err(|error| failed(error.into()))?;
+    // The question of an entry is its key. A reply has the question of its query.
+    let key = QuestionKeyRef::new(question.name.borrow(), question.rtype, Class::IN)
+        .with_bits(question.bits)
+        .to_owned();
+    key.write_question(&mut wire[HEADER_OCTETS..]);
     AnswerEntry::new(wire, ttl_s, now)
+        .map(|entry| entry.with_code(code))
         .ok_or_else(|| failed("the encoded answer cannot be parsed".into()))
 }
 

@@ -18,7 +18,7 @@ use crate::{
     },
     message::{
         targets,
-        types::Rcode,
+        types::{EdeCode, Rcode},
         wire::{HEADER_OCTETS, read_u16, skip_name},
     },
     weighed::{arc_octets, heap_octets},
@@ -42,6 +42,8 @@ pub struct AnswerEntry {
     pub(super) classification_octets: OnceLock<u32>,
     pub(super) stored_s: u32,
     pub(super) ttl_s: u32,
+    /// The info-code of the Extended DNS Error that goes with the answer.
+    pub(crate) code: Option<EdeCode>,
     /// Whether a worker has claimed the prefetch of this entry.
     pub(super) is_prefetch_claimed: AtomicBool,
 }
@@ -69,6 +71,11 @@ impl AnswerEntry {
         })
     }
 
+    /// The same entry with the info-code of an Extended DNS Error.
+    pub(super) fn with_code(self, code: Option<EdeCode>) -> Self {
+        Self { code, ..self }
+    }
+
     /// An entry without an answer, for a question that is not resolved. It remembers the name's
     /// classification: a name that is blocked for each client that asks is never resolved.
     #[must_use]
@@ -88,6 +95,7 @@ impl AnswerEntry {
             message_octets,
             stored_s,
             ttl_s,
+            code,
             ..
         } = *self;
         Self {
@@ -96,6 +104,7 @@ impl AnswerEntry {
             chain: self.chain.clone(),
             stored_s,
             ttl_s,
+            code,
             ..Self::empty()
         }
     }
@@ -117,6 +126,7 @@ impl AnswerEntry {
             classification_octets: OnceLock::new(),
             stored_s: 0,
             ttl_s: 0,
+            code: None,
             is_prefetch_claimed: AtomicBool::new(false),
         }
     }

@@ -1,7 +1,5 @@
-//! Keys of the answer cache: lower-case wire name, type and class.
-//!
-//! The resolver validates nothing and keeps no signatures, so that DO and CD do not change an
-//! answer. With validation they must become part of the key.
+//! Keys of the answer cache: lower-case wire name, type and class, and the DO and CD bits in the
+//! upper bits of the class: with DO, an answer has signatures and proofs; with CD, it may be bogus.
 
 use std::hash::{Hash, Hasher};
 
@@ -10,9 +8,12 @@ use quick_cache::Equivalent;
 
 use crate::message::{
     query::Query,
-    types::{Class, Rtype},
+    types::{Class, DnssecBits, Rtype},
 };
 
+/// Bits of the class in a key. Only answers of class IN are cached, whose number has neither.
+const CLASS_DO: u8 = 0x80;
+const CLASS_CD: u8 = 0x40;
 /// Octets of type and class behind the name in a key, as in a question.
 const TAIL_OCTETS: usize = 4;
 
@@ -31,7 +32,20 @@ impl<'a> QuestionKeyRef<'a> {
     /// The key of a query.
     #[must_use]
     pub fn of(query: &'a Query<'_>) -> Self {
-        Self::new(query.name(), query.resolved_type(), query.class)
+        Self::new(query.name(), query.resolved_type(), query.class).with_bits(query.dnssec_bits())
+    }
+
+    /// The key of the same question with these bits.
+    #[inline]
+    #[must_use]
+    pub(crate) fn with_bits(mut self, bits: DnssecBits) -> Self {
+        if bits.dnssec_ok {
+            self.tail[2] |= CLASS_DO;
+        }
+        if bits.checking_disabled {
+            self.tail[2] |= CLASS_CD;
+        }
+        self
     }
 
     pub(crate) fn new(name: NameRef<'a>, rtype: Rtype, class: Class) -> Self {
@@ -64,10 +78,21 @@ impl QuestionKey {
         Self(question.into())
     }
 
+    /// Writes the key over the question section at the beginning of `to`.
+    pub(super) fn write_question(&self, to: &mut [u8]) {
+        to[..self.0.len()].copy_from_slice(&self.0);
+    }
+
     /// Length in octets.
     #[must_use]
     pub fn octets(&self) -> usize {
         self.0.len()
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> NameRef<'_> {
+        NameRef::from_wire(self.parts().0).expect("a key begins with a name")
     }
 
     fn parts(&self) -> (&[u8], &[u8]) {

@@ -321,6 +321,7 @@ impl Engine {
         let place = self.admission.admit_spare(query.name(), now)?;
         let question = Question {
             prefetch: true,
+            bits: query.dnssec_bits(),
             ..Question::new(query.name().to_owned(), query.resolved_type())
         };
         Some(Prefetch {

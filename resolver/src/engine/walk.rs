@@ -122,6 +122,7 @@ impl Need {
             Self::Answer => Question::new(query.name().to_owned(), query.resolved_type()),
             Self::Target(alias) => Question::new(alias.target.clone(), query.rtype),
         }
+        .with_bits(query.dnssec_bits())
     }
 }
 
@@ -200,8 +201,9 @@ impl Engine {
                     .any((freshness == Freshness::Stale).then_some(stale));
             }
             Freshness::Fresh => {
+                let reason = entry.code.map(Reason::Code);
                 walk.reply
-                    .copy(entry.message(), |copy| entry.age_ttls(copy, now), None)
+                    .copy(entry.message(), |copy| entry.age_ttls(copy, now), reason)
             }
             Freshness::Stale => write_stale(&mut walk.reply, entry),
         }

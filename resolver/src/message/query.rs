@@ -11,7 +11,7 @@ use policy::{
 };
 
 use crate::message::{
-    types::{Class, OptionCode, Rcode, Rtype},
+    types::{Class, DnssecBits, OptionCode, Rcode, Rtype},
     wire::{HEADER_OCTETS, read_u16, skip_name},
 };
 
@@ -175,6 +175,23 @@ impl<'p> Query<'p> {
     #[must_use]
     pub fn checking_disabled(&self) -> bool {
         self.packet[3] & 0x10 != 0
+    }
+
+    /// The DO bit and the CD bit.
+    #[inline]
+    #[must_use]
+    pub fn dnssec_bits(&self) -> DnssecBits {
+        DnssecBits {
+            dnssec_ok: self.edns.is_some_and(|edns| edns.dnssec_ok),
+            checking_disabled: self.checking_disabled(),
+        }
+    }
+
+    /// Whether the client understands the AD bit: it set it, or DO (RFC 6840 section 5.7).
+    #[inline]
+    #[must_use]
+    pub fn understands_ad(&self) -> bool {
+        self.packet[3] & 0x20 != 0 || self.edns.is_some_and(|edns| edns.dnssec_ok)
     }
 
     /// The question section, in the letter case of the client.

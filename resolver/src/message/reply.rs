@@ -40,6 +40,8 @@ const AUTHORITY_COUNT: usize = 9;
 const ADDITIONAL_COUNT: usize = 11;
 /// The TC bit in the third octet of the header.
 const TRUNCATED: u8 = 0x02;
+/// The AD bit in the fourth octet of the header.
+const AUTHENTIC_DATA: u8 = 0x20;
 /// The four lower bits of the header's fourth octet hold the rcode.
 const RCODE_BITS: u8 = 0x0f;
 /// The data of the SOA record of negative answers, which sets nothing but their TTL: names under
@@ -83,7 +85,8 @@ impl<'r> Reply<'r> {
     }
 
     /// Copies a message without OPT record to the same question, in any letter case. `set_ttls`
-    /// writes the TTLs of the copy; id, flags and the question's letter case become the query's.
+    /// writes the TTLs of the copy; id, flags and the question's letter case become the query's. The
+    /// copy is AD if the message is and the client understands it.
     #[inline]
     pub fn copy(
         &mut self,
@@ -93,7 +96,9 @@ impl<'r> Reply<'r> {
     ) {
         self.buffer.clear();
         self.buffer.extend_from_slice(message);
+        let is_secure = message[3] & AUTHENTIC_DATA != 0 && self.query.understands_ad();
         patch_header(self.buffer, self.query, message[3] & RCODE_BITS);
+        self.buffer[3] |= if is_secure { AUTHENTIC_DATA } else { 0 };
         let question = self.query.question();
         self.buffer[HEADER_OCTETS..HEADER_OCTETS + question.len()].copy_from_slice(question);
         set_ttls(self.buffer);
@@ -361,7 +366,7 @@ fn octets_max(query: &Query<'_>, transport: Transport) -> usize {
 }
 
 /// Writes id and flags: QR and RA set, RD and CD as in the query. AA is clear, because the resolver
-/// has no authority; AD needs validation.
+/// has no authority; AD is clear: a copy of a secure answer sets it.
 fn patch_header(message: &mut [u8], query: &Query<'_>, rcode: u8) {
     message[..2].copy_from_slice(&query.id());
     message[2] = 0x80 | u8::from(query.recursion_desired());

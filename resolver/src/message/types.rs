@@ -123,6 +123,15 @@ impl Class {
     }
 }
 
+/// The DNSSEC bits of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct DnssecBits {
+    /// DO, RFC 3225: the response may have signatures and proofs. Sent with EDNS only.
+    pub dnssec_ok: bool,
+    /// CD, RFC 4035 section 3.2.2: the resolver must not validate for this query.
+    pub checking_disabled: bool,
+}
+
 /// The code of an EDNS option, RFC 6891 section 6.1.2.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
@@ -205,6 +214,9 @@ impl EdeCode {
     pub const SIGNATURE_EXPIRED_BEFORE_VALID: Self = Self(25);
     /// NSEC3 records have too many iterations, RFC 9276 section 6.
     pub const UNSUPPORTED_NSEC3_ITERATIONS: Self = Self(27);
+
+    /// A negative trust anchor is at or above the name, RFC 7646 (IANA "Extended DNS Error Codes").
+    pub const NEGATIVE_TRUST_ANCHOR: Self = Self(33);
 
     /// The info-code with this number.
     #[must_use]

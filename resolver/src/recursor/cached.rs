@@ -1,7 +1,7 @@
 //! Between resolution and caches: what the caches know of a name and type, and what they learn from
 //! a response or a failure.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use hickory_proto::{
     op::ResponseCode,
@@ -17,9 +17,10 @@ use super::{
     environment::Environment,
     failure::ResolutionFailure,
     lookup_chain::LookupChain,
+    query_context::QueryContext,
     rebinding::leads_into,
     response::{Denial, Response, ResponseKind},
-    rrset::RrSet,
+    rrset::{RrSet, SecurityStatus},
     state::Recursor,
 };
 
@@ -28,7 +29,24 @@ pub(super) struct Found {
     pub end: ChainEnd,
     /// RRsets of the answer section, the aliases first. TTLs are what remains of them.
     pub sets: Vec<RrSet>,
-    pub soa: Option<Record>,
+    /// SOA and proofs of a negative answer, with the TTL that remains.
+    pub denial: Denial,
+    /// What validation found of the denial.
+    pub denial_security: SecurityStatus,
+    /// The server that sent it. None for data from the caches.
+    pub server: Option<SocketAddr>,
+}
+
+impl Found {
+    fn of_sets(end: ChainEnd, sets: Vec<RrSet>) -> Self {
+        Self {
+            end,
+            sets,
+            denial: Denial::default(),
+            denial_security: SecurityStatus::Indeterminate,
+            server: None,
+        }
+    }
 }
 
 /// How the RRsets of a step end.
@@ -42,12 +60,13 @@ pub(super) enum ChainEnd {
 
 impl<E: Environment> Recursor<E> {
     /// What the caches know of a name and type. A prefetch ignores entries near the end of their
-    /// TTL.
+    /// TTL, and a query with CD that validation failed.
     ///
     /// # Errors
     /// The failure from the failure cache.
     pub(super) fn cached(
         &self,
+        context: &QueryContext,
         name: NameRef<'_>,
         rtype: Rtype,
         is_prefetch: bool,
@@ -57,9 +76,10 @@ impl<E: Environment> Recursor<E> {
         let set_at = |name: NameRef<'_>, rtype: RecordType| {
             let entry = self.rrsets.get(name, rtype.into(), now)?;
             match &entry.data {
-                CachedData::Records(set) if is_usable(&entry) => {
-                    Some(set.with_ttl(entry.remaining_s(now)))
-                }
+                CachedData::Records(set) if is_usable(&entry) => Some(RrSet {
+                    security: entry.security(),
+                    ..set.with_ttl(entry.remaining_s(now))
+                }),
                 _ => None,
             }
         };
@@ -74,11 +94,7 @@ impl<E: Environment> Recursor<E> {
             && let Some(alias) = set_at(name, RecordType::CNAME)
             && let Some(target) = alias.alias_target()
         {
-            return Ok(Some(Found {
-                end: ChainEnd::Alias(target),
-                sets: vec![alias],
-                soa: None,
-            }));
+            return Ok(Some(Found::of_sets(ChainEnd::Alias(target), vec![alias])));
         }
         let dname = name
             .ancestors()
@@ -88,7 +104,7 @@ impl<E: Environment> Recursor<E> {
             return Ok(Some(found_by_dname(dname, name, rtype)));
         }
         match self.failures.get(name, rtype, now) {
-            Some(failure) if !is_prefetch => {
+            Some(failure) if !(is_prefetch || context.checking_disabled && failure.is_bogus()) => {
                 self.counters.cached_failures.increment(1);
                 Err(failure)
             }
@@ -140,7 +156,7 @@ impl<E: Environment> Recursor<E> {
         let queried = response.answer.last().map(|set| set.owner.clone());
         let count = response.answer.len();
         self.cache_sets(&mut response, delegated_until, now);
-        self.bound_soa(&mut response.denial);
+        self.bound_denial(&mut response.denial);
         let is_emptied = matches!(response.kind, ResponseKind::Answer)
             && response.answer.len() < count
             && response.answer.last().is_none_or(|set| set.rtype != rtype);
@@ -155,11 +171,15 @@ impl<E: Environment> Recursor<E> {
     fn cache_sets(&self, response: &mut Response, delegated_until: Duration, now: Duration) {
         let bounds = self.rrsets.bounds();
         let filters_private = !self.settings.private_addresses.is_empty();
+        let proofs = &response.denial.proofs;
         let sets = &mut response.answer;
         for set in sets.iter_mut() {
             let owner = set.owner.borrow();
             set.records
                 .retain(|record| !(filters_private && self.is_private(owner, record)));
+            if set.is_expanded() {
+                set.proofs.clone_from(proofs);
+            }
             set.set_ttl(bounds.of_set(set));
         }
         sets.retain(|set| !set.records.is_empty());
@@ -175,12 +195,10 @@ impl<E: Environment> Recursor<E> {
         }
     }
 
-    /// Gives the SOA of a denial the lifetime of the negative entry.
-    fn bound_soa(&self, denial: &mut Denial) {
+    /// Gives the SOA and the proofs of a denial the lifetime of the negative entry.
+    fn bound_denial(&self, denial: &mut Denial) {
         let ttl_s = self.rrsets.bounds().of_denial(denial.soa_record());
-        if let Some(soa) = &mut denial.soa {
-            soa.set_ttl(ttl_s);
-        }
+        *denial = denial.with_ttl(ttl_s);
     }
 
     /// Whether a record leads from a name of the Internet into a private network (DNS rebinding).
@@ -199,18 +217,18 @@ fn found_in(entry: &CacheEntry, now: Duration) -> Found {
     let denied = |code, denial: &Denial| Found {
         end: ChainEnd::Code(code),
         sets: Vec::new(),
-        soa: denial.soa_record().map(|soa| {
-            let mut soa = soa.clone();
-            soa.ttl = left_s;
-            soa
-        }),
+        denial: denial.with_ttl(left_s),
+        denial_security: entry.security(),
+        server: None,
     };
     match &entry.data {
-        CachedData::Records(set) => Found {
-            end: ChainEnd::Records,
-            sets: vec![set.with_ttl(left_s)],
-            soa: None,
-        },
+        CachedData::Records(set) => {
+            let set = RrSet {
+                security: entry.security(),
+                ..set.with_ttl(left_s)
+            };
+            Found::of_sets(ChainEnd::Records, vec![set])
+        }
         CachedData::NoData(denial) => denied(ResponseCode::NoError, denial),
         CachedData::NxDomain(denial) => denied(ResponseCode::NXDomain, denial),
     }
@@ -224,11 +242,7 @@ fn found_by_dname(dname: RrSet, name: NameRef<'_>, rtype: Rtype) -> Found {
         // The DNAME goes with the code, RFC 6672 section 2.2.
         Err(_) => (ChainEnd::Code(ResponseCode::YXDomain), vec![dname]),
     };
-    Found {
-        end,
-        sets,
-        soa: None,
-    }
+    Found::of_sets(end, sets)
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ pub trait Environment: Send + Sync + 'static {
     /// Time since a fixed instant in the past.
     fn now(&self) -> Duration;
 
+    /// The time of day, in seconds since 1970: signatures have times of day (RFC 4034 section 3.1.5).
+    fn unix_s(&self) -> u64;
+
     /// An unpredictable number.
     fn random(&self) -> u64;
 
@@ -66,6 +69,10 @@ pub trait Environment: Send + Sync + 'static {
 impl<E: Environment> Environment for Arc<E> {
     fn now(&self) -> Duration {
         self.as_ref().now()
+    }
+
+    fn unix_s(&self) -> u64 {
+        self.as_ref().unix_s()
     }
 
     fn random(&self) -> u64 {

@@ -13,7 +13,7 @@ use policy::name::NameRef;
 
 use crate::message::{
     reader::{self, Extent, Reading},
-    types::Rtype,
+    types::{DnssecBits, Rtype},
 };
 
 use super::{
@@ -28,7 +28,7 @@ use super::{
     scrub::{ScrubContext, classify},
     server_memory::ServerMemory,
     state::Recursor,
-    wire::{CLIENT_COOKIE_OCTETS, DnssecBits, ExpectedReply, OutgoingQuery},
+    wire::{CLIENT_COOKIE_OCTETS, ExpectedReply, OutgoingQuery},
 };
 
 /// Queries to one server in one exchange. A count: the first, three fallbacks, and TCP with and
@@ -102,9 +102,14 @@ impl<E: Environment> Recursor<E> {
         exchange.conclude(Err(ExchangeError::Unreadable))
     }
 
-    /// The DNSSEC bits of upstream queries: neither, because the recursor does not validate.
-    fn dnssec_bits(&self) -> DnssecBits {
-        DnssecBits::default()
+    /// The DNSSEC bits of upstream queries. A forwarder must not validate: its anchors may be others,
+    /// and what is bogus is wanted as well.
+    fn dnssec_bits(&self, role: ServerRole) -> DnssecBits {
+        let validates = self.validates();
+        DnssecBits {
+            dnssec_ok: validates,
+            checking_disabled: validates && role == ServerRole::Forwarder,
+        }
     }
 }
 
@@ -179,7 +184,6 @@ impl<'a, E: Environment> Exchange<'a, E> {
             role: delegation.role(),
             harden_glue: settings.harden_glue,
             wants_apex,
-            security: delegation.security(),
         };
         Self {
             recursor,
@@ -289,7 +293,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
                 0
             },
             cookie: features.edns.then_some(&cookie[..]),
-            dnssec: self.recursor.dnssec_bits(),
+            dnssec: self.recursor.dnssec_bits(self.scrub.role),
         };
         outgoing.encode()
     }

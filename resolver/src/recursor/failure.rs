@@ -1,5 +1,7 @@
 //! Why a resolution fails.
 
+use super::dnssec::ValidationFault;
+
 /// Why a query has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResolutionFailure {
@@ -26,6 +28,9 @@ pub enum ResolutionFailure {
     /// A limit on concurrent queries to the zone or to a server is reached.
     #[error("too many queries to the zone or its name servers are in flight")]
     Busy,
+    /// The data do not verify, RFC 4033 section 5.
+    #[error("DNSSEC: {0}")]
+    Bogus(ValidationFault),
 }
 
 impl ResolutionFailure {
@@ -37,7 +42,13 @@ impl ResolutionFailure {
             Self::NoServers | Self::Unreachable | Self::Useless | Self::TooLong => 22,
             Self::Network => 23,
             Self::TooMuchWork | Self::TooManyAliases | Self::Circular | Self::Busy => 0,
+            Self::Bogus(fault) => fault.ede().to_u16(),
         }
+    }
+
+    /// Whether validation is the reason.
+    pub(super) fn is_bogus(self) -> bool {
+        matches!(self, Self::Bogus(_))
     }
 
     /// Whether the failure is due to the client query and its cost, so that it says nothing about
@@ -46,7 +57,7 @@ impl ResolutionFailure {
         matches!(
             self,
             Self::TooLong | Self::TooMuchWork | Self::TooManyAliases | Self::Circular | Self::Busy
-        )
+        ) || matches!(self, Self::Bogus(fault) if fault.is_of_query())
     }
 
     /// The value of the metric label `cause`.
@@ -61,6 +72,7 @@ impl ResolutionFailure {
             Self::TooManyAliases => "too-many-aliases",
             Self::Circular => "circular",
             Self::Busy => "busy",
+            Self::Bogus(_) => "bogus",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use hickory_proto::{op::ResponseCode, rr::Record};
+use hickory_proto::op::ResponseCode;
 use policy::name::{Name, NameRef};
 
 use crate::{
@@ -18,8 +18,8 @@ use super::{
     lookup_chain::LookupChain,
     minimiser::Minimiser,
     query_context::QueryContext,
-    response::{Referral, Response, ResponseKind, ServerRole},
-    rrset::RrSet,
+    response::{Denial, Referral, Response, ResponseKind, ServerRole},
+    rrset::{RrSet, SecurityStatus},
     state::Recursor,
 };
 
@@ -35,11 +35,13 @@ pub(super) struct Resolved {
     pub code: ResponseCode,
     /// The aliases, then the RRset queried. TTLs are what remains of them.
     pub sets: Vec<RrSet>,
-    /// The SOA of a negative answer.
-    pub soa: Option<Record>,
+    /// The SOA and the proofs of a negative answer.
+    pub denial: Denial,
+    /// The least secure status of its parts.
+    pub security: SecurityStatus,
 }
 
-type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+pub(super) type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
 
 impl<E: Environment> Recursor<E> {
     /// Resolves a name and type as the last lookup of a chain. Boxed, because lookups nest.
@@ -61,21 +63,22 @@ impl<E: Environment> Recursor<E> {
         rtype: Rtype,
     ) -> Result<Resolved, ResolutionFailure> {
         let is_prefetch = context.is_prefetch && chain.is_client_query();
+        let validates = self.validates() && chain.is_client_query() && !context.checking_disabled;
         let mut at = name.to_owned();
         let mut sets = Vec::new();
+        let mut security = SecurityStatus::Secure;
         loop {
-            let found = match self.cached(at.borrow(), rtype, is_prefetch)? {
-                Some(found) => found,
-                None => {
-                    let response = self
-                        .query_authorities(context, chain, at.borrow(), rtype)
-                        .await;
-                    if let Err(failure) = &response {
-                        self.cache_failure(chain, at.borrow(), rtype, *failure);
-                    }
-                    step_of(response?)?
-                }
+            let found = if validates {
+                self.find_valid(context, chain, at.borrow(), rtype, is_prefetch)
+                    .await?
+            } else {
+                self.find(context, chain, at.borrow(), rtype, is_prefetch)
+                    .await?
             };
+            security = found
+                .sets
+                .iter()
+                .fold(security, |status, set| status.and(set.security));
             sets.extend(found.sets);
             let code = match found.end {
                 ChainEnd::Alias(target) => {
@@ -88,14 +91,37 @@ impl<E: Environment> Recursor<E> {
                     check_alias_count(&sets)?;
                     ResponseCode::NoError
                 }
-                ChainEnd::Code(code) => code,
+                ChainEnd::Code(code) => {
+                    security = security.and(found.denial_security);
+                    code
+                }
             };
             return Ok(Resolved {
                 code,
                 sets,
-                soa: found.soa,
+                denial: found.denial,
+                security,
             });
         }
+    }
+
+    /// One step along the alias chain: from the caches, or from the authorities.
+    pub(super) async fn find(
+        &self,
+        context: &QueryContext,
+        chain: &LookupChain<'_>,
+        name: NameRef<'_>,
+        rtype: Rtype,
+        is_prefetch: bool,
+    ) -> Result<Found, ResolutionFailure> {
+        if let Some(found) = self.cached(context, name, rtype, is_prefetch)? {
+            return Ok(found);
+        }
+        let response = self.query_authorities(context, chain, name, rtype).await;
+        if let Err(failure) = &response {
+            self.cache_failure(chain, name, rtype, *failure);
+        }
+        step_of(response?)
     }
 
     /// Queries zone after zone, from the closest one that is known down to the name.
@@ -370,14 +396,12 @@ fn step_of(response: Response) -> Result<Found, ResolutionFailure> {
             return Err(ResolutionFailure::Useless);
         }
     };
-    let soa = response
-        .denial
-        .soa
-        .and_then(|soa| soa.records.into_iter().next());
     Ok(Found {
         end,
         sets: response.answer,
-        soa,
+        denial: response.denial,
+        denial_security: SecurityStatus::Indeterminate,
+        server: response.server,
     })
 }
 

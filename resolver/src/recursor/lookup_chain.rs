@@ -32,6 +32,16 @@ impl<'p> LookupChain<'p> {
         }
     }
 
+    /// A lookup of the DS or DNSKEY RRset of a zone, by which an answer is validated. It begins a
+    /// chain of its own: the answer is there already, and may be the same RRset.
+    #[must_use]
+    pub fn of_validation(name: NameRef<'p>, rtype: Rtype) -> Self {
+        Self {
+            depth: 1,
+            ..Self::new(name, rtype)
+        }
+    }
+
     /// A lookup that this one needs.
     ///
     /// # Errors

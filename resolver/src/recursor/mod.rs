@@ -22,6 +22,7 @@
 mod attempt;
 mod cache;
 mod cached;
+mod chain_of_trust;
 mod counters;
 mod dname;
 mod dnssec;
@@ -31,6 +32,7 @@ mod failure;
 mod iterate;
 mod lookup_chain;
 mod minimiser;
+mod negative_anchors;
 mod network;
 mod problem;
 mod query_context;
@@ -47,17 +49,20 @@ mod server_memory;
 mod settings;
 mod state;
 mod stream;
+mod validation;
 mod wire;
 
 pub use self::{
     cache::rrsets::TtlBounds,
+    dnssec::{AnchorError, LineProblem, TrustAnchors, ValidationFault, ValidationSettings},
     environment::{Environment, TransportOutcome},
     failure::ResolutionFailure,
+    negative_anchors::NegativeTrustAnchor,
     network::{CertificatesError, SystemEnvironment},
     query_context::TraceStep,
     resolve::ResolutionTrace,
     response::ServerRole,
     settings::{CacheBudgets, ConfiguredZone, ROOT_HINTS, Settings, SetupError, parse_hints},
     state::Recursor,
-    wire::{DnssecBits, ExpectedReply, ReplyMatch},
+    wire::{ExpectedReply, ReplyMatch},
 };

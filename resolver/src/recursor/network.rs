@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rand::Rng as _;
@@ -114,6 +114,12 @@ impl SystemEnvironment {
 impl Environment for SystemEnvironment {
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    fn unix_s(&self) -> u64 {
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs())
     }
 
     fn random(&self) -> u64 {

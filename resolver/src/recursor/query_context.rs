@@ -12,9 +12,9 @@ use std::{
 use hickory_proto::rr::RecordType;
 use policy::name::NameRef;
 
-use crate::message::types::Rtype;
+use crate::{message::types::Rtype, upstream::Question};
 
-use super::failure::ResolutionFailure;
+use super::{dnssec::ValidationBudget, failure::ResolutionFailure};
 
 /// Queries to servers for one client query, those it causes indirectly included. A count; PowerDNS
 /// has 50, BIND 50 a fetch.
@@ -41,6 +41,12 @@ pub struct QueryContext {
     deadline: Duration,
     /// Whether data near the end of their TTL are queried again.
     pub is_prefetch: bool,
+    /// Whether the answer may be bogus: the client set CD.
+    pub checking_disabled: bool,
+    /// The work that validation may cause.
+    pub validation: ValidationBudget,
+    /// Servers whose data were bogus.
+    distrusted: Mutex<Vec<SocketAddr>>,
     trace: Option<Mutex<Vec<TraceStep>>>,
 }
 
@@ -55,7 +61,7 @@ pub struct TraceStep {
 impl QueryContext {
     /// The context of a query that arrives now.
     #[must_use]
-    pub fn new(now: Duration, is_prefetch: bool, is_traced: bool) -> Self {
+    pub fn new(now: Duration, question: &Question, is_traced: bool) -> Self {
         Self {
             queries: AtomicI64::new(QUERIES_MAX),
             server_lookups: AtomicI64::new(SERVER_LOOKUPS_PER_QUERY_MAX),
@@ -63,7 +69,10 @@ impl QueryContext {
             octets: AtomicI64::new(OCTETS_MAX),
             began: now,
             deadline: now + TIME_MAX,
-            is_prefetch,
+            is_prefetch: question.prefetch,
+            checking_disabled: question.bits.checking_disabled,
+            validation: ValidationBudget::default(),
+            distrusted: Mutex::default(),
             trace: is_traced.then(Mutex::default),
         }
     }
@@ -93,6 +102,21 @@ impl QueryContext {
     /// [`ResolutionFailure::TooMuchWork`] when the budget is used up.
     pub fn charge_octets(&self, octets: usize) -> Result<(), ResolutionFailure> {
         charge(&self.octets, octets as i64)
+    }
+
+    /// Notes that a server sent bogus data: other servers of a zone are queried before it.
+    pub fn distrust(&self, server: SocketAddr) {
+        self.distrusted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(server);
+    }
+
+    pub fn is_distrusted(&self, server: SocketAddr) -> bool {
+        self.distrusted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&server)
     }
 
     /// The time until the deadline.

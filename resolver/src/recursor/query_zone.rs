@@ -101,6 +101,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
         let unknown = recursor.known_addresses(delegation, |address| {
             candidates.add(&recursor.infra, address)
         });
+        candidates.avoid(|address| context.is_distrusted(address));
         Self {
             recursor,
             context,
@@ -272,7 +273,10 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
         result: Result<Response, ExchangeError>,
     ) -> Result<Option<Response>, ResolutionFailure> {
         let response = match result {
-            Ok(response) => response,
+            Ok(mut response) => {
+                response.server = Some(self.candidates.get(index).address);
+                response
+            }
             Err(ExchangeError::Exhausted(failure)) => return Err(failure),
             Err(error) => {
                 self.handle_error(index, &error);

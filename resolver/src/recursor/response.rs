@@ -1,7 +1,7 @@
 //! The vocabulary of responses: what a server says, classified once, with the RRsets that it says it
 //! by, their signatures, and the proofs of the authority section.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::{op::ResponseCode, rr::Record};
 use policy::name::Name;
@@ -67,6 +67,19 @@ impl Denial {
         self.soa.as_ref()?.records.first()
     }
 
+    /// A copy with another TTL, in seconds.
+    #[must_use]
+    pub fn with_ttl(&self, ttl_s: u32) -> Self {
+        Self {
+            soa: self.soa.as_ref().map(|soa| soa.with_ttl(ttl_s)),
+            proofs: self
+                .proofs
+                .iter()
+                .map(|proof| proof.with_ttl(ttl_s))
+                .collect(),
+        }
+    }
+
     /// Memory behind it, in octets.
     pub(super) fn heap_octets(&self) -> usize {
         self.soa.as_ref().map_or(0, RrSet::heap_octets) + octets_of_sets(&self.proofs)
@@ -123,4 +136,6 @@ pub struct Response {
     pub credibility: Credibility,
     /// The NS RRset that the zone has at its own apex.
     pub apex: Option<Referral>,
+    /// The server that sent it.
+    pub server: Option<SocketAddr>,
 }

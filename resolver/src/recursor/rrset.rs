@@ -5,27 +5,49 @@ use hickory_proto::{
     rr::{Name as ProtoName, RData, Record},
     serialize::binary::BinEncodable as _,
 };
-use policy::name::Name;
+use policy::name::{Name, WireName};
 
 use crate::{message::types::Rtype, upstream::canonical, weighed::heap_octets};
 
-use super::dnssec::ValidationFault;
+use super::dnssec::InsecurityCause;
 
 /// Octets of labels, and labels, that a name of the record library holds without a block of its own.
 const INLINE_LABEL_OCTETS: usize = 32;
 const INLINE_LABELS: usize = 24;
 
-/// The DNSSEC security status of an RRset, RFC 4033 section 5.
+/// Where the signer's name begins in the data of an RRSIG record.
+const SIGNER_AT: usize = 18;
+
+/// The DNSSEC security status of an RRset or a denial, RFC 4033 section 5. What is bogus has none: it
+/// is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecurityStatus {
-    /// A chain of signatures leads from a trust anchor to the set.
-    Secure,
-    /// The chain ends above the set, and this is proved.
-    Insecure,
-    /// The chain to the set is broken, or its proof of being insecure is.
-    Bogus(ValidationFault),
-    /// No trust anchor covers the set, or it is not validated yet.
+    /// It was not validated: no trust anchor covers it, or no query needed that yet.
     Indeterminate,
+    /// An ancestor that is secure proves that no chain of trust leads to it.
+    Insecure(InsecurityCause),
+    /// A chain of trust leads to it, and its signatures verify.
+    Secure,
+}
+
+impl SecurityStatus {
+    /// The status of two things together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Indeterminate, _) | (_, Self::Indeterminate) => Self::Indeterminate,
+            // The cause with an info-code says more.
+            (Self::Insecure(cause), Self::Insecure(another)) => {
+                Self::Insecure(if cause.ede().is_some() {
+                    cause
+                } else {
+                    another
+                })
+            }
+            (insecure @ Self::Insecure(_), _) | (_, insecure @ Self::Insecure(_)) => insecure,
+            (Self::Secure, Self::Secure) => Self::Secure,
+        }
+    }
 }
 
 /// How credible data are, RFC 2181 section 5.4.1, the least credible first.
@@ -46,6 +68,9 @@ pub struct RrSet {
     pub records: Vec<Record>,
     /// The RRSIG records that cover the set, RFC 4034 section 3.
     pub signatures: Vec<Record>,
+    /// Where the set was expanded from a wildcard: the NSEC and NSEC3 sets of its response, which
+    /// prove that its owner does not exist itself (RFC 4035 section 3.1.3.3).
+    pub proofs: Vec<Self>,
     pub security: SecurityStatus,
 }
 
@@ -58,6 +83,7 @@ impl RrSet {
             rtype,
             records,
             signatures: Vec::new(),
+            proofs: Vec::new(),
             security: SecurityStatus::Indeterminate,
         }
     }
@@ -82,6 +108,9 @@ impl RrSet {
             .iter_mut()
             .chain(&mut self.signatures)
             .for_each(|record| record.ttl = ttl_s);
+        self.proofs
+            .iter_mut()
+            .for_each(|proof| proof.set_ttl(ttl_s));
     }
 
     /// A copy with another TTL, in seconds.
@@ -90,6 +119,28 @@ impl RrSet {
         let mut set = self.clone();
         set.set_ttl(ttl_s);
         set
+    }
+
+    /// Whether the set was expanded from a wildcard: its signature counts fewer labels than its owner
+    /// has (RFC 4034 section 3.1.3).
+    #[must_use]
+    pub fn is_expanded(&self) -> bool {
+        self.signatures
+            .iter()
+            .filter_map(signed_labels)
+            .any(|labels| usize::from(labels) < self.labels())
+    }
+
+    /// The labels of the owner, without the root and the asterisk of a wildcard.
+    fn labels(&self) -> usize {
+        let owner = self.owner.borrow();
+        let is_wildcard = owner.labels().next() == Some(b"*".as_slice());
+        owner.label_count() - usize::from(is_wildcard)
+    }
+
+    /// The signers of its signatures, RFC 4034 section 3.1.7.
+    pub(super) fn signers(&self) -> impl Iterator<Item = Name> {
+        self.signatures.iter().filter_map(signer)
     }
 
     /// The target of a CNAME.
@@ -106,6 +157,7 @@ impl RrSet {
         heap_octets(self.owner.borrow().wire().len())
             + octets_of(&self.records)
             + octets_of(&self.signatures)
+            + octets_of_sets(&self.proofs)
     }
 }
 
@@ -113,6 +165,24 @@ impl RrSet {
 pub(super) fn octets_of_sets(sets: &Vec<RrSet>) -> usize {
     let behind: usize = sets.iter().map(RrSet::heap_octets).sum();
     heap_octets(sets.capacity() * size_of::<RrSet>()) + behind
+}
+
+/// The labels field of an RRSIG record, RFC 4034 section 3.1.
+fn signed_labels(record: &Record) -> Option<u8> {
+    match &record.data {
+        RData::Unknown { rdata, .. } => rdata.anything.get(3).copied(),
+        _ => None,
+    }
+}
+
+/// The signer's name of an RRSIG record, which is not compressed.
+fn signer(record: &Record) -> Option<Name> {
+    let RData::Unknown { rdata, .. } = &record.data else {
+        return None;
+    };
+    let mut name = WireName::default();
+    let read = name.read(&rdata.anything, SIGNER_AT).ok()?;
+    Some(read.to_owned())
 }
 
 /// Memory of records, in octets.

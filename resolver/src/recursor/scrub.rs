@@ -18,7 +18,7 @@ use super::{
         DelegationSigner, Denial, NameServer, Referral, Response, ResponseFault, ResponseKind,
         ServerRole,
     },
-    rrset::{Credibility, RrSet, SecurityStatus},
+    rrset::{Credibility, RrSet},
     sections::{RECORDS_MAX, denying_zone, is_named, proofs, rrset, singleton},
 };
 
@@ -40,8 +40,6 @@ pub struct ScrubContext<'a> {
     pub harden_glue: bool,
     /// Whether the NS RRset at the zone's apex is wanted.
     pub wants_apex: bool,
-    /// The security status of the zone, which its RRsets take over.
-    pub security: SecurityStatus,
 }
 
 /// Scrubs and classifies a response.
@@ -56,9 +54,6 @@ pub fn classify(message: &Message, context: ScrubContext<'_>) -> Response {
         Followed::Kind(kind) => kind,
         Followed::NothingAt(name) => kind_without_answer(message, context, &answer, name),
     };
-    for set in &mut answer {
-        set.security = context.security;
-    }
     let denial = denial(message, context, &kind);
     let credibility = credibility(message, context.role, &kind, &answer, &denial);
     Response {
@@ -67,6 +62,7 @@ pub fn classify(message: &Message, context: ScrubContext<'_>) -> Response {
         denial,
         credibility,
         apex,
+        server: None,
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn rrset(section: &[Record], owner: NameRef<'_>, rtype: Rtype) -> Opt
         rtype,
         records,
         signatures,
+        proofs: Vec::new(),
         security: SecurityStatus::Indeterminate,
     })
 }

@@ -102,6 +102,17 @@ impl<'z> Candidates<'z> {
         self.all[candidate].is_excluded = true;
     }
 
+    /// Excludes servers, unless no other is left.
+    pub fn avoid(&mut self, is_avoided: impl Fn(SocketAddr) -> bool) {
+        let avoided = |candidate: &&mut Candidate| is_avoided(candidate.address);
+        if self.all.iter_mut().filter(avoided).count() < self.all.len() {
+            self.all
+                .iter_mut()
+                .filter(avoided)
+                .for_each(|candidate| candidate.is_excluded = true);
+        }
+    }
+
     /// Whether there is a server that was not queried yet.
     pub fn has_untried(&self) -> bool {
         self.all

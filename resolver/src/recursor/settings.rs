@@ -9,7 +9,11 @@ use hickory_proto::{
 use ipnet::IpNet;
 use policy::name::Name;
 
-use super::{cache::rrsets::TtlBounds, response::ServerRole};
+use super::{
+    cache::rrsets::TtlBounds,
+    dnssec::{TrustAnchors, ValidationSettings},
+    response::ServerRole,
+};
 
 /// The thirteen root servers, as InterNIC publishes them.
 pub const ROOT_HINTS: &str = include_str!("../../root.hints");
@@ -35,6 +39,18 @@ pub struct CacheBudgets {
     pub delegations: u64,
     pub servers: u64,
     pub failures: u64,
+}
+
+impl CacheBudgets {
+    /// The part of `delegations` that is for the trust cache: zones' keys.
+    pub(super) fn of_trust(self) -> u64 {
+        self.delegations / 4
+    }
+
+    /// The part of `delegations` that is for delegations.
+    pub(super) fn of_delegations(self) -> u64 {
+        self.delegations - self.of_trust()
+    }
 }
 
 /// How the recursor resolves.
@@ -63,6 +79,9 @@ pub struct Settings {
     /// Whether glue outside of the zone that sends it is ignored.
     pub harden_glue: bool,
     pub configured_zones: Vec<ConfiguredZone>,
+    /// Trust anchors. Without any, nothing is validated.
+    pub anchors: TrustAnchors,
+    pub validation: ValidationSettings,
     pub caches: CacheBudgets,
     pub ttl: TtlBounds,
     /// Concurrent queries that wait for the servers of one zone. A count.
@@ -89,6 +108,8 @@ impl Settings {
             private_domains: Vec::new(),
             harden_glue: true,
             configured_zones: Vec::new(),
+            anchors: TrustAnchors::default(),
+            validation: ValidationSettings::default(),
             caches: CacheBudgets {
                 rrsets: 64 << 20,
                 delegations: 32 << 20,

@@ -15,10 +15,12 @@ use super::{
         failures::FailureCache,
         infra::InfraCache,
         rrsets::RrSetCache,
+        trust::TrustCache,
     },
     counters::UpstreamCounters,
     environment::Environment,
     failure::ResolutionFailure,
+    negative_anchors::{NegativeAnchors, NegativeTrustAnchor},
     response::Response,
     settings::{CacheBudgets, Settings, SetupError},
     wire::CLIENT_COOKIE_OCTETS,
@@ -39,6 +41,8 @@ pub struct Recursor<E> {
     pub(super) rrsets: RrSetCache,
     pub(super) failures: FailureCache,
     pub(super) delegations: DelegationCache,
+    pub(super) trust: TrustCache,
+    pub(super) negative_anchors: NegativeAnchors,
     pub(super) infra: InfraCache,
     pub(super) hints: Arc<Delegation>,
     pub(super) flights: SingleFlight<ZoneQuestion, Result<Arc<Response>, ResolutionFailure>>,
@@ -72,9 +76,11 @@ impl<E: Environment> Recursor<E> {
             rrsets: RrSetCache::new(settings.caches.rrsets, settings.ttl),
             failures: FailureCache::new(settings.caches.failures),
             delegations: DelegationCache::new(
-                settings.caches.delegations,
+                settings.caches.of_delegations(),
                 &settings.configured_zones,
             ),
+            trust: TrustCache::new(settings.caches.of_trust()),
+            negative_anchors: NegativeAnchors::default(),
             infra: InfraCache::new(settings.caches.servers),
             hints: Arc::new(Delegation::hints(roots)),
             flights: SingleFlight::default(),
@@ -98,16 +104,29 @@ impl<E: Environment> Recursor<E> {
     pub fn usage(&self) -> CacheBudgets {
         CacheBudgets {
             rrsets: self.rrsets.usage().0,
-            delegations: self.delegations.octets(),
+            delegations: self.delegations.octets() + self.trust.octets(),
             servers: self.infra.octets(),
             failures: self.failures.octets(),
         }
     }
 
+    /// Replaces the negative trust anchors. What is cached below those that are new or gone is
+    /// forgotten. Returns their names.
+    pub fn set_negative_anchors(&self, anchors: Vec<NegativeTrustAnchor>) -> Vec<Name> {
+        let changed = self.negative_anchors.replace(anchors);
+        for name in &changed {
+            self.trust.remove_below(name.borrow());
+            self.rrsets.remove_below(name.borrow());
+            self.failures.remove_below(name.borrow());
+        }
+        changed
+    }
+
     /// Sets other budgets. What exceeds them is evicted at once.
     pub fn resize(&self, budgets: CacheBudgets) {
         self.rrsets.resize(budgets.rrsets);
-        self.delegations.resize(budgets.delegations);
+        self.delegations.resize(budgets.of_delegations());
+        self.trust.resize(budgets.of_trust());
         self.infra.resize(budgets.servers);
         self.failures.resize(budgets.failures);
     }

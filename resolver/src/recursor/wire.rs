@@ -3,7 +3,7 @@
 use policy::name::NameRef;
 
 use crate::message::{
-    types::{Class, Rtype},
+    types::{Class, DnssecBits, Rtype},
     wire::{HEADER_OCTETS, read_u16},
 };
 
@@ -25,15 +25,6 @@ const FLAG_CD: u8 = 0x10;
 const FLAG_DO: u16 = 0x8000;
 /// Response codes that a server may send without the question: FORMERR, SERVFAIL, NOTIMP, REFUSED.
 const CODES_WITHOUT_QUESTION: [u8; 4] = [1, 2, 4, 5];
-
-/// The DNSSEC bits of a query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DnssecBits {
-    /// DO, RFC 3225: the response may have signatures and proofs. Sent with EDNS only.
-    pub dnssec_ok: bool,
-    /// CD, RFC 4035 section 3.2.2: a forwarder must not validate.
-    pub checking_disabled: bool,
-}
 
 /// A query to a server.
 #[derive(Debug)]

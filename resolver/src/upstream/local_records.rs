@@ -164,6 +164,7 @@ impl Recursion for LocalRecords {
                     }
                 }
             };
+            answer.is_secure &= aliases.is_empty();
             answer.answers.splice(0..0, aliases);
             return Ok(answer);
         }

@@ -14,7 +14,7 @@ use hickory_proto::{
 };
 use policy::name::{Name as PolicyName, NameRef};
 
-use crate::message::types::Rtype;
+use crate::message::types::{DnssecBits, Rtype};
 
 /// Aliases that are followed from a name to its records, in one response or in several. A count, as
 /// in BIND up to 9.18.28; Unbound follows 11.
@@ -27,6 +27,8 @@ pub struct Question {
     pub rtype: Rtype,
     /// Whether data near the end of their TTL are queried again.
     pub prefetch: bool,
+    /// Whether the answer has signatures and proofs, and whether it may be bogus.
+    pub bits: DnssecBits,
 }
 
 impl Question {
@@ -37,7 +39,14 @@ impl Question {
             name,
             rtype,
             prefetch: false,
+            bits: DnssecBits::default(),
         }
+    }
+
+    /// The same question with the DO and CD bits of a query.
+    #[must_use]
+    pub fn with_bits(self, bits: DnssecBits) -> Self {
+        Self { bits, ..self }
     }
 
     /// The name in the record library's type.
@@ -59,8 +68,14 @@ pub struct Answer {
     pub rcode: ResponseCode,
     /// The answer section: aliases, then the records of the queried type.
     pub answers: Vec<Record>,
-    /// The authority section: the SOA of a negative answer.
+    /// The authority section: the SOA of a negative answer, and with DO the proofs.
     pub authorities: Vec<Record>,
+    /// Whether each RRset of both sections, and each denial, is secure: the AD bit (RFC 4035 section
+    /// 3.2.3).
+    pub is_secure: bool,
+    /// The info-code of the Extended DNS Error of an answer that is not validated although an anchor
+    /// is above it.
+    pub code: Option<u16>,
 }
 
 impl Answer {
@@ -71,6 +86,8 @@ impl Answer {
             rcode,
             answers: Vec::new(),
             authorities: Vec::new(),
+            is_secure: false,
+            code: None,
         }
     }
 }

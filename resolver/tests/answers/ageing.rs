@@ -60,6 +60,10 @@ async fn a_stale_answer_is_served_whatever_do_and_cd_say() {
         ),
         ("5.6.7.8".into(), 20)
     );
+    // With each of them an answer is cached by itself.
+    for flags in [" +do", " +cd", " +do +cd"] {
+        world.ask(&format!("w.st.own. A{flags}")).await;
+    }
     world.go_down(true);
     pass(100).await;
     for flags in [
@@ -91,16 +95,25 @@ async fn a_stale_answer_is_served_whatever_do_and_cd_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_shared_by_clients_with_any_flags() {
+async fn an_answer_is_cached_for_each_choice_of_do_and_cd() {
     let world = world();
-    for flags in ["", " +do", " +cd", " +do +cd", " +noedns"] {
+    for (flags, resolutions) in [
+        ("", 1),
+        (" +noedns", 1),
+        (" +norecurse", 1),
+        (" +do", 2),
+        (" +do +norecurse", 2),
+        (" +cd", 3),
+        (" +do +cd", 4),
+        ("", 4),
+    ] {
         assert_eq!(
             world.ask(&format!("w.st.own. A{flags}")).await,
             "5.6.7.8",
             "{flags}"
         );
+        assert_eq!(world.resolutions("w.st.own"), resolutions, "{flags}");
     }
-    assert_eq!(world.resolutions("w.st.own"), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +253,9 @@ async fn an_explanation_shows_the_stale_answer_that_a_query_gets() {
 #[tokio::test(start_paused = true)]
 async fn a_stale_denial_has_its_code_and_is_explained_as_answered() {
     let world = world();
-    assert_eq!(world.ask("x.denied.example. A").await, "NXDOMAIN");
+    for question in ["x.denied.example. A", "x.denied.example. A +do"] {
+        assert_eq!(world.ask(question).await, "NXDOMAIN", "{question}");
+    }
     world.go_down(true);
     pass(61).await;
     for question in [

@@ -147,6 +147,10 @@ impl Environment for Script {
         self.started.elapsed()
     }
 
+    fn unix_s(&self) -> u64 {
+        1_800_000_000
+    }
+
     fn random(&self) -> u64 {
         self.chance.lock().unwrap().random()
     }

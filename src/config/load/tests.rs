@@ -143,16 +143,12 @@ fn a_wrong_key_or_value_is_refused_with_its_place() {
 fn what_would_have_no_effect_is_refused_by_name() {
     for (text, key) in [
         (
-            "[recursion]\ndnssec = true\n",
-            "recursion.dnssec: this version does not validate",
+            "[recursion]\ndnssec = false\ntrust_anchors = [\". DS 20326 8 2 E06D\"]\n",
+            "recursion.trust_anchors: nothing is validated",
         ),
         (
-            "[recursion]\ntrust_anchors = [\". DS 20326 8 2 E06D\"]\n",
-            "recursion.trust_anchors: this version does not validate",
-        ),
-        (
-            "[recursion]\nnegative_trust_anchors = [\"a.example\"]\n",
-            "recursion.negative_trust_anchors: this version does not validate",
+            "[recursion]\ndnssec = false\nnegative_trust_anchors = [\"a.example\"]\n",
+            "recursion.negative_trust_anchors: nothing is validated",
         ),
         (
             "[recursion]\nprivate_domains = [\"lan\"]\n",

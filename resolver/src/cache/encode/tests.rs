@@ -18,9 +18,9 @@ fn entry(record_type: RecordType, answers: Vec<Record>, authorities: Vec<Record>
     encode(
         &question,
         Answer {
-            rcode: ResponseCode::NoError,
             answers,
             authorities,
+            ..Answer::empty(ResponseCode::NoError)
         },
         NOW,
     )

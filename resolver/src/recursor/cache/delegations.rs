@@ -18,7 +18,6 @@ use quick_cache::Equivalent;
 use crate::{
     recursor::{
         response::{DelegationSigner, NameServer, Referral, ServerRole},
-        rrset::SecurityStatus,
         settings::ConfiguredZone,
     },
     weighed::{HeapWeigher, WeighedCache, arc_octets, heap_octets},
@@ -68,7 +67,6 @@ pub struct LearnedServers {
     pub expires: Duration,
     /// The parent's DS RRset for the zone, or the proof that there is none.
     pub ds: DelegationSigner,
-    pub security: SecurityStatus,
 }
 
 impl Delegation {
@@ -106,7 +104,6 @@ impl Delegation {
             servers,
             expires: now + Duration::from_secs(ttl_s.into()),
             ds: referral.ds,
-            security: SecurityStatus::Indeterminate,
         };
         (referral.zone, servers)
     }
@@ -151,14 +148,12 @@ impl Delegation {
         }
     }
 
-    /// The security status of the zone, RFC 4035 section 4.3.
+    /// What the parent's referral said about the zone's DS RRset.
     #[must_use]
-    pub fn security(&self) -> SecurityStatus {
+    pub fn ds(&self) -> Option<&DelegationSigner> {
         match &self.source {
-            DelegationSource::Learned(learned) => learned.security,
-            DelegationSource::Hints(_) | DelegationSource::Configured(_) => {
-                SecurityStatus::Indeterminate
-            }
+            DelegationSource::Learned(learned) => Some(&learned.ds),
+            DelegationSource::Hints(_) | DelegationSource::Configured(_) => None,
         }
     }
 
@@ -197,7 +192,7 @@ pub struct ApexServers {
 
 /// A borrowed zone name, to look up with.
 #[derive(Hash)]
-struct Zone<'a>(NameRef<'a>);
+pub(super) struct Zone<'a>(pub NameRef<'a>);
 
 impl Equivalent<Name> for Zone<'_> {
     fn equivalent(&self, name: &Name) -> bool {

@@ -4,7 +4,10 @@
 //! query that meets it. Within its lifetime, an entry is replaced only by one of the same or a higher
 //! credibility (RFC 2181 section 5.4.1).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use hickory_proto::rr::{RData, Record};
 use policy::name::NameRef;
@@ -14,7 +17,7 @@ use crate::{
     message::types::{Class, Rtype},
     recursor::{
         response::Denial,
-        rrset::{Credibility, RrSet},
+        rrset::{Credibility, RrSet, SecurityStatus},
     },
     weighed::{HeapWeigher, WeighedCache, arc_octets, heap_octets},
 };
@@ -50,9 +53,26 @@ pub struct CacheEntry {
     ttl_s: u32,
     /// When the delegation of the zone expires that the data come from.
     delegated_until: Duration,
+    /// What validation found, once it looked at the entry.
+    security: OnceLock<SecurityStatus>,
 }
 
 impl CacheEntry {
+    /// What validation found; indeterminate before that.
+    #[must_use]
+    pub fn security(&self) -> SecurityStatus {
+        self.security
+            .get()
+            .copied()
+            .unwrap_or(SecurityStatus::Indeterminate)
+    }
+
+    /// Notes what validation found.
+    pub fn set_security(&self, status: SecurityStatus) {
+        // Of two that validate at the same time, the first counts.
+        let _ = self.security.set(status);
+    }
+
     /// The remaining TTL in seconds, rounded up.
     #[must_use]
     pub fn remaining_s(&self, now: Duration) -> u32 {
@@ -242,6 +262,17 @@ impl RrSetCache {
             .any(|rtype| self.get(name, rtype, now).is_some())
     }
 
+    /// Removes what is bogus: the entry of a name and type, or the NXDOMAIN entry of the name.
+    pub fn remove(&self, name: NameRef<'_>, rtype: Rtype) {
+        self.entries.remove(&key(name, rtype));
+        self.entries.remove(&key(name, TYPE_NXDOMAIN));
+    }
+
+    /// Removes all entries of a name and of names below it.
+    pub fn remove_below(&self, name: NameRef<'_>) {
+        self.entries.retain(|key| !key.name().is_within(name));
+    }
+
     /// Removes the NXDOMAIN entry of a name that exists.
     fn remove_nxdomain(&self, name: NameRef<'_>) {
         if self.entries.get(&key(name, TYPE_NXDOMAIN)).is_some() {
@@ -266,6 +297,7 @@ fn entry(data: CachedData, credibility: Credibility, ttl_s: u32, now: Duration) 
         expires: now + Duration::from_secs(ttl_s.into()),
         ttl_s,
         delegated_until: Duration::MAX,
+        security: OnceLock::new(),
     }
 }
 

@@ -11,9 +11,19 @@ use crate::recursor::{
     environment::TransportOutcome, rrset::Credibility, settings::Settings, wire::ExpectedReply,
 };
 
+use crate::upstream::Question;
+
 use super::*;
 
 const CNAME: Rtype = Rtype::CNAME;
+
+fn context() -> QueryContext {
+    QueryContext::new(
+        Duration::ZERO,
+        &Question::new(Name::root(), Rtype::A),
+        false,
+    )
+}
 
 /// A network without servers, and a clock that the test sets.
 #[derive(Default)]
@@ -22,6 +32,10 @@ struct Still(Mutex<Duration>);
 impl Environment for Still {
     fn now(&self) -> Duration {
         *self.0.lock().unwrap()
+    }
+
+    fn unix_s(&self) -> u64 {
+        1_800_000_000
     }
 
     fn random(&self) -> u64 {
@@ -130,15 +144,17 @@ fn a_cached_failure_answers_all_but_prefetches() {
         Duration::ZERO,
     );
     assert_eq!(
-        recursor.cached(name.borrow(), Rtype::A, false).err(),
+        recursor
+            .cached(&context(), name.borrow(), Rtype::A, false)
+            .err(),
         Some(ResolutionFailure::Useless)
     );
     assert!(matches!(
-        recursor.cached(name.borrow(), Rtype::A, true),
+        recursor.cached(&context(), name.borrow(), Rtype::A, true),
         Ok(None)
     ));
     assert!(matches!(
-        recursor.cached(name.borrow(), Rtype::AAAA, false),
+        recursor.cached(&context(), name.borrow(), Rtype::AAAA, false),
         Ok(None)
     ));
 }
@@ -165,14 +181,14 @@ fn a_prefetch_ignores_entries_in_their_last_tenth() {
     ] {
         set_clock(&recursor, second);
         let is_alias = matches!(
-            recursor.cached(name.borrow(), Rtype::A, is_prefetch),
+            recursor.cached(&context(), name.borrow(), Rtype::A, is_prefetch),
             Ok(Some(Found {
                 end: ChainEnd::Alias(_),
                 ..
             }))
         );
         let is_set = matches!(
-            recursor.cached(name.borrow(), CNAME, is_prefetch),
+            recursor.cached(&context(), name.borrow(), CNAME, is_prefetch),
             Ok(Some(Found {
                 end: ChainEnd::Records,
                 ..

@@ -84,10 +84,11 @@ impl SignatureAlgorithm {
     }
 }
 
-/// A digest type of DS records that the validator supports. SHA-1 (1) is none: RFC 4509 section 3
-/// has it ignored beside SHA-256, and RFC 9905 deprecates it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A digest type of DS records that the validator supports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DigestType {
+    /// 1, RFC 4034. RFC 4509 section 3 has it ignored beside the others, and RFC 9905 deprecates it.
+    Sha1,
     /// 2, RFC 4509.
     Sha256,
     /// 4, RFC 6605.
@@ -95,10 +96,16 @@ pub enum DigestType {
 }
 
 impl DigestType {
-    /// The digest type with this number.
+    /// The digest type with this number, if the validator has it and the settings allow it.
     #[must_use]
-    pub fn supported(number: u8) -> Option<Self> {
+    pub fn supported(number: u8, settings: &ValidationSettings) -> Option<Self> {
+        Self::known(number).filter(|digest| settings.accepts_rsa_sha1 || *digest != Self::Sha1)
+    }
+
+    /// The digest type with this number, if the validator has it.
+    pub(super) fn known(number: u8) -> Option<Self> {
         match number {
+            1 => Some(Self::Sha1),
             2 => Some(Self::Sha256),
             4 => Some(Self::Sha384),
             _ => None,
@@ -107,6 +114,7 @@ impl DigestType {
 
     pub(super) fn octets(self) -> usize {
         match self {
+            Self::Sha1 => digest::SHA1_OUTPUT_LEN,
             Self::Sha256 => digest::SHA256_OUTPUT_LEN,
             Self::Sha384 => digest::SHA384_OUTPUT_LEN,
         }
@@ -114,6 +122,7 @@ impl DigestType {
 
     pub(super) fn digest(self, octets: &[u8]) -> Digest {
         match self {
+            Self::Sha1 => digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, octets),
             Self::Sha256 => digest::digest(&digest::SHA256, octets),
             Self::Sha384 => digest::digest(&digest::SHA384, octets),
         }

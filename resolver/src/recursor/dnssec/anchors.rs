@@ -133,7 +133,7 @@ impl TrustAnchor {
         match self {
             Self::Ds(data) => {
                 SignatureAlgorithm::supported(data.algorithm, settings).is_some()
-                    && DigestType::supported(data.digest_type).is_some()
+                    && DigestType::supported(data.digest_type, settings).is_some()
             }
             Self::Key(key) => key.is_supported(settings),
         }

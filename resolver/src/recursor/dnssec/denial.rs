@@ -85,12 +85,6 @@ impl Proofs {
         }
     }
 
-    /// The zone.
-    #[must_use]
-    pub fn zone(&self) -> NameRef<'_> {
-        self.zone.borrow()
-    }
-
     /// Proves that a name does not exist, and that no wildcard stands in for it: RFC 4035 section
     /// 5.4, RFC 5155 section 8.4. A name that has an NXNAME bit does not exist (RFC 9824).
     ///

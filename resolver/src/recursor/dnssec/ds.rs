@@ -42,7 +42,7 @@ impl DsData {
 
     /// A record of these fields; none where the length of the digest does not fit a known type.
     pub(super) fn new(tag: u16, algorithm: u8, digest_type: u8, digest: Vec<u8>) -> Option<Self> {
-        let octets = DigestType::supported(digest_type).map_or(digest.len(), DigestType::octets);
+        let octets = DigestType::known(digest_type).map_or(digest.len(), DigestType::octets);
         (!digest.is_empty() && digest.len() == octets).then(|| Self {
             tag,
             algorithm,
@@ -61,7 +61,7 @@ impl DsData {
         if self.tag != key.tag || self.algorithm != key.algorithm {
             return Ok(false);
         }
-        let Some(digest_type) = DigestType::supported(self.digest_type) else {
+        let Some(digest_type) = DigestType::supported(self.digest_type, context.settings) else {
             return Ok(false);
         };
         context.budget.charge_digest()?;
@@ -98,12 +98,19 @@ impl UsableDs {
             if SignatureAlgorithm::supported(data.algorithm, settings).is_none() {
                 continue;
             }
-            if DigestType::supported(data.digest_type).is_none() {
-                cause = InsecurityCause::UnsupportedDigest;
-            } else if usable.len() < RECORDS_MAX {
-                usable.push(data);
+            match DigestType::supported(data.digest_type, settings) {
+                None => cause = InsecurityCause::UnsupportedDigest,
+                Some(_) if usable.len() >= RECORDS_MAX => {}
+                Some(digest_type) => usable.push((digest_type, data)),
             }
         }
+        if usable
+            .iter()
+            .any(|(digest_type, _)| *digest_type > DigestType::Sha1)
+        {
+            usable.retain(|(digest_type, _)| *digest_type > DigestType::Sha1);
+        }
+        let usable: Vec<DsData> = usable.into_iter().map(|(_, data)| data).collect();
         if usable.is_empty() {
             Err(cause)
         } else {

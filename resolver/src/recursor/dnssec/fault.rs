@@ -151,6 +151,9 @@ pub enum InsecurityCause {
     /// RSA keys that the cryptographic library does not verify with.
     #[error("a key of the zone has an unsupported size")]
     UnsupportedKeySize,
+    /// RFC 7646.
+    #[error("a negative trust anchor is at or above the name")]
+    NegativeTrustAnchor,
     /// RFC 9276 section 3.2.
     #[error("the NSEC3 records of the zone have too many iterations")]
     TooManyIterations,
@@ -165,6 +168,7 @@ impl InsecurityCause {
             Self::UnsupportedAlgorithm | Self::UnsupportedKeySize => {
                 Some(EdeCode::UNSUPPORTED_DNSKEY_ALGORITHM)
             }
+            Self::NegativeTrustAnchor => Some(EdeCode::NEGATIVE_TRUST_ANCHOR),
             Self::UnsupportedDigest => Some(EdeCode::UNSUPPORTED_DS_DIGEST_TYPE),
             Self::TooManyIterations => Some(EdeCode::UNSUPPORTED_NSEC3_ITERATIONS),
         }

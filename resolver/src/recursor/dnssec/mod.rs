@@ -15,8 +15,6 @@
 //! zone says with [`ZoneKeys::verify`], and enters the next zone with [`UsableDs`] or with
 //! [`Proofs::delegation`].
 
-#![allow(dead_code, unused_imports)]
-
 mod algorithm;
 mod anchors;
 mod bitmap;
@@ -39,15 +37,13 @@ mod signed_zones;
 #[cfg(test)]
 mod testing;
 
-pub(super) use self::{
-    anchors::{AnchorError, LineProblem, TrustAnchor, TrustAnchors},
+pub use self::{
+    anchors::{AnchorError, LineProblem, TrustAnchors},
     budget::ValidationBudget,
     context::{ValidationContext, ValidationSettings},
     denial::{Denied, Proofs},
-    dnskey::ZoneKey,
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},
     finding::Delegation,
-    rrsig::VerifiedSet,
     zone_keys::{ZoneKeys, ZoneTrust},
 };

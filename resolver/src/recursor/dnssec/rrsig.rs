@@ -18,9 +18,9 @@ use super::{
 /// Octets of RRSIG data before the signer's name.
 const FIXED_OCTETS: usize = 18;
 /// How wrong the clock of a signer may be: a tenth of the signature's lifetime, from one hour to one
-/// day, in seconds. The figures of Unbound.
+/// day if the operator does not choose less, in seconds. The figures of Unbound.
 const SKEW_LIFETIME_PART: u32 = 10;
-const SKEW_S: (u32, u32) = (3_600, 86_400);
+const SKEW_MIN_S: u32 = 3_600;
 /// How long a set is kept whose signature has expired within the skew, in seconds.
 const EXPIRED_TTL_S: u32 = 60;
 /// Signatures of one RRset that are looked at. A count, as in Unbound.
@@ -158,16 +158,20 @@ impl<'a> Signature<'a> {
         if SignatureAlgorithm::supported(self.algorithm, context.settings).is_none() {
             return Err(ValidationFault::SignatureAlgorithm);
         }
-        self.check_times(context.now_unix)
+        self.check_times(context.now_unix, context.settings.skew_max_s)
     }
 
     /// Whether the signature is valid now, in serial number arithmetic (RFC 4034 section 3.1.5).
-    fn check_times(&self, now: u32) -> Result<(), ValidationFault> {
+    fn check_times(&self, now: u32, skew_max_s: u32) -> Result<(), ValidationFault> {
         if serial_difference(self.expiration, self.inception) < 0 {
             return Err(ValidationFault::SignatureLifetime);
         }
         let lifetime = self.expiration.wrapping_sub(self.inception);
-        let skew = i64::from((lifetime / SKEW_LIFETIME_PART).clamp(SKEW_S.0, SKEW_S.1));
+        let skew = i64::from(
+            (lifetime / SKEW_LIFETIME_PART)
+                .max(SKEW_MIN_S)
+                .min(skew_max_s),
+        );
         if serial_difference(now, self.expiration) > skew {
             Err(ValidationFault::SignatureExpired)
         } else if serial_difference(self.inception, now) > skew {

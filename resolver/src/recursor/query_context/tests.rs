@@ -6,8 +6,15 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+fn question(prefetch: bool) -> Question {
+    Question {
+        prefetch,
+        ..Question::new(Name::root(), Rtype::A)
+    }
+}
+
 fn context() -> QueryContext {
-    QueryContext::new(10 * SECOND, false, true)
+    QueryContext::new(10 * SECOND, &question(false), true)
 }
 
 /// How often something can be charged.
@@ -54,11 +61,11 @@ fn ten_names_of_servers_are_looked_up() {
 fn a_hundred_thousand_octets_are_taken() {
     let context = context();
     assert_eq!(charges(|| context.charge_octets(1)), 100_000);
-    let once = QueryContext::new(SECOND, false, false);
+    let once = QueryContext::new(SECOND, &question(false), false);
     assert_eq!(once.charge_octets(100_000), Ok(()));
     assert_eq!(once.charge_octets(1), Err(ResolutionFailure::TooMuchWork));
     assert_eq!(
-        QueryContext::new(SECOND, false, false).charge_octets(100_001),
+        QueryContext::new(SECOND, &question(false), false).charge_octets(100_001),
         Err(ResolutionFailure::TooMuchWork)
     );
 }
@@ -99,7 +106,7 @@ fn steps_are_traced_where_that_is_wanted() {
             (3 * SECOND, "second".to_owned())
         ]
     );
-    let untraced = QueryContext::new(SECOND, true, false);
+    let untraced = QueryContext::new(SECOND, &question(true), false);
     untraced.trace(SECOND, || unreachable!("no trace is wanted"));
     assert!(untraced.is_prefetch && untraced.into_trace().is_empty());
     assert!(!context().is_prefetch);

@@ -82,7 +82,6 @@ fn context<'a>(
         role,
         harden_glue: true,
         wants_apex: false,
-        security: SecurityStatus::Indeterminate,
     }
 }
 

@@ -1,0 +1,331 @@
+//! The chain of trust: from a trust anchor down to the keys of a zone (RFC 4035 section 5).
+//!
+//! ```text
+//! anchor --DNSKEY--> keys of the root --DS of the zone--> DNSKEY --> keys of the zone
+//!                         └── no DS, with proof --> insecure
+//! ```
+//!
+//! The signer of a DS RRset, or of the proof that there is none, is the zone above. So the chain is
+//! found from the zone upwards, and no name between two zones is queried for.
+
+use std::{sync::Arc, time::Duration};
+
+use policy::name::{Name, NameRef};
+
+use crate::message::types::Rtype;
+
+use super::{
+    cache::trust::{BOGUS_FOR, Trust},
+    cached::{ChainEnd, Found},
+    dnssec::{
+        Delegation, InsecurityCause, Proofs, UsableDs, ValidationContext, ValidationFault,
+        ZoneKeys, ZoneTrust,
+    },
+    environment::Environment,
+    failure::ResolutionFailure,
+    iterate::BoxFuture,
+    lookup_chain::LookupChain,
+    query_context::QueryContext,
+    response::DelegationSigner,
+    rrset::RrSet,
+    state::Recursor,
+};
+
+/// Trust, and how long it holds, in seconds.
+type Derived = (Trust, u32);
+
+impl<E: Environment> Recursor<E> {
+    /// Whether there is a trust anchor at all.
+    pub(super) fn validates(&self) -> bool {
+        !self.settings.anchors.is_empty()
+    }
+
+    /// The circumstances of a validation step of this query.
+    pub(super) fn validation<'q>(&'q self, context: &'q QueryContext) -> ValidationContext<'q> {
+        ValidationContext {
+            // Signatures count seconds modulo 2^32, RFC 4034 section 3.1.5.
+            now_unix: self.environment.unix_s() as u32,
+            settings: &self.settings.validation,
+            budget: &context.validation,
+        }
+    }
+
+    /// What the chain of trust says of a name that may be a zone. Boxed, because it asks for the
+    /// zone above.
+    ///
+    /// # Errors
+    /// The failure of a lookup: the servers of a zone do not respond, or the budget is used up.
+    pub(super) fn trust<'f>(
+        &'f self,
+        context: &'f QueryContext,
+        name: NameRef<'f>,
+    ) -> BoxFuture<'f, Result<Trust, ResolutionFailure>> {
+        Box::pin(self.derive_trust(context, name))
+    }
+
+    async fn derive_trust(
+        &self,
+        context: &QueryContext,
+        name: NameRef<'_>,
+    ) -> Result<Trust, ResolutionFailure> {
+        let Some((anchored, anchors)) = self.settings.anchors.closest(name) else {
+            return Ok(Trust::NoAnchor);
+        };
+        let unix_s = self.environment.unix_s();
+        if self.negative_anchors.covers(name, unix_s) {
+            return Ok(Trust::Insecure(InsecurityCause::NegativeTrustAnchor));
+        }
+        if let Some(known) = self.trust.get(name, self.environment.now()) {
+            return Ok(known);
+        }
+        let (trust, ttl_s) = if anchored == name {
+            let found =
+                |set: &RrSet| ZoneKeys::from_anchors(set, anchors, self.validation(context));
+            self.keys(context, name, u32::MAX, found).await?
+        } else {
+            self.delegated(context, name).await?
+        };
+        let now = self.environment.now();
+        self.context_of(context, name, &trust);
+        match &trust {
+            Trust::Broken(fault) if fault.is_of_query() => {}
+            Trust::Broken(_) => self.trust.insert(name, trust.clone(), BOGUS_FOR, now),
+            _ => {
+                let lifetime = Duration::from_secs(ttl_s.into());
+                self.trust.insert(name, trust.clone(), lifetime, now);
+            }
+        }
+        Ok(trust)
+    }
+
+    /// Adds what was found to the trace.
+    fn context_of(&self, context: &QueryContext, name: NameRef<'_>, trust: &Trust) {
+        context.trace(self.environment.now(), || match trust {
+            Trust::Keys(keys) => {
+                let tags: Vec<u16> = keys.keys().map(|key| key.tag).collect();
+                format!("{name}: secure, its keys are {tags:?}")
+            }
+            Trust::NoCut => format!("{name}: no zone of its own"),
+            Trust::Insecure(cause) => format!("{name}: insecure, {cause}"),
+            Trust::NoAnchor => format!("{name}: no trust anchor"),
+            Trust::Broken(fault) => format!("{name}: bogus, {fault}"),
+        });
+    }
+
+    /// The trust in a name by what the zone above says of it.
+    async fn delegated(
+        &self,
+        context: &QueryContext,
+        name: NameRef<'_>,
+    ) -> Result<Derived, ResolutionFailure> {
+        // The referral that led to the zone has brought its DS RRset along, or the proof.
+        let referred = self.referred(name);
+        if let Some(signer) = referred.as_ref().filter(|ds| signer_of(ds, name).is_some()) {
+            let derived = self.by_delegation_signer(context, name, signer).await?;
+            if !matches!(derived.0, Trust::Broken(_) | Trust::NoCut) {
+                return Ok(derived);
+            }
+        }
+        let mut derived = (Trust::NoCut, 0);
+        for _ in 0..2 {
+            let chain = LookupChain::of_validation(name, Rtype::DS);
+            let found = self.find(context, &chain, name, Rtype::DS, false).await?;
+            let server = found.server;
+            derived = match delegation_signer(found, name) {
+                Some(signer) => self.by_delegation_signer(context, name, &signer).await?,
+                None => (Trust::NoCut, 0),
+            };
+            match derived.0 {
+                // Another server may have data that verify.
+                Trust::Broken(fault) if !fault.is_of_query() => {
+                    self.rrsets.remove(name, Rtype::DS);
+                    let Some(server) = server else { continue };
+                    context.distrust(server);
+                }
+                _ => break,
+            }
+        }
+        Ok(derived)
+    }
+
+    /// What a referral said of the DS RRset of a zone, while the delegation holds.
+    fn referred(&self, zone: NameRef<'_>) -> Option<DelegationSigner> {
+        let now = self.environment.now();
+        let delegation = self.delegations.closest(zone, now, false)?;
+        (delegation.zone.borrow() == zone).then(|| delegation.ds().cloned())?
+    }
+
+    /// The trust in a name by its DS RRset, or by the proof that it has none.
+    async fn by_delegation_signer(
+        &self,
+        context: &QueryContext,
+        name: NameRef<'_>,
+        ds: &DelegationSigner,
+    ) -> Result<Derived, ResolutionFailure> {
+        let Some(signer) = signer_of(ds, name) else {
+            // Nothing is signed: that is right below an insecure delegation only.
+            let Some(parent) = name.parent() else {
+                return Ok((Trust::Broken(ValidationFault::SignatureMissing), 0));
+            };
+            let missing = if ds.set.is_some() {
+                ValidationFault::SignatureMissing
+            } else {
+                ValidationFault::DenialMissing
+            };
+            return Ok(match self.enclosing_trust(context, parent).await? {
+                Trust::Keys(_) | Trust::NoCut => (Trust::Broken(missing), 0),
+                above => (above, BOGUS_FOR.as_secs() as u32),
+            });
+        };
+        let keys = match self.trust(context, signer.borrow()).await? {
+            Trust::Keys(keys) => keys,
+            Trust::NoCut => return Ok((Trust::Broken(ValidationFault::SignerForeign), 0)),
+            above => return Ok((above, BOGUS_FOR.as_secs() as u32)),
+        };
+        let Some(set) = &ds.set else {
+            return Ok(self.without_ds(context, name, &keys, ds));
+        };
+        let verified = match keys.verify(set, self.validation(context)) {
+            Ok(verified) => verified,
+            Err(fault) => return Ok((Trust::Broken(fault), 0)),
+        };
+        let ttl_s = set.ttl_s().min(verified.ttl_max_s);
+        match UsableDs::new(set, &self.settings.validation) {
+            Err(cause) => Ok((Trust::Insecure(cause), ttl_s)),
+            Ok(usable) => {
+                let found = |set: &RrSet| ZoneKeys::from_ds(set, &usable, self.validation(context));
+                self.keys(context, name, ttl_s, found).await
+            }
+        }
+    }
+
+    /// The trust in a name that has no DS RRset.
+    fn without_ds(
+        &self,
+        context: &QueryContext,
+        name: NameRef<'_>,
+        keys: &ZoneKeys,
+        ds: &DelegationSigner,
+    ) -> Derived {
+        let validation = self.validation(context);
+        let mut proofs = match Proofs::verify(&ds.proofs, keys, validation) {
+            Ok(proofs) => proofs,
+            Err(fault) => return (Trust::Broken(fault), 0),
+        };
+        let ttl_s = ds.proofs.iter().map(RrSet::ttl_s).min().unwrap_or(0);
+        match proofs.delegation(name, validation) {
+            Ok(Delegation::Insecure(cause)) => (Trust::Insecure(cause), ttl_s),
+            Ok(Delegation::NoCut) => (Trust::NoCut, ttl_s),
+            Err(fault) => (Trust::Broken(fault), 0),
+        }
+    }
+
+    /// The keys of a zone: its DNSKEY RRset, as `accept` finds it in order.
+    async fn keys(
+        &self,
+        context: &QueryContext,
+        zone: NameRef<'_>,
+        ttl_s: u32,
+        accept: impl Fn(&RrSet) -> Result<ZoneTrust, ValidationFault>,
+    ) -> Result<Derived, ResolutionFailure> {
+        let mut fault = ValidationFault::KeySetMissing;
+        for _ in 0..2 {
+            let chain = LookupChain::of_validation(zone, Rtype::DNSKEY);
+            let found = match self.find(context, &chain, zone, Rtype::DNSKEY, false).await {
+                Ok(found) => found,
+                Err(failure) if failure.is_of_query() => return Err(failure),
+                Err(_) => break,
+            };
+            let server = found.server;
+            let set = match found.end {
+                ChainEnd::Records => found.sets.into_iter().next_back(),
+                ChainEnd::Alias(_) | ChainEnd::Code(_) => None,
+            };
+            if let Some(set) = set {
+                match accept(&set) {
+                    Ok(ZoneTrust::Secure(keys)) => {
+                        let ttl_s = ttl_s.min(set.ttl_s()).min(keys.ttl_max_s());
+                        return Ok((Trust::Keys(Arc::new(keys)), ttl_s));
+                    }
+                    Ok(ZoneTrust::Insecure(cause)) => {
+                        return Ok((Trust::Insecure(cause), ttl_s.min(set.ttl_s())));
+                    }
+                    Err(why) => fault = why,
+                }
+            }
+            if fault.is_of_query() {
+                break;
+            }
+            // Another server may have keys that verify.
+            self.rrsets.remove(zone, Rtype::DNSKEY);
+            if let Some(server) = server {
+                context.distrust(server);
+            }
+        }
+        Ok((Trust::Broken(fault), 0))
+    }
+
+    /// The trust in data of a name that has no signature to say of which zone it is: of the deepest
+    /// zone that encloses the name.
+    pub(super) async fn enclosing_trust(
+        &self,
+        context: &QueryContext,
+        name: NameRef<'_>,
+    ) -> Result<Trust, ResolutionFailure> {
+        let Some((anchor, _)) = self.settings.anchors.closest(name) else {
+            return Ok(Trust::NoAnchor);
+        };
+        let delegation = self
+            .delegations
+            .closest(name, self.environment.now(), false);
+        let start = delegation
+            .as_ref()
+            .map(|delegation| delegation.zone.borrow())
+            .filter(|zone| zone.is_within(anchor))
+            .unwrap_or(anchor);
+        let mut trust = self.trust(context, start).await?;
+        if matches!(trust, Trust::NoCut) {
+            // The servers of a zone that is delegated nowhere.
+            trust = self.trust(context, anchor).await?;
+        }
+        // Zones that the same servers have: no referral led into them.
+        let mut labels = start.label_count();
+        while matches!(trust, Trust::Keys(_)) && labels < name.label_count() {
+            labels += 1;
+            match self.trust(context, name.last_labels(labels)).await? {
+                Trust::NoCut => {}
+                below => trust = below,
+            }
+        }
+        Ok(trust)
+    }
+}
+
+/// The DS RRset of a response, or its proofs. None where the name is an alias.
+fn delegation_signer(found: Found, name: NameRef<'_>) -> Option<DelegationSigner> {
+    match found.end {
+        ChainEnd::Alias(_) => None,
+        ChainEnd::Records => Some(DelegationSigner {
+            set: found
+                .sets
+                .into_iter()
+                .next_back()
+                .filter(|set| set.owner.borrow() == name),
+            proofs: Vec::new(),
+        }),
+        ChainEnd::Code(_) if !found.sets.is_empty() => None,
+        ChainEnd::Code(_) => Some(DelegationSigner {
+            set: None,
+            proofs: found.denial.proofs,
+        }),
+    }
+}
+
+/// The zone above, by the signatures of the DS RRset or of the proofs: a strict ancestor.
+fn signer_of(ds: &DelegationSigner, zone: NameRef<'_>) -> Option<Name> {
+    ds.set
+        .iter()
+        .chain(&ds.proofs)
+        .flat_map(RrSet::signers)
+        .find(|signer| zone != signer.borrow() && zone.is_within(signer.borrow()))
+}

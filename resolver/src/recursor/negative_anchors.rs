@@ -1,0 +1,70 @@
+//! Negative trust anchors, RFC 7646: names at and below which nothing is validated for a while,
+//! because their zone is broken.
+
+use std::sync::{PoisonError, RwLock};
+
+use policy::name::{Name, NameRef};
+
+/// A negative trust anchor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NegativeTrustAnchor {
+    pub name: Name,
+    /// Its end, in seconds since 1970. None for one of the configuration.
+    pub until_unix_s: Option<u64>,
+}
+
+/// The negative trust anchors in force.
+#[derive(Default)]
+pub(super) struct NegativeAnchors(RwLock<Vec<NegativeTrustAnchor>>);
+
+impl NegativeAnchors {
+    /// Whether one is at or above a name.
+    pub fn covers(&self, name: NameRef<'_>, now_unix_s: u64) -> bool {
+        self.read().iter().any(|anchor| {
+            anchor.until_unix_s.is_none_or(|until| now_unix_s < until)
+                && name.is_within(anchor.name.borrow())
+        })
+    }
+
+    /// Replaces all. Returns the names below which validation has changed.
+    pub fn replace(&self, anchors: Vec<NegativeTrustAnchor>) -> Vec<Name> {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_in =
+            |name: &Name, all: &[NegativeTrustAnchor]| all.iter().any(|known| known.name == *name);
+        let gone = current.iter().filter(|known| !is_in(&known.name, &anchors));
+        let new = anchors.iter().filter(|new| !is_in(&new.name, &current));
+        let changed = gone.chain(new).map(|anchor| anchor.name.clone()).collect();
+        *current = anchors;
+        changed
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Vec<NegativeTrustAnchor>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anchor(name: &str, until_unix_s: Option<u64>) -> NegativeTrustAnchor {
+        NegativeTrustAnchor {
+            name: Name::parse(name).unwrap(),
+            until_unix_s,
+        }
+    }
+
+    #[test]
+    fn an_anchor_covers_its_name_and_what_is_below_until_its_end() {
+        let anchors = NegativeAnchors::default();
+        let covers = |name: &str, now| anchors.covers(Name::parse(name).unwrap().borrow(), now);
+        assert!(!covers("de", 1));
+        let changed = anchors.replace(vec![anchor("de", Some(10)), anchor("corp.test", None)]);
+        assert_eq!(changed.len(), 2);
+        assert!(covers("de", 9) && covers("www.example.de", 9) && covers("corp.test", u64::MAX));
+        assert!(!covers("de", 10) && !covers("test", 1) && !covers("xde", 1));
+        let changed = anchors.replace(vec![anchor("corp.test", None), anchor("uk", Some(10))]);
+        let names: Vec<String> = changed.iter().map(Name::to_string).collect();
+        assert_eq!(names, ["de", "uk"]);
+    }
+}

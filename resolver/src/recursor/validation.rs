@@ -1,0 +1,319 @@
+//! Validation: whether an answer is secure, insecure or bogus (RFC 4035 section 5).
+//!
+//! Each RRset is validated once: the RRset cache remembers its status. What is bogus is asked of
+//! another server, and forgotten.
+
+use hickory_proto::{op::ResponseCode, rr::Record};
+use policy::name::{Name, NameRef};
+
+use crate::message::types::Rtype;
+
+use super::{
+    cache::{rrsets::CachedData, trust::Trust},
+    cached::{ChainEnd, Found},
+    dnssec::{Denied, Proofs, ValidationFault, ZoneKeys},
+    environment::Environment,
+    failure::ResolutionFailure,
+    lookup_chain::LookupChain,
+    query_context::QueryContext,
+    response::Denial,
+    rrset::{RrSet, SecurityStatus},
+    state::Recursor,
+};
+
+/// Times that bogus data are asked for again, at another server. A count; Unbound has
+/// `val-max-restart` 5.
+const RETRIES_MAX: usize = 2;
+
+/// Why a step of an answer is not valid.
+enum Invalid {
+    Bogus(ValidationFault),
+    /// A lookup failed.
+    Unresolved(ResolutionFailure),
+}
+
+impl From<ResolutionFailure> for Invalid {
+    fn from(failure: ResolutionFailure) -> Self {
+        Self::Unresolved(failure)
+    }
+}
+
+impl From<ValidationFault> for Invalid {
+    fn from(fault: ValidationFault) -> Self {
+        Self::Bogus(fault)
+    }
+}
+
+impl<E: Environment> Recursor<E> {
+    /// One step along the alias chain, validated.
+    ///
+    /// # Errors
+    /// [`ResolutionFailure::Bogus`] where no server has data that verify.
+    pub(super) async fn find_valid(
+        &self,
+        context: &QueryContext,
+        chain: &LookupChain<'_>,
+        name: NameRef<'_>,
+        rtype: Rtype,
+        is_prefetch: bool,
+    ) -> Result<Found, ResolutionFailure> {
+        let mut retries = 0;
+        loop {
+            let mut found = self.find(context, chain, name, rtype, is_prefetch).await?;
+            let fault = match self.validate(context, name, rtype, &mut found).await {
+                Ok(()) => return Ok(found),
+                Err(Invalid::Unresolved(failure)) => return Err(failure),
+                Err(Invalid::Bogus(fault)) => fault,
+            };
+            context.trace(self.environment.now(), || format!("{name}: bogus, {fault}"));
+            self.forget(name, rtype, &found);
+            let is_over = fault.is_of_query() || retries == RETRIES_MAX;
+            if is_over {
+                let failure = ResolutionFailure::Bogus(fault);
+                self.cache_failure(chain, name, rtype, failure);
+                return Err(failure);
+            }
+            retries += 1;
+            if let Some(server) = found.server {
+                context.distrust(server);
+            }
+        }
+    }
+
+    /// Removes what is bogus from the cache.
+    fn forget(&self, name: NameRef<'_>, rtype: Rtype, found: &Found) {
+        self.rrsets.remove(name, rtype);
+        for set in &found.sets {
+            self.rrsets.remove(set.owner.borrow(), set.rtype);
+        }
+        if let Some(end) = end_of(found) {
+            self.rrsets.remove(end.borrow(), rtype);
+        }
+    }
+
+    /// Validates the parts of a step that were not validated before.
+    async fn validate(
+        &self,
+        context: &QueryContext,
+        name: NameRef<'_>,
+        rtype: Rtype,
+        found: &mut Found,
+    ) -> Result<(), Invalid> {
+        let mut above = None;
+        for set in &mut found.sets {
+            // The CNAME that a DNAME synthesises has no signature (RFC 6672 section 5.3.1).
+            let synthesised = above
+                .take()
+                .filter(|_| set.rtype == Rtype::CNAME && set.signatures.is_empty());
+            if let Some(status) = synthesised {
+                set.security = status;
+                continue;
+            }
+            if set.security == SecurityStatus::Indeterminate {
+                set.security = self.status_of_set(context, set).await?;
+                self.remember_set(set);
+            }
+            if set.rtype == Rtype::DNAME {
+                above = Some(set.security);
+            }
+        }
+        let ChainEnd::Code(code) = found.end else {
+            return Ok(());
+        };
+        if code == ResponseCode::YXDomain {
+            // The DNAME proves it.
+            found.denial_security = SecurityStatus::Secure;
+        }
+        if found.denial_security == SecurityStatus::Indeterminate {
+            let end = end_of(found).unwrap_or_else(|| name.to_owned());
+            let denial = &found.denial;
+            let (proved, status) = self
+                .status_of_denial(context, end.borrow(), rtype, code, denial)
+                .await?;
+            if proved == code {
+                self.remember_denial(end.borrow(), rtype, denial, status);
+            } else {
+                self.rrsets.remove(end.borrow(), rtype);
+            }
+            found.end = ChainEnd::Code(proved);
+            found.denial_security = status;
+        }
+        Ok(())
+    }
+
+    /// The status of an RRset.
+    async fn status_of_set(
+        &self,
+        context: &QueryContext,
+        set: &RrSet,
+    ) -> Result<SecurityStatus, Invalid> {
+        let owner = set.owner.borrow();
+        let is_of_parent = set.rtype == Rtype::DS;
+        let signer = set.signers().find(|signer| {
+            owner.is_within(signer.borrow()) && !(is_of_parent && owner == signer.borrow())
+        });
+        let Some(signer) = signer else {
+            let place = if is_of_parent {
+                owner.parent().unwrap_or(owner)
+            } else {
+                owner
+            };
+            let trust = self.enclosing_trust(context, place).await?;
+            return unsigned(&trust, ValidationFault::SignatureMissing);
+        };
+        let keys = match self.trust(context, signer.borrow()).await? {
+            Trust::Keys(keys) => keys,
+            trust => return unsigned(&trust, ValidationFault::SignerForeign),
+        };
+        let verified = keys.verify(set, self.validation(context))?;
+        let Some(encloser) = verified.closest_encloser else {
+            return Ok(SecurityStatus::Secure);
+        };
+        let denied = self.proofs(context, &set.proofs, &keys)?.wildcard_answer(
+            owner,
+            encloser.borrow(),
+            self.validation(context),
+        )?;
+        Ok(status_of(denied))
+    }
+
+    /// The status of a denial, and the code that it proves: some servers answer NXDOMAIN for an empty
+    /// non-terminal.
+    async fn status_of_denial(
+        &self,
+        context: &QueryContext,
+        name: NameRef<'_>,
+        rtype: Rtype,
+        code: ResponseCode,
+        denial: &Denial,
+    ) -> Result<(ResponseCode, SecurityStatus), Invalid> {
+        let is_of_parent = rtype == Rtype::DS && !name.is_root();
+        let signer = denial
+            .proofs
+            .iter()
+            .chain(&denial.soa)
+            .flat_map(RrSet::signers)
+            .find(|signer| {
+                name.is_within(signer.borrow()) && !(is_of_parent && name == signer.borrow())
+            });
+        let Some(signer) = signer else {
+            let place = if is_of_parent {
+                name.parent().unwrap_or(name)
+            } else {
+                name
+            };
+            let trust = self.enclosing_trust(context, place).await?;
+            return Ok((code, unsigned(&trust, ValidationFault::DenialMissing)?));
+        };
+        let keys = match self.trust(context, signer.borrow()).await? {
+            Trust::Keys(keys) => keys,
+            trust => return Ok((code, unsigned(&trust, ValidationFault::SignerForeign)?)),
+        };
+        if let Some(soa) = &denial.soa {
+            keys.verify(soa, self.validation(context))?;
+        }
+        let mut proofs = self.proofs(context, &denial.proofs, &keys)?;
+        let validation = self.validation(context);
+        if code == ResponseCode::NXDomain {
+            let fault = match proofs.nxdomain(name, validation) {
+                Ok(denied) => return Ok((code, status_of(denied))),
+                Err(fault) => fault,
+            };
+            return match proofs.nodata(name, rtype, validation) {
+                Ok(denied) => Ok((ResponseCode::NoError, status_of(denied))),
+                Err(_) => Err(fault.into()),
+            };
+        }
+        let denied = proofs.nodata(name, rtype, validation)?;
+        Ok((code, status_of(denied)))
+    }
+
+    /// The NSEC and NSEC3 sets of a response that verify.
+    fn proofs(
+        &self,
+        context: &QueryContext,
+        sets: &[RrSet],
+        keys: &ZoneKeys,
+    ) -> Result<Proofs, ValidationFault> {
+        Proofs::verify(sets, keys, self.validation(context))
+    }
+
+    /// Notes the status of an RRset in the cache, if the cache has that set.
+    fn remember_set(&self, set: &RrSet) {
+        let now = self.environment.now();
+        let Some(entry) = self.rrsets.get(set.owner.borrow(), set.rtype, now) else {
+            return;
+        };
+        if let CachedData::Records(cached) = &entry.data
+            && is_same(&cached.records, &set.records)
+            && is_same(&cached.signatures, &set.signatures)
+        {
+            entry.set_security(set.security);
+        }
+    }
+
+    /// Notes the status of a denial in the cache, if the cache has that denial.
+    fn remember_denial(
+        &self,
+        name: NameRef<'_>,
+        rtype: Rtype,
+        denial: &Denial,
+        status: SecurityStatus,
+    ) {
+        let now = self.environment.now();
+        let Some(entry) = self.rrsets.find(name, rtype, now) else {
+            return;
+        };
+        if let CachedData::NoData(cached) | CachedData::NxDomain(cached) = &entry.data
+            && is_same_proof(cached, denial)
+        {
+            entry.set_security(status);
+        }
+    }
+}
+
+/// The name at the end of the aliases of a step.
+fn end_of(found: &Found) -> Option<Name> {
+    found
+        .sets
+        .iter()
+        .rev()
+        .find_map(|set| (set.rtype == Rtype::CNAME).then(|| set.alias_target())?)
+}
+
+/// The status of data without a signature that could be verified.
+fn unsigned(trust: &Trust, fault: ValidationFault) -> Result<SecurityStatus, Invalid> {
+    match trust {
+        Trust::Keys(_) | Trust::NoCut => Err(fault.into()),
+        Trust::Insecure(cause) => Ok(SecurityStatus::Insecure(*cause)),
+        Trust::NoAnchor => Ok(SecurityStatus::Indeterminate),
+        Trust::Broken(fault) => Err((*fault).into()),
+    }
+}
+
+fn status_of(denied: Denied) -> SecurityStatus {
+    denied
+        .insecurity
+        .map_or(SecurityStatus::Secure, SecurityStatus::Insecure)
+}
+
+/// Whether two lists have the same data. TTLs may differ.
+fn is_same(a: &[Record], b: &[Record]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.data == b.data)
+}
+
+fn is_same_proof(a: &Denial, b: &Denial) -> bool {
+    let of_sets = |a: &RrSet, b: &RrSet| {
+        a.owner == b.owner
+            && is_same(&a.records, &b.records)
+            && is_same(&a.signatures, &b.signatures)
+    };
+    let of_soa = match (&a.soa, &b.soa) {
+        (Some(a), Some(b)) => of_sets(a, b),
+        (None, None) => true,
+        _ => false,
+    };
+    of_soa
+        && a.proofs.len() == b.proofs.len()
+        && a.proofs.iter().zip(&b.proofs).all(|(a, b)| of_sets(a, b))
+}
