@@ -42,14 +42,10 @@ pub struct CacheBudgets {
 }
 
 impl CacheBudgets {
-    /// The part of `delegations` that is for the trust cache: zones' keys.
+    /// The quarter of `delegations` that is for the trust cache: keys of zones. Half is for what
+    /// parents say, a quarter for what zones say themselves.
     pub(super) fn of_trust(self) -> u64 {
         self.delegations / 4
-    }
-
-    /// The part of `delegations` that is for delegations.
-    pub(super) fn of_delegations(self) -> u64 {
-        self.delegations - self.of_trust()
     }
 }
 

@@ -76,7 +76,7 @@ impl<E: Environment> Recursor<E> {
             rrsets: RrSetCache::new(settings.caches.rrsets, settings.ttl),
             failures: FailureCache::new(settings.caches.failures),
             delegations: DelegationCache::new(
-                settings.caches.of_delegations(),
+                settings.caches.delegations,
                 &settings.configured_zones,
             ),
             trust: TrustCache::new(settings.caches.of_trust()),
@@ -125,7 +125,7 @@ impl<E: Environment> Recursor<E> {
     /// Sets other budgets. What exceeds them is evicted at once.
     pub fn resize(&self, budgets: CacheBudgets) {
         self.rrsets.resize(budgets.rrsets);
-        self.delegations.resize(budgets.of_delegations());
+        self.delegations.resize(budgets.delegations);
         self.trust.resize(budgets.of_trust());
         self.infra.resize(budgets.servers);
         self.failures.resize(budgets.failures);

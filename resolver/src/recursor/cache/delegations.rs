@@ -242,7 +242,8 @@ pub struct DelegationCache {
 }
 
 impl DelegationCache {
-    /// A cache of at most `budget` octets that knows the configured zones only.
+    /// A cache that knows the configured zones only, of at most three quarters of `budget` octets: the rest
+    /// is for the keys of zones.
     #[must_use]
     pub fn new<'z>(budget: u64, configured: impl IntoIterator<Item = &'z ConfiguredZone>) -> Self {
         let configured = configured
@@ -255,14 +256,14 @@ impl DelegationCache {
         Self {
             configured,
             learned: WeighedCache::new(budget / 2, TYPICAL_OCTETS, DelegationWeigher),
-            apexes: WeighedCache::new(budget / 2, TYPICAL_OCTETS, DelegationWeigher),
+            apexes: WeighedCache::new(budget / 4, TYPICAL_OCTETS, DelegationWeigher),
         }
     }
 
     /// Sets another budget, in octets.
     pub fn resize(&self, budget: u64) {
         self.learned.resize(budget / 2);
-        self.apexes.resize(budget / 2);
+        self.apexes.resize(budget / 4);
     }
 
     /// Octets in use.
