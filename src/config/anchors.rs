@@ -1,14 +1,19 @@
 //! The trust anchors of the configuration.
 
+use std::path::Path;
+
 use control::causes;
 use policy::name::Name;
 use resolver::recursor::TrustAnchors;
 
-use super::{error::ConfigError, load::read, recursion::RecursionConfig};
+use super::{error::ConfigError, recursion::RecursionConfig};
 
 /// The anchors that validation begins with: none without validation. The root's are built in, unless
-/// the configuration has others for the root.
-pub fn collect(recursion: &RecursionConfig) -> Result<TrustAnchors, ConfigError> {
+/// the configuration has others for the root. `read` reads a file.
+pub fn collect(
+    recursion: &RecursionConfig,
+    read: impl Fn(&Path) -> Result<String, ConfigError>,
+) -> Result<TrustAnchors, ConfigError> {
     let mut anchors = TrustAnchors::default();
     if !recursion.dnssec {
         return Ok(anchors);

@@ -138,7 +138,7 @@ fn override_by(
 }
 
 /// The text of a file that the configuration names.
-pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))
 }
 
@@ -172,7 +172,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
     };
     let roots = resolver::recursor::parse_hints(&hints)
         .map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
-    let anchors = anchors::collect(&config.recursion)?;
+    let anchors = anchors::collect(&config.recursion, read)?;
     let warnings = warnings::of_networks(&config.dns, &config.api);
     let bypass = BypassPrevention {
         canary: config.policy.refuse_canary,
