@@ -116,6 +116,31 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for AnsweredStream<S> {
         self.poll_progress(context, written)
     }
 
+    /// An answer with a body is passed on as it is, so that a client that does not read has no copy
+    /// of the body. What the HTTP library refuses by itself is one slice.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut filled = slices.iter().filter(|slice| !slice.is_empty());
+        let written = match (filled.next(), filled.next()) {
+            (Some(only), None) => self.poll_answer(context, only),
+            _ => match self.poll_own(context) {
+                Poll::Ready(Ok(())) => {
+                    Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            },
+        };
+        self.poll_progress(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = match self.poll_own(context) {
             Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(context),
@@ -215,6 +240,33 @@ mod tests {
         };
         let (written, ()) = tokio::join!(stream.write_all(&[0; 900]), slow);
         written.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_several_slices_is_passed_on_as_it_is() {
+        let (mut client, server) = duplex(1_000);
+        let place = control::Connections::new(1).open([192, 0, 2, 1].into());
+        let mut stream = AnsweredStream::new(server, Arc::new(place.expect("room")));
+        assert!(stream.is_write_vectored(), "as the stream below");
+        let head = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n";
+        let slices = [head, &b""[..], b"no"].map(io::IoSlice::new);
+        let written = stream.write_vectored(&slices).await.unwrap();
+        assert_eq!(written, head.len() + 2);
+        let mut read = vec![0; written];
+        client.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, [head, &b"no"[..]].concat());
+        // What has no body gets one, as in a write of one slice.
+        let bare = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let written = stream.write_vectored(&[io::IoSlice::new(bare)]).await;
+        assert_eq!(written.unwrap(), bare.len());
+        stream.flush().await.unwrap();
+        drop(stream);
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert!(
+            text.contains("content-type: application/problem+json"),
+            "{text}"
+        );
     }
 
     #[test]

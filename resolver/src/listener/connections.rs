@@ -94,10 +94,17 @@ impl Connections {
         })))
     }
 
-    /// Opens a connection of a client. None if all are taken and none may be replaced.
+    /// Opens a connection of a client that is known by its address alone. None if all are taken and
+    /// none may be replaced.
     #[must_use]
     pub fn open(&self, peer: IpAddr) -> Option<Connection> {
-        self.hold(|_| Holder::Client(ClientKey::of_address(peer)))
+        self.open_of(&ClientKey::of_address(peer))
+    }
+
+    /// The same for a client.
+    #[must_use]
+    pub fn open_of(&self, client: &ClientKey) -> Option<Connection> {
+        self.hold(|_| Holder::Client(client.clone()))
     }
 
     /// The same for a listener that accepts faster than the tasks of its connections run. Lets

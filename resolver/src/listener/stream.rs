@@ -15,7 +15,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Mutex, Notify, Semaphore},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
         client::Client,
         connections::{Connection, Connections},
     },
-    message::types::Transport,
+    message::types::{Rcode, Transport},
     telemetry::counters::Count,
 };
 
@@ -33,6 +33,9 @@ const CONNECTIONS_MAX: usize = 1_024;
 /// Highest number of misses of one connection at a time. They are answered out of order (RFC 7766
 /// section 6.2.1.1).
 const PIPELINE_MAX: usize = 64;
+/// How long a connection is not read after REFUSED: the queries of a client over its rate cost the
+/// others that much less.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// The longest time to write one message.
 const WRITE_MAX: Duration = Duration::from_secs(10);
 
@@ -42,7 +45,9 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let open = |connections: &Connections| connections.open(peer.ip());
+                // A household with many lines has one share.
+                let client = engine.client_key(&Client::new(peer.ip(), Transport::Tcp));
+                let open = |connections: &Connections| connections.open_of(&client);
                 let Some(connection) = connections.open_after(open).await else {
                     engine.runtime_state().metrics.count(Count::TcpRefused);
                     continue;
@@ -55,7 +60,7 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener) {
             }
             // No descriptors left, or the client has closed the connection. The listener goes on;
             // the pause keeps it from spinning without descriptors.
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
 }
@@ -111,6 +116,9 @@ async fn serve_stream(
                 // Before the write: the client may open its next connection as soon as it reads.
                 connection.wait();
                 writer.write(&reply).await?;
+                if is_refusal(&reply) {
+                    sleep(REFUSED_PAUSE).await;
+                }
             }
             Step::Miss(miss) => {
                 let permit = tokio::select! {
@@ -184,6 +192,13 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     async fn broken(&self) {
         self.has_failed.notified().await;
     }
+}
+
+/// Whether a reply has the response code REFUSED.
+fn is_refusal(reply: &[u8]) -> bool {
+    reply
+        .get(3)
+        .is_some_and(|flags| flags & 0x0f == Rcode::Refused as u8)
 }
 
 /// Answers one message with the state of this thread. A panic over a message ends its connection

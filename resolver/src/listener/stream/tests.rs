@@ -96,13 +96,17 @@ fn query(id: u16) -> Vec<u8> {
 
 /// A connection: the client's side, and the task that serves it.
 fn connected() -> (DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
+    connected_from([192, 0, 2, 7].into())
+}
+
+/// The same for a client with this address.
+fn connected_from(peer: IpAddr) -> (DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
     let (client, server) = duplex(ON_THE_WAY);
     let (reader, writer) = tokio::io::split(server);
     let engine = engine();
     (
         client,
         tokio::spawn(async move {
-            let peer = [192, 0, 2, 7].into();
             let connection = Connections::new(2).open(peer).expect("room");
             serve_stream(&engine, reader, writer, peer, &Arc::new(connection)).await
         }),
@@ -135,12 +139,28 @@ fn read_frames(mut stream: &[u8]) -> (BTreeSet<u16>, usize) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_refusal_a_connection_is_not_read_for_a_while() {
+    let (mut client, _served) = connected_from([198, 51, 100, 7].into());
+    let begun = tokio::time::Instant::now();
+    for id in 0..5 {
+        client.write_all(&query(id)).await.unwrap();
+    }
+    for _ in 0..5 {
+        let length = client.read_u16().await.unwrap();
+        let mut reply = vec![0; length.into()];
+        client.read_exact(&mut reply).await.unwrap();
+        assert!(is_refusal(&reply));
+    }
+    assert_eq!(begun.elapsed(), 4 * REFUSED_PAUSE);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_is_cut_off_after_whole_messages() {
     let (mut client, served) = connected();
     for id in 0..400 {
         client.write_all(&query(id)).await.unwrap();
     }
-    tokio::time::sleep(Duration::from_secs(16)).await;
+    sleep(Duration::from_secs(16)).await;
     assert!(
         served.is_finished(),
         "the connection is closed, and its permit is free"
@@ -161,7 +181,7 @@ async fn a_client_that_reads_in_time_gets_every_answer() {
     for id in 0..400 {
         client.write_all(&query(id)).await.unwrap();
     }
-    tokio::time::sleep(WRITE_MAX / 2).await;
+    sleep(WRITE_MAX / 2).await;
     let mut stream = Vec::new();
     let mut buffer = vec![0; ON_THE_WAY];
     while read_frames(&stream).0.len() < 400 {
