@@ -265,7 +265,7 @@ fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {
     (bed, name)
 }
 
-#[library_benchmark(config = limit(2_700))]
+#[library_benchmark(config = limit(2_850))]
 #[bench::hit(asked(ANSWERED))]
 #[bench::block(asked(BLOCKED))]
 fn answer((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {

@@ -39,12 +39,8 @@ impl<'a> QuestionKeyRef<'a> {
     #[inline]
     #[must_use]
     pub(crate) fn with_bits(mut self, bits: DnssecBits) -> Self {
-        if bits.dnssec_ok {
-            self.tail[2] |= CLASS_DO;
-        }
-        if bits.checking_disabled {
-            self.tail[2] |= CLASS_CD;
-        }
+        self.tail[2] |= u8::from(bits.dnssec_ok) * CLASS_DO;
+        self.tail[2] |= u8::from(bits.checking_disabled) * CLASS_CD;
         self
     }
 

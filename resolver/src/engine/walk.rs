@@ -201,9 +201,12 @@ impl Engine {
                     .any((freshness == Freshness::Stale).then_some(stale));
             }
             Freshness::Fresh => {
-                let reason = entry.code.map(Reason::Code);
+                if let Some(code) = entry.code {
+                    write_with_code(&mut walk.reply, entry, now, code);
+                    return Ok(decision);
+                }
                 walk.reply
-                    .copy(entry.message(), |copy| entry.age_ttls(copy, now), reason)
+                    .copy(entry.message(), |copy| entry.age_ttls(copy, now), None)
             }
             Freshness::Stale => write_stale(&mut walk.reply, entry),
         }
@@ -253,6 +256,17 @@ impl Engine {
             }
         }
     }
+}
+
+/// Writes an answer with its Extended DNS Error.
+#[cold]
+#[inline(never)]
+fn write_with_code(reply: &mut Reply<'_>, entry: &AnswerEntry, now: Duration, code: EdeCode) {
+    reply.copy(
+        entry.message(),
+        |copy| entry.age_ttls(copy, now),
+        Some(Reason::Code(code)),
+    );
 }
 
 /// Writes a stale answer, with a short TTL and the reason (RFC 8767 section 4).

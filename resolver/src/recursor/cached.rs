@@ -171,6 +171,7 @@ impl<E: Environment> Recursor<E> {
     fn cache_sets(&self, response: &mut Response, delegated_until: Duration, now: Duration) {
         let bounds = self.rrsets.bounds();
         let filters_private = !self.settings.private_addresses.is_empty();
+        let unix_s = self.environment.unix_s() as u32;
         let proofs = &response.denial.proofs;
         let sets = &mut response.answer;
         for set in sets.iter_mut() {
@@ -179,6 +180,9 @@ impl<E: Environment> Recursor<E> {
                 .retain(|record| !(filters_private && self.is_private(owner, record)));
             if set.is_expanded() {
                 set.proofs.clone_from(proofs);
+            }
+            if let Some(max_s) = set.signed_ttl_max_s(unix_s) {
+                set.set_ttl(max_s.min(set.ttl_s()));
             }
             set.set_ttl(bounds.of_set(set));
         }

@@ -15,7 +15,7 @@ use policy::name::{Name, NameRef};
 use crate::message::types::Rtype;
 
 use super::{
-    cache::trust::{BOGUS_FOR, Trust},
+    cache::trust::{BOGUS_FOR, ChainTrust},
     cached::{ChainEnd, Found},
     dnssec::{
         Delegation, InsecurityCause, Proofs, UsableDs, ValidationContext, ValidationFault,
@@ -32,7 +32,7 @@ use super::{
 };
 
 /// Trust, and how long it holds, in seconds.
-type Derived = (Trust, u32);
+type Derived = (ChainTrust, u32);
 
 impl<E: Environment> Recursor<E> {
     /// Whether there is a trust anchor at all.
@@ -59,7 +59,7 @@ impl<E: Environment> Recursor<E> {
         &'f self,
         context: &'f QueryContext,
         name: NameRef<'f>,
-    ) -> BoxFuture<'f, Result<Trust, ResolutionFailure>> {
+    ) -> BoxFuture<'f, Result<ChainTrust, ResolutionFailure>> {
         Box::pin(self.derive_trust(context, name))
     }
 
@@ -67,13 +67,13 @@ impl<E: Environment> Recursor<E> {
         &self,
         context: &QueryContext,
         name: NameRef<'_>,
-    ) -> Result<Trust, ResolutionFailure> {
+    ) -> Result<ChainTrust, ResolutionFailure> {
         let Some((anchored, anchors)) = self.settings.anchors.closest(name) else {
-            return Ok(Trust::NoAnchor);
+            return Ok(ChainTrust::NoAnchor);
         };
         let unix_s = self.environment.unix_s();
         if self.negative_anchors.covers(name, unix_s) {
-            return Ok(Trust::Insecure(InsecurityCause::NegativeTrustAnchor));
+            return Ok(ChainTrust::Insecure(InsecurityCause::NegativeTrustAnchor));
         }
         if let Some(known) = self.trust.get(name, self.environment.now()) {
             return Ok(known);
@@ -88,8 +88,8 @@ impl<E: Environment> Recursor<E> {
         let now = self.environment.now();
         self.context_of(context, name, &trust);
         match &trust {
-            Trust::Broken(fault) if fault.is_of_query() => {}
-            Trust::Broken(_) => self.trust.insert(name, trust.clone(), BOGUS_FOR, now),
+            ChainTrust::Broken(fault) if fault.is_of_query() => {}
+            ChainTrust::Broken(_) => self.trust.insert(name, trust.clone(), BOGUS_FOR, now),
             _ => {
                 let lifetime = Duration::from_secs(ttl_s.into());
                 self.trust.insert(name, trust.clone(), lifetime, now);
@@ -99,16 +99,16 @@ impl<E: Environment> Recursor<E> {
     }
 
     /// Adds what was found to the trace.
-    fn context_of(&self, context: &QueryContext, name: NameRef<'_>, trust: &Trust) {
+    fn context_of(&self, context: &QueryContext, name: NameRef<'_>, trust: &ChainTrust) {
         context.trace(self.environment.now(), || match trust {
-            Trust::Keys(keys) => {
+            ChainTrust::Keys(keys) => {
                 let tags: Vec<u16> = keys.keys().map(|key| key.tag).collect();
                 format!("{name}: secure, its keys are {tags:?}")
             }
-            Trust::NoCut => format!("{name}: no zone of its own"),
-            Trust::Insecure(cause) => format!("{name}: insecure, {cause}"),
-            Trust::NoAnchor => format!("{name}: no trust anchor"),
-            Trust::Broken(fault) => format!("{name}: bogus, {fault}"),
+            ChainTrust::NoCut => format!("{name}: no zone of its own"),
+            ChainTrust::Insecure(cause) => format!("{name}: insecure, {cause}"),
+            ChainTrust::NoAnchor => format!("{name}: no trust anchor"),
+            ChainTrust::Broken(fault) => format!("{name}: bogus, {fault}"),
         });
     }
 
@@ -122,22 +122,22 @@ impl<E: Environment> Recursor<E> {
         let referred = self.referred(name);
         if let Some(signer) = referred.as_ref().filter(|ds| signer_of(ds, name).is_some()) {
             let derived = self.by_delegation_signer(context, name, signer).await?;
-            if !matches!(derived.0, Trust::Broken(_) | Trust::NoCut) {
+            if !matches!(derived.0, ChainTrust::Broken(_) | ChainTrust::NoCut) {
                 return Ok(derived);
             }
         }
-        let mut derived = (Trust::NoCut, 0);
+        let mut derived = (ChainTrust::NoCut, 0);
         for _ in 0..2 {
             let chain = LookupChain::of_validation(name, Rtype::DS);
             let found = self.find(context, &chain, name, Rtype::DS, false).await?;
             let server = found.server;
             derived = match delegation_signer(found, name) {
                 Some(signer) => self.by_delegation_signer(context, name, &signer).await?,
-                None => (Trust::NoCut, 0),
+                None => (ChainTrust::NoCut, 0),
             };
             match derived.0 {
                 // Another server may have data that verify.
-                Trust::Broken(fault) if !fault.is_of_query() => {
+                ChainTrust::Broken(fault) if !fault.is_of_query() => {
                     self.rrsets.remove(name, Rtype::DS);
                     let Some(server) = server else { continue };
                     context.distrust(server);
@@ -165,7 +165,7 @@ impl<E: Environment> Recursor<E> {
         let Some(signer) = signer_of(ds, name) else {
             // Nothing is signed: that is right below an insecure delegation only.
             let Some(parent) = name.parent() else {
-                return Ok((Trust::Broken(ValidationFault::SignatureMissing), 0));
+                return Ok((ChainTrust::Broken(ValidationFault::SignatureMissing), 0));
             };
             let missing = if ds.set.is_some() {
                 ValidationFault::SignatureMissing
@@ -173,13 +173,15 @@ impl<E: Environment> Recursor<E> {
                 ValidationFault::DenialMissing
             };
             return Ok(match self.enclosing_trust(context, parent).await? {
-                Trust::Keys(_) | Trust::NoCut => (Trust::Broken(missing), 0),
+                ChainTrust::Keys(_) | ChainTrust::NoCut => (ChainTrust::Broken(missing), 0),
                 above => (above, BOGUS_FOR.as_secs() as u32),
             });
         };
         let keys = match self.trust(context, signer.borrow()).await? {
-            Trust::Keys(keys) => keys,
-            Trust::NoCut => return Ok((Trust::Broken(ValidationFault::SignerForeign), 0)),
+            ChainTrust::Keys(keys) => keys,
+            ChainTrust::NoCut => {
+                return Ok((ChainTrust::Broken(ValidationFault::SignerForeign), 0));
+            }
             above => return Ok((above, BOGUS_FOR.as_secs() as u32)),
         };
         let Some(set) = &ds.set else {
@@ -187,11 +189,11 @@ impl<E: Environment> Recursor<E> {
         };
         let verified = match keys.verify(set, self.validation(context)) {
             Ok(verified) => verified,
-            Err(fault) => return Ok((Trust::Broken(fault), 0)),
+            Err(fault) => return Ok((ChainTrust::Broken(fault), 0)),
         };
         let ttl_s = set.ttl_s().min(verified.ttl_max_s);
         match UsableDs::new(set, &self.settings.validation) {
-            Err(cause) => Ok((Trust::Insecure(cause), ttl_s)),
+            Err(cause) => Ok((ChainTrust::Insecure(cause), ttl_s)),
             Ok(usable) => {
                 let found = |set: &RrSet| ZoneKeys::from_ds(set, &usable, self.validation(context));
                 self.keys(context, name, ttl_s, found).await
@@ -210,13 +212,13 @@ impl<E: Environment> Recursor<E> {
         let validation = self.validation(context);
         let mut proofs = match Proofs::verify(&ds.proofs, keys, validation) {
             Ok(proofs) => proofs,
-            Err(fault) => return (Trust::Broken(fault), 0),
+            Err(fault) => return (ChainTrust::Broken(fault), 0),
         };
         let ttl_s = ds.proofs.iter().map(RrSet::ttl_s).min().unwrap_or(0);
         match proofs.delegation(name, validation) {
-            Ok(Delegation::Insecure(cause)) => (Trust::Insecure(cause), ttl_s),
-            Ok(Delegation::NoCut) => (Trust::NoCut, ttl_s),
-            Err(fault) => (Trust::Broken(fault), 0),
+            Ok(Delegation::Insecure(cause)) => (ChainTrust::Insecure(cause), ttl_s),
+            Ok(Delegation::NoCut) => (ChainTrust::NoCut, ttl_s),
+            Err(fault) => (ChainTrust::Broken(fault), 0),
         }
     }
 
@@ -245,10 +247,10 @@ impl<E: Environment> Recursor<E> {
                 match accept(&set) {
                     Ok(ZoneTrust::Secure(keys)) => {
                         let ttl_s = ttl_s.min(set.ttl_s()).min(keys.ttl_max_s());
-                        return Ok((Trust::Keys(Arc::new(keys)), ttl_s));
+                        return Ok((ChainTrust::Keys(Arc::new(keys)), ttl_s));
                     }
                     Ok(ZoneTrust::Insecure(cause)) => {
-                        return Ok((Trust::Insecure(cause), ttl_s.min(set.ttl_s())));
+                        return Ok((ChainTrust::Insecure(cause), ttl_s.min(set.ttl_s())));
                     }
                     Err(why) => fault = why,
                 }
@@ -262,7 +264,7 @@ impl<E: Environment> Recursor<E> {
                 context.distrust(server);
             }
         }
-        Ok((Trust::Broken(fault), 0))
+        Ok((ChainTrust::Broken(fault), 0))
     }
 
     /// The trust in data of a name that has no signature to say of which zone it is: of the deepest
@@ -271,9 +273,9 @@ impl<E: Environment> Recursor<E> {
         &self,
         context: &QueryContext,
         name: NameRef<'_>,
-    ) -> Result<Trust, ResolutionFailure> {
+    ) -> Result<ChainTrust, ResolutionFailure> {
         let Some((anchor, _)) = self.settings.anchors.closest(name) else {
-            return Ok(Trust::NoAnchor);
+            return Ok(ChainTrust::NoAnchor);
         };
         let delegation = self
             .delegations
@@ -284,16 +286,16 @@ impl<E: Environment> Recursor<E> {
             .filter(|zone| zone.is_within(anchor))
             .unwrap_or(anchor);
         let mut trust = self.trust(context, start).await?;
-        if matches!(trust, Trust::NoCut) {
+        if matches!(trust, ChainTrust::NoCut) {
             // The servers of a zone that is delegated nowhere.
             trust = self.trust(context, anchor).await?;
         }
         // Zones that the same servers have: no referral led into them.
         let mut labels = start.label_count();
-        while matches!(trust, Trust::Keys(_)) && labels < name.label_count() {
+        while matches!(trust, ChainTrust::Keys(_)) && labels < name.label_count() {
             labels += 1;
             match self.trust(context, name.last_labels(labels)).await? {
-                Trust::NoCut => {}
+                ChainTrust::NoCut => {}
                 below => trust = below,
             }
         }

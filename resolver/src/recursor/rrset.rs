@@ -15,6 +15,12 @@ use super::dnssec::InsecurityCause;
 const INLINE_LABEL_OCTETS: usize = 32;
 const INLINE_LABELS: usize = 24;
 
+/// Where the original TTL and the expiration begin in the data of an RRSIG record, RFC 4034 section
+/// 3.1.
+const ORIGINAL_TTL_AT: usize = 4;
+const EXPIRATION_AT: usize = 8;
+/// How long a set is kept whose signatures have expired, in seconds: within the skew they verify.
+const EXPIRED_TTL_S: i32 = 60;
 /// Where the signer's name begins in the data of an RRSIG record.
 const SIGNER_AT: usize = 18;
 
@@ -138,6 +144,24 @@ impl RrSet {
         owner.label_count() - usize::from(is_wildcard)
     }
 
+    /// How long the set may be kept by its signatures, in seconds: no longer than their original TTL
+    /// and their validity (RFC 4035 section 5.3.3). The longest, because any of them may be the one
+    /// that verifies. None without signatures.
+    #[must_use]
+    pub(super) fn signed_ttl_max_s(&self, now_unix: u32) -> Option<u32> {
+        let of_signature = |record: &Record| {
+            let RData::Unknown { rdata, .. } = &record.data else {
+                return None;
+            };
+            let field = |at: usize| rdata.anything.get(at..at + 4)?.try_into().ok();
+            let original_s = u32::from_be_bytes(field(ORIGINAL_TTL_AT)?);
+            let expiration = u32::from_be_bytes(field(EXPIRATION_AT)?);
+            let left_s = expiration.wrapping_sub(now_unix).cast_signed();
+            Some(original_s.min(left_s.max(EXPIRED_TTL_S).unsigned_abs()))
+        };
+        self.signatures.iter().filter_map(of_signature).max()
+    }
+
     /// The signers of its signatures, RFC 4034 section 3.1.7.
     pub(super) fn signers(&self) -> impl Iterator<Item = Name> {
         self.signatures.iter().filter_map(signer)
@@ -219,4 +243,52 @@ fn octets_of_name(name: &ProtoName) -> usize {
         }
     };
     block(octets, INLINE_LABEL_OCTETS) + block(labels, INLINE_LABELS)
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::{RecordType, rdata::NULL};
+
+    use crate::upstream::proto_name;
+
+    use super::*;
+
+    fn signed(signatures: &[(u32, u32)]) -> RrSet {
+        let owner = Name::parse("a.example").unwrap();
+        let signature = |(original_s, expiration): &(u32, u32)| {
+            let octets = [
+                &[0, 1, 13, 2][..],
+                &original_s.to_be_bytes(),
+                &expiration.to_be_bytes(),
+            ];
+            let rdata = NULL::with(octets.concat());
+            let code = RecordType::RRSIG;
+            Record::from_rdata(
+                proto_name(owner.borrow()),
+                3_600,
+                RData::Unknown { code, rdata },
+            )
+        };
+        RrSet {
+            signatures: signatures.iter().map(signature).collect(),
+            ..RrSet::unsigned(owner.clone(), Rtype::A, Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_set_is_kept_no_longer_than_its_signatures_allow() {
+        const NOW: u32 = 1_800_000_000;
+        for (signatures, max_s) in [
+            (&[][..], None),
+            (&[(300, NOW + 1_000)], Some(300)),
+            (&[(3_600, NOW + 1_000)], Some(1_000)),
+            (&[(3_600, NOW + 100), (3_600, NOW + 200)], Some(200)),
+            (&[(3_600, NOW - 5)], Some(60)),
+            (&[(30, NOW - 5)], Some(30)),
+        ] {
+            assert_eq!(signed(signatures).signed_ttl_max_s(NOW), max_s);
+        }
+        // Times wrap (RFC 4034 section 3.1.5).
+        assert_eq!(signed(&[(3_600, 99)]).signed_ttl_max_s(u32::MAX), Some(100));
+    }
 }

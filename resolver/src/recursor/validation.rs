@@ -9,7 +9,7 @@ use policy::name::{Name, NameRef};
 use crate::message::types::Rtype;
 
 use super::{
-    cache::{rrsets::CachedData, trust::Trust},
+    cache::{rrsets::CachedData, trust::ChainTrust},
     cached::{ChainEnd, Found},
     dnssec::{Denied, Proofs, ValidationFault, ZoneKeys},
     environment::Environment,
@@ -162,7 +162,7 @@ impl<E: Environment> Recursor<E> {
             return unsigned(&trust, ValidationFault::SignatureMissing);
         };
         let keys = match self.trust(context, signer.borrow()).await? {
-            Trust::Keys(keys) => keys,
+            ChainTrust::Keys(keys) => keys,
             trust => return unsigned(&trust, ValidationFault::SignerForeign),
         };
         let verified = keys.verify(set, self.validation(context))?;
@@ -206,7 +206,7 @@ impl<E: Environment> Recursor<E> {
             return Ok((code, unsigned(&trust, ValidationFault::DenialMissing)?));
         };
         let keys = match self.trust(context, signer.borrow()).await? {
-            Trust::Keys(keys) => keys,
+            ChainTrust::Keys(keys) => keys,
             trust => return Ok((code, unsigned(&trust, ValidationFault::SignerForeign)?)),
         };
         if let Some(soa) = &denial.soa {
@@ -282,12 +282,12 @@ fn end_of(found: &Found) -> Option<Name> {
 }
 
 /// The status of data without a signature that could be verified.
-fn unsigned(trust: &Trust, fault: ValidationFault) -> Result<SecurityStatus, Invalid> {
+fn unsigned(trust: &ChainTrust, fault: ValidationFault) -> Result<SecurityStatus, Invalid> {
     match trust {
-        Trust::Keys(_) | Trust::NoCut => Err(fault.into()),
-        Trust::Insecure(cause) => Ok(SecurityStatus::Insecure(*cause)),
-        Trust::NoAnchor => Ok(SecurityStatus::Indeterminate),
-        Trust::Broken(fault) => Err((*fault).into()),
+        ChainTrust::Keys(_) | ChainTrust::NoCut => Err(fault.into()),
+        ChainTrust::Insecure(cause) => Ok(SecurityStatus::Insecure(*cause)),
+        ChainTrust::NoAnchor => Ok(SecurityStatus::Indeterminate),
+        ChainTrust::Broken(fault) => Err((*fault).into()),
     }
 }
 

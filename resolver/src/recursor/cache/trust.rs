@@ -20,7 +20,7 @@ pub const BOGUS_FOR: Duration = Duration::from_secs(60);
 
 /// What the chain of trust says of a name.
 #[derive(Debug, Clone)]
-pub enum Trust {
+pub enum ChainTrust {
     /// A zone with these keys.
     Keys(Arc<ZoneKeys>),
     /// No zone begins at this name, or none that a chain of trust leads to.
@@ -35,7 +35,7 @@ pub enum Trust {
 
 #[derive(Clone)]
 struct TrustEntry {
-    trust: Trust,
+    trust: ChainTrust,
     expires: Duration,
 }
 
@@ -45,7 +45,7 @@ struct TrustWeigher;
 impl HeapWeigher<Name, TrustEntry> for TrustWeigher {
     fn heap_octets(&self, zone: &Name, entry: &TrustEntry) -> usize {
         let keys = match &entry.trust {
-            Trust::Keys(keys) => keys.heap_octets(),
+            ChainTrust::Keys(keys) => keys.heap_octets(),
             _ => 0,
         };
         heap_octets(zone.borrow().wire().len()) + keys
@@ -74,14 +74,14 @@ impl TrustCache {
     }
 
     #[must_use]
-    pub fn get(&self, name: NameRef<'_>, now: Duration) -> Option<Trust> {
+    pub fn get(&self, name: NameRef<'_>, now: Duration) -> Option<ChainTrust> {
         self.0
             .get(&Zone(name))
             .filter(|entry| entry.expires > now)
             .map(|entry| entry.trust)
     }
 
-    pub fn insert(&self, name: NameRef<'_>, trust: Trust, lifetime: Duration, now: Duration) {
+    pub fn insert(&self, name: NameRef<'_>, trust: ChainTrust, lifetime: Duration, now: Duration) {
         let expires = now + lifetime.min(LIFETIME_MAX);
         self.0
             .insert(name.to_owned(), TrustEntry { trust, expires });
