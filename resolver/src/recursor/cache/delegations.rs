@@ -192,9 +192,9 @@ pub struct ApexServers {
 
 /// A borrowed zone name, to look up with.
 #[derive(Hash)]
-pub(super) struct Zone<'a>(pub NameRef<'a>);
+pub(super) struct ZoneRef<'a>(pub NameRef<'a>);
 
-impl Equivalent<Name> for Zone<'_> {
+impl Equivalent<Name> for ZoneRef<'_> {
     fn equivalent(&self, name: &Name) -> bool {
         name.borrow() == self.0
     }
@@ -301,7 +301,7 @@ impl DelegationCache {
 
     fn learned_zone(&self, zone: NameRef<'_>, now: Duration) -> Option<Arc<Delegation>> {
         self.learned
-            .get(&Zone(zone))
+            .get(&ZoneRef(zone))
             .filter(|delegation| delegation.expires() > now)
     }
 

@@ -9,7 +9,7 @@ use crate::{
     weighed::{HeapWeigher, WeighedCache, heap_octets},
 };
 
-use super::delegations::Zone;
+use super::delegations::ZoneRef;
 
 /// The heap of a typical entry, in octets: three keys.
 const TYPICAL_OCTETS: usize = 1_500;
@@ -76,7 +76,7 @@ impl TrustCache {
     #[must_use]
     pub fn get(&self, name: NameRef<'_>, now: Duration) -> Option<ChainTrust> {
         self.0
-            .get(&Zone(name))
+            .get(&ZoneRef(name))
             .filter(|entry| entry.expires > now)
             .map(|entry| entry.trust)
     }
