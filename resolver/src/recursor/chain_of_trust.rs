@@ -72,7 +72,7 @@ impl<E: Environment> Recursor<E> {
             return Ok(ChainTrust::NoAnchor);
         };
         let unix_s = self.environment.unix_s();
-        if self.negative_anchors.covers(name, unix_s) {
+        if self.negative_anchors.covers(name, anchored, unix_s) {
             return Ok(ChainTrust::Insecure(InsecurityCause::NegativeTrustAnchor));
         }
         if let Some(known) = self.trust.get(name, self.environment.now()) {

@@ -18,11 +18,14 @@ pub struct NegativeTrustAnchor {
 pub(super) struct NegativeAnchors(RwLock<Vec<NegativeTrustAnchor>>);
 
 impl NegativeAnchors {
-    /// Whether one is at or above a name.
-    pub fn covers(&self, name: NameRef<'_>, now_unix_s: u64) -> bool {
+    /// Whether one is at or above a name. A trust anchor below it, `anchored`, counts more (RFC 7646
+    /// section 2).
+    pub fn covers(&self, name: NameRef<'_>, anchored: NameRef<'_>, now_unix_s: u64) -> bool {
         self.read().iter().any(|anchor| {
+            let negative = anchor.name.borrow();
             anchor.until_unix_s.is_none_or(|until| now_unix_s < until)
-                && name.is_within(anchor.name.borrow())
+                && name.is_within(negative)
+                && (anchored == negative || !anchored.is_within(negative))
         })
     }
 
@@ -57,12 +60,19 @@ mod tests {
     #[test]
     fn an_anchor_covers_its_name_and_what_is_below_until_its_end() {
         let anchors = NegativeAnchors::default();
-        let covers = |name: &str, now| anchors.covers(Name::parse(name).unwrap().borrow(), now);
+        let root = Name::root();
+        let covers = |name: &str, now| {
+            anchors.covers(Name::parse(name).unwrap().borrow(), root.borrow(), now)
+        };
         assert!(!covers("de", 1));
         let changed = anchors.replace(vec![anchor("de", Some(10)), anchor("corp.test", None)]);
         assert_eq!(changed.len(), 2);
         assert!(covers("de", 9) && covers("www.example.de", 9) && covers("corp.test", u64::MAX));
         assert!(!covers("de", 10) && !covers("test", 1) && !covers("xde", 1));
+        let below = Name::parse("a.corp.test").unwrap();
+        let name = Name::parse("b.a.corp.test").unwrap();
+        assert!(anchors.covers(name.borrow(), root.borrow(), 1));
+        assert!(!anchors.covers(name.borrow(), below.borrow(), 1));
         let changed = anchors.replace(vec![anchor("corp.test", None), anchor("uk", Some(10))]);
         let names: Vec<String> = changed.iter().map(Name::to_string).collect();
         assert_eq!(names, ["de", "uk"]);
