@@ -151,7 +151,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let findings = std::mem::take(&mut stores.findings);
     let tasks = BackgroundTasks::default();
     let parts = Parts::assemble(checked, stores, &tasks).await?;
-    let sockets = Sockets::bind(checked).await?;
+    let sockets = Sockets::bind(checked)?;
     make_first_key(parts.store()).await?;
     let api_sockets = sockets.serve_dns(checked, &parts.engine)?;
 
@@ -198,7 +198,8 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let fetchers = parts.manager.fetchers();
     let commands = parts.manager.sender();
     tasks.spawn_endless(parts.manager.run());
-    let api = api_sockets.serve(&checked.config.api, affordable, &context, ended)?;
+    let limited = parts.engine.limited_connections();
+    let api = api_sockets.serve(&checked.config.api, affordable, (&context, limited), ended)?;
     Ok(ServingNode {
         context,
         engine: parts.engine,
