@@ -24,6 +24,7 @@ use control::{
     activity::{aggregate, retention, sample},
     audit_heads::HeadAnnouncer,
     audit_pruning::AuditPruning,
+    bogus_zones,
     certificate::{CertificateWatch, ServerCertificate},
     disk,
     households::load::load_all,
@@ -446,6 +447,13 @@ impl Parts {
     fn start_tasks(&self, tasks: &BackgroundTasks, control: &Arc<Control>, checked: &Checked) {
         let shutdown = tasks.shutdown();
         let store = &checked.config.store;
+        let recursor = Arc::clone(&self.recursor);
+        tasks.spawn_finishing(bogus_zones::run(
+            move || recursor.bogus_zones(),
+            Arc::clone(&self.status),
+            Arc::clone(&self.live),
+            shutdown.clone(),
+        ));
         tasks.spawn_finishing(disk::run(
             stores::folders(checked),
             store.disk_alarm_percent,
