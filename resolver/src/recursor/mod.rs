@@ -50,13 +50,17 @@ mod server_memory;
 mod settings;
 mod state;
 mod stream;
+mod trust_points;
 mod validation;
 mod wire;
 
 pub use self::{
     bogus_zones::BogusZone,
     cache::rrsets::TtlBounds,
-    dnssec::{AnchorError, LineProblem, TrustAnchors, ValidationFault, ValidationSettings},
+    dnssec::{
+        AnchorError, KeyChange, KeyState, LineProblem, TrackedKey, TrustAnchors, TrustPoint,
+        ValidationFault, ValidationSettings, ZoneKey, parse_key,
+    },
     environment::{Environment, TransportOutcome},
     failure::ResolutionFailure,
     negative_anchors::NegativeTrustAnchor,
@@ -66,5 +70,6 @@ pub use self::{
     response::ServerRole,
     settings::{CacheBudgets, ConfiguredZone, ROOT_HINTS, Settings, SetupError, parse_hints},
     state::Recursor,
+    trust_points::KeyLook,
     wire::{ExpectedReply, ReplyMatch},
 };

@@ -29,6 +29,7 @@ mod finding;
 mod iana_xml;
 mod nsec;
 mod nsec3;
+mod rollover;
 mod rrsig;
 mod zone_keys;
 
@@ -38,12 +39,14 @@ mod signed_zones;
 pub(super) mod testing;
 
 pub use self::{
-    anchors::{AnchorError, LineProblem, TrustAnchors},
+    anchors::{AnchorError, LineProblem, TrustAnchors, parse_key},
     budget::ValidationBudget,
     context::{ValidationContext, ValidationSettings},
     denial::{Denied, Proofs, deny_the_name},
+    dnskey::ZoneKey,
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},
     finding::Delegation,
+    rollover::{KeyChange, KeyState, ObservedKeys, TrackedKey, TrustPoint},
     zone_keys::{ZoneKeys, ZoneTrust},
 };
