@@ -37,6 +37,7 @@ use control::{
         status::ListStatus,
     },
     mandates,
+    negative_anchors::{self, NegativeAnchorRegistry},
     notifications::delivery::{self, Post},
     schedules,
     shutdown::BackgroundTasks,
@@ -157,6 +158,11 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
 
     tasks.spawn_endless(publish(Arc::clone(&parts.engine)));
     tasks.spawn_endless(mandates::run(Arc::clone(&parts.mandates)));
+    tasks.spawn_endless(negative_anchors::run(
+        Arc::clone(&parts.negative_anchors),
+        Arc::clone(&parts.status),
+        Arc::clone(&parts.live),
+    ));
     tasks.spawn_endless(memory::run(Arc::clone(&parts.memory)));
     let sampled = &checked.config.lists;
     let sample = sample::open(&sampled.directory, sampled.query_sample)?;
@@ -267,6 +273,7 @@ impl ServingNode {
                 control.turns.end().await,
                 control.list_writes.lock().await,
                 control.mandate_writes.lock().await,
+                control.negative_anchors.writes.lock().await,
             )
         };
         let _no_writer_begins = tokio::time::timeout(END_MAX, writers).await;
@@ -289,6 +296,7 @@ struct Parts {
     manager: ListManager,
     live: Arc<CurrentLists>,
     mandates: Arc<MandateRegistry>,
+    negative_anchors: Arc<NegativeAnchorRegistry>,
     recursor: Arc<Recursor<SystemEnvironment>>,
     engine: Arc<Engine>,
     memory: Arc<Governed>,
@@ -329,6 +337,8 @@ impl Parts {
                 &checked.config.dns.notify_from,
             )),
         )?);
+        let negative_anchors =
+            data_path::negative_anchors(checked, store, &recursor, &engine).await;
         tracing::info!(
             households,
             generation = live.load().generation(),
@@ -353,6 +363,7 @@ impl Parts {
             manager,
             live,
             mandates,
+            negative_anchors,
             recursor,
             engine,
             memory: Arc::new(memory),
@@ -386,6 +397,7 @@ impl Parts {
             defaults: checked.defaults,
             lists: Arc::clone(&self.live),
             mandates: Arc::clone(&self.mandates),
+            negative_anchors: Arc::clone(&self.negative_anchors),
             own_names: blocklist_loader::gate::own_names(&lists.own_names),
             lists_control: Arc::new(handle),
             explainer: Arc::new(DataPath(Arc::clone(&self.engine))),
@@ -423,6 +435,7 @@ impl Parts {
         let directory = Arc::clone(&self.directory);
         let recursor = Arc::clone(&self.recursor);
         let mandates = Arc::clone(&self.mandates);
+        let negative_anchors = Arc::clone(&self.negative_anchors);
         let memory = Arc::clone(&self.memory);
         describe_gauge!("ox_protect_cache_bytes", "Size of the answer cache");
         describe_gauge!("ox_protect_cache_entries", "Entries in the answer cache");
@@ -436,6 +449,7 @@ impl Parts {
             recursor.show_sizes();
             memory.show();
             mandates::show(&mandates);
+            negative_anchors::show(&negative_anchors);
             metrics.run_upkeep();
             metrics.render()
         })

@@ -4,7 +4,9 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use super::nsd::{self, ADDRESS};
-use crate::world::{Client, Internet, Switch::*, World, client, eventually};
+use crate::world::{Client, Internet, Switch::*, World, WorldBuilder, client, eventually};
+
+mod negative_anchors;
 
 /// A zone of the test, before it is signed.
 struct Unsigned {
@@ -119,12 +121,18 @@ async fn seen(client: &Client, question: &str) -> (String, bool, Option<u16>) {
     )
 }
 
-#[tokio::test]
-async fn signed_zones_are_secure_insecure_or_bogus_as_they_are() {
+/// The signed Internet, served until this is dropped.
+struct Signed {
+    _nsd: nsd::Nsd,
+    _folder: tempfile::TempDir,
+}
+
+/// Serves the signed Internet. Returns a world that validates it.
+async fn signed_world(keys: &str) -> (Signed, WorldBuilder) {
     let folder = tempfile::tempdir().unwrap();
     let port = nsd::free_port();
     let (zones, anchor) = signed_internet(folder.path());
-    let _nsd = nsd::serve(folder.path(), port, &zones);
+    let nsd = nsd::serve(folder.path(), port, &zones);
     let authority = client("127.0.7.9")
         .to(format!("{ADDRESS}:{port}").parse().unwrap())
         .with_timeout(Duration::from_millis(300));
@@ -137,12 +145,22 @@ async fn signed_zones_are_secure_insecure_or_bogus_as_they_are() {
     fs::write(&hints, text).unwrap();
     let recursion = format!(
         "[recursion]\nroot_hints = {hints:?}\nauthority_port = {port}\ndnssec = true\n\
-         trust_anchors = [\"{anchor}\"]\n"
+         trust_anchors = [\"{anchor}\"]\n{keys}"
     );
-    let world = World::builder(Internet::new())
+    let world = World::builder(Internet::new()).config(&recursion);
+    let signed = Signed {
+        _nsd: nsd,
+        _folder: folder,
+    };
+    (signed, world)
+}
+
+#[tokio::test]
+async fn signed_zones_are_secure_insecure_or_bogus_as_they_are() {
+    let (_signed, world) = signed_world("").await;
+    let world = world
         .listing("gambling", "a.wrong.example")
         .listing("gambling", "a.ok.example")
-        .config(&recursion)
         .start()
         .await;
     let home = world.client("127.0.7.9").with_dnssec();

@@ -404,6 +404,8 @@ pub enum EventKind {
     MemoryShort,
     /// Memory is enough again.
     MemoryEnough,
+    /// The time of a negative trust anchor is over: its names are validated again.
+    NegativeAnchorEnded,
 }
 
 impl EventKind {
@@ -428,6 +430,7 @@ impl EventKind {
             Self::CertificateRenewed => "certificate_renewed",
             Self::MemoryShort => "memory_short",
             Self::MemoryEnough => "memory_enough",
+            Self::NegativeAnchorEnded => "negative_anchor_ended",
         }
     }
 }

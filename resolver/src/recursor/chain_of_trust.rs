@@ -72,6 +72,7 @@ impl<E: Environment> Recursor<E> {
             return Ok(ChainTrust::NoAnchor);
         };
         let unix_s = self.environment.unix_s();
+        let version = self.negative_anchors.version();
         if self.negative_anchors.covers(name, anchored, unix_s) {
             return Ok(ChainTrust::Insecure(InsecurityCause::NegativeTrustAnchor));
         }
@@ -87,14 +88,14 @@ impl<E: Environment> Recursor<E> {
         };
         let now = self.environment.now();
         self.context_of(context, name, &trust);
-        match &trust {
-            ChainTrust::Broken(fault) if fault.is_of_query() => {}
-            ChainTrust::Broken(_) => self.trust.insert(name, trust.clone(), BOGUS_FOR, now),
-            _ => {
-                let lifetime = Duration::from_secs(ttl_s.into());
-                self.trust.insert(name, trust.clone(), lifetime, now);
-            }
-        }
+        let lifetime = match &trust {
+            ChainTrust::Broken(fault) if fault.is_of_query() => return Ok(trust),
+            ChainTrust::Broken(_) => BOGUS_FOR,
+            _ => Duration::from_secs(ttl_s.into()),
+        };
+        self.negative_anchors.if_unchanged(version, || {
+            self.trust.insert(name, trust.clone(), lifetime, now);
+        });
         Ok(trust)
     }
 

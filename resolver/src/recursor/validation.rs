@@ -59,6 +59,7 @@ impl<E: Environment> Recursor<E> {
     ) -> Result<Found, ResolutionFailure> {
         let mut retries = 0;
         loop {
+            let version = self.negative_anchors.version();
             let mut found = self.find(context, chain, name, rtype, is_prefetch).await?;
             let fault = match self.validate(context, name, rtype, &mut found).await {
                 Ok(()) => return Ok(found),
@@ -70,7 +71,9 @@ impl<E: Environment> Recursor<E> {
             let is_over = fault.is_of_query() || retries == RETRIES_MAX;
             if is_over {
                 let failure = ResolutionFailure::Bogus(fault);
-                self.cache_failure(chain, name, rtype, failure);
+                self.negative_anchors.if_unchanged(version, || {
+                    self.cache_failure(chain, name, rtype, failure);
+                });
                 return Err(failure);
             }
             retries += 1;
@@ -99,6 +102,7 @@ impl<E: Environment> Recursor<E> {
         rtype: Rtype,
         found: &mut Found,
     ) -> Result<(), Invalid> {
+        let version = self.negative_anchors.version();
         let mut above = None;
         for set in &mut found.sets {
             // The CNAME that a DNAME synthesises has no signature (RFC 6672 section 5.3.1).
@@ -111,7 +115,8 @@ impl<E: Environment> Recursor<E> {
             }
             if set.security == SecurityStatus::Indeterminate {
                 set.security = self.status_of_set(context, set).await?;
-                self.remember_set(set);
+                self.negative_anchors
+                    .if_unchanged(version, || self.remember_set(set));
             }
             if set.rtype == Rtype::DNAME {
                 above = Some(set.security);
@@ -131,7 +136,9 @@ impl<E: Environment> Recursor<E> {
                 .status_of_denial(context, end.borrow(), rtype, code, denial)
                 .await?;
             if proved == code {
-                self.remember_denial(end.borrow(), rtype, denial, status);
+                self.negative_anchors.if_unchanged(version, || {
+                    self.remember_denial(end.borrow(), rtype, denial, status);
+                });
             } else {
                 self.rrsets.remove(end.borrow(), rtype);
             }
