@@ -40,6 +40,14 @@ impl<E: Environment> Recursor<E> {
         !self.settings.anchors.is_empty()
     }
 
+    /// Whether a name is not validated because of a negative trust anchor. It may be inside of a
+    /// zone.
+    pub(super) fn has_negative_anchor(&self, name: NameRef<'_>) -> bool {
+        let unix_s = self.environment.unix_s();
+        let closest = self.settings.anchors.closest(name);
+        closest.is_some_and(|(anchored, _)| self.negative_anchors.covers(name, anchored, unix_s))
+    }
+
     /// The circumstances of a validation step of this query.
     pub(super) fn validation<'q>(&'q self, context: &'q QueryContext) -> ValidationContext<'q> {
         ValidationContext {
@@ -71,9 +79,8 @@ impl<E: Environment> Recursor<E> {
         let Some((anchored, anchors)) = self.settings.anchors.closest(name) else {
             return Ok(ChainTrust::NoAnchor);
         };
-        let unix_s = self.environment.unix_s();
         let version = self.negative_anchors.version();
-        if self.negative_anchors.covers(name, anchored, unix_s) {
+        if self.has_negative_anchor(name) {
             return Ok(ChainTrust::Insecure(InsecurityCause::NegativeTrustAnchor));
         }
         if let Some(known) = self.trust.get(name, self.environment.now()) {

@@ -11,7 +11,7 @@ use crate::message::types::Rtype;
 use super::{
     cache::{rrsets::CachedData, trust::ChainTrust},
     cached::{ChainEnd, Found},
-    dnssec::{Denied, Proofs, ValidationFault, ZoneKeys},
+    dnssec::{Denied, InsecurityCause, Proofs, ValidationFault, ZoneKeys},
     environment::Environment,
     failure::ResolutionFailure,
     lookup_chain::LookupChain,
@@ -155,6 +155,11 @@ impl<E: Environment> Recursor<E> {
         set: &RrSet,
     ) -> Result<SecurityStatus, Invalid> {
         let owner = set.owner.borrow();
+        if self.has_negative_anchor(owner) {
+            return Ok(SecurityStatus::Insecure(
+                InsecurityCause::NegativeTrustAnchor,
+            ));
+        }
         let is_of_parent = set.rtype == Rtype::DS;
         let signer = set.signers().find(|signer| {
             owner.is_within(signer.borrow()) && !(is_of_parent && owner == signer.borrow())
@@ -194,6 +199,10 @@ impl<E: Environment> Recursor<E> {
         code: ResponseCode,
         denial: &Denial,
     ) -> Result<(ResponseCode, SecurityStatus), Invalid> {
+        if self.has_negative_anchor(name) {
+            let cause = InsecurityCause::NegativeTrustAnchor;
+            return Ok((code, SecurityStatus::Insecure(cause)));
+        }
         let is_of_parent = rtype == Rtype::DS && !name.is_root();
         let signer = denial
             .proofs

@@ -77,6 +77,12 @@ async fn an_anchor_ends_by_itself_and_validation_is_back() {
     let home = world.client("127.0.7.9").with_dnssec();
     let bogus = ("SERVFAIL".to_owned(), false, Some(6));
     let healed = ("192.0.2.99".to_owned(), false, Some(33));
+    // An anchor may also stand inside of a zone.
+    let inside = "/v1/negative-trust-anchors/a.wrong.example";
+    world.api.put(inside, after(3_600)).await.ok();
+    all_see(&world, "192.0.2.99", 33).await;
+    world.api.delete(inside).await.ok();
+    all_see(&world, "SERVFAIL", 6).await;
     let far = world.api.put(WRONG, after(86_400 + 60)).await;
     assert_eq!((far.status, far.problem()), (422, "limit"));
     // A busy machine may need longer than a short anchor holds; then a longer one is set.
