@@ -170,6 +170,12 @@ impl OptionCode {
 pub struct EdeCode(u16);
 
 impl EdeCode {
+    /// Whether it says that an answer is bogus, and why.
+    #[must_use]
+    pub fn is_of_bogus(self) -> bool {
+        matches!(self.0, 5..=12 | 25)
+    }
+
     /// Any other error, section 4.1.
     pub const OTHER: Self = Self(0);
     /// No DNSKEY algorithm of the zone is supported, RFC 8914 section 4.2.
