@@ -84,10 +84,10 @@ impl NegativeAnchorView {
     }
 }
 
-/// All negative trust anchors in force, by name.
+/// All negative trust anchors in force, in the canonical order of names (RFC 4034 section 6.1).
 #[derive(Serialize, ToSchema)]
 #[schema(as = NegativeTrustAnchorList)]
-pub struct NegativeAnchors {
+pub struct AllNegativeAnchors {
     negative_trust_anchors: Vec<NegativeAnchorView>,
 }
 
@@ -125,11 +125,11 @@ impl From<AnchorRefusal> for Problem {
 
 /// All negative trust anchors in force, those of the configuration included.
 #[utoipa::path(get, path = "/v1/negative-trust-anchors", operation_id = "list_negative_trust_anchors", tag = "negative trust anchors",
-    responses((status = 200, description = "all that are in force", body = NegativeAnchors)))]
+    responses((status = 200, description = "all that are in force", body = AllNegativeAnchors)))]
 pub async fn list(
     State(context): State<Arc<Context>>,
     _reader: Reader,
-) -> Result<Json<NegativeAnchors>, Problem> {
+) -> Result<Json<AllNegativeAnchors>, Problem> {
     let registry = &context.control.negative_anchors;
     let readable = |read: Result<StoredNegativeAnchor, _>| {
         read.inspect_err(|error| {
@@ -150,7 +150,7 @@ pub async fn list(
         .configured()
         .map(|name| (name.clone(), NegativeAnchorView::configured(name.clone())));
     let by_name: BTreeMap<Name, NegativeAnchorView> = in_force.chain(configured).collect();
-    Ok(Json(NegativeAnchors {
+    Ok(Json(AllNegativeAnchors {
         negative_trust_anchors: by_name.into_values().collect(),
     }))
 }
