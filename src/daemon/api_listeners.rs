@@ -11,7 +11,7 @@ use api::{
     tls,
 };
 use control::{Connections, certificate::ServerCertificate};
-use resolver::listener::{ACCEPT_QUEUE, connections::LimitedConnections};
+use resolver::listener::{ACCEPT_QUEUE, STREAM_SEND_OCTETS, connections::LimitedConnections};
 use rustix::process::{Resource, getrlimit};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -109,6 +109,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
     socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(STREAM_SEND_OCTETS)?;
     socket.bind(address)?;
     socket.listen(ACCEPT_QUEUE.into())
 }

@@ -48,6 +48,29 @@ impl<E: Environment> Recursor<E> {
         closest.is_some_and(|(anchored, _)| self.negative_anchors.covers(name, anchored, unix_s))
     }
 
+    /// Whether the keys of a zone would be used, and are not cached.
+    pub(super) fn lacks_keys_of(&self, zone: NameRef<'_>) -> bool {
+        let now = self.environment.now();
+        self.settings.anchors.closest(zone).is_some()
+            && !self.has_negative_anchor(zone)
+            && self.trust.get(zone, now).is_none()
+            && self.rrsets.get(zone, Rtype::DNSKEY, now).is_none()
+    }
+
+    /// Asks for the DNSKEY RRset of a zone, while its servers are asked for something else. What
+    /// comes is validated when it is needed. Boxed, because lookups nest.
+    pub(super) fn ask_for_keys<'f>(
+        &'f self,
+        context: &'f QueryContext,
+        zone: NameRef<'f>,
+    ) -> BoxFuture<'f, ()> {
+        Box::pin(async move {
+            let chain = LookupChain::of_validation(zone, Rtype::DNSKEY);
+            // A failure is cached, and met again by the validation.
+            let _ = self.find(context, &chain, zone, Rtype::DNSKEY, false).await;
+        })
+    }
+
     /// The circumstances of a validation step of this query.
     pub(super) fn validation<'q>(&'q self, context: &'q QueryContext) -> ValidationContext<'q> {
         ValidationContext {

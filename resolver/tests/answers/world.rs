@@ -585,10 +585,11 @@ pub fn query(question: &str) -> Message {
     let mut message = Message::query();
     message.metadata.recursion_desired = !words.contains(&"+norecurse");
     message.metadata.checking_disabled = words.contains(&"+cd");
-    let mut asked = Query::query(
-        ProtoName::from_ascii(words[0]).unwrap(),
-        words[1].parse::<RecordType>().unwrap(),
-    );
+    let rtype = match words[1].strip_prefix("TYPE") {
+        Some(number) => RecordType::from(number.parse::<u16>().unwrap()),
+        None => words[1].parse().unwrap(),
+    };
+    let mut asked = Query::query(ProtoName::from_ascii(words[0]).unwrap(), rtype);
     if words.contains(&"+ch") {
         asked.set_query_class(DNSClass::CH);
     }

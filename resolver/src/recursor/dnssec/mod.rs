@@ -35,13 +35,13 @@ mod zone_keys;
 #[cfg(test)]
 mod signed_zones;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 pub use self::{
     anchors::{AnchorError, LineProblem, TrustAnchors},
     budget::ValidationBudget,
     context::{ValidationContext, ValidationSettings},
-    denial::{Denied, Proofs},
+    denial::{Denied, Proofs, deny_the_name},
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},
     finding::Delegation,
