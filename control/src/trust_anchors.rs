@@ -34,7 +34,7 @@ const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
-    /// By zone, with the trailing dot.
+    /// By zone.
     trust_points: BTreeMap<String, PointState>,
 }
 
@@ -112,31 +112,34 @@ pub struct AnchorWatch<E> {
 }
 
 impl<E: Environment + 'static> AnchorWatch<E> {
-    /// Takes in what the file holds. Without a file, nothing is known.
-    ///
-    /// # Errors
-    /// The file is there and cannot be read.
-    pub fn restore(&self) -> Result<(), AnchorStateError> {
-        describe_gauge!(
-            "ox_protect_trust_anchor_keys",
-            "Keys that sign the keys of a zone with trust anchors, by zone and state (RFC 5011)"
-        );
-        describe_gauge!(
-            "ox_protect_trust_anchor_look_failed",
-            "1 if the keys of a zone with trust anchors could not be read or do not verify"
-        );
+    /// Takes in what the file holds. A file that cannot be used is set aside: the anchors of the
+    /// configuration hold.
+    pub fn restore(&self) {
+        describe();
         let Some(file) = &self.file else {
-            return Ok(());
+            return;
         };
+        if let Err(error) = self.read(file) {
+            tracing::error!(
+                error = causes(&error),
+                "what is known of the keys of trust anchors cannot be read; the file is set aside"
+            );
+            let mut aside = file.clone().into_os_string();
+            aside.push(".unreadable");
+            let _it_may_not_be_ours = fs::rename(file, aside);
+        }
+    }
+
+    fn read(&self, file: &Path) -> Result<(), AnchorStateError> {
         let text = match fs::read_to_string(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(AnchorStateError::Read(file.clone(), error)),
+            Err(error) => return Err(AnchorStateError::Read(file.to_owned(), error)),
             Ok(text) => text,
         };
         let state: State = serde_json::from_str(&text)
-            .map_err(|error| AnchorStateError::Content(file.clone(), error))?;
+            .map_err(|error| AnchorStateError::Content(file.to_owned(), error))?;
         for point in self.recursor.trust_points() {
-            let zone = zone_text(&point);
+            let zone = point.zone().to_string();
             let Some(known) = state.trust_points.get(&zone) else {
                 continue;
             };
@@ -146,11 +149,11 @@ impl<E: Environment + 'static> AnchorWatch<E> {
                 .iter()
                 .any(|anchor| !configured.contains(anchor))
             {
-                tracing::warn!(%zone, "an anchor was removed from the configuration: keys that it vouched for are not trusted any more");
+                tracing::warn!(%zone, "an anchor was removed from the configuration; keys that it has vouched for are not trusted any more");
                 continue;
             }
             let keys: Option<Vec<_>> = known.keys.iter().map(KeyEntry::tracked).collect();
-            let keys = keys.ok_or_else(|| AnchorStateError::Key(file.clone(), zone))?;
+            let keys = keys.ok_or_else(|| AnchorStateError::Key(file.to_owned(), zone))?;
             self.recursor.restore_keys(point.zone(), keys);
         }
         Ok(())
@@ -244,7 +247,7 @@ impl<E: Environment + 'static> AnchorWatch<E> {
                 .collect();
             for state in StateWord::ALL {
                 let count = states.iter().filter(|known| **known == state).count();
-                let zone = zone_text(&point);
+                let zone = point.zone().to_string();
                 gauge!("ox_protect_trust_anchor_keys", "zone" => zone, "state" => state.label())
                     .set(count as f64);
             }
@@ -259,7 +262,7 @@ impl<E: Environment + 'static> AnchorWatch<E> {
         let points = self.recursor.trust_points();
         let trust_points = points
             .iter()
-            .map(|point| (zone_text(point), PointState::of(point)))
+            .map(|point| (point.zone().to_string(), PointState::of(point)))
             .collect();
         let state = State { trust_points };
         replace(file, &state).map_err(|error| AnchorStateError::Write(file.clone(), error))
@@ -320,8 +323,15 @@ fn replace(file: &Path, state: &State) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn zone_text(point: &TrustPoint) -> String {
-    point.zone().to_string()
+fn describe() {
+    describe_gauge!(
+        "ox_protect_trust_anchor_keys",
+        "Keys that sign the keys of a zone with trust anchors, by zone and state (RFC 5011)"
+    );
+    describe_gauge!(
+        "ox_protect_trust_anchor_look_failed",
+        "1 if the keys of a zone with trust anchors could not be read or do not verify"
+    );
 }
 
 fn timestamp(unix_s: u64) -> Timestamp {

@@ -416,6 +416,8 @@ pub enum EventKind {
     TrustAnchorMissing,
     /// A trusted key was revoked.
     TrustAnchorRevoked,
+    /// The time of a negative trust anchor is over: its names are validated again.
+    NegativeAnchorEnded,
 }
 
 impl EventKind {
@@ -446,6 +448,7 @@ impl EventKind {
             Self::TrustAnchorTrusted => "trust_anchor_trusted",
             Self::TrustAnchorMissing => "trust_anchor_missing",
             Self::TrustAnchorRevoked => "trust_anchor_revoked",
+            Self::NegativeAnchorEnded => "negative_anchor_ended",
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
         trust::{BrokenChain, ChainTrust},
     },
     cached::{ChainEnd, Found},
-    dnssec::{Denied, Proofs, ValidationFault, ZoneKeys},
+    dnssec::{Denied, InsecurityCause, Proofs, ValidationFault, ZoneKeys},
     environment::Environment,
     failure::ResolutionFailure,
     lookup_chain::LookupChain,
@@ -63,6 +63,7 @@ impl<E: Environment> Recursor<E> {
     ) -> Result<Found, ResolutionFailure> {
         let mut retries = 0;
         loop {
+            let version = self.negative_anchors.version();
             let mut found = self.find(context, chain, name, rtype, is_prefetch).await?;
             let BrokenChain { fault, zone } =
                 match self.validate(context, name, rtype, &mut found).await {
@@ -76,10 +77,12 @@ impl<E: Environment> Recursor<E> {
             let is_over = fault.is_of_query() || retries == RETRIES_MAX;
             if is_over {
                 let failure = ResolutionFailure::Bogus(fault);
-                if !fault.is_of_query() {
-                    self.bogus_zones.count(&zone, name, fault, now);
-                }
-                self.cache_failure(chain, name, rtype, failure);
+                self.negative_anchors.if_unchanged(version, || {
+                    if !fault.is_of_query() {
+                        self.bogus_zones.count(&zone, name, fault, now);
+                    }
+                    self.cache_failure(chain, name, rtype, failure);
+                });
                 return Err(failure);
             }
             retries += 1;
@@ -108,6 +111,7 @@ impl<E: Environment> Recursor<E> {
         rtype: Rtype,
         found: &mut Found,
     ) -> Result<(), Invalid> {
+        let version = self.negative_anchors.version();
         let mut above = None;
         for set in &mut found.sets {
             // The CNAME that a DNAME synthesises has no signature (RFC 6672 section 5.3.1).
@@ -120,7 +124,8 @@ impl<E: Environment> Recursor<E> {
             }
             if set.security == SecurityStatus::Indeterminate {
                 set.security = self.status_of_set(context, set).await?;
-                self.remember_set(set);
+                self.negative_anchors
+                    .if_unchanged(version, || self.remember_set(set));
             }
             if set.rtype == Rtype::DNAME {
                 above = Some(set.security);
@@ -140,7 +145,9 @@ impl<E: Environment> Recursor<E> {
                 .status_of_denial(context, end.borrow(), rtype, code, denial)
                 .await?;
             if proved == code {
-                self.remember_denial(end.borrow(), rtype, denial, status);
+                self.negative_anchors.if_unchanged(version, || {
+                    self.remember_denial(end.borrow(), rtype, denial, status);
+                });
             } else {
                 self.rrsets.remove(end.borrow(), rtype);
             }
@@ -157,6 +164,11 @@ impl<E: Environment> Recursor<E> {
         set: &RrSet,
     ) -> Result<SecurityStatus, Invalid> {
         let owner = set.owner.borrow();
+        if self.has_negative_anchor(owner) {
+            return Ok(SecurityStatus::Insecure(
+                InsecurityCause::NegativeTrustAnchor,
+            ));
+        }
         let is_of_parent = set.rtype == Rtype::DS;
         let signer = set.signers().find(|signer| {
             owner.is_within(signer.borrow()) && !(is_of_parent && owner == signer.borrow())
@@ -200,6 +212,10 @@ impl<E: Environment> Recursor<E> {
         code: ResponseCode,
         denial: &Denial,
     ) -> Result<(ResponseCode, SecurityStatus), Invalid> {
+        if self.has_negative_anchor(name) {
+            let cause = InsecurityCause::NegativeTrustAnchor;
+            return Ok((code, SecurityStatus::Insecure(cause)));
+        }
         let is_of_parent = rtype == Rtype::DS && !name.is_root();
         let signer = denial
             .proofs

@@ -270,7 +270,7 @@ impl RrSetCache {
 
     /// Removes all entries of a name and of names below it.
     pub fn remove_below(&self, name: NameRef<'_>) {
-        self.entries.retain(|key| !key.name().is_within(name));
+        self.entries.retain(|key, _| !key.name().is_within(name));
     }
 
     /// Removes the NXDOMAIN entry of a name that exists.
