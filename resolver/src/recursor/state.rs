@@ -12,6 +12,7 @@ use crate::{limiter::Limiter, message::types::Rtype, single_flight::SingleFlight
 use super::{
     cache::{
         delegations::{Delegation, DelegationCache},
+        denials::DenialCache,
         failures::FailureCache,
         infra::InfraCache,
         rrsets::RrSetCache,
@@ -39,6 +40,7 @@ pub struct Recursor<E> {
     pub(super) environment: E,
     pub(super) settings: Settings,
     pub(super) rrsets: RrSetCache,
+    pub(super) denials: DenialCache,
     pub(super) failures: FailureCache,
     pub(super) delegations: DelegationCache,
     pub(super) trust: TrustCache,
@@ -73,7 +75,8 @@ impl<E: Environment> Recursor<E> {
             return Err(SetupError::NoRoots);
         }
         Ok(Self {
-            rrsets: RrSetCache::new(settings.caches.rrsets, settings.ttl),
+            rrsets: RrSetCache::new(settings.caches.of_rrsets(), settings.ttl),
+            denials: DenialCache::new(settings.caches.of_denials()),
             failures: FailureCache::new(settings.caches.failures),
             delegations: DelegationCache::new(
                 settings.caches.delegations,
@@ -103,7 +106,7 @@ impl<E: Environment> Recursor<E> {
     #[must_use]
     pub fn usage(&self) -> CacheBudgets {
         CacheBudgets {
-            rrsets: self.rrsets.usage().0,
+            rrsets: self.rrsets.usage().0 + self.denials.octets(),
             delegations: self.delegations.octets() + self.trust.octets(),
             servers: self.infra.octets(),
             failures: self.failures.octets(),
@@ -117,6 +120,7 @@ impl<E: Environment> Recursor<E> {
         for name in &changed {
             self.trust.remove_below(name.borrow());
             self.rrsets.remove_below(name.borrow());
+            self.denials.remove_about(name.borrow());
             self.failures.remove_below(name.borrow());
         }
         changed
@@ -124,7 +128,8 @@ impl<E: Environment> Recursor<E> {
 
     /// Sets other budgets. What exceeds them is evicted at once.
     pub fn resize(&self, budgets: CacheBudgets) {
-        self.rrsets.resize(budgets.rrsets);
+        self.rrsets.resize(budgets.of_rrsets());
+        self.denials.resize(budgets.of_denials());
         self.delegations.resize(budgets.delegations);
         self.trust.resize(budgets.of_trust());
         self.infra.resize(budgets.servers);
@@ -136,6 +141,8 @@ impl<E: Environment> Recursor<E> {
         let (octets, entries) = self.rrsets.usage();
         gauge!("ox_protect_rrset_cache_bytes").set(octets as f64);
         gauge!("ox_protect_rrset_cache_entries").set(entries as f64);
+        gauge!("ox_protect_nsec_cache_bytes").set(self.denials.octets() as f64);
+        gauge!("ox_protect_nsec_cache_zones").set(self.denials.len() as f64);
         gauge!("ox_protect_delegations").set(self.delegations.len() as f64);
         gauge!("ox_protect_known_servers").set(self.infra.len() as f64);
     }

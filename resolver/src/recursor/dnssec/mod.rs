@@ -7,6 +7,7 @@
 //!                    |  dnskey, algorithm: keys and their algorithms
 //!                    v
 //!                  denial: what verified NSEC and NSEC3 sets prove   nsec, nsec3, finding, bitmap
+//!                  spans: what those of a zone prove of other names
 //!
 //! context: time, settings and budget of a validation      fault: why data are bogus or insecure
 //! ```
@@ -30,6 +31,7 @@ mod iana_xml;
 mod nsec;
 mod nsec3;
 mod rrsig;
+mod spans;
 mod zone_keys;
 
 #[cfg(test)]
@@ -40,10 +42,12 @@ mod testing;
 pub use self::{
     anchors::{AnchorError, LineProblem, TrustAnchors},
     budget::ValidationBudget,
+    canonical::wildcard,
     context::{ValidationContext, ValidationSettings},
     denial::{Denied, Proofs},
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},
     finding::Delegation,
+    spans::{Synthesis, Synthesised, ZoneSpans},
     zone_keys::{ZoneKeys, ZoneTrust},
 };
