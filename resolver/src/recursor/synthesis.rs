@@ -46,7 +46,8 @@ impl<E: Environment> Recursor<E> {
         }
         // A zone above the closest one says nothing about the names of that, and what a forwarder
         // answers may differ from what the Internet's zones prove.
-        let delegation = self.delegations.closest(start, now, false)?;
+        let delegation = self.delegations.closest(start, now, false);
+        let delegation = delegation.as_ref().unwrap_or(&self.hints);
         if delegation.role() == ServerRole::Forwarder {
             return None;
         }
@@ -233,3 +234,6 @@ fn renamed(set: &RrSet, owner: NameRef<'_>) -> RrSet {
         ..RrSet::unsigned(owner.to_owned(), set.rtype, Vec::new())
     }
 }
+
+#[cfg(test)]
+mod tests;

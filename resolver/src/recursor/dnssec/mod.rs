@@ -37,7 +37,7 @@ mod zone_keys;
 #[cfg(test)]
 mod signed_zones;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 pub use self::{
     anchors::{AnchorError, LineProblem, TrustAnchors},

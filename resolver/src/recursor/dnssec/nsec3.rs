@@ -135,6 +135,11 @@ impl Nsec3 {
         !self.is_opt_out && self.covers(hash)
     }
 
+    /// Whether the record says nothing about names below its own: RFC 6840 section 4.1.
+    pub(super) fn hides_descendants(&self) -> bool {
+        self.types.hides_descendants()
+    }
+
     /// Whether the record says nothing about other names: it was made for one query and leads from
     /// the hash before that of the name to the one after it (RFC 7129 appendix B), or it denies its
     /// own name (RFC 9824).

@@ -6,7 +6,7 @@
 //! 7129 appendix B) say nothing about other names and are not kept. Nothing is concluded from an
 //! Opt-Out span.
 
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use hickory_proto::rr::RData;
 use policy::name::{Name, NameRef};
@@ -37,6 +37,8 @@ struct Span<T> {
     set: RrSet,
     arrived: Duration,
     expires: Duration,
+    /// Its place in the order of arrival.
+    number: u64,
 }
 
 /// The NSEC3 records of one zone that share their parameters.
@@ -52,6 +54,8 @@ pub struct ZoneSpans {
     /// By the owner's key: its order is the canonical order of names (RFC 4034 section 6.1).
     nsec: BTreeMap<Box<[u8]>, Box<Span<Nsec>>>,
     nsec3: Option<HashedSpans>,
+    /// How many records have arrived.
+    arrivals: u64,
     octets: usize,
 }
 
@@ -93,6 +97,7 @@ impl ZoneSpans {
             soa: None,
             nsec: BTreeMap::new(),
             nsec3: None,
+            arrivals: 0,
             octets: heap_octets(zone.wire().len()),
         }
     }
@@ -116,7 +121,7 @@ impl ZoneSpans {
     /// Takes the zone's SOA RRset, which is secure, for so many seconds.
     pub fn insert_soa(&mut self, set: &RrSet, lifetime_s: u32, now: Duration) {
         let before = self.soa.take().map_or(0, |soa| soa.set.heap_octets());
-        let soa = Span::new((), set, lifetime_s, now);
+        let soa = self.span((), set, lifetime_s, now);
         self.octets = self.octets + soa.set.heap_octets() - before;
         self.soa = Some(soa);
     }
@@ -131,6 +136,17 @@ impl ZoneSpans {
         };
     }
 
+    fn span<T>(&mut self, record: T, set: &RrSet, lifetime_s: u32, now: Duration) -> Span<T> {
+        self.arrivals += 1;
+        Span {
+            record,
+            set: set.clone(),
+            arrived: now,
+            expires: now + Duration::from_secs(lifetime_s.into()),
+            number: self.arrivals,
+        }
+    }
+
     fn insert_nsec(&mut self, set: &RrSet, lifetime_s: u32, now: Duration) -> Option<()> {
         let mut records = Nsec::of(set, self.zone.borrow());
         let record = records.next().filter(|_| set.records.len() == 1)?;
@@ -138,7 +154,7 @@ impl ZoneSpans {
         if record.is_compact() {
             return None;
         }
-        let span = Box::new(Span::new(record, set, lifetime_s, now));
+        let span = Box::new(self.span(record, set, lifetime_s, now));
         self.octets += octets_of_nsec(&span);
         let replaced = self.nsec.insert(key(set.owner.borrow()), span);
         self.octets -= replaced.as_deref().map_or(0, octets_of_nsec);
@@ -170,8 +186,8 @@ impl ZoneSpans {
             let spans = BTreeMap::new();
             self.nsec3 = Some(HashedSpans { parameters, spans });
         }
+        let span = Box::new(self.span(record, set, lifetime_s, now));
         let chain = self.nsec3.as_mut()?;
-        let span = Box::new(Span::new(record, set, lifetime_s, now));
         self.octets += octets_of_nsec3(&span);
         let replaced = chain.spans.insert(span.record.hash, span);
         self.octets -= replaced.as_deref().map_or(0, octets_of_nsec3);
@@ -181,30 +197,29 @@ impl ZoneSpans {
     /// Removes what has expired, and then the older half of the rest until no more than so many
     /// octets are left.
     pub fn trim(&mut self, octets_max: usize, now: Duration) {
-        self.retain(|arrived_expires| arrived_expires.1 > now);
+        self.retain(|_, expires| expires > now);
         while self.octets > octets_max && self.len() > 0 {
-            let of_nsec = self.nsec.values().map(|span| span.arrived);
+            let of_nsec = self.nsec.values().map(|span| span.number);
             let of_nsec3 = self.nsec3.iter().flat_map(|chain| chain.spans.values());
-            let mut arrivals: Vec<Duration> =
-                of_nsec.chain(of_nsec3.map(|span| span.arrived)).collect();
-            let middle = arrivals.len() / 2;
-            let (_, median, _) = arrivals.select_nth_unstable_by_key(middle, |at| Reverse(*at));
+            let mut numbers: Vec<u64> = of_nsec.chain(of_nsec3.map(|span| span.number)).collect();
+            let middle = numbers.len() / 2;
+            let (_, median, _) = numbers.select_nth_unstable(middle);
             let median = *median;
-            self.retain(|(arrived, _)| arrived > median);
+            self.retain(|number, _| number > median);
         }
     }
 
-    /// Keeps the records whose times of arrival and expiry meet a condition.
-    fn retain(&mut self, keeps: impl Fn((Duration, Duration)) -> bool) {
+    /// Keeps the records whose numbers and expiry meet a condition.
+    fn retain(&mut self, keeps: impl Fn(u64, Duration) -> bool) {
         let mut removed = 0;
         self.nsec.retain(|_, span| {
-            let is_kept = keeps((span.arrived, span.expires));
+            let is_kept = keeps(span.number, span.expires);
             removed += if is_kept { 0 } else { octets_of_nsec(span) };
             is_kept
         });
         if let Some(chain) = &mut self.nsec3 {
             chain.spans.retain(|_, span| {
-                let is_kept = keeps((span.arrived, span.expires));
+                let is_kept = keeps(span.number, span.expires);
                 removed += if is_kept { 0 } else { octets_of_nsec3(span) };
                 is_kept
             });
@@ -329,17 +344,6 @@ impl Limit {
     }
 }
 
-impl<T> Span<T> {
-    fn new(record: T, set: &RrSet, lifetime_s: u32, now: Duration) -> Self {
-        Self {
-            record,
-            set: set.clone(),
-            arrived: now,
-            expires: now + Duration::from_secs(lifetime_s.into()),
-        }
-    }
-}
-
 /// Where a name is in a hashed zone.
 struct HashedPlace<'z, 'n> {
     /// The record of the name, or of its closest encloser.
@@ -386,6 +390,9 @@ impl HashedSpans {
                 if count == labels {
                     let beyond = None;
                     return Some(HashedPlace { at, beyond, hashes });
+                }
+                if at.record.hides_descendants() {
+                    return None;
                 }
                 encloser = Some(at);
             } else if let Some(cover) = self.covering(&hash, limit) {
