@@ -24,6 +24,7 @@ use control::{
     activity::{aggregate, retention, sample},
     audit_heads::HeadAnnouncer,
     audit_pruning::AuditPruning,
+    bogus_zones,
     certificate::{CertificateWatch, ServerCertificate},
     disk,
     households::load::load_all,
@@ -151,7 +152,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let findings = std::mem::take(&mut stores.findings);
     let tasks = BackgroundTasks::default();
     let parts = Parts::assemble(checked, stores, &tasks).await?;
-    let sockets = Sockets::bind(checked).await?;
+    let sockets = Sockets::bind(checked)?;
     make_first_key(parts.store()).await?;
     let api_sockets = sockets.serve_dns(checked, &parts.engine)?;
 
@@ -198,7 +199,8 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let fetchers = parts.manager.fetchers();
     let commands = parts.manager.sender();
     tasks.spawn_endless(parts.manager.run());
-    let api = api_sockets.serve(&checked.config.api, affordable, &context, ended)?;
+    let limited = parts.engine.limited_connections();
+    let api = api_sockets.serve(&checked.config.api, affordable, (&context, limited), ended)?;
     Ok(ServingNode {
         context,
         engine: parts.engine,
@@ -445,6 +447,13 @@ impl Parts {
     fn start_tasks(&self, tasks: &BackgroundTasks, control: &Arc<Control>, checked: &Checked) {
         let shutdown = tasks.shutdown();
         let store = &checked.config.store;
+        let recursor = Arc::clone(&self.recursor);
+        tasks.spawn_finishing(bogus_zones::run(
+            move || recursor.bogus_zones(),
+            Arc::clone(&self.status),
+            Arc::clone(&self.live),
+            shutdown.clone(),
+        ));
         tasks.spawn_finishing(disk::run(
             stores::folders(checked),
             store.disk_alarm_percent,

@@ -25,7 +25,7 @@ const BARE_OCTETS_MAX: usize = 256;
 const STALLED_MAX: Duration = Duration::from_secs(30);
 
 /// A connection on which each refusal has a body, and which fails if its client does not read. Its
-/// place learns when there is nothing to be read.
+/// place learns when there is nothing to be read, and when the client does not read.
 pub struct AnsweredStream<S> {
     stream: S,
     place: Arc<Connection>,
@@ -54,12 +54,15 @@ impl<S: AsyncWrite + Unpin> AnsweredStream<S> {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.place.go_on();
+            }
             return written;
         }
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(sleep(STALLED_MAX)));
+        let stalled = self.stalled.get_or_insert_with(|| {
+            self.place.stall();
+            Box::pin(sleep(STALLED_MAX))
+        });
         ready!(stalled.as_mut().poll(context));
         self.stalled = None;
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))

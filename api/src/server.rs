@@ -38,7 +38,7 @@ use crate::{
     answered_stream::{AnsweredStream, whole},
     bodies::{AnswerBody, RequestBody},
     client_address::{TrustedProxies, contains},
-    problem::Problem,
+    problem::{ClosesConnection, Problem},
 };
 
 /// The pause after a connection could not be accepted: the process has no file descriptor left
@@ -206,11 +206,17 @@ impl ApiListener {
                 request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&place))));
             let client = self.trusted_proxies.client(peer, request.headers());
             request.extensions_mut().insert(client);
+            let is_shared = self.trusted_proxies.contains(peer);
             Box::pin(async move {
-                let answer = router
+                let mut answer = router
                     .oneshot(request)
                     .await
                     .unwrap_or_else(|never| match never {});
+                let closes = answer.extensions().get::<ClosesConnection>().is_some();
+                if closes && !is_shared {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
                 Ok::<_, Infallible>(answer.map(|body| AnswerBody::new(body, place)))
             })
         });

@@ -17,6 +17,10 @@ use blocklist_loader::{BuildOutcome, Feed, Plan, build};
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{RData, Record},
+};
 use policy::{
     category::Taxonomy,
     decide::decide,
@@ -50,19 +54,29 @@ const HOUSEHOLDS: u32 = 2_000;
 const LINE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 3, 232));
 /// The address of the next household, which keeps a history.
 const COUNTED: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 3, 233));
-/// A name with an answer, one that is listed and blocked, and one whose search of the lists ends
-/// early.
+/// A name with an answer.
 const ANSWERED: &str = "www.shop.example";
+/// A name of the same length in a signed zone.
+const SECURE: &str = "www.safe.example";
+/// A name that is listed and blocked, and one whose search of the lists ends early.
 const BLOCKED: &str = "cdn.name7777.example";
 const UNLISTED: &str = "www.somewhere.test";
 
-/// Fails for names without a local record: the bench sends nothing to a network.
+/// Has a secure answer, and fails for all other names without a local record: the bench sends
+/// nothing to a network.
 struct Nowhere;
 
 #[async_trait]
 impl Recursion for Nowhere {
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
-        panic!("{question:?} has no local record")
+        assert_eq!(question.name.to_string(), SECURE, "has no local record");
+        let owner = format!("{SECURE}.").parse().expect("a name");
+        let data = RData::A(Ipv4Addr::new(192, 0, 2, 3).into());
+        Ok(Answer {
+            answers: vec![Record::from_rdata(owner, 3_600, data)],
+            is_secure: true,
+            ..Answer::empty(ResponseCode::NoError)
+        })
     }
 }
 
@@ -144,7 +158,7 @@ impl Bed {
             lists,
             reply: Vec::with_capacity(4096),
         };
-        for packet in [packet(ANSWERED), packet(BLOCKED)] {
+        for packet in [packet(ANSWERED), packet(BLOCKED), understanding_ad(SECURE)] {
             bed.warm(&packet);
         }
         bed
@@ -212,6 +226,17 @@ fn packet(name: &str) -> Vec<u8> {
     packet
 }
 
+/// The same with AD, so that a secure answer says so (RFC 6840 section 5.7).
+fn understanding_ad(name: &str) -> Vec<u8> {
+    let mut packet = packet(name);
+    packet[3] |= 0x20;
+    packet
+}
+
+fn asked_with_ad(name: &str) -> (Bed, Vec<u8>) {
+    (Bed::new(), understanding_ad(name))
+}
+
 fn asked(name: &str) -> (Bed, Vec<u8>) {
     (Bed::new(), packet(name))
 }
@@ -268,6 +293,7 @@ fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {
 #[library_benchmark(config = limit(2_850))]
 #[bench::hit(asked(ANSWERED))]
 #[bench::block(asked(BLOCKED))]
+#[bench::secure(asked_with_ad(SECURE))]
 fn answer((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {
     assert!(matches!(bed.answer(&packet, LINE), Step::Reply));
     (bed, packet)

@@ -17,6 +17,7 @@
 //! - [`explain`]: why a name is blocked or not, for the API and for the command line.
 //! - [`audit_heads`]: signed heads of the audit leave the machine. [`audit_pruning`]: its old rows do.
 //! - [`limits`]: who is limited on this node.
+//! - [`bogus_zones`]: an alarm for zones whose data do not verify (DNSSEC).
 //! - [`certificate`]: a certificate for TLS listeners, read again when its files change.
 //! - [`store_health`]: whether the stores can be written. [`disk`]: how full their file systems are.
 //! - [`shutdown`]: the background tasks, and their end.
@@ -27,6 +28,7 @@
 pub mod activity;
 pub mod audit_heads;
 pub mod audit_pruning;
+pub mod bogus_zones;
 pub mod certificate;
 pub mod disk;
 mod error;

@@ -1,5 +1,5 @@
-//! Who is limited on this node: the clients, zones and networks whose queries were not answered,
-//! refused, or ended for others.
+//! Who is limited on this node: the clients, zones and networks whose queries or connections were
+//! not answered, refused, or ended for others.
 
 use jiff::Timestamp;
 use resolver::{
@@ -41,6 +41,9 @@ pub enum LimitReason {
     /// More than `limits.response_kib_per_s` would be sent to it, and it is not proven that it
     /// receives them.
     Responses,
+    /// All connections of DNS over TCP or of the API are taken, and its own are refused, or closed
+    /// for those of other clients.
+    Connections,
 }
 
 /// A client, a zone or a network that was limited in the last minute.
@@ -55,7 +58,8 @@ pub struct LimitEntry {
     pub since: Timestamp,
     /// When it was limited last.
     pub last: Timestamp,
-    /// Queries that were limited, and resolutions that were ended, since then.
+    /// Queries that were limited, resolutions that were ended, and connections that were refused or
+    /// closed, since then.
     pub queries: u64,
 }
 
@@ -88,6 +92,7 @@ pub fn current(engine: &Engine, now: Timestamp) -> Vec<LimitEntry> {
                     LimitCause::Failures => LimitReason::Failures,
                     LimitCause::Queries => LimitReason::Queries,
                     LimitCause::Responses => LimitReason::Responses,
+                    LimitCause::Connections => LimitReason::Connections,
                 },
                 since: at(limited.since),
                 last: at(limited.last),

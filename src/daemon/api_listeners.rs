@@ -1,7 +1,7 @@
 //! The listeners of the API: one for all, or one for the public and one for the operator; with or
 //! without TLS.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use api::{
@@ -11,9 +11,10 @@ use api::{
     tls,
 };
 use control::{Connections, certificate::ServerCertificate};
+use resolver::listener::{ACCEPT_QUEUE, STREAM_SEND_OCTETS, connections::LimitedConnections};
 use rustix::process::{Resource, getrlimit};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
@@ -40,29 +41,27 @@ pub fn certificate(api: &Api) -> anyhow::Result<Option<ServerCertificate>> {
 }
 
 impl ApiSockets {
-    pub async fn bind(api: &Api) -> anyhow::Result<Self> {
-        let bind = async |address: SocketAddr, of: &str| {
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("listening on {address} ({of})"))
+    pub fn bind(api: &Api) -> anyhow::Result<Self> {
+        let bind = |address: SocketAddr, of: &str| {
+            bind(address).with_context(|| format!("listening on {address} ({of})"))
         };
         Ok(Self {
             certificate: certificate(api)?.map(Arc::new),
-            public: bind(api.listen, "API").await?,
+            public: bind(api.listen, "API")?,
             operator: match api.operator_listen {
-                Some(address) => Some(bind(address, "the operator's API").await?),
+                Some(address) => Some(bind(address, "the operator's API")?),
                 None => None,
             },
         })
     }
 
     /// Serves until `ended` changes, and then the requests under way. Says where. The node has memory
-    /// for `affordable` connections.
+    /// for `affordable` connections. Clients that lose some are noted in `limited`.
     pub fn serve(
         self,
         api: &Api,
         affordable: usize,
-        context: &Arc<Context>,
+        (context, limited): (&Arc<Context>, Arc<LimitedConnections>),
         ended: watch::Receiver<()>,
     ) -> anyhow::Result<JoinHandle<()>> {
         let (scheme, tls) = match &self.certificate {
@@ -71,7 +70,7 @@ impl ApiSockets {
         };
         let listener = |router, connections_max| ApiListener {
             router,
-            connections: Connections::new(connections_max),
+            connections: Connections::new(connections_max).noted_in(Arc::clone(&limited)),
             trusted_proxies: TrustedProxies::new(&api.trusted_proxies),
             proxy_from: api.proxy_from.clone(),
             tls: tls.clone(),
@@ -101,6 +100,18 @@ impl ApiSockets {
             listeners.join_all().await;
         }))
     }
+}
+
+/// Binds an address. It may be bound again at once after the program's end.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(STREAM_SEND_OCTETS)?;
+    socket.bind(address)?;
+    socket.listen(ACCEPT_QUEUE.into())
 }
 
 /// The API's share of the file descriptors: at most a fourth, so that resolutions keep theirs.

@@ -20,8 +20,8 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    pub async fn bind(checked: &Checked) -> anyhow::Result<Self> {
-        let api = ApiSockets::bind(&checked.config.api).await?;
+    pub fn bind(checked: &Checked) -> anyhow::Result<Self> {
+        let api = ApiSockets::bind(&checked.config.api)?;
         let workers = workers(checked);
         let addresses = checked.config.dns.listen.iter();
         let dns = addresses

@@ -4,7 +4,7 @@
 
 use std::{fs, time::Duration};
 
-use hickory_proto::rr::{Record, RecordType};
+use hickory_proto::rr::{RData, Record, RecordType};
 
 use self::relay::Relay;
 use super::{
@@ -135,8 +135,9 @@ impl Signed {
 /// The records of the authority section that prove a denial, without TTLs, in any order.
 fn proof(records: &[Record]) -> Vec<String> {
     let is_of_servers = |record: &&Record| {
-        let covers_ns =
-            record.record_type() == RecordType::RRSIG && record.data.to_string().starts_with("NS ");
+        // The type that a signature covers comes first, RFC 4034 section 3.1.
+        let covers_ns = matches!(&record.data, RData::Unknown { code: RecordType::RRSIG, rdata }
+            if rdata.anything.starts_with(&[0, 2]));
         record.record_type() != RecordType::NS && !covers_ns
     };
     let mut lines: Vec<String> = records

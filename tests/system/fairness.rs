@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream, UdpSocket},
@@ -32,6 +32,15 @@ const SILENT: [&[u8]; 3] = [
     b"GET /v1/categories HT",
     b"POST /v1/reports HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
 ];
+macro_rules! wrong_key {
+    () => {
+        "GET /v1/presets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ox_0\r\n\r\n"
+    };
+}
+/// Octets of a client that keeps its connection busy: requests with wrong keys, one behind the
+/// other, the answers to which it does not read.
+const BUSY: [&[u8]; 1] =
+    [concat!(wrong_key!(), wrong_key!(), wrong_key!(), wrong_key!()).as_bytes()];
 /// How hard the attack is. The short run is part of the tests; `ATTACK_SCALE=1` (or 3, 10) runs the
 /// default configuration under 1,500 queries a second for dead zones, or 15,000 below one zone that
 /// answers, or 10,000 connections to the API or to DNS over TCP, times that number.
@@ -499,6 +508,15 @@ async fn toggle_often(world: &World, round: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_at_the_api_stops_no_name_and_no_toggle() {
+    crowd_the_api(&SILENT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_with_wrong_keys_stops_no_name_and_no_toggle() {
+    crowd_the_api(&BUSY).await;
+}
+
+async fn crowd_the_api(begins: &'static [&'static [u8]]) {
     raise_descriptors();
     let Scale {
         to_api, api_takes, ..
@@ -513,8 +531,9 @@ async fn a_crowd_at_the_api_stops_no_name_and_no_toggle() {
         tokio::join!(ask_cold_names(&other, round), toggle_often(&world, round)).0
     };
     let before = both("before").await;
-    let mut crowd = Crowd::gather(world.daemon.addresses().api(), &SILENT, to_api).await;
+    let mut crowd = Crowd::gather(world.daemon.addresses().api(), begins, to_api).await;
     let during = crowd.beside(both("during")).await;
+    assert_named(&world).await;
     drop(crowd);
     let rounds = Rounds([before, during, both("after").await]);
     rounds.print("beside a crowd at the API");
@@ -522,6 +541,22 @@ async fn a_crowd_at_the_api_stops_no_name_and_no_toggle() {
     let limited = "ox_protect_api_connections_limited_total";
     let limited = world.api.metric(limited).await;
     assert!(limited > 0.0, "all places were taken");
+}
+
+/// The API names addresses of the crowd as limited by connections.
+async fn assert_named(world: &World) {
+    let answer = world.api.get("/v1/limits").await.ok().json;
+    let limits = answer["limits"].as_array().expect("a list");
+    let is_of_crowd = |limit: &Value| {
+        let name = limit["name"].as_str().unwrap_or_default();
+        limit["kind"] == "address" && name.starts_with("127.128.") && limit["queries"] != 0
+    };
+    let by_connections = |limit: &&Value| limit["reason"] == "connections";
+    let named = limits.iter().filter(by_connections);
+    assert!(
+        named.filter(|limit| is_of_crowd(limit)).count() > 0,
+        "{answer}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -535,6 +570,7 @@ async fn a_crowd_at_dns_over_tcp_stops_no_name_over_tcp() {
     let before = ask_cold_names(&other, "before").await;
     let mut crowd = Crowd::gather(world.daemon.addresses().dns(), &BEGINS, scale().to_dns).await;
     let during = crowd.beside(ask_cold_names(&other, "during")).await;
+    assert_named(&world).await;
     drop(crowd);
     let after = ask_cold_names(&other, "after").await;
     let rounds = Rounds([before, during, after]);

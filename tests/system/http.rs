@@ -154,6 +154,25 @@ async fn what_http_must_refuse_is_refused_with_a_code() {
 }
 
 #[tokio::test]
+async fn behind_a_wrong_key_the_connection_closes() {
+    let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
+    let api = world.daemon.addresses().api();
+    let with = |header: &str| format!("GET /v1/presets HTTP/1.1\r\nHost: a\r\n{header}\r\n");
+    let key = world.daemon.key();
+    for wrong in ["", "Authorization: Bearer ox_0\r\n"] {
+        let known = with(&format!("Authorization: Bearer {key}\r\n"));
+        let heard = say(api, [known.clone(), with(wrong), known].concat().as_bytes()).await;
+        let begins: Vec<&str> = heard
+            .split("HTTP/1.1 ")
+            .skip(1)
+            .map(|one| &one[..3])
+            .collect();
+        assert_eq!(begins, ["200", "401"], "{heard}");
+        assert!(heard.contains("connection: close"), "{heard}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_of_a_key_that_the_command_line_revokes_ends() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
     let config = world.daemon.config();

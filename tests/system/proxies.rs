@@ -108,6 +108,11 @@ async fn behind_a_trusted_proxy_each_client_has_its_own_limit() {
         let with_key = format!("{header}203.0.113.{first}\r\nAuthorization: Bearer {key}\r\n");
         assert_eq!(status(PROXY, api, b"", &with_key).await, "200");
     }
+    // One client's wrong key does not close the proxy's connection.
+    let wrong = "GET /v1/categories HTTP/1.1\r\nHost: a\r\n\r\n";
+    let last = wrong.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    let heard = say(PROXY, api, [wrong, &last].concat().as_bytes()).await;
+    assert_eq!(heard.matches("HTTP/1.1 4").count(), 2, "{heard}");
     // Without an address that can be read, the proxy itself is counted.
     use_up(async |_| status(PROXY, api, b"", "X-Forwarded-For: nonsense\r\n").await).await;
 }

@@ -23,7 +23,7 @@
 //! The guards read `{id}` and `{device}` of the path themselves. A principal of one household learns
 //! nothing of another, not even whether it exists: every other household is unknown to it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, MatchedPath, RawPathParams},
@@ -34,6 +34,7 @@ use policy_store::{Author, Role, fingerprint};
 
 use super::{
     known::{Actor, ActorKind},
+    limits::Limits,
     oidc::{Refused, Tokens},
     principal::{Principal, forbidden},
     roles::Admits,
@@ -57,10 +58,7 @@ pub async fn principal(parts: &mut Parts, context: &Context) -> Result<Principal
 
 async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Problem> {
     let Some(secret) = bearer(parts) else {
-        context
-            .limits
-            .fail(client_address::of_request(parts))
-            .map_err(Problem::too_often)?;
+        fail(&context.limits, client_address::of_request(parts))?;
         return Err(unauthorized(
             "key_missing",
             "send the key as Authorization: Bearer KEY",
@@ -99,7 +97,16 @@ fn bearer(parts: &Parts) -> Option<&str> {
 }
 
 fn unauthorized(code: &'static str, detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail).closing()
+}
+
+/// Counts a failed authentication of an address.
+fn fail(limits: &Limits, client: IpAddr) -> Result<(), Problem> {
+    limits.fail(client).map_err(too_many_failures)
+}
+
+fn too_many_failures(wait: Duration) -> Problem {
+    Problem::too_often(wait).closing()
 }
 
 /// Authenticates a key. An unknown key costs its client a failure before the store is asked; a known
@@ -110,7 +117,7 @@ async fn of_key(secret: &str, asking: Asking, context: &Context) -> Result<Princ
     let known = &context.limits.known;
     let wrong = || unauthorized("key_wrong", "this key is not in force");
     let Some(fingerprint) = fingerprint(secret) else {
-        limits.fail(client).map_err(Problem::too_often)?;
+        fail(limits, client)?;
         return Err(wrong());
     };
     let actor = known.actor(fingerprint);
@@ -122,7 +129,7 @@ async fn of_key(secret: &str, asking: Asking, context: &Context) -> Result<Princ
     match &actor {
         Some(actor) => limits.ask(actor, is_write).map_err(Problem::too_often)?,
         None if is_known => {}
-        None => limits.fail(client).map_err(Problem::too_often)?,
+        None => fail(limits, client)?,
     }
     let key = context.control.store.authenticate(secret).await?;
     let is_in_force = key.is_some();
@@ -139,7 +146,7 @@ async fn of_key(secret: &str, asking: Asking, context: &Context) -> Result<Princ
         known.forget(fingerprint);
     }
     if is_known {
-        limits.fail(client).map_err(Problem::too_often)?;
+        fail(limits, client)?;
     }
     Err(wrong())
 }
@@ -187,7 +194,7 @@ async fn of_token(
     } else {
         failures
     };
-    failures.map_err(Problem::too_often)?;
+    failures.map_err(too_many_failures)?;
     Err(unauthorized("token_wrong", refused))
 }
 

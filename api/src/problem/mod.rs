@@ -19,6 +19,11 @@ use utoipa::ToSchema;
 
 pub use self::code::ProblemCode;
 
+/// In the extensions of an answer: the client has shown no credential that is in force, so that its
+/// connection is closed. It cannot keep a place with further requests.
+#[derive(Debug, Clone, Copy)]
+pub struct ClosesConnection;
+
 /// A refusal.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -27,6 +32,7 @@ pub struct Problem {
     detail: String,
     field: Option<String>,
     retry_after_s: Option<u64>,
+    closes: bool,
 }
 
 impl Problem {
@@ -38,6 +44,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             retry_after_s: None,
+            closes: false,
         }
     }
 
@@ -94,6 +101,14 @@ impl Problem {
     /// The problem, for people.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// Closes the client's connection behind this refusal.
+    pub fn closing(self) -> Self {
+        Self {
+            closes: true,
+            ..self
+        }
     }
 
     /// Adds the field at fault.
@@ -212,6 +227,9 @@ impl IntoResponse for Problem {
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.closes {
+            response.extensions_mut().insert(ClosesConnection);
         }
         response
     }

@@ -69,7 +69,7 @@ impl FromRequestParts<Arc<Context>> for OpenReader {
         context
             .limits
             .read_open(client_address::of_request(parts))
-            .map_err(Problem::too_often)?;
+            .map_err(|wait| Problem::too_often(wait).closing())?;
         Ok(Self)
     }
 }

@@ -404,6 +404,10 @@ pub enum EventKind {
     MemoryShort,
     /// Memory is enough again.
     MemoryEnough,
+    /// Ten names or more in a minute are bogus (DNSSEC) because of one zone.
+    ZoneBogus,
+    /// None is any more.
+    ZoneNotBogus,
 }
 
 impl EventKind {
@@ -428,6 +432,8 @@ impl EventKind {
             Self::CertificateRenewed => "certificate_renewed",
             Self::MemoryShort => "memory_short",
             Self::MemoryEnough => "memory_enough",
+            Self::ZoneBogus => "zone_bogus",
+            Self::ZoneNotBogus => "zone_not_bogus",
         }
     }
 }

@@ -47,6 +47,8 @@ pub enum LimitCause {
     Queries,
     /// The rate of the octets that are sent to it.
     Responses,
+    /// Its connections are refused, or closed for others.
+    Connections,
 }
 
 impl fmt::Display for LimitCause {
@@ -56,6 +58,7 @@ impl fmt::Display for LimitCause {
             Self::Failures => "nearly all of its resolutions fail",
             Self::Queries => "the rate of its queries",
             Self::Responses => "the rate of the octets that are sent to it",
+            Self::Connections => "its connections, while all are taken",
         })
     }
 }
@@ -65,7 +68,8 @@ impl fmt::Display for LimitCause {
 pub struct Limited {
     pub since: Duration,
     pub last: Duration,
-    /// Queries that were limited, and resolutions that were evicted.
+    /// Queries that were limited, resolutions that were evicted, and connections that were refused
+    /// or closed.
     pub queries: u64,
 }
 

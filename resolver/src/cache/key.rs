@@ -14,6 +14,7 @@ use crate::message::{
 /// Bits of the class in a key. Only answers of class IN are cached, whose number has neither.
 const CLASS_DO: u8 = 0x80;
 const CLASS_CD: u8 = 0x40;
+const CLASS_CO: u8 = 0x20;
 /// Octets of type and class behind the name in a key, as in a question.
 const TAIL_OCTETS: usize = 4;
 
@@ -41,6 +42,7 @@ impl<'a> QuestionKeyRef<'a> {
     pub(crate) fn with_bits(mut self, bits: DnssecBits) -> Self {
         self.tail[2] |= u8::from(bits.dnssec_ok) * CLASS_DO;
         self.tail[2] |= u8::from(bits.checking_disabled) * CLASS_CD;
+        self.tail[2] |= u8::from(bits.compact_ok) * CLASS_CO;
         self
     }
 

@@ -21,7 +21,7 @@ use crate::{
         config::EngineConfig,
         worker_state::{RuntimeStates, WorkerState},
     },
-    listener::{access::Access, client::Client},
+    listener::{access::Access, client::Client, connections::LimitedConnections},
     message::{cookie::ServerCookies, ede::EdeWords, types::EdeCode},
     rates::Rates,
     single_flight::SingleFlight,
@@ -37,6 +37,7 @@ pub struct Engine {
     /// Shares the resolutions that may be under way.
     pub(crate) admission: Admission,
     pub(crate) rates: Rates,
+    limited_connections: Arc<LimitedConnections>,
     pub(crate) cookies: ServerCookies,
     runtime_states: RuntimeStates,
     pub(crate) ede_words: EdeWords,
@@ -89,6 +90,7 @@ impl Engine {
             admission: Admission::new(config.admission),
             cookies: ServerCookies::new(&config.cookie_secrets),
             rates,
+            limited_connections: Arc::new(LimitedConnections::new(Arc::clone(&config.clock))),
             ede_words: EdeWords::new(Arc::clone(&config.taxonomy), &config.contact),
             config,
         }
@@ -163,13 +165,20 @@ impl Engine {
         }
     }
 
-    /// Clients, zones and networks whose queries were limited in the last minute, longest first, and
+    /// Where the listeners note clients whose connections were refused, or closed for others.
+    #[must_use]
+    pub fn limited_connections(&self) -> Arc<LimitedConnections> {
+        Arc::clone(&self.limited_connections)
+    }
+
+    /// Clients, zones and networks whose queries or connections were limited in the last minute, longest first, and
     /// the time since the start.
     #[must_use]
     pub fn limited(&self) -> (Vec<(LimitedGroup, LimitCause, Limited)>, Duration) {
         let now = self.now();
         let mut limited = self.admission.limited(now);
         limited.extend(self.rates.limited(now));
+        limited.extend(self.limited_connections.current());
         limited.sort_by_key(|(_, _, limited)| limited.since);
         (limited, now)
     }

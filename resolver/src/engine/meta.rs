@@ -93,6 +93,12 @@ impl Engine {
                     None => Rcode::Refused,
                 }
             }
+            // RFC 9824 section 3.5: it stands in NSEC and NSEC3 records only.
+            (Class::IN, Rtype::NXNAME) => {
+                let reason = Reason::Code(EdeCode::INVALID_QUERY_TYPE);
+                reply.error(Rcode::FormErr, Some(reason));
+                return true;
+            }
             // No query has these types, RFC 6895 section 3.1.
             (Class::IN, Rtype::RESERVED | Rtype::OPT | Rtype::TKEY | Rtype::TSIG) => Rcode::FormErr,
             // Zone transfers, and obsolete meta-types of mail.

@@ -170,7 +170,7 @@ impl Engine {
             let is_answer = matches!(lacking.need, Need::Answer);
             let supplied = match self.obtain_in_time(key, question, place).await {
                 Ok((mut entry, freshness)) => {
-                    is_any_stale |= freshness == Freshness::Stale;
+                    is_any_stale |= matches!(freshness, Freshness::Stale(_));
                     if is_answer {
                         if entry.rcode_low() == Rcode::NxDomain as u8 {
                             place.failed();
@@ -251,7 +251,11 @@ impl Engine {
         });
         match tokio::time::timeout(settings.client_timeout, resolution).await {
             Ok(Ok(Ok(fresh))) => Ok((fresh, Freshness::Fresh)),
-            _ => Ok((stale, Freshness::Stale)),
+            Ok(Ok(Err(code))) => {
+                let bogus = code.filter(|code| code.is_of_bogus());
+                Ok((stale, Freshness::Stale(bogus)))
+            }
+            _ => Ok((stale, Freshness::Stale(None))),
         }
     }
 

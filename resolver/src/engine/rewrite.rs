@@ -182,7 +182,7 @@ fn read_target(target: CachedAnswer<'_>) -> Option<Message> {
         now,
     } = target;
     let mut copy = entry.message().to_vec();
-    if freshness == Freshness::Stale {
+    if matches!(freshness, Freshness::Stale(_)) {
         entry.set_ttls(&mut copy, STALE_TTL_S);
     } else {
         entry.age_ttls(&mut copy, now);

@@ -44,8 +44,9 @@ pub(crate) enum Freshness {
     Unusable,
     /// The TTL is not over, or the answer was resolved for this query.
     Fresh,
-    /// The TTL is over, and serving it stale is better than no answer (RFC 8767).
-    Stale,
+    /// The TTL is over, and serving it stale is better than no answer (RFC 8767). With the
+    /// info-code of a fresh answer that is bogus, if that is why.
+    Stale(Option<EdeCode>),
 }
 
 /// A cached entry, and how it may be used.
@@ -83,7 +84,7 @@ impl<'e> CachedAnswer<'e> {
             && self.entry.is_stale_but_servable(self.now, stale_max);
         Self {
             freshness: if is_stale {
-                Freshness::Stale
+                Freshness::Stale(None)
             } else {
                 self.freshness
             },
@@ -196,9 +197,11 @@ impl Engine {
                 });
             }
             _ if query.rtype == Rtype::ANY && entry.has_name() => {
-                let stale = Reason::Stale(Rcode::NoError);
-                walk.reply
-                    .any((freshness == Freshness::Stale).then_some(stale));
+                let stale = match freshness {
+                    Freshness::Stale(bogus) => Some(Reason::Stale(Rcode::NoError, bogus)),
+                    Freshness::Fresh | Freshness::Unusable => None,
+                };
+                walk.reply.any(stale);
             }
             Freshness::Fresh => {
                 if let Some(code) = entry.code {
@@ -208,7 +211,7 @@ impl Engine {
                 walk.reply
                     .copy(entry.message(), |copy| entry.age_ttls(copy, now), None)
             }
-            Freshness::Stale => write_stale(&mut walk.reply, entry),
+            Freshness::Stale(bogus) => write_stale(&mut walk.reply, entry, bogus),
         }
         Ok(decision)
     }
@@ -269,10 +272,11 @@ fn write_with_code(reply: &mut Reply<'_>, entry: &AnswerEntry, now: Duration, co
     );
 }
 
-/// Writes a stale answer, with a short TTL and the reason (RFC 8767 section 4).
+/// Writes a stale answer, with a short TTL and the reason (RFC 8767 section 4); if the fresh one is
+/// bogus, with that as well.
 #[cold]
 #[inline(never)]
-fn write_stale(reply: &mut Reply<'_>, entry: &AnswerEntry) {
+fn write_stale(reply: &mut Reply<'_>, entry: &AnswerEntry, bogus: Option<EdeCode>) {
     let rcode = if entry.rcode_low() == Rcode::NxDomain as u8 {
         Rcode::NxDomain
     } else {
@@ -281,6 +285,6 @@ fn write_stale(reply: &mut Reply<'_>, entry: &AnswerEntry) {
     reply.copy(
         entry.message(),
         |copy| entry.set_ttls(copy, STALE_TTL_S),
-        Some(Reason::Stale(rcode)),
+        Some(Reason::Stale(rcode, bogus)),
     );
 }

@@ -7,21 +7,26 @@
 //! 3. if none waits, the client with the most loses its oldest one to a client with fewer. Among
 //!    equal clients, a connection with a request under way is never closed.
 //!
-//! A connection waits from the first read that finds nothing. One whose first octets are in the
-//! kernel does not wait, however many connections are accepted before its task runs. Under
-//! pressure, idle connections are closed sooner (RFC 7766 section 6.2.3).
+//! A connection waits from the first read that finds nothing, and while its client does not read
+//! what it is sent. One whose first octets are in the kernel does not wait, however many connections
+//! are accepted before its task runs. Under pressure, idle connections are closed sooner (RFC 7766
+//! section 6.2.3).
 
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use foldhash::{HashMap, HashMapExt};
 use tokio::{sync::Notify, task::yield_now};
 
-use crate::{admission::ClientKey, shares::Groups};
+use crate::{
+    admission::{ClientKey, LimitCause, Limited, LimitedGroup, LimitedGroups},
+    shares::Groups,
+    time::Clock,
+};
 
 /// The longest time between two queries of a connection while half of all connections are free.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -33,7 +38,42 @@ const LOOKED_AT_MAX: usize = 64;
 
 /// The connections that are open.
 #[derive(Clone)]
-pub struct Connections(Arc<Mutex<Open>>);
+pub struct Connections {
+    open: Arc<Mutex<Open>>,
+    limited: Option<Arc<LimitedConnections>>,
+}
+
+/// Clients whose connections were refused, or closed for others, in the last minute.
+pub struct LimitedConnections {
+    groups: Mutex<LimitedGroups>,
+    clock: Arc<dyn Clock>,
+}
+
+impl LimitedConnections {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            groups: Mutex::default(),
+            clock,
+        }
+    }
+
+    fn note(&self, holder: &Holder) {
+        if let Holder::Client(client) = holder {
+            let group = LimitedGroup::Client(client.clone());
+            let now = self.clock.elapsed();
+            self.groups().note(group, LimitCause::Connections, now);
+        }
+    }
+
+    /// Longest first.
+    pub(crate) fn current(&self) -> Vec<(LimitedGroup, LimitCause, Limited)> {
+        self.groups().current(self.clock.elapsed())
+    }
+
+    fn groups(&self) -> MutexGuard<'_, LimitedGroups> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 struct Open {
     max: usize,
@@ -63,6 +103,19 @@ enum State {
     Waiting(u64),
     /// The number of requests under way.
     Working(usize),
+    /// Requests are under way, and the client does not read. The number of requests, and the
+    /// connection's turn among the waiting ones.
+    Stalled(usize, u64),
+}
+
+impl State {
+    /// The connection's turn among those that wait for their client.
+    fn turn(self) -> Option<u64> {
+        match self {
+            Self::Waiting(turn) | Self::Stalled(_, turn) => Some(turn),
+            Self::New | Self::Working(_) => None,
+        }
+    }
 }
 
 /// Who holds connections.
@@ -83,7 +136,7 @@ pub struct Connection {
 impl Connections {
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Open {
+        let open = Arc::new(Mutex::new(Open {
             max,
             holders: Groups::new(),
             places: HashMap::new(),
@@ -91,7 +144,20 @@ impl Connections {
             turns: Groups::new(),
             new: 0,
             next: 0,
-        })))
+        }));
+        Self {
+            open,
+            limited: None,
+        }
+    }
+
+    /// Remembers there which clients are refused or lose a connection.
+    #[must_use]
+    pub fn noted_in(self, limited: Arc<LimitedConnections>) -> Self {
+        Self {
+            limited: Some(limited),
+            ..self
+        }
     }
 
     /// Opens a connection of a client that is known by its address alone. None if all are taken and
@@ -134,7 +200,11 @@ impl Connections {
         let number = open.number();
         let holder = holder(number);
         if open.places.len() >= open.max {
-            open.close_for(&holder)?;
+            let closed = open.close_for(&holder);
+            if let Some(limited) = &self.limited {
+                limited.note(closed.as_ref().unwrap_or(&holder));
+            }
+            closed?;
         }
         let closing = Arc::<Notify>::default();
         open.holders.add(&holder, number);
@@ -154,7 +224,7 @@ impl Connections {
     }
 
     fn open_ones(&self) -> MutexGuard<'_, Open> {
-        self.0
+        self.open
             .lock()
             .expect("no thread panics while it holds the lock")
     }
@@ -167,7 +237,8 @@ impl Open {
     }
 
     /// Closes a connection for a new one of this holder, which stays no larger than the other.
-    fn close_for(&mut self, holder: &Holder) -> Option<()> {
+    /// Returns whose it was.
+    fn close_for(&mut self, holder: &Holder) -> Option<Holder> {
         let own = self.holders.size(holder);
         let (most, largest) = self.holders.largest()?;
         let is_smaller = own + 1 < most;
@@ -176,8 +247,9 @@ impl Open {
             .or_else(|| self.longest_waiting(holder, own))
             .map(|turn| self.waiting[&turn])
             .or_else(|| self.holders.oldest(largest).filter(|_| is_smaller))?;
-        self.remove(closed)?.notify_one();
-        Some(())
+        let place = self.remove(closed)?;
+        place.closing.notify_one();
+        Some(place.holder)
     }
 
     /// The turn of the connection that waits longest, among those of this holder and of holders
@@ -203,15 +275,15 @@ impl Open {
         }
     }
 
-    fn remove(&mut self, number: u64) -> Option<Arc<Notify>> {
-        match self.places.get(&number)?.state {
-            State::New => self.new -= 1,
-            State::Waiting(turn) => self.set_turn(number, turn, false),
-            State::Working(_) => {}
+    fn remove(&mut self, number: u64) -> Option<Place> {
+        let state = self.places.get(&number)?.state;
+        self.new -= usize::from(state == State::New);
+        if let Some(turn) = state.turn() {
+            self.set_turn(number, turn, false);
         }
         let place = self.places.remove(&number)?;
         self.holders.remove(&place.holder, number);
-        Some(place.closing)
+        Some(place)
     }
 
     /// Changes the state of a connection. One that must close has no place any more.
@@ -227,10 +299,13 @@ impl Open {
             return;
         }
         self.new -= usize::from(before == State::New);
-        if let State::Waiting(turn) = before {
+        if before.turn() == after.turn() {
+            return;
+        }
+        if let Some(turn) = before.turn() {
             self.set_turn(number, turn, false);
         }
-        if let State::Waiting(turn) = after {
+        if let Some(turn) = after.turn() {
             self.set_turn(number, turn, true);
         }
     }
@@ -256,6 +331,24 @@ impl Connection {
         self.change(|state, _| match state {
             State::New | State::Waiting(_) => State::Working(1),
             State::Working(requests) => State::Working(requests + 1),
+            State::Stalled(requests, turn) => State::Stalled(requests + 1, turn),
+        });
+    }
+
+    /// Says that a write made no progress: the client does not read. Until one does, the connection
+    /// waits, whatever is under way.
+    pub fn stall(&self) {
+        self.change(|state, turn| match state {
+            State::Working(requests) => State::Stalled(requests, turn),
+            other => other,
+        });
+    }
+
+    /// Says that the client reads again.
+    pub fn go_on(&self) {
+        self.change(|state, _| match state {
+            State::Stalled(requests, _) => State::Working(requests),
+            other => other,
         });
     }
 
@@ -264,6 +357,8 @@ impl Connection {
         self.change(|state, turn| match state {
             State::New | State::Working(0 | 1) => State::Waiting(turn),
             State::Working(requests) => State::Working(requests - 1),
+            State::Stalled(0 | 1, turn) => State::Waiting(turn),
+            State::Stalled(requests, turn) => State::Stalled(requests - 1, turn),
             waiting @ State::Waiting(_) => waiting,
         });
     }
@@ -396,6 +491,53 @@ mod tests {
         second.work();
         let third = connections.open_after(|connections| connections.open(address(3)));
         assert!(third.await.is_none(), "the second works");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_gives_way_whatever_is_under_way() {
+        let connections = Connections::new(2);
+        let open = |last| connections.open(address(last));
+        let deaf = open(1).expect("room");
+        let other = open(2).expect("room");
+        for connection in [&deaf, &deaf, &other] {
+            connection.work();
+        }
+        assert!(open(3).is_none(), "both work");
+        deaf.stall();
+        deaf.go_on();
+        assert!(open(3).is_none(), "it has read");
+        deaf.stall();
+        deaf.work();
+        deaf.wait();
+        let third = open(3).expect("the deaf one gives way");
+        deaf.closing().await;
+        third.work();
+        other.stall();
+        other.wait();
+        other.find_nothing();
+        let _fourth = open(4).expect("answered, and not read");
+        other.closing().await;
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_or_closed_is_noted() {
+        let limited = Arc::new(LimitedConnections::new(Arc::new(
+            crate::time::SystemClock::start(),
+        )));
+        let connections = Connections::new(2).noted_in(Arc::clone(&limited));
+        let held: Vec<Connection> = (0..2)
+            .map(|_| connections.open(address(1)).expect("room"))
+            .collect();
+        assert!(limited.current().is_empty());
+        held.iter().for_each(Connection::work);
+        assert!(connections.open(address(1)).is_none());
+        let _other = connections.open(address(2)).expect("its share");
+        let noted = limited.current();
+        let [(group, cause, limited)] = &noted[..] else {
+            panic!("{noted:?}");
+        };
+        assert_eq!(group.to_string(), "client 192.0.2.1");
+        assert_eq!((*cause, limited.queries), (LimitCause::Connections, 2));
     }
 
     #[tokio::test]

@@ -36,6 +36,12 @@ use crate::{
 /// Size of a socket's buffers, in octets: some hundred thousand small packets, so that a pause of a
 /// worker loses none. Without a privilege, the kernel grants at most `net.core.rmem_max`.
 const SOCKET_BUFFER_OCTETS: usize = 8 << 20;
+/// Connections that the kernel may hold until they are accepted. The kernel's own bound
+/// (`net.core.somaxconn`) is 4,096. A client beyond it comes back after a second.
+pub const ACCEPT_QUEUE: u16 = 4_096;
+/// What the kernel holds for a connection whose client does not read, in octets; it counts twice as
+/// much with its own overhead. Left to itself it takes 4 MiB for each. Two messages fit.
+pub const STREAM_SEND_OCTETS: u32 = 128 << 10;
 /// Deferred work that the runtime takes from the queue at a time.
 const DEFERRED_BATCH: usize = 64;
 /// Attempts to find a port that is free for both protocols.
@@ -120,8 +126,10 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    // Accepted connections inherit it.
+    socket.set_send_buffer_size(STREAM_SEND_OCTETS as usize)?;
     socket.bind(&address.into())?;
-    socket.listen(1_024)?;
+    socket.listen(ACCEPT_QUEUE.into())?;
     TcpListener::from_std(socket.into())
 }
 

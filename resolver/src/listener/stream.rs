@@ -41,7 +41,7 @@ const WRITE_MAX: Duration = Duration::from_secs(10);
 
 /// Answers the connections of a listener, for as long as the process lives.
 pub async fn serve(engine: Arc<Engine>, listener: TcpListener) {
-    let connections = Connections::new(CONNECTIONS_MAX);
+    let connections = Connections::new(CONNECTIONS_MAX).noted_in(engine.limited_connections());
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {

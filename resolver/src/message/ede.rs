@@ -142,8 +142,9 @@ pub enum Reason<'t> {
     Blocked(Verdict, Option<&'t Mandate>, &'t EdeWords),
     /// No answer, for this reason.
     Code(EdeCode),
-    /// A stale answer (RFC 8767) with this response code.
-    Stale(Rcode),
+    /// A stale answer (RFC 8767) with this response code, and the info-code of the fresh one if
+    /// that is bogus.
+    Stale(Rcode, Option<EdeCode>),
 }
 
 impl<'t> Reason<'t> {
@@ -158,8 +159,16 @@ impl<'t> Reason<'t> {
                 _ => EdeCode::FILTERED,
             },
             Self::Code(code) => code,
-            Self::Stale(Rcode::NxDomain) => EdeCode::STALE_NXDOMAIN,
-            Self::Stale(_) => EdeCode::STALE_ANSWER,
+            Self::Stale(Rcode::NxDomain, _) => EdeCode::STALE_NXDOMAIN,
+            Self::Stale(..) => EdeCode::STALE_ANSWER,
+        }
+    }
+
+    /// The info-code of a second Extended DNS Error.
+    pub(crate) fn second_code(self) -> Option<EdeCode> {
+        match self {
+            Self::Stale(_, bogus) => bogus,
+            Self::Blocked(..) | Self::Code(_) => None,
         }
     }
 
@@ -177,7 +186,7 @@ impl<'t> Reason<'t> {
                 _,
             ) => mandate.is_none(),
             Self::Blocked(..) => false,
-            Self::Code(_) | Self::Stale(_) => true,
+            Self::Code(_) | Self::Stale(..) => true,
         }
     }
 

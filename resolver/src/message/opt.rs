@@ -8,7 +8,7 @@ use hickory_proto::{
 use crate::message::{
     cookie::FullCookie,
     ede::{Reason, TextForm},
-    types::{OptionCode, Rcode, Rtype},
+    types::{EdeCode, OptionCode, Rcode, Rtype},
 };
 
 /// The largest UDP answer that the listener sends, and the payload size that it advertises, in
@@ -16,7 +16,7 @@ use crate::message::{
 pub(crate) const UDP_PAYLOAD_MAX: u16 = 1232;
 /// Octets of an OPT record without options.
 pub(crate) const OPT_OCTETS: usize = 11;
-/// Octets of an Extended DNS Error option without text.
+/// Octets of an Extended DNS Error option without text (RFC 8914 section 2).
 pub(crate) const EDE_OCTETS: usize = 6;
 /// Octets of a COOKIE option in a reply.
 pub(crate) const COOKIE_OCTETS: usize = 4 + size_of::<FullCookie>();
@@ -71,13 +71,23 @@ fn push_cookie(buffer: &mut Vec<u8>, begin: usize, cookie: &FullCookie) {
 /// Appends an Extended DNS Error to an OPT record without options, and sets both lengths.
 fn push_reason(buffer: &mut Vec<u8>, reason: Reason<'_>, form: TextForm) {
     let begin = buffer.len();
-    let [option_high, option_low] = OptionCode::EDE.to_be_bytes();
-    let [code_high, code_low] = reason.code().to_be_bytes();
-    buffer.extend_from_slice(&[option_high, option_low, 0, 0, code_high, code_low]);
+    push_code(buffer, reason.code());
     reason.write(form, |piece| buffer.extend_from_slice(piece.as_bytes()));
     let octets = u16::try_from(buffer.len() - begin).expect("a list of slugs is short");
     buffer[begin - 2..begin].copy_from_slice(&octets.to_be_bytes());
     buffer[begin + 2..begin + 4].copy_from_slice(&(octets - 4).to_be_bytes());
+    if let Some(code) = reason.second_code() {
+        push_code(buffer, code);
+        let octets = octets + EDE_OCTETS as u16;
+        buffer[begin - 2..begin].copy_from_slice(&octets.to_be_bytes());
+    }
+}
+
+/// Appends an Extended DNS Error without text.
+fn push_code(buffer: &mut Vec<u8>, code: EdeCode) {
+    let [option_high, option_low] = OptionCode::EDE.to_be_bytes();
+    let [code_high, code_low] = code.to_be_bytes();
+    buffer.extend_from_slice(&[option_high, option_low, 0, 2, code_high, code_low]);
 }
 
 /// The longest JSON text that fits into so many octets, so that a text never causes truncation.

@@ -25,6 +25,8 @@ pub struct Edns {
     pub payload_max: u16,
     /// The DO bit: the client takes DNSSEC records, RFC 4035 section 3.2.1.
     pub dnssec_ok: bool,
+    /// The CO bit, beside DO.
+    pub compact_ok: bool,
     /// The MAC address in the first option of that kind; later ones are ignored.
     pub mac: Option<Mac>,
     /// The client takes the reason of a block as JSON, see [`crate::message::ede`].
@@ -119,6 +121,8 @@ impl<'p> Query<'p> {
                 self.edns = Some(Edns {
                     payload_max,
                     dnssec_ok: flags[4] & 0x80 != 0,
+                    // Alone it says nothing, RFC 9824 section 5.1.
+                    compact_ok: flags[4] & 0xc0 == 0xc0,
                     mac: options.mac,
                     wants_json: options.wants_json,
                     cookie_at: options.cookie_at,
@@ -177,12 +181,13 @@ impl<'p> Query<'p> {
         self.packet[3] & 0x10 != 0
     }
 
-    /// The DO bit and the CD bit.
+    /// The bits DO, CO and CD.
     #[inline]
     #[must_use]
     pub fn dnssec_bits(&self) -> DnssecBits {
         DnssecBits {
             dnssec_ok: self.edns.is_some_and(|edns| edns.dnssec_ok),
+            compact_ok: self.edns.is_some_and(|edns| edns.compact_ok),
             checking_disabled: self.checking_disabled(),
         }
     }

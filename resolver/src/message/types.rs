@@ -128,6 +128,8 @@ impl Class {
 pub struct DnssecBits {
     /// DO, RFC 3225: the response may have signatures and proofs. Sent with EDNS only.
     pub dnssec_ok: bool,
+    /// CO, RFC 9824 section 5.1: beside DO, the response may say NXDOMAIN with a compact denial.
+    pub compact_ok: bool,
     /// CD, RFC 4035 section 3.2.2: the resolver must not validate for this query.
     pub checking_disabled: bool,
 }
@@ -170,6 +172,12 @@ impl OptionCode {
 pub struct EdeCode(u16);
 
 impl EdeCode {
+    /// Whether it says that an answer is bogus, and why.
+    #[must_use]
+    pub fn is_of_bogus(self) -> bool {
+        matches!(self.0, 5..=12 | 25)
+    }
+
     /// Any other error, section 4.1.
     pub const OTHER: Self = Self(0);
     /// No DNSKEY algorithm of the zone is supported, RFC 8914 section 4.2.
@@ -214,6 +222,8 @@ impl EdeCode {
     pub const SIGNATURE_EXPIRED_BEFORE_VALID: Self = Self(25);
     /// NSEC3 records have too many iterations, RFC 9276 section 6.
     pub const UNSUPPORTED_NSEC3_ITERATIONS: Self = Self(27);
+    /// No query has this type, RFC 9824 section 9.
+    pub const INVALID_QUERY_TYPE: Self = Self(30);
 
     /// A negative trust anchor is at or above the name, RFC 7646 (IANA "Extended DNS Error Codes").
     pub const NEGATIVE_TRUST_ANCHOR: Self = Self(33);

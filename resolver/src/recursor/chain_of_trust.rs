@@ -15,7 +15,7 @@ use policy::name::{Name, NameRef};
 use crate::message::types::Rtype;
 
 use super::{
-    cache::trust::{BOGUS_FOR, ChainTrust},
+    cache::trust::{BOGUS_FOR, BrokenChain, ChainTrust},
     cached::{ChainEnd, Found},
     dnssec::{
         Delegation, InsecurityCause, Proofs, UsableDs, ValidationContext, ValidationFault,
@@ -38,6 +38,32 @@ impl<E: Environment> Recursor<E> {
     /// Whether there is a trust anchor at all.
     pub(super) fn validates(&self) -> bool {
         !self.settings.anchors.is_empty()
+    }
+
+    /// Whether the keys of a zone would be used, and are not cached.
+    pub(super) fn lacks_keys_of(&self, zone: NameRef<'_>) -> bool {
+        let now = self.environment.now();
+        let unix_s = self.environment.unix_s();
+        let anchored = self.settings.anchors.closest(zone);
+        anchored.is_some_and(|(anchored, _)| {
+            !self.negative_anchors.covers(zone, anchored, unix_s)
+                && self.trust.get(zone, now).is_none()
+                && self.rrsets.get(zone, Rtype::DNSKEY, now).is_none()
+        })
+    }
+
+    /// Asks for the DNSKEY RRset of a zone, while its servers are asked for something else. What
+    /// comes is validated when it is needed. Boxed, because lookups nest.
+    pub(super) fn ask_for_keys<'f>(
+        &'f self,
+        context: &'f QueryContext,
+        zone: NameRef<'f>,
+    ) -> BoxFuture<'f, ()> {
+        Box::pin(async move {
+            let chain = LookupChain::of_validation(zone, Rtype::DNSKEY);
+            // A failure is cached, and met again by the validation.
+            let _ = self.find(context, &chain, zone, Rtype::DNSKEY, false).await;
+        })
     }
 
     /// The circumstances of a validation step of this query.
@@ -88,7 +114,7 @@ impl<E: Environment> Recursor<E> {
         let now = self.environment.now();
         self.context_of(context, name, &trust);
         match &trust {
-            ChainTrust::Broken(fault) if fault.is_of_query() => {}
+            ChainTrust::Broken(broken) if broken.fault.is_of_query() => {}
             ChainTrust::Broken(_) => self.trust.insert(name, trust.clone(), BOGUS_FOR, now),
             _ => {
                 let lifetime = Duration::from_secs(ttl_s.into());
@@ -108,7 +134,15 @@ impl<E: Environment> Recursor<E> {
             ChainTrust::NoCut => format!("{name}: no zone of its own"),
             ChainTrust::Insecure(cause) => format!("{name}: insecure, {cause}"),
             ChainTrust::NoAnchor => format!("{name}: no trust anchor"),
-            ChainTrust::Broken(fault) => format!("{name}: bogus, {fault}"),
+            ChainTrust::Broken(broken) if broken.zone.borrow() == name => {
+                format!("{name}: bogus, {}", broken.fault)
+            }
+            ChainTrust::Broken(broken) => {
+                format!(
+                    "{name}: bogus by its zone {}, {}",
+                    broken.zone, broken.fault
+                )
+            }
         });
     }
 
@@ -137,7 +171,7 @@ impl<E: Environment> Recursor<E> {
             };
             match derived.0 {
                 // Another server may have data that verify.
-                ChainTrust::Broken(fault) if !fault.is_of_query() => {
+                ChainTrust::Broken(ref broken) if !broken.fault.is_of_query() => {
                     self.rrsets.remove(name, Rtype::DS);
                     let Some(server) = server else { continue };
                     context.distrust(server);
@@ -165,31 +199,32 @@ impl<E: Environment> Recursor<E> {
         let Some(signer) = signer_of(ds, name) else {
             // Nothing is signed: that is right below an insecure delegation only.
             let Some(parent) = name.parent() else {
-                return Ok((ChainTrust::Broken(ValidationFault::SignatureMissing), 0));
+                return Ok(broken(name, ValidationFault::SignatureMissing));
             };
             let missing = if ds.set.is_some() {
                 ValidationFault::SignatureMissing
             } else {
                 ValidationFault::DenialMissing
             };
-            return Ok(match self.enclosing_trust(context, parent).await? {
-                ChainTrust::Keys(_) | ChainTrust::NoCut => (ChainTrust::Broken(missing), 0),
+            let (above, zone) = self.enclosing_trust(context, parent).await?;
+            return Ok(match above {
+                ChainTrust::Keys(_) | ChainTrust::NoCut => broken(zone.borrow(), missing),
                 above => (above, BOGUS_FOR.as_secs() as u32),
             });
         };
         let keys = match self.trust(context, signer.borrow()).await? {
             ChainTrust::Keys(keys) => keys,
             ChainTrust::NoCut => {
-                return Ok((ChainTrust::Broken(ValidationFault::SignerForeign), 0));
+                return Ok(broken(signer.borrow(), ValidationFault::SignerForeign));
             }
             above => return Ok((above, BOGUS_FOR.as_secs() as u32)),
         };
         let Some(set) = &ds.set else {
-            return Ok(self.without_ds(context, name, &keys, ds));
+            return Ok(self.without_ds(context, name, (signer.borrow(), &keys), ds));
         };
         let verified = match keys.verify(set, self.validation(context)) {
             Ok(verified) => verified,
-            Err(fault) => return Ok((ChainTrust::Broken(fault), 0)),
+            Err(fault) => return Ok(broken(signer.borrow(), fault)),
         };
         let ttl_s = set.ttl_s().min(verified.ttl_max_s);
         match UsableDs::new(set, &self.settings.validation) {
@@ -206,19 +241,19 @@ impl<E: Environment> Recursor<E> {
         &self,
         context: &QueryContext,
         name: NameRef<'_>,
-        keys: &ZoneKeys,
+        (signer, keys): (NameRef<'_>, &ZoneKeys),
         ds: &DelegationSigner,
     ) -> Derived {
         let validation = self.validation(context);
         let mut proofs = match Proofs::verify(&ds.proofs, keys, validation) {
             Ok(proofs) => proofs,
-            Err(fault) => return (ChainTrust::Broken(fault), 0),
+            Err(fault) => return broken(signer, fault),
         };
         let ttl_s = ds.proofs.iter().map(RrSet::ttl_s).min().unwrap_or(0);
         match proofs.delegation(name, validation) {
             Ok(Delegation::Insecure(cause)) => (ChainTrust::Insecure(cause), ttl_s),
             Ok(Delegation::NoCut) => (ChainTrust::NoCut, ttl_s),
-            Err(fault) => (ChainTrust::Broken(fault), 0),
+            Err(fault) => broken(signer, fault),
         }
     }
 
@@ -264,18 +299,18 @@ impl<E: Environment> Recursor<E> {
                 context.distrust(server);
             }
         }
-        Ok((ChainTrust::Broken(fault), 0))
+        Ok(broken(zone, fault))
     }
 
     /// The trust in data of a name that has no signature to say of which zone it is: of the deepest
-    /// zone that encloses the name.
+    /// zone that encloses the name. Returns that zone as well.
     pub(super) async fn enclosing_trust(
         &self,
         context: &QueryContext,
         name: NameRef<'_>,
-    ) -> Result<ChainTrust, ResolutionFailure> {
+    ) -> Result<(ChainTrust, Name), ResolutionFailure> {
         let Some((anchor, _)) = self.settings.anchors.closest(name) else {
-            return Ok(ChainTrust::NoAnchor);
+            return Ok((ChainTrust::NoAnchor, Name::root()));
         };
         let delegation = self
             .delegations
@@ -285,22 +320,30 @@ impl<E: Environment> Recursor<E> {
             .map(|delegation| delegation.zone.borrow())
             .filter(|zone| zone.is_within(anchor))
             .unwrap_or(anchor);
-        let mut trust = self.trust(context, start).await?;
+        let mut zone = start;
+        let mut trust = self.trust(context, zone).await?;
         if matches!(trust, ChainTrust::NoCut) {
             // The servers of a zone that is delegated nowhere.
-            trust = self.trust(context, anchor).await?;
+            zone = anchor;
+            trust = self.trust(context, zone).await?;
         }
         // Zones that the same servers have: no referral led into them.
         let mut labels = start.label_count();
         while matches!(trust, ChainTrust::Keys(_)) && labels < name.label_count() {
             labels += 1;
-            match self.trust(context, name.last_labels(labels)).await? {
+            let below = name.last_labels(labels);
+            match self.trust(context, below).await? {
                 ChainTrust::NoCut => {}
-                below => trust = below,
+                other => (trust, zone) = (other, below),
             }
         }
-        Ok(trust)
+        Ok((trust, zone.to_owned()))
     }
+}
+
+/// The chain breaks at a zone.
+fn broken(zone: NameRef<'_>, fault: ValidationFault) -> Derived {
+    (ChainTrust::Broken(BrokenChain::at(zone, fault)), 0)
 }
 
 /// The DS RRset of a response, or its proofs. None where the name is an alias.

@@ -109,6 +109,7 @@ impl<E: Environment> Recursor<E> {
         DnssecBits {
             dnssec_ok: validates,
             checking_disabled: validates && role == ServerRole::Forwarder,
+            ..DnssecBits::default()
         }
     }
 }

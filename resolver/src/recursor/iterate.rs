@@ -234,10 +234,16 @@ impl<E: Environment> Descent<'_, E> {
         if !is_full && self.skips_minimised(name, rtype) {
             return Ok(None);
         }
-        let response = self
-            .recursor
-            .query_zone(self.context, self.chain, &self.delegation, name, rtype)
-            .await;
+        let asked =
+            self.recursor
+                .query_zone(self.context, self.chain, &self.delegation, name, rtype);
+        let response = if self.lacks_keys() {
+            let zone = self.delegation.zone.borrow();
+            let keys = self.recursor.ask_for_keys(self.context, zone);
+            tokio::join!(asked, keys).0
+        } else {
+            asked.await
+        };
         match response {
             Ok(response) => self.handle(response, name, rtype, is_full),
             Err(
@@ -255,6 +261,19 @@ impl<E: Environment> Descent<'_, E> {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether the keys of a signed zone will be needed to validate what its servers are asked for,
+    /// and are not known.
+    fn lacks_keys(&self) -> bool {
+        let is_signed = || {
+            let signer = self.delegation.ds();
+            signer.is_some_and(|signer| signer.set.is_some())
+        };
+        self.chain.is_client_query()
+            && !self.context.checking_disabled
+            && is_signed()
+            && self.recursor.lacks_keys_of(self.delegation.zone.borrow())
     }
 
     /// Whether a query with a minimised name is needless, because the cache knows its result.

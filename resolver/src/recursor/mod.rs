@@ -21,6 +21,7 @@
 //! through [`Environment`].
 
 mod attempt;
+mod bogus_zones;
 mod cache;
 mod cached;
 mod chain_of_trust;
@@ -55,6 +56,7 @@ mod validation;
 mod wire;
 
 pub use self::{
+    bogus_zones::BogusZone,
     cache::rrsets::TtlBounds,
     dnssec::{AnchorError, LineProblem, TrustAnchors, ValidationFault, ValidationSettings},
     environment::{Environment, TransportOutcome},

@@ -5,11 +5,12 @@ use hickory_proto::{op::ResponseCode, rr::Record};
 use policy::name::Name;
 
 use crate::{
-    message::types::{EdeCode, Rtype},
+    message::types::{DnssecBits, EdeCode, Rtype},
     upstream::{Answer, Question, Recursion, RecursionError},
 };
 
 use super::{
+    dnssec::deny_the_name,
     environment::Environment,
     failure::ResolutionFailure,
     iterate::Resolved,
@@ -51,13 +52,15 @@ impl<E: Environment> Recursor<E> {
             Err(failure) => self.counters.count_failure(*failure),
         }
         let resolved = result?;
-        Ok(answer_of(resolved, question.bits.dnssec_ok))
+        Ok(answer_of(resolved, question.bits))
     }
 }
 
 /// The sections of an answer. With DO, each RRset has its signatures, and the authority section the
 /// proofs (RFC 4035 section 3.1).
-fn answer_of(resolved: Resolved, dnssec_ok: bool) -> Answer {
+fn answer_of(resolved: Resolved, bits: DnssecBits) -> Answer {
+    let dnssec_ok = bits.dnssec_ok;
+    let code = code_of(&resolved, bits);
     let mut answers = Vec::new();
     let mut authorities = Vec::new();
     let mut proofs = Vec::new();
@@ -97,7 +100,22 @@ fn answer_of(resolved: Resolved, dnssec_ok: bool) -> Answer {
             SecurityStatus::Insecure(cause) => cause.ede().map(EdeCode::to_u16),
             _ => None,
         },
-        ..Answer::empty(resolved.code)
+        ..Answer::empty(code)
+    }
+}
+
+/// The response code. A name that a compact denial denies is NXDOMAIN, except for a client that
+/// expects the code to be as its proof says: one with DO and without CO (RFC 9824 section 5.1).
+fn code_of(resolved: &Resolved, bits: DnssecBits) -> ResponseCode {
+    let is_told = bits.compact_ok || !bits.dnssec_ok;
+    if resolved.code == ResponseCode::NoError
+        && resolved.security == SecurityStatus::Secure
+        && is_told
+        && deny_the_name(&resolved.denial.proofs)
+    {
+        ResponseCode::NXDomain
+    } else {
+        resolved.code
     }
 }
 
@@ -113,5 +131,45 @@ impl<E: Environment> Recursion for Recursor<E> {
                 code: Some(failure.code()),
                 source: Box::new(failure),
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recursor::{
+        dnssec::{InsecurityCause, testing::set},
+        response::Denial,
+    };
+
+    #[test]
+    fn a_compact_denial_is_nxdomain_for_all_but_validators_without_co() {
+        let bits = |dnssec_ok, compact_ok| DnssecBits {
+            dnssec_ok,
+            compact_ok,
+            checking_disabled: false,
+        };
+        let resolved = |text: &str, security| Resolved {
+            code: ResponseCode::NoError,
+            sets: Vec::new(),
+            denial: Denial {
+                proofs: vec![set(text)],
+                ..Denial::default()
+            },
+            security,
+        };
+        let compact = "a.test. 60 IN NSEC \\000.a.test. RRSIG NSEC TYPE128";
+        let secure = resolved(compact, SecurityStatus::Secure);
+        assert_eq!(code_of(&secure, bits(false, false)), ResponseCode::NXDomain);
+        assert_eq!(code_of(&secure, bits(true, true)), ResponseCode::NXDomain);
+        assert_eq!(code_of(&secure, bits(true, false)), ResponseCode::NoError);
+        let insecure = SecurityStatus::Insecure(InsecurityCause::UnsignedDelegation);
+        let plain = "a.test. 60 IN NSEC b.test. A RRSIG NSEC";
+        for other in [
+            resolved(compact, insecure),
+            resolved(plain, SecurityStatus::Secure),
+        ] {
+            assert_eq!(code_of(&other, bits(false, false)), ResponseCode::NoError);
+        }
     }
 }

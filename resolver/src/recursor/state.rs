@@ -10,6 +10,7 @@ use policy::name::Name;
 use crate::{limiter::Limiter, message::types::Rtype, single_flight::SingleFlight};
 
 use super::{
+    bogus_zones::{BogusZone, BogusZones},
     cache::{
         delegations::{Delegation, DelegationCache},
         denials::DenialCache,
@@ -45,6 +46,7 @@ pub struct Recursor<E> {
     pub(super) delegations: DelegationCache,
     pub(super) trust: TrustCache,
     pub(super) negative_anchors: NegativeAnchors,
+    pub(super) bogus_zones: BogusZones,
     pub(super) infra: InfraCache,
     pub(super) hints: Arc<Delegation>,
     pub(super) flights: SingleFlight<ZoneQuestion, Result<Arc<Response>, ResolutionFailure>>,
@@ -84,6 +86,7 @@ impl<E: Environment> Recursor<E> {
             ),
             trust: TrustCache::new(settings.caches.of_trust()),
             negative_anchors: NegativeAnchors::default(),
+            bogus_zones: BogusZones::new(),
             infra: InfraCache::new(settings.caches.servers),
             hints: Arc::new(Delegation::hints(roots)),
             flights: SingleFlight::default(),
@@ -124,6 +127,12 @@ impl<E: Environment> Recursor<E> {
             self.failures.remove_below(name.borrow());
         }
         changed
+    }
+
+    /// The zones because of which names were bogus in the last minute, worst first.
+    #[must_use]
+    pub fn bogus_zones(&self) -> Vec<BogusZone> {
+        self.bogus_zones.current(self.environment.now())
     }
 
     /// Sets other budgets. What exceeds them is evicted at once.

@@ -9,7 +9,10 @@ use policy::name::{Name, NameRef};
 use crate::message::types::Rtype;
 
 use super::{
-    cache::{rrsets::CachedData, trust::ChainTrust},
+    cache::{
+        rrsets::CachedData,
+        trust::{BrokenChain, ChainTrust},
+    },
     cached::{ChainEnd, Found},
     dnssec::{Denied, Proofs, ValidationContext, ValidationFault, ZoneKeys},
     environment::Environment,
@@ -27,7 +30,7 @@ const RETRIES_MAX: usize = 2;
 
 /// Why a step of an answer is not valid.
 enum Invalid {
-    Bogus(ValidationFault),
+    Bogus(BrokenChain),
     /// A lookup failed.
     Unresolved(ResolutionFailure),
 }
@@ -38,9 +41,10 @@ impl From<ResolutionFailure> for Invalid {
     }
 }
 
-impl From<ValidationFault> for Invalid {
-    fn from(fault: ValidationFault) -> Self {
-        Self::Bogus(fault)
+impl Invalid {
+    /// What a zone has signed, or has not, does not verify.
+    fn at(zone: NameRef<'_>) -> impl Fn(ValidationFault) -> Self {
+        move |fault| Self::Bogus(BrokenChain::at(zone, fault))
     }
 }
 
@@ -60,16 +64,21 @@ impl<E: Environment> Recursor<E> {
         let mut retries = 0;
         loop {
             let mut found = self.find(context, chain, name, rtype, is_prefetch).await?;
-            let fault = match self.validate(context, name, rtype, &mut found).await {
-                Ok(()) => return Ok(found),
-                Err(Invalid::Unresolved(failure)) => return Err(failure),
-                Err(Invalid::Bogus(fault)) => fault,
-            };
-            context.trace(self.environment.now(), || format!("{name}: bogus, {fault}"));
+            let BrokenChain { fault, zone } =
+                match self.validate(context, name, rtype, &mut found).await {
+                    Ok(()) => return Ok(found),
+                    Err(Invalid::Unresolved(failure)) => return Err(failure),
+                    Err(Invalid::Bogus(broken)) => broken,
+                };
+            let now = self.environment.now();
+            context.trace(now, || format!("{name}: bogus in zone {zone}, {fault}"));
             self.forget(name, rtype, &found);
             let is_over = fault.is_of_query() || retries == RETRIES_MAX;
             if is_over {
                 let failure = ResolutionFailure::Bogus(fault);
+                if !fault.is_of_query() {
+                    self.bogus_zones.count(&zone, name, fault, now);
+                }
                 self.cache_failure(chain, name, rtype, failure);
                 return Err(failure);
             }
@@ -159,18 +168,24 @@ impl<E: Environment> Recursor<E> {
                 owner
             };
             let trust = self.enclosing_trust(context, place).await?;
-            return unsigned(&trust, ValidationFault::SignatureMissing);
+            return unsigned(trust, ValidationFault::SignatureMissing);
         };
         let keys = match self.trust(context, signer.borrow()).await? {
             ChainTrust::Keys(keys) => keys,
-            trust => return unsigned(&trust, ValidationFault::SignerForeign),
+            trust => return unsigned((trust, signer), ValidationFault::SignerForeign),
         };
-        let verified = keys.verify(set, self.validation(context))?;
+        let invalid = Invalid::at(signer.borrow());
+        let verified = keys
+            .verify(set, self.validation(context))
+            .map_err(&invalid)?;
         let Some(encloser) = verified.closest_encloser else {
             return Ok(SecurityStatus::Secure);
         };
-        let mut proofs = self.proofs(context, &set.proofs, &keys)?;
-        let denied = proofs.wildcard_answer(owner, encloser.borrow(), self.validation(context))?;
+        let validation = self.validation(context);
+        let mut proofs = self.proofs(context, &set.proofs, &keys).map_err(&invalid)?;
+        let denied = proofs
+            .wildcard_answer(owner, encloser.borrow(), validation)
+            .map_err(&invalid)?;
         let status = status_of(denied);
         if status == SecurityStatus::Secure {
             self.learn_wildcard(set, encloser.borrow(), verified.ttl_max_s);
@@ -205,18 +220,33 @@ impl<E: Environment> Recursor<E> {
                 name
             };
             let trust = self.enclosing_trust(context, place).await?;
-            return Ok((code, unsigned(&trust, ValidationFault::DenialMissing)?));
+            return Ok((code, unsigned(trust, ValidationFault::DenialMissing)?));
         };
         let keys = match self.trust(context, signer.borrow()).await? {
             ChainTrust::Keys(keys) => keys,
-            trust => return Ok((code, unsigned(&trust, ValidationFault::SignerForeign)?)),
+            trust => {
+                let status = unsigned((trust, signer), ValidationFault::SignerForeign)?;
+                return Ok((code, status));
+            }
         };
+        self.proved(context, (name, rtype, code), denial, &keys)
+            .map_err(Invalid::at(signer.borrow()))
+    }
+
+    /// What the zone with these keys proves of a denial.
+    fn proved(
+        &self,
+        context: &QueryContext,
+        (name, rtype, code): (NameRef<'_>, Rtype, ResponseCode),
+        denial: &Denial,
+        keys: &ZoneKeys,
+    ) -> Result<(ResponseCode, SecurityStatus), ValidationFault> {
         let validation = self.validation(context);
         let mut soa = None;
         if let Some(set) = &denial.soa {
             soa = Some((set, keys.verify(set, validation)?.ttl_max_s));
         }
-        let mut proofs = self.proofs(context, &denial.proofs, &keys)?;
+        let mut proofs = self.proofs(context, &denial.proofs, keys)?;
         let (code, denied) = prove(&mut proofs, name, rtype, code, validation)?;
         self.learn_denial(keys.zone(), soa, &denial.proofs, &proofs);
         Ok((code, status_of(denied)))
@@ -295,13 +325,16 @@ fn end_of(found: &Found) -> Option<Name> {
         .find_map(|set| (set.rtype == Rtype::CNAME).then(|| set.alias_target())?)
 }
 
-/// The status of data without a signature that could be verified.
-fn unsigned(trust: &ChainTrust, fault: ValidationFault) -> Result<SecurityStatus, Invalid> {
+/// The status of data without a signature that could be verified, by the trust in their zone.
+fn unsigned(
+    (trust, zone): (ChainTrust, Name),
+    fault: ValidationFault,
+) -> Result<SecurityStatus, Invalid> {
     match trust {
-        ChainTrust::Keys(_) | ChainTrust::NoCut => Err(fault.into()),
-        ChainTrust::Insecure(cause) => Ok(SecurityStatus::Insecure(*cause)),
+        ChainTrust::Keys(_) | ChainTrust::NoCut => Err(Invalid::at(zone.borrow())(fault)),
+        ChainTrust::Insecure(cause) => Ok(SecurityStatus::Insecure(cause)),
         ChainTrust::NoAnchor => Ok(SecurityStatus::Indeterminate),
-        ChainTrust::Broken(fault) => Err((*fault).into()),
+        ChainTrust::Broken(broken) => Err(Invalid::Bogus(broken)),
     }
 }
 

@@ -279,6 +279,25 @@ async fn a_stale_denial_has_its_code_and_is_explained_as_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stale_answer_for_a_bogus_one_says_why() {
+    let world = world();
+    for question in ["w.st.own. A", "x.denied.example. A"] {
+        world.ask(question).await;
+    }
+    world.fail_with(7);
+    pass(61).await;
+    assert_eq!(world.ask("w.st.own. A").await, "5.6.7.8 (3 7)");
+    assert_eq!(world.ask("w.st.own. A +noedns").await, "5.6.7.8");
+    assert!(world.ask("w.st.own. ANY").await.ends_with("(3 7)"));
+    assert_eq!(world.ask("x.denied.example. A").await, "NXDOMAIN (19 7)");
+    assert_eq!(world.ask("never.own. A").await, "SERVFAIL (7)");
+    // A query without RD causes no resolution, which could be bogus.
+    assert_eq!(world.ask("w.st.own. A +norecurse").await, "5.6.7.8 (3)");
+    world.fail_with(0);
+    assert_eq!(world.ask("w.st.own. A").await, "5.6.7.8");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stale_answer_is_judged_with_its_chain_also_without_rd() {
     let world = World::with(
         INTERNET,

@@ -31,6 +31,21 @@ fn setup() -> Setup {
     }
 }
 
+/// RFC 9824 section 3.5, also for a name that is blocked: it is no question about the name.
+#[tokio::test]
+async fn a_query_for_nxname_is_a_format_error_and_not_resolved() {
+    let world = World::with(
+        INTERNET,
+        Lists::default().name("court", Mandatory, "here.own", Drop),
+        setup(),
+    );
+    for name in ["here.own", "other.own"] {
+        let question = format!("{name}. TYPE128");
+        assert_eq!(world.ask(&question).await, "FORMERR (30)", "{name}");
+        assert_eq!(world.resolutions(name), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_client_of_no_household_and_no_listed_network_is_refused() {
     let world = World::with(

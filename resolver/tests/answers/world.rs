@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU16, Ordering},
     },
     time::Duration,
 };
@@ -51,7 +51,6 @@ use resolver::{
     message::{
         blocked::{BlockedAnswer, BlockedAnswers},
         ede::BlockContact,
-        reply::read_extended_error,
         types::Transport,
     },
     rates::RateSettings,
@@ -90,7 +89,7 @@ impl Recursion for Nothing {
             .borrow()
             .is_within(name("broken.example").borrow())
         {
-            return Err(failed(question));
+            return Err(failed(question, 22));
         }
         if question
             .name
@@ -128,11 +127,11 @@ fn proto(name: &str) -> ProtoName {
     ProtoName::from_ascii(name).unwrap()
 }
 
-fn failed(question: &Question) -> RecursionError {
+fn failed(question: &Question, code: u16) -> RecursionError {
     RecursionError {
         name: question.name.clone(),
         rtype: question.rtype,
-        code: Some(22),
+        code: Some(code),
         source: "no server answers".into(),
     }
 }
@@ -141,9 +140,11 @@ fn failed(question: &Question) -> RecursionError {
 struct Counted {
     records: LocalRecords,
     asked: Asked,
-    is_down: Arc<AtomicBool>,
+    failing: Failing,
 }
 
+/// The info-code with which all resolutions fail; 0 if they do not.
+type Failing = Arc<AtomicU16>;
 type Asked = Arc<Mutex<HashMap<Name, usize>>>;
 
 #[async_trait]
@@ -157,8 +158,9 @@ impl Recursion for Counted {
             .or_default() += 1;
         // Lets tasks that ask at the same time meet in one flight.
         tokio::task::yield_now().await;
-        if self.is_down.load(Ordering::Relaxed) {
-            return Err(failed(question));
+        match self.failing.load(Ordering::Relaxed) {
+            0 => {}
+            code => return Err(failed(question, code)),
         }
         self.records.resolve(question).await
     }
@@ -298,7 +300,7 @@ pub struct World {
     /// Zones and sources of NOTIFY messages that were handled.
     pub notified: Arc<Mutex<Vec<(String, IpAddr)>>>,
     asked: Asked,
-    is_down: Arc<AtomicBool>,
+    failing: Failing,
     /// The worker of all queries, where each does not have its own.
     worker: Option<Mutex<WorkerState>>,
 }
@@ -397,12 +399,12 @@ impl World {
             zone == name("rpz.example")
         });
         let asked = Asked::default();
-        let is_down = Arc::<AtomicBool>::default();
+        let failing = Failing::default();
         let records = LocalRecords::new(internet, Arc::new(Nothing)).unwrap();
         let internet = Counted {
             records,
             asked: Arc::clone(&asked),
-            is_down: Arc::clone(&is_down),
+            failing: Arc::clone(&failing),
         };
         let engine = Arc::new(Engine::new(EngineConfig {
             directory: Arc::clone(&directory),
@@ -444,13 +446,18 @@ impl World {
             directory,
             notified,
             asked,
-            is_down,
+            failing,
         }
     }
 
     /// Makes all resolutions fail, or succeed again.
     pub fn go_down(&self, is_down: bool) {
-        self.is_down.store(is_down, Ordering::Relaxed);
+        self.fail_with(if is_down { 22 } else { 0 });
+    }
+
+    /// Makes all resolutions fail with this info-code.
+    pub fn fail_with(&self, code: u16) {
+        self.failing.store(code, Ordering::Relaxed);
     }
 
     /// Installs other lists.
@@ -578,10 +585,11 @@ pub fn query(question: &str) -> Message {
     let mut message = Message::query();
     message.metadata.recursion_desired = !words.contains(&"+norecurse");
     message.metadata.checking_disabled = words.contains(&"+cd");
-    let mut asked = Query::query(
-        ProtoName::from_ascii(words[0]).unwrap(),
-        words[1].parse::<RecordType>().unwrap(),
-    );
+    let rtype = match words[1].strip_prefix("TYPE") {
+        Some(number) => RecordType::from(number.parse::<u16>().unwrap()),
+        None => words[1].parse().unwrap(),
+    };
+    let mut asked = Query::query(ProtoName::from_ascii(words[0]).unwrap(), rtype);
     if words.contains(&"+ch") {
         asked.set_query_class(DNSClass::CH);
     }
@@ -606,7 +614,7 @@ fn networks(texts: &[&str]) -> Vec<IpNet> {
 }
 
 /// An answer as `192.0.2.1`, `NXDOMAIN`, `nothing` or `truncated`, then the code of the Extended DNS
-/// Error if there is one.
+/// Errors if there are some.
 pub fn in_words(reply: &Message) -> String {
     let data: Vec<String> = reply
         .answers
@@ -619,8 +627,24 @@ pub fn in_words(reply: &Message) -> String {
         ResponseCode::NoError => data.join(" "),
         code => format!("{code:?}").to_uppercase(),
     };
-    let error = reply.edns.as_ref().and_then(read_extended_error);
-    error.map_or_else(|| what.clone(), |(code, _)| format!("{what} ({code})"))
+    let options = reply.edns.iter().flat_map(|edns| &edns.options().options);
+    let codes: Vec<String> = options.filter_map(|(_, option)| code_of(option)).collect();
+    if codes.is_empty() {
+        what
+    } else {
+        format!("{what} ({})", codes.join(" "))
+    }
+}
+
+/// The info-code of an Extended DNS Error.
+fn code_of(option: &EdnsOption) -> Option<String> {
+    match option {
+        EdnsOption::Unknown(15, data) => {
+            let (code, _) = data.split_first_chunk::<2>()?;
+            Some(u16::from_be_bytes(*code).to_string())
+        }
+        _ => None,
+    }
 }
 
 fn words_of(data: &RData) -> String {

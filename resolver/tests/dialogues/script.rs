@@ -206,11 +206,11 @@ pub fn authority(zones: &[(&str, &str)]) -> impl Fn(&Message, bool) -> Play + Se
 
 pub fn parse(apex: &str, text: &str) -> Records {
     let mut records = Records::new();
-    // The record library does not read DNAME, so the data are written as octets.
-    let (plain, dnames): (Vec<&str>, Vec<&str>) = text
+    // The record library does not read DNAME and DS, so the data are written as octets.
+    let (plain, others): (Vec<&str>, Vec<&str>) = text
         .lines()
         .map(str::trim)
-        .partition(|line| !line.contains(" DNAME "));
+        .partition(|line| !line.contains(" DNAME ") && !line.contains(" DS "));
     let origin = ProtoName::from_ascii(apex).unwrap();
     let text = format!("@ 3600 SOA ns. host. 1 2 3 4 60\n{}\n", plain.join("\n"));
     let (_, sets) = Parser::new(text, None, Some(origin)).parse().unwrap();
@@ -220,13 +220,19 @@ pub fn parse(apex: &str, text: &str) -> Records {
             .or_default()
             .push(record.clone());
     }
-    for line in dnames {
+    for line in others {
         let words: Vec<&str> = line.split_whitespace().collect();
         let owner = ProtoName::from_ascii(words[0]).unwrap();
-        let rdata = Name::parse(words[3]).unwrap().borrow().wire().to_vec();
+        let (code, octets) = match words[2] {
+            "DS" => (RecordType::DS, ds_octets(&words[3..])),
+            _ => {
+                let target = Name::parse(words[3]).unwrap();
+                (RecordType::DNAME, target.borrow().wire().to_vec())
+            }
+        };
         let data = RData::Unknown {
-            code: RecordType::DNAME,
-            rdata: hickory_proto::rr::rdata::NULL::with(rdata),
+            code,
+            rdata: hickory_proto::rr::rdata::NULL::with(octets),
         };
         records
             .entry(owner.clone())
@@ -236,7 +242,17 @@ pub fn parse(apex: &str, text: &str) -> Records {
     records
 }
 
-/// One record in master-file form, DNAME included.
+/// Key tag, algorithm, digest type and digest, RFC 4034 section 5.3.
+fn ds_octets(words: &[&str]) -> Vec<u8> {
+    let number = |word: &str| word.parse::<u16>().unwrap();
+    let digest = (0..words[3].len()).step_by(2);
+    let digest = digest.map(|at| u8::from_str_radix(&words[3][at..at + 2], 16).unwrap());
+    let begin = [number(words[1]) as u8, number(words[2]) as u8];
+    let tag = number(words[0]).to_be_bytes();
+    tag.into_iter().chain(begin).chain(digest).collect()
+}
+
+/// One record in master-file form, DNAME and DS included.
 pub fn record(line: &str) -> Record {
     let mut records = parse(".", line).into_values().flatten();
     records

@@ -91,7 +91,7 @@ fn a_reason_is_written_as_words_or_as_short_json() {
             TextForm::FullJson,
             "",
         ),
-        (Reason::Stale(Rcode::NoError), TextForm::Plain, ""),
+        (Reason::Stale(Rcode::NoError, None), TextForm::Plain, ""),
     ] {
         assert_eq!(text(reason, form), expected);
     }

@@ -30,7 +30,25 @@ pub enum ChainTrust {
     /// No trust anchor is at this name or above it.
     NoAnchor,
     /// The chain is broken at or above this name.
-    Broken(ValidationFault),
+    Broken(BrokenChain),
+}
+
+/// Where and why a chain of trust breaks.
+#[derive(Debug, Clone)]
+pub struct BrokenChain {
+    pub fault: ValidationFault,
+    /// The zone whose keys, signatures or proofs are wrong.
+    pub zone: Name,
+}
+
+impl BrokenChain {
+    #[must_use]
+    pub fn at(zone: NameRef<'_>, fault: ValidationFault) -> Self {
+        Self {
+            fault,
+            zone: zone.to_owned(),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -46,6 +64,7 @@ impl HeapWeigher<Name, TrustEntry> for TrustWeigher {
     fn heap_octets(&self, zone: &Name, entry: &TrustEntry) -> usize {
         let keys = match &entry.trust {
             ChainTrust::Keys(keys) => keys.heap_octets(),
+            ChainTrust::Broken(broken) => heap_octets(broken.zone.borrow().wire().len()),
             _ => 0,
         };
         heap_octets(zone.borrow().wire().len()) + keys

@@ -6,11 +6,12 @@ use policy::name::{Name, NameRef};
 use crate::{message::types::Rtype, recursor::rrset::RrSet};
 
 use super::{
+    canonical::data_octets,
     context::ValidationContext,
     fault::{InsecurityCause, ValidationFault},
     finding::{Delegation, Finding},
-    nsec::NsecRecords,
-    nsec3::Nsec3Chain,
+    nsec::{self, NsecRecords},
+    nsec3::{self, Nsec3Chain},
     zone_keys::ZoneKeys,
 };
 
@@ -36,6 +37,24 @@ pub struct Denied {
     pub ttl_max_s: u32,
     /// Whether the proof is a compact denial (RFC 9824): it says nothing about other names.
     pub is_compact: bool,
+}
+
+/// Whether the NSEC and NSEC3 RRsets of a denial, which is proved, say that its name does not exist,
+/// although the response code is NOERROR: a compact denial (RFC 9824 section 3.1).
+#[must_use]
+pub fn deny_the_name(sets: &[RrSet]) -> bool {
+    sets.iter().any(|set| {
+        let types_of = match set.rtype {
+            Rtype::NSEC => nsec::types_of,
+            Rtype::NSEC3 => nsec3::types_of,
+            _ => return false,
+        };
+        let mut types = set
+            .records
+            .iter()
+            .filter_map(|record| types_of(&data_octets(record)?));
+        types.any(|types| types.denies_its_name())
+    })
 }
 
 impl Proofs {

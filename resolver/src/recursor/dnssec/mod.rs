@@ -44,7 +44,7 @@ pub use self::{
     budget::ValidationBudget,
     canonical::wildcard,
     context::{ValidationContext, ValidationSettings},
-    denial::{Denied, Proofs},
+    denial::{Denied, Proofs, deny_the_name},
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},
     finding::Delegation,

@@ -84,6 +84,12 @@ impl Nsec {
     }
 }
 
+/// The types of an NSEC record, from its data.
+pub(super) fn types_of(data: &[u8]) -> Option<TypeBitmap> {
+    let (_, at) = name_at(data, 0)?;
+    TypeBitmap::parse(&data[at..])
+}
+
 /// The NSEC records of a response.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NsecRecords(Vec<Nsec>);

@@ -66,6 +66,14 @@ pub(super) struct Nsec3Chain {
     hashes: Vec<(Name, NameHash)>,
 }
 
+/// The types of an NSEC3 record, from its data.
+pub(super) fn types_of(data: &[u8]) -> Option<TypeBitmap> {
+    let (&[.., salt_length], rest) = data.split_first_chunk::<FIXED_OCTETS>()?;
+    let (_, rest) = rest.split_at_checked(usize::from(salt_length))?;
+    let (&next_length, rest) = rest.split_first()?;
+    TypeBitmap::parse(rest.get(usize::from(next_length)..)?)
+}
+
 /// The closest provable encloser of a name, RFC 5155 section 8.3.
 struct Enclosure<'n> {
     closest_encloser: NameRef<'n>,

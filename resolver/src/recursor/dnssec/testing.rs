@@ -125,7 +125,7 @@ pub(super) fn group(records: &[Record]) -> Vec<RrSet> {
 }
 
 /// The only RRset of a master file.
-pub(super) fn set(text: &str) -> RrSet {
+pub(in crate::recursor) fn set(text: &str) -> RrSet {
     let mut sets = sets(text);
     assert_eq!(sets.len(), 1, "{text}");
     sets.remove(0)

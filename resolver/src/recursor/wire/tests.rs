@@ -185,6 +185,7 @@ fn dnssec_bits_stand_in_the_header_and_in_the_opt_record() {
             dnssec: DnssecBits {
                 dnssec_ok,
                 checking_disabled,
+                ..DnssecBits::default()
             },
         };
         let message = Message::from_vec(&query.encode().0).unwrap();

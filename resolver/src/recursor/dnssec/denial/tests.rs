@@ -130,6 +130,26 @@ fn nsec3_proves_what_nsec_does_not() {
     assert!(ask(&[unrelated, by_nsec3(&signer, 0)], &signer, 50).is_ok());
 }
 
+/// RFC 9824 section 3.1: NXNAME says that the name does not exist, whatever the response code.
+#[test]
+fn compact_denials_deny_their_name_by_nsec_and_nsec3() {
+    let hash = "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom";
+    for (text, is_compact) in [
+        (
+            "a.example. 300 NSEC \\000.a.example. RRSIG NSEC TYPE128",
+            true,
+        ),
+        ("a.example. 300 NSEC \\000.a.example. A RRSIG NSEC", false),
+        ("HASH.example. 60 NSEC3 1 0 0 - HASH TYPE128", true),
+        ("HASH.example. 60 NSEC3 1 0 0 aabb HASH A RRSIG", false),
+        ("HASH.example. 60 NSEC3 1 0 0 aabb HASH TYPE128 RRSIG", true),
+    ] {
+        let sets = [set(&text.replace("HASH", hash))];
+        assert_eq!(deny_the_name(&sets), is_compact, "{text}");
+    }
+    assert!(!deny_the_name(&[set("example. 60 SOA . . 1 1 1 1 1")]));
+}
+
 /// RFC 9824: such a proof must not be used for other names.
 #[test]
 fn a_compact_denial_is_marked() {
