@@ -20,6 +20,7 @@
 //! - [`bogus_zones`]: an alarm for zones whose data do not verify (DNSSEC).
 //! - [`certificate`]: a certificate for TLS listeners, read again when its files change.
 //! - [`store_health`]: whether the stores can be written. [`disk`]: how full their file systems are.
+//! - [`trust_anchors`]: looks at the keys of zones with trust anchors (RFC 5011).
 //! - [`shutdown`]: the background tasks, and their end.
 //!
 //! This crate knows no HTTP status, route or header. `api` maps its errors to problems, and the
@@ -41,6 +42,7 @@ pub mod notifications;
 pub mod schedules;
 pub mod shutdown;
 pub mod store_health;
+pub mod trust_anchors;
 
 use std::sync::Arc;
 

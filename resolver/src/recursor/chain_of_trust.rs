@@ -37,15 +37,15 @@ type Derived = (ChainTrust, u32);
 impl<E: Environment> Recursor<E> {
     /// Whether there is a trust anchor at all.
     pub(super) fn validates(&self) -> bool {
-        !self.settings.anchors.is_empty()
+        !self.anchors.load().is_empty()
     }
 
     /// Whether the keys of a zone would be used, and are not cached.
     pub(super) fn lacks_keys_of(&self, zone: NameRef<'_>) -> bool {
         let now = self.environment.now();
         let unix_s = self.environment.unix_s();
-        let anchored = self.settings.anchors.closest(zone);
-        anchored.is_some_and(|(anchored, _)| {
+        let anchors = self.anchors.load();
+        anchors.closest(zone).is_some_and(|(anchored, _)| {
             !self.negative_anchors.covers(zone, anchored, unix_s)
                 && self.trust.get(zone, now).is_none()
                 && self.rrsets.get(zone, Rtype::DNSKEY, now).is_none()
@@ -94,7 +94,8 @@ impl<E: Environment> Recursor<E> {
         context: &QueryContext,
         name: NameRef<'_>,
     ) -> Result<ChainTrust, ResolutionFailure> {
-        let Some((anchored, anchors)) = self.settings.anchors.closest(name) else {
+        let anchors = self.anchors.load_full();
+        let Some((anchored, anchors)) = anchors.closest(name) else {
             return Ok(ChainTrust::NoAnchor);
         };
         let unix_s = self.environment.unix_s();
@@ -309,7 +310,8 @@ impl<E: Environment> Recursor<E> {
         context: &QueryContext,
         name: NameRef<'_>,
     ) -> Result<(ChainTrust, Name), ResolutionFailure> {
-        let Some((anchor, _)) = self.settings.anchors.closest(name) else {
+        let anchors = self.anchors.load_full();
+        let Some((anchor, _)) = anchors.closest(name) else {
             return Ok((ChainTrust::NoAnchor, Name::root()));
         };
         let delegation = self

@@ -52,13 +52,17 @@ mod settings;
 mod state;
 mod stream;
 mod synthesis;
+mod trust_points;
 mod validation;
 mod wire;
 
 pub use self::{
     bogus_zones::BogusZone,
     cache::rrsets::TtlBounds,
-    dnssec::{AnchorError, LineProblem, TrustAnchors, ValidationFault, ValidationSettings},
+    dnssec::{
+        AnchorError, KeyChange, KeyState, LineProblem, TrackedKey, TrustAnchors, TrustPoint,
+        ValidationFault, ValidationSettings, ZoneKey, parse_key,
+    },
     environment::{Environment, TransportOutcome},
     failure::ResolutionFailure,
     negative_anchors::NegativeTrustAnchor,
@@ -68,5 +72,6 @@ pub use self::{
     response::ServerRole,
     settings::{CacheBudgets, ConfiguredZone, ROOT_HINTS, Settings, SetupError, parse_hints},
     state::Recursor,
+    trust_points::KeyLook,
     wire::{ExpectedReply, ReplyMatch},
 };

@@ -1,11 +1,16 @@
 //! The state of the recursor: settings, caches, limits and counters. How it resolves stands in the
 //! other files.
 
-use std::{hash::BuildHasher as _, net::SocketAddr, sync::Arc};
+use std::{
+    hash::BuildHasher as _,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
+use arc_swap::ArcSwap;
 use foldhash::{SharedSeed, quality::SeedableRandomState};
 use metrics::gauge;
-use policy::name::Name;
+use policy::name::{Name, NameRef};
 
 use crate::{limiter::Limiter, message::types::Rtype, single_flight::SingleFlight};
 
@@ -20,6 +25,7 @@ use super::{
         trust::TrustCache,
     },
     counters::UpstreamCounters,
+    dnssec::{TrustAnchors, TrustPoint},
     environment::Environment,
     failure::ResolutionFailure,
     negative_anchors::{NegativeAnchors, NegativeTrustAnchor},
@@ -45,6 +51,9 @@ pub struct Recursor<E> {
     pub(super) failures: FailureCache,
     pub(super) delegations: DelegationCache,
     pub(super) trust: TrustCache,
+    /// What validation begins with.
+    pub(super) anchors: ArcSwap<TrustAnchors>,
+    pub(super) points: Mutex<Vec<TrustPoint>>,
     pub(super) negative_anchors: NegativeAnchors,
     pub(super) bogus_zones: BogusZones,
     pub(super) infra: InfraCache,
@@ -62,7 +71,7 @@ impl<E: Environment> Recursor<E> {
     ///
     /// # Errors
     /// [`SetupError::NoRoots`] when there is no root server to begin with.
-    pub fn new(settings: Settings, environment: E) -> Result<Self, SetupError> {
+    pub fn new(mut settings: Settings, environment: E) -> Result<Self, SetupError> {
         let roots: Vec<SocketAddr> = settings
             .roots
             .iter()
@@ -85,6 +94,8 @@ impl<E: Environment> Recursor<E> {
                 &settings.configured_zones,
             ),
             trust: TrustCache::new(settings.caches.of_trust()),
+            points: Mutex::new(points_of(&settings.anchors)),
+            anchors: ArcSwap::from_pointee(std::mem::take(&mut settings.anchors)),
             negative_anchors: NegativeAnchors::default(),
             bogus_zones: BogusZones::new(),
             infra: InfraCache::new(settings.caches.servers),
@@ -155,4 +166,12 @@ impl<E: Environment> Recursor<E> {
         gauge!("ox_protect_delegations").set(self.delegations.len() as f64);
         gauge!("ox_protect_known_servers").set(self.infra.len() as f64);
     }
+}
+
+/// The zones with trust anchors. Nothing is known of their keys yet.
+fn points_of(anchors: &TrustAnchors) -> Vec<TrustPoint> {
+    let point = |(zone, anchors): (NameRef<'_>, &[_])| {
+        TrustPoint::new(zone.to_owned(), anchors.to_vec(), Vec::new())
+    };
+    anchors.iter().map(point).collect()
 }

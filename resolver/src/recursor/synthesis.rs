@@ -38,7 +38,8 @@ impl<E: Environment> Recursor<E> {
         } else {
             name
         };
-        let (anchored, _) = self.settings.anchors.closest(start)?;
+        let anchors = self.anchors.load();
+        let (anchored, _) = anchors.closest(start)?;
         let unix_s = self.environment.unix_s();
         let now = self.environment.now();
         if self.negative_anchors.covers(name, anchored, unix_s) {

@@ -30,6 +30,7 @@ mod finding;
 mod iana_xml;
 mod nsec;
 mod nsec3;
+mod rollover;
 mod rrsig;
 mod spans;
 mod zone_keys;
@@ -40,14 +41,16 @@ mod signed_zones;
 pub(super) mod testing;
 
 pub use self::{
-    anchors::{AnchorError, LineProblem, TrustAnchors},
+    anchors::{AnchorError, LineProblem, TrustAnchors, parse_key},
     budget::ValidationBudget,
     canonical::wildcard,
     context::{ValidationContext, ValidationSettings},
     denial::{Denied, Proofs, deny_the_name},
+    dnskey::ZoneKey,
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},
     finding::Delegation,
+    rollover::{KeyChange, KeyState, ObservedKeys, TrackedKey, TrustPoint},
     spans::{Synthesis, Synthesised, ZoneSpans},
     zone_keys::{ZoneKeys, ZoneTrust},
 };
