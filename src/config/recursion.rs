@@ -74,6 +74,10 @@ pub struct RecursionConfig {
     pub signature_skew_max_s: u32,
     /// NSEC3 iterations above which a zone is insecure (RFC 9276).
     pub nsec3_iterations_max: u16,
+    /// Answer from cached NSEC and NSEC3 records (RFC 8198).
+    pub aggressive_nsec: bool,
+    /// Below a name that provably does not exist, nothing exists (RFC 8020).
+    pub harden_below_nxdomain: bool,
     /// Forward zones.
     pub forward: Vec<Zone>,
     /// Stub zones.
@@ -133,6 +137,8 @@ impl Default for RecursionConfig {
             dnssec_rsa_sha1: false,
             signature_skew_max_s: 86_400,
             nsec3_iterations_max: 50,
+            aggressive_nsec: true,
+            harden_below_nxdomain: true,
             forward: Vec::new(),
             stub: Vec::new(),
             tls_authorities: PathBuf::new(),

@@ -130,6 +130,8 @@ pub fn recursor(
             skew_max_s: config.signature_skew_max_s,
             nsec3_iterations_max: config.nsec3_iterations_max,
         },
+        aggressive_nsec: config.aggressive_nsec,
+        harden_below_nxdomain: config.harden_below_nxdomain,
         caches,
         ttl: TtlBounds {
             min_s: config.ttl_min_s,

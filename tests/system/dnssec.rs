@@ -11,11 +11,11 @@ mod negative_anchors;
 mod rollover;
 
 /// A zone of the test, before it is signed.
-struct Unsigned {
-    name: &'static str,
-    records: String,
+pub(super) struct Unsigned {
+    pub(super) name: &'static str,
+    pub(super) records: String,
     /// Further arguments of the signer.
-    arguments: &'static [&'static str],
+    pub(super) arguments: &'static [&'static str],
 }
 
 /// Runs one of the tools of ldns in a folder. Returns what it prints.
@@ -41,7 +41,7 @@ fn make_key(folder: &Path, zone: &str) -> String {
 }
 
 /// Signs a zone with a key of its own. Returns its DS record.
-fn sign(folder: &Path, zone: &Unsigned) -> String {
+pub(super) fn sign(folder: &Path, zone: &Unsigned) -> String {
     let key = make_key(folder, zone.name);
     sign_with(folder, zone, &key);
     fs::read_to_string(folder.join(format!("{key}.ds"))).unwrap()
@@ -124,7 +124,7 @@ fn signed_internet(folder: &Path) -> (Vec<(String, String)>, String) {
 }
 
 /// The answer, AD, and the info-code of the Extended DNS Error.
-async fn seen(client: &Client, question: &str) -> (String, bool, Option<u16>) {
+pub(super) async fn seen(client: &Client, question: &str) -> (String, bool, Option<u16>) {
     let reply = client.reply(question).await.expect("a reply");
     let code = reply.extended_errors().first().map(|error| error.code);
     (

@@ -4,6 +4,7 @@
 //! ```text
 //! resolve -> iterate: aliases, QNAME minimisation, referrals
 //!              |  cached: caches in, caches out      cache/: rrsets, failures, delegations
+//!              |  synthesis: answers that cached proofs make       cache/: denials
 //!              v
 //!            query_zone -> select: which server, how long     cache/: infra, server
 //!              |  server_addresses: glue, cache, lookup
@@ -50,6 +51,7 @@ mod server_memory;
 mod settings;
 mod state;
 mod stream;
+mod synthesis;
 mod trust_points;
 mod validation;
 mod wire;

@@ -18,6 +18,7 @@ use super::{
     bogus_zones::{BogusZone, BogusZones},
     cache::{
         delegations::{Delegation, DelegationCache},
+        denials::DenialCache,
         failures::FailureCache,
         infra::InfraCache,
         rrsets::RrSetCache,
@@ -46,6 +47,7 @@ pub struct Recursor<E> {
     pub(super) environment: E,
     pub(super) settings: Settings,
     pub(super) rrsets: RrSetCache,
+    pub(super) denials: DenialCache,
     pub(super) failures: FailureCache,
     pub(super) delegations: DelegationCache,
     pub(super) trust: TrustCache,
@@ -84,7 +86,8 @@ impl<E: Environment> Recursor<E> {
             return Err(SetupError::NoRoots);
         }
         Ok(Self {
-            rrsets: RrSetCache::new(settings.caches.rrsets, settings.ttl),
+            rrsets: RrSetCache::new(settings.caches.of_rrsets(), settings.ttl),
+            denials: DenialCache::new(settings.caches.of_denials()),
             failures: FailureCache::new(settings.caches.failures),
             delegations: DelegationCache::new(
                 settings.caches.delegations,
@@ -117,7 +120,7 @@ impl<E: Environment> Recursor<E> {
     #[must_use]
     pub fn usage(&self) -> CacheBudgets {
         CacheBudgets {
-            rrsets: self.rrsets.usage().0,
+            rrsets: self.rrsets.usage().0 + self.denials.octets(),
             delegations: self.delegations.octets() + self.trust.octets(),
             servers: self.infra.octets(),
             failures: self.failures.octets(),
@@ -131,6 +134,7 @@ impl<E: Environment> Recursor<E> {
         for name in &changed {
             self.trust.remove_below(name.borrow());
             self.rrsets.remove_below(name.borrow());
+            self.denials.remove_about(name.borrow());
             self.failures.remove_below(name.borrow());
         }
         changed
@@ -144,7 +148,8 @@ impl<E: Environment> Recursor<E> {
 
     /// Sets other budgets. What exceeds them is evicted at once.
     pub fn resize(&self, budgets: CacheBudgets) {
-        self.rrsets.resize(budgets.rrsets);
+        self.rrsets.resize(budgets.of_rrsets());
+        self.denials.resize(budgets.of_denials());
         self.delegations.resize(budgets.delegations);
         self.trust.resize(budgets.of_trust());
         self.infra.resize(budgets.servers);
@@ -156,6 +161,8 @@ impl<E: Environment> Recursor<E> {
         let (octets, entries) = self.rrsets.usage();
         gauge!("ox_protect_rrset_cache_bytes").set(octets as f64);
         gauge!("ox_protect_rrset_cache_entries").set(entries as f64);
+        gauge!("ox_protect_nsec_cache_bytes").set(self.denials.octets() as f64);
+        gauge!("ox_protect_nsec_cache_zones").set(self.denials.len() as f64);
         gauge!("ox_protect_delegations").set(self.delegations.len() as f64);
         gauge!("ox_protect_known_servers").set(self.infra.len() as f64);
     }

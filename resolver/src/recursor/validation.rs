@@ -14,7 +14,7 @@ use super::{
         trust::{BrokenChain, ChainTrust},
     },
     cached::{ChainEnd, Found},
-    dnssec::{Denied, InsecurityCause, Proofs, ValidationFault, ZoneKeys},
+    dnssec::{Denied, InsecurityCause, Proofs, ValidationContext, ValidationFault, ZoneKeys},
     environment::Environment,
     failure::ResolutionFailure,
     lookup_chain::LookupChain,
@@ -193,13 +193,17 @@ impl<E: Environment> Recursor<E> {
         let Some(encloser) = verified.closest_encloser else {
             return Ok(SecurityStatus::Secure);
         };
-        let denied = self
-            .proofs(context, &set.proofs, &keys)
-            .and_then(|mut proofs| {
-                proofs.wildcard_answer(owner, encloser.borrow(), self.validation(context))
-            })
+        let validation = self.validation(context);
+        let mut proofs = self.proofs(context, &set.proofs, &keys).map_err(&invalid)?;
+        let denied = proofs
+            .wildcard_answer(owner, encloser.borrow(), validation)
             .map_err(&invalid)?;
-        Ok(status_of(denied))
+        let status = status_of(denied);
+        if status == SecurityStatus::Secure {
+            self.learn_wildcard(set, encloser.borrow(), verified.ttl_max_s);
+            self.learn_denial(keys.zone(), None, &set.proofs, &proofs);
+        }
+        Ok(status)
     }
 
     /// The status of a denial, and the code that it proves: some servers answer NXDOMAIN for an empty
@@ -253,22 +257,14 @@ impl<E: Environment> Recursor<E> {
         denial: &Denial,
         keys: &ZoneKeys,
     ) -> Result<(ResponseCode, SecurityStatus), ValidationFault> {
-        if let Some(soa) = &denial.soa {
-            keys.verify(soa, self.validation(context))?;
+        let validation = self.validation(context);
+        let mut soa = None;
+        if let Some(set) = &denial.soa {
+            soa = Some((set, keys.verify(set, validation)?.ttl_max_s));
         }
         let mut proofs = self.proofs(context, &denial.proofs, keys)?;
-        let validation = self.validation(context);
-        if code == ResponseCode::NXDomain {
-            let fault = match proofs.nxdomain(name, validation) {
-                Ok(denied) => return Ok((code, status_of(denied))),
-                Err(fault) => fault,
-            };
-            return match proofs.nodata(name, rtype, validation) {
-                Ok(denied) => Ok((ResponseCode::NoError, status_of(denied))),
-                Err(_) => Err(fault),
-            };
-        }
-        let denied = proofs.nodata(name, rtype, validation)?;
+        let (code, denied) = prove(&mut proofs, name, rtype, code, validation)?;
+        self.learn_denial(keys.zone(), soa, &denial.proofs, &proofs);
         Ok((code, status_of(denied)))
     }
 
@@ -314,6 +310,26 @@ impl<E: Environment> Recursor<E> {
             entry.set_security(status);
         }
     }
+}
+
+/// The code that the records of a denial prove.
+fn prove(
+    proofs: &mut Proofs,
+    name: NameRef<'_>,
+    rtype: Rtype,
+    code: ResponseCode,
+    validation: ValidationContext<'_>,
+) -> Result<(ResponseCode, Denied), ValidationFault> {
+    if code != ResponseCode::NXDomain {
+        return Ok((code, proofs.nodata(name, rtype, validation)?));
+    }
+    proofs
+        .nxdomain(name, validation)
+        .map(|denied| (code, denied))
+        .or_else(|fault| {
+            let denied = proofs.nodata(name, rtype, validation);
+            denied.map_or(Err(fault), |denied| Ok((ResponseCode::NoError, denied)))
+        })
 }
 
 /// The name at the end of the aliases of a step.

@@ -7,6 +7,7 @@
 //!                    |  dnskey, algorithm: keys and their algorithms
 //!                    v
 //!                  denial: what verified NSEC and NSEC3 sets prove   nsec, nsec3, finding, bitmap
+//!                  spans: what those of a zone prove of other names
 //!
 //! context: time, settings and budget of a validation      fault: why data are bogus or insecure
 //! ```
@@ -31,6 +32,7 @@ mod nsec;
 mod nsec3;
 mod rollover;
 mod rrsig;
+mod spans;
 mod zone_keys;
 
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub(super) mod testing;
 pub use self::{
     anchors::{AnchorError, LineProblem, TrustAnchors, parse_key},
     budget::ValidationBudget,
+    canonical::wildcard,
     context::{ValidationContext, ValidationSettings},
     denial::{Denied, Proofs, deny_the_name},
     dnskey::ZoneKey,
@@ -48,5 +51,6 @@ pub use self::{
     fault::{InsecurityCause, ValidationFault},
     finding::Delegation,
     rollover::{KeyChange, KeyState, ObservedKeys, TrackedKey, TrustPoint},
+    spans::{Synthesis, Synthesised, ZoneSpans},
     zone_keys::{ZoneKeys, ZoneTrust},
 };
