@@ -283,7 +283,8 @@ impl Engine {
     }
 
     /// Answers a query without RD from the shared cache, where an answer may be stale; if there is
-    /// none, with NOERROR and no records.
+    /// none, with SERVFAIL if it is known that the resolution fails, and else with NOERROR and no
+    /// records.
     fn answer_from_cache_alone(
         &self,
         walk: &mut Walk<'_, '_>,
@@ -300,14 +301,31 @@ impl Engine {
                 .map(|entry| CachedAnswer::new(entry, batch.now))
                 .map(|answer| answer.or_stale(self.config.stale.stale_max))
                 .filter(|answer| answer.is_usable());
-            let supplied = answer.ok_or(Unavailable {
-                rcode: Rcode::NoError,
-                code: None,
-            });
+            let supplied = match answer {
+                Some(answer) => Ok(answer),
+                None => Err(self.known_unavailable(&lacking.need, walk.reply.query)),
+            };
             match self.supply(walk, lacking, supplied) {
                 Ok(_) => return,
                 Err(next) => lacking = next,
             }
+        }
+    }
+
+    /// Why there is no answer in the cache.
+    fn known_unavailable(&self, need: &Need, query: &Query<'_>) -> Unavailable {
+        let failure = matches!(need, Need::Answer)
+            .then(|| self.config.recursion.known_failure(&need.question(query)))
+            .flatten();
+        match failure {
+            Some(code) => Unavailable {
+                rcode: Rcode::ServFail,
+                code: Some(EdeCode::new(code)),
+            },
+            None => Unavailable {
+                rcode: Rcode::NoError,
+                code: None,
+            },
         }
     }
 

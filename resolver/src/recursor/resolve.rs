@@ -121,6 +121,14 @@ fn code_of(resolved: &Resolved, bits: DnssecBits) -> ResponseCode {
 
 #[async_trait]
 impl<E: Environment> Recursion for Recursor<E> {
+    fn known_failure(&self, question: &Question) -> Option<u16> {
+        let now = self.environment.now();
+        let name = question.name.borrow();
+        let failure = self.failures.get(name, question.rtype, now)?;
+        let is_hidden = question.bits.checking_disabled && failure.is_bogus();
+        (!is_hidden).then(|| failure.code())
+    }
+
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
         let context = QueryContext::new(self.environment.now(), question, false);
         self.answer(&context, question)

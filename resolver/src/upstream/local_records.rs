@@ -127,6 +127,10 @@ struct AliasLoop;
 
 #[async_trait]
 impl Recursion for LocalRecords {
+    fn known_failure(&self, question: &Question) -> Option<u16> {
+        self.next.known_failure(question)
+    }
+
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
         let mut question = question.clone();
         let mut aliases: Vec<Record> = Vec::new();

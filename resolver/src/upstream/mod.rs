@@ -139,4 +139,10 @@ pub trait Recursion: Send + Sync {
     /// # Errors
     /// [`RecursionError`] when no source has an answer.
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError>;
+
+    /// Whether it is known that resolving the question fails (RFC 9520), with the info-code of the
+    /// Extended DNS Error. Asks no server.
+    fn known_failure(&self, _: &Question) -> Option<u16> {
+        None
+    }
 }

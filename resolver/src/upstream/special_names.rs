@@ -177,6 +177,10 @@ impl Recursion for SpecialNames {
             None => self.next.resolve(question).await,
         }
     }
+
+    fn known_failure(&self, question: &Question) -> Option<u16> {
+        self.next.known_failure(question)
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use policy::name::Name;
 use resolver::{
     message::types::Rtype,
     recursor::{Environment as _, ResolutionFailure},
-    upstream::Question,
+    upstream::{Question, Recursion as _},
 };
 use tokio::time::sleep;
 
@@ -435,6 +435,9 @@ async fn a_failure_is_cached_for_seconds_and_then_tried_again() {
         ask(&recursor, "www.example.com", RecordType::A).await,
         format!("{:?}", ResolutionFailure::Unreachable)
     );
+    let known = |name| recursor.known_failure(&Question::new(Name::parse(name).unwrap(), Rtype::A));
+    assert_eq!(known("www.example.com"), Some(22), "for queries without RD");
+    assert_eq!(known("other.example.com"), None);
     assert_eq!(script.queries(), [""; 0]);
     for server in [FIRST, SECOND] {
         script.serve(server, authority(&[("example.com.", EXAMPLE)]));

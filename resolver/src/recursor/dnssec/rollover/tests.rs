@@ -1,3 +1,5 @@
+//! A zone whose keys change from day to day.
+
 use super::*;
 use crate::{
     message::types::Rtype,
@@ -9,7 +11,7 @@ use crate::{
 
 const DAY_S: u64 = 86_400;
 
-/// A zone whose keys change from day to day.
+/// A zone with trust anchors.
 struct Zone {
     point: TrustPoint,
 }
