@@ -38,10 +38,12 @@ use control::{
         status::ListStatus,
     },
     mandates,
+    negative_anchors::{self, NegativeAnchorRegistry},
     notifications::delivery::{self, Post},
     schedules,
     shutdown::BackgroundTasks,
     store_health,
+    trust_anchors::AnchorWatch,
 };
 use ipnet::IpNet;
 use metrics::{describe_gauge, gauge};
@@ -158,6 +160,11 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
 
     tasks.spawn_endless(publish(Arc::clone(&parts.engine)));
     tasks.spawn_endless(mandates::run(Arc::clone(&parts.mandates)));
+    tasks.spawn_endless(negative_anchors::run(
+        Arc::clone(&parts.negative_anchors),
+        Arc::clone(&parts.status),
+        Arc::clone(&parts.live),
+    ));
     tasks.spawn_endless(memory::run(Arc::clone(&parts.memory)));
     let sampled = &checked.config.lists;
     let sample = sample::open(&sampled.directory, sampled.query_sample)?;
@@ -269,6 +276,7 @@ impl ServingNode {
                 control.turns.end().await,
                 control.list_writes.lock().await,
                 control.mandate_writes.lock().await,
+                control.negative_anchors.writes.lock().await,
             )
         };
         let _no_writer_begins = tokio::time::timeout(END_MAX, writers).await;
@@ -291,6 +299,7 @@ struct Parts {
     manager: ListManager,
     live: Arc<CurrentLists>,
     mandates: Arc<MandateRegistry>,
+    negative_anchors: Arc<NegativeAnchorRegistry>,
     recursor: Arc<Recursor<SystemEnvironment>>,
     engine: Arc<Engine>,
     memory: Arc<Governed>,
@@ -331,6 +340,8 @@ impl Parts {
                 &checked.config.dns.notify_from,
             )),
         )?);
+        let negative_anchors =
+            data_path::negative_anchors(checked, store, &recursor, &engine).await;
         tracing::info!(
             households,
             generation = live.load().generation(),
@@ -355,6 +366,7 @@ impl Parts {
             manager,
             live,
             mandates,
+            negative_anchors,
             recursor,
             engine,
             memory: Arc::new(memory),
@@ -388,6 +400,7 @@ impl Parts {
             defaults: checked.defaults,
             lists: Arc::clone(&self.live),
             mandates: Arc::clone(&self.mandates),
+            negative_anchors: Arc::clone(&self.negative_anchors),
             own_names: blocklist_loader::gate::own_names(&lists.own_names),
             lists_control: Arc::new(handle),
             explainer: Arc::new(DataPath(Arc::clone(&self.engine))),
@@ -425,6 +438,7 @@ impl Parts {
         let directory = Arc::clone(&self.directory);
         let recursor = Arc::clone(&self.recursor);
         let mandates = Arc::clone(&self.mandates);
+        let negative_anchors = Arc::clone(&self.negative_anchors);
         let memory = Arc::clone(&self.memory);
         describe_gauge!("ox_protect_cache_bytes", "Size of the answer cache");
         describe_gauge!("ox_protect_cache_entries", "Entries in the answer cache");
@@ -438,9 +452,23 @@ impl Parts {
             recursor.show_sizes();
             memory.show();
             mandates::show(&mandates);
+            negative_anchors::show(&negative_anchors);
             metrics.run_upkeep();
             metrics.render()
         })
+    }
+
+    /// Watches the keys of trust anchors, with what is known of them.
+    fn anchor_watch(&self, checked: &Checked) -> AnchorWatch<SystemEnvironment> {
+        let file = checked.config.recursion.trust_anchor_state.clone();
+        let watch = AnchorWatch {
+            recursor: Arc::clone(&self.recursor),
+            file: Some(file).filter(|file| !file.as_os_str().is_empty()),
+            status: Arc::clone(&self.status),
+            lists: Arc::clone(&self.live),
+        };
+        watch.restore();
+        watch
     }
 
     /// Starts the tasks that use the stores.
@@ -454,6 +482,9 @@ impl Parts {
             Arc::clone(&self.live),
             shutdown.clone(),
         ));
+        if checked.config.recursion.dnssec {
+            tasks.spawn_finishing(self.anchor_watch(checked).run(shutdown.clone()));
+        }
         tasks.spawn_finishing(disk::run(
             stores::folders(checked),
             store.disk_alarm_percent,

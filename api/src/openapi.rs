@@ -34,7 +34,7 @@ const ID: &str = r"^\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
 struct ApiDocument;
 
 /// Operations that answer with a version, beside those that take `If-Match`.
-const VERSIONED: [&str; 12] = [
+const VERSIONED: [&str; 13] = [
     "get_household",
     "get_household_history",
     "delete_household_activity",
@@ -43,6 +43,7 @@ const VERSIONED: [&str; 12] = [
     "get_household_effective",
     "get_device_effective",
     "get_mandate",
+    "get_negative_trust_anchor",
     "get_feed",
     "post_feed",
     "refresh_feed",
@@ -157,7 +158,8 @@ fn describe_write(operation: &mut Operation) {
 
 /// Describes the version of an answer.
 fn describe_version(operation: &mut Operation) {
-    let version = "The version in quotes, for `If-Match`. Absent for a feed of the configuration.";
+    let version =
+        "The version in quotes, for `If-Match`. Absent for what the configuration defines.";
     add_header(operation, "2", "ETag", version);
 }
 
@@ -201,7 +203,7 @@ fn if_match() -> Parameter {
         .required(Required::False)
         .example(Some(serde_json::json!("\"1\"")))
         .description(Some(
-            "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",
+            "The version in quotes, of the household, the feed, the mandate or the negative trust anchor: refused with 412 where it has another.",
         ))
         .schema(Some(text))
         .build()

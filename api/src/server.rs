@@ -39,6 +39,7 @@ use crate::{
     bodies::{AnswerBody, RequestBody},
     client_address::{TrustedProxies, contains},
     problem::{ClosesConnection, Problem},
+    strict_http::{HEADER_OCTETS_MAX, TARGET_OCTETS_MAX},
 };
 
 /// The pause after a connection could not be accepted: the process has no file descriptor left
@@ -50,6 +51,10 @@ const LINGER_OCTETS_MAX: u64 = 1 << 20;
 /// The longest time until a PROXY header and a TLS handshake are complete, then until a request's
 /// head is complete, and until the next request of a connection begins.
 const HEAD_MAX: Duration = Duration::from_secs(15);
+
+/// The most octets of a connection that are read and not handled: a request target and headers of
+/// the greatest length. What a client that reads nothing holds beside them is one answer.
+const BUFFER_OCTETS_MAX: usize = TARGET_OCTETS_MAX + HEADER_OCTETS_MAX + (4 << 10);
 
 /// What a listener does with its connections.
 pub struct ApiListener {
@@ -223,6 +228,7 @@ impl ApiListener {
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_MAX)
+            .max_buf_size(BUFFER_OCTETS_MAX)
             .serve_connection(
                 TokioIo::new(AnsweredStream::new(stream, Arc::clone(place))),
                 service,

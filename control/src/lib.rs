@@ -3,7 +3,7 @@
 //! ```text
 //! api, command line -> households::write -> store -> compile -> directory      (one household)
 //!                   -> lists::manager    -> fetch, build, swap                 (all lists)
-//! clock             -> schedules, mandates
+//! clock             -> schedules, mandates, negative_anchors
 //! data path         -> activity::aggregate -> counts, household events
 //! outbox            -> notifications::delivery -> webhook, e-mail
 //! ```
@@ -11,6 +11,7 @@
 //! - [`households`]: stored households become live rules; writes, events, and who set what.
 //! - [`schedules`]: compiles a household anew when one of its schedules begins or ends.
 //! - [`mandates`]: brings legal orders into force and ends them.
+//! - [`negative_anchors`]: names that are not validated for a while.
 //! - [`lists`]: fetches feeds, builds generations of the lists, and swaps them in.
 //! - [`notifications`]: messages to account holders: their text and their delivery.
 //! - [`activity`]: counts of a household's queries, their retention, and devices that went silent.
@@ -20,6 +21,7 @@
 //! - [`bogus_zones`]: an alarm for zones whose data do not verify (DNSSEC).
 //! - [`certificate`]: a certificate for TLS listeners, read again when its files change.
 //! - [`store_health`]: whether the stores can be written. [`disk`]: how full their file systems are.
+//! - [`trust_anchors`]: looks at the keys of zones with trust anchors (RFC 5011).
 //! - [`shutdown`]: the background tasks, and their end.
 //!
 //! This crate knows no HTTP status, route or header. `api` maps its errors to problems, and the
@@ -37,10 +39,12 @@ pub mod households;
 pub mod limits;
 pub mod lists;
 pub mod mandates;
+pub mod negative_anchors;
 pub mod notifications;
 pub mod schedules;
 pub mod shutdown;
 pub mod store_health;
+pub mod trust_anchors;
 
 use std::sync::Arc;
 
@@ -59,6 +63,7 @@ use self::{
     explain::Explainer,
     households::{events::HouseholdEvents, turns::HouseholdTurns},
     lists::model::ListControl,
+    negative_anchors::NegativeAnchorRegistry,
     notifications::settings::Channels,
 };
 
@@ -82,6 +87,7 @@ pub struct Control {
     pub defaults: OperatorDefaults,
     pub lists: Arc<CurrentLists>,
     pub mandates: Arc<MandateRegistry>,
+    pub negative_anchors: Arc<NegativeAnchorRegistry>,
     /// Names that a mandate blocks only with `force`: the operator's, and those of certificate
     /// checks.
     pub own_names: Vec<Name>,

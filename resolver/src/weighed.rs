@@ -124,9 +124,9 @@ where
         self.entries.remove(key);
     }
 
-    /// Removes the entries whose key does not meet a condition.
-    pub(crate) fn retain(&self, keeps: impl Fn(&K) -> bool) {
-        self.entries.retain(|key, _| keeps(key));
+    /// Removes the entries that do not meet a condition.
+    pub(crate) fn retain(&self, keeps: impl Fn(&K, &V) -> bool) {
+        self.entries.retain(keeps);
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -62,14 +62,22 @@ pub struct RecursionConfig {
     pub trust_anchors: Vec<String>,
     /// Files of trust anchors: DS and DNSKEY records, or IANA's XML.
     pub trust_anchor_files: Vec<PathBuf>,
+    /// Where what is known of the keys of trust anchors is kept (RFC 5011); empty: nowhere.
+    pub trust_anchor_state: PathBuf,
     /// Names at and below which nothing is validated (RFC 7646).
     pub negative_trust_anchors: Vec<Name>,
+    /// The longest lifetime of a negative trust anchor over REST, in days.
+    pub nta_days_max: u32,
     /// Whether RSA with SHA-1 (algorithms 5 and 7) is supported.
     pub dnssec_rsa_sha1: bool,
     /// How wrong the clock of a signer may be at most, in seconds.
     pub signature_skew_max_s: u32,
     /// NSEC3 iterations above which a zone is insecure (RFC 9276).
     pub nsec3_iterations_max: u16,
+    /// Answer from cached NSEC and NSEC3 records (RFC 8198).
+    pub aggressive_nsec: bool,
+    /// Below a name that provably does not exist, nothing exists (RFC 8020).
+    pub harden_below_nxdomain: bool,
     /// Forward zones.
     pub forward: Vec<Zone>,
     /// Stub zones.
@@ -123,10 +131,14 @@ impl Default for RecursionConfig {
             dnssec: true,
             trust_anchors: Vec::new(),
             trust_anchor_files: Vec::new(),
+            trust_anchor_state: PathBuf::from("data/trust-anchors.json"),
             negative_trust_anchors: Vec::new(),
+            nta_days_max: 7,
             dnssec_rsa_sha1: false,
             signature_skew_max_s: 86_400,
             nsec3_iterations_max: 50,
+            aggressive_nsec: true,
+            harden_below_nxdomain: true,
             forward: Vec::new(),
             stub: Vec::new(),
             tls_authorities: PathBuf::new(),
@@ -164,6 +176,11 @@ impl RecursionConfig {
             "recursion.queries_per_server_max",
             (1..=1_000_000).contains(&self.queries_per_server_max),
             "1 to 1000000",
+        )?;
+        value(
+            "recursion.nta_days_max",
+            (1..=30).contains(&self.nta_days_max),
+            "1 to 30; RFC 7646 section 4 allows a week",
         )?;
         value(
             "recursion.signature_skew_max_s",

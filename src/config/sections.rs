@@ -60,6 +60,7 @@ impl Config {
         root(&mut self.policy.taxonomy);
         root(&mut self.recursion.root_hints);
         self.recursion.trust_anchor_files.iter_mut().for_each(root);
+        root(&mut self.recursion.trust_anchor_state);
         root(&mut self.recursion.tls_authorities);
         root(&mut self.recursion.local_records);
         if let Some(path) = self.store.url.strip_prefix("sqlite:") {

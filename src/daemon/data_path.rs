@@ -5,7 +5,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use control::explain::Explainer;
+use control::{
+    explain::Explainer,
+    negative_anchors::{self, NegativeAnchorRegistry, NegativeAnchorSettings},
+};
 use policy::{
     decide::EffectivePolicy,
     explain::QueryExplanation,
@@ -14,6 +17,7 @@ use policy::{
     name::Name,
     rules::household::Id,
 };
+use policy_store::Store;
 use resolver::{
     admission::{AdmissionSettings, ClientKey},
     engine::{Engine, EngineConfig, ServeStale},
@@ -126,6 +130,8 @@ pub fn recursor(
             skew_max_s: config.signature_skew_max_s,
             nsec3_iterations_max: config.nsec3_iterations_max,
         },
+        aggressive_nsec: config.aggressive_nsec,
+        harden_below_nxdomain: config.harden_below_nxdomain,
         caches,
         ttl: TtlBounds {
             min_s: config.ttl_min_s,
@@ -150,6 +156,31 @@ pub fn recursor(
             .collect(),
     );
     Ok(recursor)
+}
+
+/// The negative trust anchors in force: those of the configuration and of the store. What is cached
+/// below one that comes or goes is forgotten: first by the recursor, so that the answer cache gets
+/// nothing old from it.
+pub async fn negative_anchors(
+    checked: &Checked,
+    store: &Store,
+    recursor: &Arc<Recursor<SystemEnvironment>>,
+    engine: &Arc<Engine>,
+) -> Arc<NegativeAnchorRegistry> {
+    let config = &checked.config.recursion;
+    let settings = NegativeAnchorSettings {
+        configured: config.negative_trust_anchors.clone(),
+        days_max: config.nta_days_max,
+        validates: config.dnssec,
+    };
+    let (recursor, engine) = (Arc::clone(recursor), Arc::clone(engine));
+    let put_in_force = move |anchors| {
+        let changed = recursor.set_negative_anchors(anchors);
+        if !changed.is_empty() {
+            engine.forget_below(&changed);
+        }
+    };
+    negative_anchors::start(store, settings, Box::new(put_in_force)).await
 }
 
 /// Local records before special names before recursion.

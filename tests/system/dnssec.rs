@@ -4,14 +4,18 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use super::nsd::{self, ADDRESS};
-use crate::world::{Client, Internet, Switch::*, World, client, eventually};
+use crate::world::{Client, Internet, Switch::*, World, WorldBuilder, client, eventually};
+
+mod bad_day;
+mod negative_anchors;
+mod rollover;
 
 /// A zone of the test, before it is signed.
-struct Unsigned {
-    name: &'static str,
-    records: String,
+pub(super) struct Unsigned {
+    pub(super) name: &'static str,
+    pub(super) records: String,
     /// Further arguments of the signer.
-    arguments: &'static [&'static str],
+    pub(super) arguments: &'static [&'static str],
 }
 
 /// Runs one of the tools of ldns in a folder. Returns what it prints.
@@ -29,14 +33,22 @@ fn ldns(folder: &Path, tool: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("the tool prints text")
 }
 
+/// Makes a key for the keys of a zone. Returns the name of its files.
+fn make_key(folder: &Path, zone: &str) -> String {
+    let arguments = ["-a", "ECDSAP256SHA256", "-k", zone];
+    let key = ldns(folder, "ldns-keygen", &arguments);
+    key.trim().to_owned()
+}
+
 /// Signs a zone with a key of its own. Returns its DS record.
-fn sign(folder: &Path, zone: &Unsigned) -> String {
-    let key = ldns(
-        folder,
-        "ldns-keygen",
-        &["-a", "ECDSAP256SHA256", "-k", zone.name],
-    );
-    let key = key.trim();
+pub(super) fn sign(folder: &Path, zone: &Unsigned) -> String {
+    let key = make_key(folder, zone.name);
+    sign_with(folder, zone, &key);
+    fs::read_to_string(folder.join(format!("{key}.ds"))).unwrap()
+}
+
+/// Signs a zone with this key.
+fn sign_with(folder: &Path, zone: &Unsigned, key: &str) {
     let file = format!("{}zone", zone.name);
     let soa = "3600 IN SOA ns.example. hostmaster.example. 1 3600 600 86400 60";
     let text = format!(
@@ -48,7 +60,6 @@ fn sign(folder: &Path, zone: &Unsigned) -> String {
     let signed = format!("{file}.signed");
     let arguments = [zone.arguments, &["-f", &signed, &file, key]].concat();
     ldns(folder, "ldns-signzone", &arguments);
-    fs::read_to_string(folder.join(format!("{key}.ds"))).unwrap()
 }
 
 /// A signed root, top-level domain and zones. Returns the zones with their files, and the anchor.
@@ -82,7 +93,8 @@ fn signed_internet(folder: &Path) -> (Vec<(String, String)>, String) {
         ),
     ];
     let mut delegations = "plain.example. 3600 IN NS ns.example.\n".to_owned();
-    for child in &children {
+    let registry = bad_day::registry(&[]);
+    for child in children.iter().chain([&registry]) {
         let ds = sign(folder, child);
         delegations += &format!("{} 3600 IN NS ns.example.\n{ds}\n", child.name);
     }
@@ -97,11 +109,14 @@ fn signed_internet(folder: &Path) -> (Vec<(String, String)>, String) {
     fs::write(folder.join("plain.example.zone"), plain).unwrap();
     let ds = sign(folder, &zone("example.", &delegations, &["-n", "-p"][..]));
     let glue = format!("example. 3600 IN NS ns.example.\n{ds}\nns.example. 3600 IN A {ADDRESS}\n");
-    let anchor = sign(folder, &zone(".", &glue, &[][..]));
+    // A key of the root that does not sign yet.
+    let next = make_key(folder, ".");
+    let next = fs::read_to_string(folder.join(format!("{next}.key"))).unwrap();
+    let anchor = sign(folder, &zone(".", &format!("{glue}{next}"), &[][..]));
     let mut zones: Vec<(String, String)> = children
         .iter()
         .map(|child| child.name)
-        .chain(["example.", "."])
+        .chain([registry.name, "example.", "."])
         .map(|name| (name.to_owned(), format!("{name}zone.signed")))
         .collect();
     zones.push(("plain.example.".to_owned(), "plain.example.zone".to_owned()));
@@ -109,7 +124,7 @@ fn signed_internet(folder: &Path) -> (Vec<(String, String)>, String) {
 }
 
 /// The answer, AD, and the info-code of the Extended DNS Error.
-async fn seen(client: &Client, question: &str) -> (String, bool, Option<u16>) {
+pub(super) async fn seen(client: &Client, question: &str) -> (String, bool, Option<u16>) {
     let reply = client.reply(question).await.expect("a reply");
     let code = reply.extended_errors().first().map(|error| error.code);
     (
@@ -119,12 +134,18 @@ async fn seen(client: &Client, question: &str) -> (String, bool, Option<u16>) {
     )
 }
 
-#[tokio::test]
-async fn signed_zones_are_secure_insecure_or_bogus_as_they_are() {
+/// The signed Internet, served until this is dropped.
+struct Signed {
+    nsd: nsd::Nsd,
+    folder: tempfile::TempDir,
+}
+
+/// Serves the signed Internet. Returns a world that validates it.
+async fn signed_world(keys: &str) -> (Signed, WorldBuilder) {
     let folder = tempfile::tempdir().unwrap();
     let port = nsd::free_port();
     let (zones, anchor) = signed_internet(folder.path());
-    let _nsd = nsd::serve(folder.path(), port, &zones);
+    let nsd = nsd::serve(folder.path(), port, &zones);
     let authority = client("127.0.7.9")
         .to(format!("{ADDRESS}:{port}").parse().unwrap())
         .with_timeout(Duration::from_millis(300));
@@ -137,12 +158,18 @@ async fn signed_zones_are_secure_insecure_or_bogus_as_they_are() {
     fs::write(&hints, text).unwrap();
     let recursion = format!(
         "[recursion]\nroot_hints = {hints:?}\nauthority_port = {port}\ndnssec = true\n\
-         trust_anchors = [\"{anchor}\"]\n"
+         trust_anchors = [\"{anchor}\"]\n{keys}"
     );
-    let world = World::builder(Internet::new())
+    let world = World::builder(Internet::new()).config(&recursion);
+    (Signed { nsd, folder }, world)
+}
+
+#[tokio::test]
+async fn signed_zones_are_secure_insecure_or_bogus_as_they_are() {
+    let (_signed, world) = signed_world("").await;
+    let world = world
         .listing("gambling", "a.wrong.example")
         .listing("gambling", "a.ok.example")
-        .config(&recursion)
         .start()
         .await;
     let home = world.client("127.0.7.9").with_dnssec();

@@ -57,6 +57,7 @@ async fn what_http_must_refuse_is_refused_with_a_code() {
         "GET /v1/check?name={} HTTP/1.1\r\nHost: a\r\n\r\n",
         "x".repeat(9_000)
     );
+    // What does not fit into the buffer of a connection is a head that is too large.
     let longer = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(100_000));
     let large = format!(
         "GET /healthz HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
@@ -115,7 +116,7 @@ async fn what_http_must_refuse_is_refused_with_a_code() {
             "http_version",
         ),
         (&long, 414, "uri_too_long"),
-        (&longer, 414, "uri_too_long"),
+        (&longer, 431, "headers_too_large"),
         (&large, 431, "headers_too_large"),
         (&larger, 431, "headers_too_large"),
         (&many, 431, "headers_too_large"),

@@ -8,6 +8,7 @@
 mod world;
 
 mod activity;
+mod aggressive;
 mod asking;
 mod attacks;
 mod bad_input;

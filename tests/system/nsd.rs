@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::world::{Internet, Switch::*, World, client, eventually};
 
 /// Debian's path, which is not in an ordinary user's PATH.
@@ -21,6 +23,15 @@ impl Drop for Nsd {
     fn drop(&mut self) {
         let _it_may_have_ended = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Nsd {
+    /// Reads zone files that have changed.
+    pub(super) fn reload(&self) {
+        let pid = i32::try_from(self.0.id()).expect("a process id");
+        let pid = Pid::from_raw(pid).expect("a process id");
+        kill_process(pid, Signal::HUP).expect("it runs");
     }
 }
 

@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 109] = [
+const CODES: [&str; 111] = [
     "another_version",
     "answer",
     "answered",
@@ -69,6 +69,7 @@ const CODES: [&str; 109] = [
     "not_built",
     "not_kept",
     "not_ready",
+    "not_validating",
     "nothing_before",
     "nothing_refused",
     "one_of",
@@ -113,6 +114,7 @@ const CODES: [&str; 109] = [
     "unknown_key",
     "unknown_mandate",
     "unknown_name",
+    "unknown_negative_trust_anchor",
     "unknown_network",
     "unknown_person",
     "unknown_preset",

@@ -18,7 +18,8 @@ const PAGE_MAX: u32 = 1_000;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Pages {
-    /// Only rows of this subject: `household:home`, `feed:gambling`, `mandate:court-7`, `lists`.
+    /// Only rows of this subject: `household:home`, `feed:gambling`, `mandate:court-7`,
+    /// `negative_trust_anchor:example`, `lists`.
     subject: Option<String>,
     /// `oldest` first (the default), or `newest`.
     #[serde(default)]

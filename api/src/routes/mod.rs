@@ -7,6 +7,7 @@
 //! - `history`, `activity`: what is kept of a household's queries, and what is counted.
 //! - `feeds`, `lists`: feeds, generations and rollbacks; `events`: events of the lists.
 //! - `mandates`: legal orders; `choices`: what households chose, as a report.
+//! - `negative_anchors`: names that are not validated for a while.
 //! - `reports`, `check`: what the public reports and asks.
 //! - `audit`, `limits`, `service`, `openapi`: the audit, who is limited, health and metrics, the
 //!   OpenAPI document.
@@ -28,6 +29,7 @@ pub(crate) mod level;
 pub(crate) mod limits;
 pub(crate) mod lists;
 pub(crate) mod mandates;
+pub(crate) mod negative_anchors;
 pub(crate) mod networks;
 pub(crate) mod openapi;
 pub(crate) mod people;
@@ -144,6 +146,10 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         mandates::put,
         mandates::get,
         mandates::delete,
+        negative_anchors::list,
+        negative_anchors::put,
+        negative_anchors::get,
+        negative_anchors::delete,
         lists::lists,
         lists::generations,
         lists::diff,

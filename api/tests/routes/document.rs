@@ -223,6 +223,14 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         ("DELETE", "/v1/mandates/{id}", ""),
         (
             "PUT",
+            "/v1/negative-trust-anchors/{name}",
+            r#"{"until":"TOMORROW","reason":"ticket 7"}"#,
+        ),
+        ("GET", "/v1/negative-trust-anchors/{name}", ""),
+        ("GET", "/v1/negative-trust-anchors", ""),
+        ("DELETE", "/v1/negative-trust-anchors/{name}", ""),
+        (
+            "PUT",
             "/v1/households/{id}",
             r#"{"filtering":"on","channel":"shop","contact":{"email":"holder@example.org"}}"#,
         ),
@@ -317,7 +325,9 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
                 now,
             );
         }
-        let answer = world.ask(method.clone(), &path, &[], body).await.ok();
+        let tomorrow = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+        let body = body.replace("TOMORROW", &tomorrow.to_string());
+        let answer = world.ask(method.clone(), &path, &[], &body).await.ok();
         let template = template.replace("{name=new}", "{name}");
         if template.ends_with("/keys") && method == Method::POST {
             key = answer.json["id"].as_str().unwrap().to_owned();

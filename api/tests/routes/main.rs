@@ -12,6 +12,7 @@ mod holdings;
 mod idempotency;
 mod lists;
 mod mandates;
+mod negative_anchors;
 mod notices;
 mod panics;
 mod refusals;

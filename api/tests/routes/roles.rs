@@ -83,6 +83,10 @@ const TABLE: &str = "
     reader   GET /v1/mandates/{id}
     operator PUT /v1/mandates/{id}
     operator DELETE /v1/mandates/{id}
+    reader   GET /v1/negative-trust-anchors
+    reader   GET /v1/negative-trust-anchors/{name}
+    operator PUT /v1/negative-trust-anchors/{name}
+    operator DELETE /v1/negative-trust-anchors/{name}
     reader   GET /v1/lists
     reader   GET /v1/lists/generations
     reader   GET /v1/lists/diff

@@ -8,7 +8,7 @@ use crate::world::World;
 
 /// Each route that takes a text of a person: method, path, a body with `TEXT` for it, and the
 /// field.
-const ROUTES: [(&str, &str, &str, &str); 13] = [
+const ROUTES: [(&str, &str, &str, &str); 14] = [
     (
         "PUT",
         "/v1/households/home",
@@ -78,11 +78,21 @@ const ROUTES: [(&str, &str, &str, &str); 13] = [
     ),
     (
         "PUT",
+        "/v1/negative-trust-anchors/de",
+        r#"{"until":"UNTIL","reason":TEXT}"#,
+        "reason",
+    ),
+    (
+        "PUT",
         "/v1/households/home",
         r#"{"contact":{"email":TEXT}}"#,
         "contact",
     ),
 ];
+
+fn tomorrow() -> String {
+    (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24)).to_string()
+}
 
 /// A home with an open request and an open report.
 async fn home() -> (World, String, String) {
@@ -151,7 +161,9 @@ async fn what_shows_nothing_or_turns_the_text_is_refused_by_its_field() {
                 format!("a{character}b")
             };
             let path = path.replace("REQUEST", &request).replace("REPORT", &report);
-            let body = body.replace("TEXT", &json!(text).to_string());
+            let body = body
+                .replace("TEXT", &json!(text).to_string())
+                .replace("UNTIL", &tomorrow());
             let method: Method = method.parse().unwrap();
             let answer = world.ask(method.clone(), &path, &[], &body).await;
             let is_field = answer.json["field"]
@@ -190,7 +202,9 @@ async fn what_people_type_is_taken_as_it_is() {
                     method.parse().unwrap(),
                     &path,
                     &[],
-                    &body.replace("TEXT", &json!(text).to_string()),
+                    &body
+                        .replace("TEXT", &json!(text).to_string())
+                        .replace("UNTIL", &tomorrow()),
                 )
                 .await;
             assert!(

@@ -7,7 +7,7 @@
 //! ordered.example           mandatory
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use api::{
     Context,
@@ -22,7 +22,11 @@ use axum::{
     http::{Method, Request, StatusCode, header},
 };
 use control::{
-    Control, activity::limits::HistoryLimits, explain::Explainer, notifications::settings::Channels,
+    Control,
+    activity::limits::HistoryLimits,
+    explain::Explainer,
+    negative_anchors::{NegativeAnchorRegistry, NegativeAnchorSettings, NegativeTrustAnchor},
+    notifications::settings::Channels,
 };
 use jiff::Timestamp;
 use policy::{
@@ -63,6 +67,7 @@ pub struct World {
     pub fake_lists: Arc<FakeLists>,
     pub key: String,
     pub key_id: String,
+    pub unvalidated: Unvalidated,
     folder: tempfile::TempDir,
 }
 
@@ -123,6 +128,24 @@ pub fn author() -> Author {
         actor: "tests".to_owned(),
         role: "operator".to_owned(),
     }
+}
+
+/// The names that the data path was told not to validate.
+pub type Unvalidated = Arc<Mutex<Vec<String>>>;
+
+/// `corp.example` is one of the configuration.
+fn negative_anchors(unvalidated: &Unvalidated) -> NegativeAnchorRegistry {
+    let settings = NegativeAnchorSettings {
+        configured: vec![Name::parse("corp.example").unwrap()],
+        days_max: 7,
+        validates: true,
+    };
+    let told = Arc::clone(unvalidated);
+    let note = move |anchors: Vec<NegativeTrustAnchor>| {
+        let names = anchors.iter().map(|anchor| anchor.name.to_string());
+        *told.lock().unwrap() = names.collect();
+    };
+    NegativeAnchorRegistry::new(settings, Box::new(note))
 }
 
 /// Answers as the data path would, without resolving anything.
@@ -238,6 +261,7 @@ impl World {
             .await
             .unwrap();
         let fake_lists = Arc::new(FakeLists::new());
+        let unvalidated = Unvalidated::default();
         let control = Arc::new(Control {
             store,
             activity: Some(Arc::new(activity)),
@@ -250,6 +274,7 @@ impl World {
             defaults,
             lists: Arc::clone(&lists),
             mandates: Arc::new(MandateRegistry::new(Arc::clone(&lists))),
+            negative_anchors: Arc::new(negative_anchors(&unvalidated)),
             own_names: vec![Name::parse("portal.isp.example").unwrap()],
             lists_control: Arc::clone(&fake_lists) as _,
             explainer: Arc::new(DataPath(lists)),
@@ -283,6 +308,7 @@ impl World {
             fake_lists,
             key,
             key_id: made.id,
+            unvalidated,
             folder,
         }
     }

@@ -408,6 +408,16 @@ pub enum EventKind {
     ZoneBogus,
     /// None is any more.
     ZoneNotBogus,
+    /// A zone with trust anchors has a new key that signs its keys.
+    TrustAnchorNew,
+    /// Such a key is trusted from now on.
+    TrustAnchorTrusted,
+    /// Such a key is not among the zone's keys any more.
+    TrustAnchorMissing,
+    /// A trusted key was revoked.
+    TrustAnchorRevoked,
+    /// The time of a negative trust anchor is over: its names are validated again.
+    NegativeAnchorEnded,
 }
 
 impl EventKind {
@@ -434,6 +444,11 @@ impl EventKind {
             Self::MemoryEnough => "memory_enough",
             Self::ZoneBogus => "zone_bogus",
             Self::ZoneNotBogus => "zone_not_bogus",
+            Self::TrustAnchorNew => "trust_anchor_new",
+            Self::TrustAnchorTrusted => "trust_anchor_trusted",
+            Self::TrustAnchorMissing => "trust_anchor_missing",
+            Self::TrustAnchorRevoked => "trust_anchor_revoked",
+            Self::NegativeAnchorEnded => "negative_anchor_ended",
         }
     }
 }

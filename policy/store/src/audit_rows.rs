@@ -25,7 +25,8 @@ pub struct AuditRecord {
     /// The action: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
     /// `_failed` if it failed, with `_done` if its outcome has a row of its own.
     pub action: String,
-    /// The subject: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
+    /// The subject: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID`,
+    /// `negative_trust_anchor:NAME` or `lists`.
     pub subject: String,
     /// The state before. Of a household, only what changed.
     pub before: Option<Value>,

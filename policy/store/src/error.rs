@@ -158,6 +158,13 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A negative trust anchor cannot be read.
+    #[error("the stored negative trust anchor {name:?} cannot be read")]
+    NegativeAnchor {
+        name: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A key file or a signed head cannot be used.
     #[error("{path}: {detail}")]
     Unusable { path: PathBuf, detail: String },
@@ -228,7 +235,7 @@ pub(crate) fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError
     }
 }
 
-/// Why a household, a feed or a mandate was not changed.
+/// Why a household, a feed, a mandate or a negative trust anchor was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError<E> {
     #[error(transparent)]

@@ -5,6 +5,7 @@
 //! - `households`: documents, read; `household_change`: changed, each prepared aside and stored in
 //!   one short transaction; `as_of`: earlier states.
 //! - `feeds`: feeds defined over REST. `mandates`: mandates beside the feeds.
+//! - `negative_anchors`: names that are not validated for a while.
 //! - `choices`: counts of the households' choices. `requests`: requests to unblock a name.
 //! - `notices`: the outbox to account holders. `reports`: public reports of wrong blocks.
 //! - `audit`: the log, a chain of hashes; `audit_archive`, `audit_cut`: its old rows, exported and removed;
@@ -44,6 +45,7 @@ mod identity;
 mod in_force;
 mod keys;
 mod mandates;
+mod negative_anchors;
 mod notices;
 mod pending_erasures;
 mod reports;
@@ -74,6 +76,7 @@ pub use identity::StorePaths;
 pub use in_force::{Revocations, fingerprint};
 pub use keys::{Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
+pub use negative_anchors::{NegativeAnchorChanged, NegativeAnchorTerms, StoredNegativeAnchor};
 pub use notices::{Delivery, DueDelivery, NewNotice, OutboxCounts};
 pub use pending_erasures::{Erasure, PendingErasure};
 pub use reports::{REPORTS_OPEN_MAX, Report, ReportAge, ReportDecision, ReportOutcome, ReportPage};

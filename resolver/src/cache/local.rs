@@ -2,7 +2,8 @@
 //! changes no shared counter.
 //!
 //! It holds entries of the shared cache. Entries never change but for their classification. A stale
-//! entry or a placeholder sends the worker to the shared cache, see [`LocalCache::find_newer`].
+//! entry or a placeholder sends the worker to the shared cache, see [`LocalCache::find_newer`]. When
+//! the shared cache forgets entries, this one forgets all of its own.
 
 use std::{
     hash::{BuildHasher as _, Hasher},
@@ -34,6 +35,8 @@ pub struct LocalCache {
     /// The memory of all entries, and its bound. The shared cache may have evicted them.
     octets: usize,
     octets_max: usize,
+    /// The generation of the shared cache that the entries are of.
+    generation: u64,
 }
 
 struct LocalSlot {
@@ -61,6 +64,7 @@ impl LocalCache {
             hasher: RandomState::default(),
             octets: 0,
             octets_max: 0,
+            generation: 0,
         }
     }
 
@@ -73,6 +77,10 @@ impl LocalCache {
         if self.slots.is_empty() {
             return shared.find(key);
         }
+        let generation = shared.generation();
+        if generation != self.generation {
+            self.forget_all(generation);
+        }
         let hash = self.hash(key.name, &key.tail);
         let slot = &mut self.slots[Self::slot(hash)];
         if let Some(local) = slot
@@ -82,7 +90,7 @@ impl LocalCache {
             local.hits = (local.hits + 1) % HITS_PER_SHARED_LOOKUP;
             if local.hits == 0 && shared.find(key).is_none() {
                 // The shared cache saw no hits and evicted the entry.
-                shared.insert((*key).to_owned(), Arc::clone(&local.entry));
+                shared.insert_of(generation, (*key).to_owned(), Arc::clone(&local.entry));
             }
             return Some(Arc::clone(&local.entry));
         }
@@ -99,6 +107,15 @@ impl LocalCache {
             });
         }
         Some(entry)
+    }
+
+    /// Begins anew, because the shared cache has forgotten entries.
+    #[cold]
+    #[inline(never)]
+    fn forget_all(&mut self, generation: u64) {
+        self.slots.fill_with(|| None);
+        self.octets = 0;
+        self.generation = generation;
     }
 
     /// The shared cache's entry of a question, if it is another one than `known`.

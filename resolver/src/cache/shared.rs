@@ -1,7 +1,11 @@
 //! The answer cache that all workers share.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
+use policy::name::{Name, NameRef};
 use quick_cache::DefaultHashBuilder;
 
 use crate::{
@@ -26,27 +30,33 @@ impl HeapWeigher<QuestionKey, Arc<AnswerEntry>> for ByOctets {
 }
 
 /// The answer cache: a hard budget in octets, and eviction that resists scans (S3-FIFO).
-pub struct AnswerCache(
-    pub(super) WeighedCache<QuestionKey, Arc<AnswerEntry>, ByOctets, DefaultHashBuilder>,
-);
+pub struct AnswerCache {
+    pub(super) entries: WeighedCache<QuestionKey, Arc<AnswerEntry>, ByOctets, DefaultHashBuilder>,
+    /// Raised when entries are forgotten: before that, so that what was resolved earlier is not
+    /// stored, and after it, so that the workers' own caches forget theirs.
+    generation: AtomicU64,
+}
 
 impl AnswerCache {
     /// A cache of at most `budget` octets.
     #[must_use]
     pub fn new(budget: u64) -> Self {
-        Self(WeighedCache::new(budget, TYPICAL_OCTETS, ByOctets))
+        Self {
+            entries: WeighedCache::new(budget, TYPICAL_OCTETS, ByOctets),
+            generation: AtomicU64::new(0),
+        }
     }
 
     /// The entry of a question. It may be stale.
     #[must_use]
     pub fn find(&self, key: &QuestionKeyRef<'_>) -> Option<Arc<AnswerEntry>> {
-        self.0.get(key)
+        self.entries.get(key)
     }
 
     /// The same by an owned key.
     #[must_use]
     pub fn find_owned(&self, key: &QuestionKey) -> Option<Arc<AnswerEntry>> {
-        self.0.get(key)
+        self.entries.get(key)
     }
 
     /// Stores an entry. One that is heavier than a shard's part of the budget is not stored. An
@@ -59,7 +69,37 @@ impl AnswerCache {
             copy.fix_weight();
             Arc::new(copy)
         };
-        self.0.insert(key, entry);
+        self.entries.insert(key, entry);
+    }
+
+    /// The number that changes when entries are forgotten.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Stores an entry that was obtained in this generation, unless entries were forgotten since.
+    pub(crate) fn insert_of(&self, generation: u64, key: QuestionKey, entry: Arc<AnswerEntry>) {
+        if self.generation() != generation {
+            return;
+        }
+        self.insert(key.clone(), entry);
+        if self.generation() != generation {
+            // They were forgotten meanwhile, and a worker may already have this one.
+            self.entries.remove(&key);
+            self.generation.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Forgets the answers about these names and names below them, also those that an alias leads
+    /// to. Walks through the whole cache.
+    pub fn forget_below(&self, names: &[Name]) {
+        let is_below = |name: NameRef<'_>| names.iter().any(|top| name.is_within(top.borrow()));
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.entries.retain(|key, entry| {
+            !is_below(key.name()) && !entry.chain().iter().any(|name| is_below(name.borrow()))
+        });
+        self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Remembers what the lists say of an entry. Where the entry becomes heavier by that, a copy
@@ -68,26 +108,27 @@ impl AnswerCache {
         if entry.remember(classified, has_older) {
             return;
         }
+        let generation = self.generation();
         let is_stored = |key: &QuestionKey| {
-            let stored = self.0.peek(key);
+            let stored = self.entries.peek(key);
             stored.filter(|stored| std::ptr::eq(&**stored, entry))
         };
         if let Some((key, stored)) = entry
             .key()
             .and_then(|key| is_stored(&key).map(|stored| (key, stored)))
         {
-            self.insert(key, stored);
+            self.insert_of(generation, key, stored);
         }
     }
 
     /// Octets and entries in use.
     #[must_use]
     pub fn usage(&self) -> (u64, usize) {
-        (self.0.octets(), self.0.len())
+        (self.entries.octets(), self.entries.len())
     }
 
     /// Sets another budget, in octets.
     pub fn resize(&self, budget: u64) {
-        self.0.resize(budget);
+        self.entries.resize(budget);
     }
 }

@@ -88,7 +88,7 @@ fn a_local_cache_shows_what_the_shared_one_holds_and_newer_entries() {
     // An entry that the shared cache evicted comes back when the local one is used.
     let popular = key(&names[9]);
     let shown = local.find(&cache, &popular).unwrap();
-    cache.0.remove(&popular);
+    cache.entries.remove(&popular);
     assert!((0..=64).all(|_| Arc::ptr_eq(&local.find(&cache, &popular).unwrap(), &shown)));
     assert!(Arc::ptr_eq(&cache.find(&popular).unwrap(), &shown));
     let name = &names[7];
@@ -509,7 +509,7 @@ fn an_entry_that_becomes_heavier_is_weighed_anew() {
     // Local caches may still hold the first one: it replaces nothing.
     classify(&stored);
     assert!(Arc::ptr_eq(&cache.find(&key(&name)).unwrap(), &replaced));
-    cache.0.remove(&key(&name));
+    cache.entries.remove(&key(&name));
     cache.insert(key(&name).to_owned(), stored);
     assert!(
         cache.usage().0 > before + 100,
@@ -560,7 +560,7 @@ fn one_of_64_local_hits_reaches_the_shared_cache() {
         Arc::new(AnswerEntry::placeholder(&key(&name))),
     );
     local.find(&cache, &key(&name));
-    cache.0.remove(&key(&name));
+    cache.entries.remove(&key(&name));
     for _ in 1..64 {
         local.find(&cache, &key(&name));
         assert!(cache.find(&key(&name)).is_none());

@@ -11,6 +11,7 @@ use arc_swap::Guard;
 use policy::{
     identity::directory::{DirectoryReader, Identity, Trust},
     lists::blocklist::Blocklist,
+    name::Name,
     unix_seconds::UnixSeconds,
 };
 
@@ -33,7 +34,8 @@ pub struct Engine {
     pub(crate) config: EngineConfig,
     pub(crate) access: Access,
     pub(crate) cache: AnswerCache,
-    pub(crate) flights: SingleFlight<QuestionKey, Result<Arc<AnswerEntry>, Option<EdeCode>>>,
+    /// Resolutions under way, by the generation of the cache that they are for.
+    pub(crate) flights: SingleFlight<(u64, QuestionKey), Result<Arc<AnswerEntry>, Option<EdeCode>>>,
     /// Shares the resolutions that may be under way.
     pub(crate) admission: Admission,
     pub(crate) rates: Rates,
@@ -105,6 +107,13 @@ impl Engine {
     /// Sets another budget of the answer cache, in octets. What exceeds it is evicted at once.
     pub fn resize_cache(&self, budget: u64) {
         self.cache.resize(budget);
+    }
+
+    /// Forgets the answers about these names and names below them, also those that an alias leads
+    /// to, in the shared cache and in the workers' own. What is being resolved now is not cached.
+    /// Takes as long as the cache is large.
+    pub fn forget_below(&self, names: &[Name]) {
+        self.cache.forget_below(names);
     }
 
     /// The resolutions that are under way. A count.

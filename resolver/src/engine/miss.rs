@@ -288,6 +288,8 @@ impl Engine {
         if let Some(entry) = fresh {
             return Ok(entry);
         }
+        let flight = (self.cache.generation(), key);
+        let (generation, key) = &flight;
         let resolve = async {
             let resolved = self.resolve(&question).await;
             let entry = resolved
@@ -301,11 +303,12 @@ impl Engine {
             if entry.is_cacheable() {
                 // Before the entry is weighed.
                 self.classify(&entry, question.name.borrow());
-                self.cache.insert(key.clone(), Arc::clone(&entry));
+                let entry = Arc::clone(&entry);
+                self.cache.insert_of(*generation, key.clone(), entry);
             }
             Ok(entry)
         };
-        self.flights.join(&key, None, |_| true, resolve).await
+        self.flights.join(&flight, None, |_| true, resolve).await
     }
 
     /// Looks up in the live lists what they say of a new entry.

@@ -38,7 +38,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn of_sets(end: ChainEnd, sets: Vec<RrSet>) -> Self {
+    pub(super) fn of_sets(end: ChainEnd, sets: Vec<RrSet>) -> Self {
         Self {
             end,
             sets,
@@ -140,6 +140,8 @@ impl<E: Environment> Recursor<E> {
         now: Duration,
     ) -> Response {
         let credibility = response.credibility;
+        let unix_s = self.environment.unix_s() as u32;
+        response.denial.limit_by_proofs(unix_s);
         let denial = response.denial.clone();
         match &response.kind {
             ResponseKind::Referral(_) | ResponseKind::Unusable(_) => return response,
@@ -155,7 +157,7 @@ impl<E: Environment> Recursor<E> {
         }
         let queried = response.answer.last().map(|set| set.owner.clone());
         let count = response.answer.len();
-        self.cache_sets(&mut response, delegated_until, now);
+        self.cache_sets(&mut response, delegated_until, unix_s, now);
         self.bound_denial(&mut response.denial);
         let is_emptied = matches!(response.kind, ResponseKind::Answer)
             && response.answer.len() < count
@@ -168,10 +170,15 @@ impl<E: Environment> Recursor<E> {
     }
 
     /// Inserts the RRsets of a response, after it removed private addresses.
-    fn cache_sets(&self, response: &mut Response, delegated_until: Duration, now: Duration) {
+    fn cache_sets(
+        &self,
+        response: &mut Response,
+        delegated_until: Duration,
+        unix_s: u32,
+        now: Duration,
+    ) {
         let bounds = self.rrsets.bounds();
         let filters_private = !self.settings.private_addresses.is_empty();
-        let unix_s = self.environment.unix_s() as u32;
         let proofs = &response.denial.proofs;
         let sets = &mut response.answer;
         for set in sets.iter_mut() {
@@ -206,7 +213,7 @@ impl<E: Environment> Recursor<E> {
     }
 
     /// Whether a record leads from a name of the Internet into a private network (DNS rebinding).
-    fn is_private(&self, owner: NameRef<'_>, record: &Record) -> bool {
+    pub(super) fn is_private(&self, owner: NameRef<'_>, record: &Record) -> bool {
         let is_exempt = self
             .settings
             .private_domains

@@ -37,19 +37,25 @@ type Derived = (ChainTrust, u32);
 impl<E: Environment> Recursor<E> {
     /// Whether there is a trust anchor at all.
     pub(super) fn validates(&self) -> bool {
-        !self.settings.anchors.is_empty()
+        !self.anchors.load().is_empty()
+    }
+
+    /// Whether a name is not validated because of a negative trust anchor. It may be inside of a
+    /// zone.
+    pub(super) fn has_negative_anchor(&self, name: NameRef<'_>) -> bool {
+        let unix_s = self.environment.unix_s();
+        let anchors = self.anchors.load();
+        let closest = anchors.closest(name);
+        closest.is_some_and(|(anchored, _)| self.negative_anchors.covers(name, anchored, unix_s))
     }
 
     /// Whether the keys of a zone would be used, and are not cached.
     pub(super) fn lacks_keys_of(&self, zone: NameRef<'_>) -> bool {
         let now = self.environment.now();
-        let unix_s = self.environment.unix_s();
-        let anchored = self.settings.anchors.closest(zone);
-        anchored.is_some_and(|(anchored, _)| {
-            !self.negative_anchors.covers(zone, anchored, unix_s)
-                && self.trust.get(zone, now).is_none()
-                && self.rrsets.get(zone, Rtype::DNSKEY, now).is_none()
-        })
+        self.anchors.load().closest(zone).is_some()
+            && !self.has_negative_anchor(zone)
+            && self.trust.get(zone, now).is_none()
+            && self.rrsets.get(zone, Rtype::DNSKEY, now).is_none()
     }
 
     /// Asks for the DNSKEY RRset of a zone, while its servers are asked for something else. What
@@ -94,11 +100,12 @@ impl<E: Environment> Recursor<E> {
         context: &QueryContext,
         name: NameRef<'_>,
     ) -> Result<ChainTrust, ResolutionFailure> {
-        let Some((anchored, anchors)) = self.settings.anchors.closest(name) else {
+        let anchors = self.anchors.load_full();
+        let Some((anchored, anchors)) = anchors.closest(name) else {
             return Ok(ChainTrust::NoAnchor);
         };
-        let unix_s = self.environment.unix_s();
-        if self.negative_anchors.covers(name, anchored, unix_s) {
+        let version = self.negative_anchors.version();
+        if self.has_negative_anchor(name) {
             return Ok(ChainTrust::Insecure(InsecurityCause::NegativeTrustAnchor));
         }
         if let Some(known) = self.trust.get(name, self.environment.now()) {
@@ -113,14 +120,14 @@ impl<E: Environment> Recursor<E> {
         };
         let now = self.environment.now();
         self.context_of(context, name, &trust);
-        match &trust {
-            ChainTrust::Broken(broken) if broken.fault.is_of_query() => {}
-            ChainTrust::Broken(_) => self.trust.insert(name, trust.clone(), BOGUS_FOR, now),
-            _ => {
-                let lifetime = Duration::from_secs(ttl_s.into());
-                self.trust.insert(name, trust.clone(), lifetime, now);
-            }
-        }
+        let lifetime = match &trust {
+            ChainTrust::Broken(broken) if broken.fault.is_of_query() => return Ok(trust),
+            ChainTrust::Broken(_) => BOGUS_FOR,
+            _ => Duration::from_secs(ttl_s.into()),
+        };
+        self.negative_anchors.if_unchanged(version, || {
+            self.trust.insert(name, trust.clone(), lifetime, now);
+        });
         Ok(trust)
     }
 
@@ -309,7 +316,8 @@ impl<E: Environment> Recursor<E> {
         context: &QueryContext,
         name: NameRef<'_>,
     ) -> Result<(ChainTrust, Name), ResolutionFailure> {
-        let Some((anchor, _)) = self.settings.anchors.closest(name) else {
+        let anchors = self.anchors.load_full();
+        let Some((anchor, _)) = anchors.closest(name) else {
             return Ok((ChainTrust::NoAnchor, Name::root()));
         };
         let delegation = self

@@ -35,6 +35,11 @@ impl UpstreamCounters {
         counter!("ox_protect_resolution_failures_total", "cause" => failure.label()).increment(1);
     }
 
+    /// Counts a step that a cached proof answers.
+    pub fn count_synthesis(&self, kind: &'static str) {
+        counter!("ox_protect_aggressive_nsec_total", "kind" => kind).increment(1);
+    }
+
     pub fn count_fault(&self, fault: ResponseFault) {
         let label = match fault {
             ResponseFault::Code(ResponseCode::ServFail) => "servfail",
@@ -98,6 +103,18 @@ fn describe() {
     describe_counter!(
         "ox_protect_cached_failures_total",
         "Queries answered from the failure cache (RFC 9520)"
+    );
+    describe_counter!(
+        "ox_protect_aggressive_nsec_total",
+        "Names answered from cached DNSSEC proofs without a query to their zone, by kind (RFC 8198)"
+    );
+    describe_gauge!(
+        "ox_protect_nsec_cache_bytes",
+        "Size of the cache of validated NSEC and NSEC3 records"
+    );
+    describe_gauge!(
+        "ox_protect_nsec_cache_zones",
+        "Zones in the cache of validated NSEC and NSEC3 records"
     );
     describe_gauge!("ox_protect_rrset_cache_bytes", "Size of the RRset cache");
     describe_gauge!(

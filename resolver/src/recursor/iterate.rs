@@ -117,6 +117,10 @@ impl<E: Environment> Recursor<E> {
         if let Some(found) = self.cached(context, name, rtype, is_prefetch)? {
             return Ok(found);
         }
+        // A prefetch wants what the zone says now.
+        if !is_prefetch && let Some(found) = self.synthesised(context, name, rtype) {
+            return Ok(found);
+        }
         let response = self.query_authorities(context, chain, name, rtype).await;
         if let Err(failure) = &response {
             self.cache_failure(chain, name, rtype, *failure);

@@ -4,6 +4,7 @@
 //! ```text
 //! resolve -> iterate: aliases, QNAME minimisation, referrals
 //!              |  cached: caches in, caches out      cache/: rrsets, failures, delegations
+//!              |  synthesis: answers that cached proofs make       cache/: denials
 //!              v
 //!            query_zone -> select: which server, how long     cache/: infra, server
 //!              |  server_addresses: glue, cache, lookup
@@ -50,13 +51,18 @@ mod server_memory;
 mod settings;
 mod state;
 mod stream;
+mod synthesis;
+mod trust_points;
 mod validation;
 mod wire;
 
 pub use self::{
     bogus_zones::BogusZone,
     cache::rrsets::TtlBounds,
-    dnssec::{AnchorError, LineProblem, TrustAnchors, ValidationFault, ValidationSettings},
+    dnssec::{
+        AnchorError, KeyChange, KeyState, LineProblem, TrackedKey, TrustAnchors, TrustPoint,
+        ValidationFault, ValidationSettings, ZoneKey, parse_key,
+    },
     environment::{Environment, TransportOutcome},
     failure::ResolutionFailure,
     negative_anchors::NegativeTrustAnchor,
@@ -66,5 +72,6 @@ pub use self::{
     response::ServerRole,
     settings::{CacheBudgets, ConfiguredZone, ROOT_HINTS, Settings, SetupError, parse_hints},
     state::Recursor,
+    trust_points::KeyLook,
     wire::{ExpectedReply, ReplyMatch},
 };

@@ -1,7 +1,7 @@
 //! Negative trust anchors, RFC 7646: names at and below which nothing is validated for a while,
 //! because their zone is broken.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use policy::name::{Name, NameRef};
 
@@ -15,13 +15,20 @@ pub struct NegativeTrustAnchor {
 
 /// The negative trust anchors in force.
 #[derive(Default)]
-pub(super) struct NegativeAnchors(RwLock<Vec<NegativeTrustAnchor>>);
+pub(super) struct NegativeAnchors(RwLock<InForce>);
+
+#[derive(Default)]
+struct InForce {
+    anchors: Vec<NegativeTrustAnchor>,
+    /// How often they were replaced.
+    version: u64,
+}
 
 impl NegativeAnchors {
     /// Whether one is at or above a name. A trust anchor below it, `anchored`, counts more (RFC 7646
     /// section 2).
     pub fn covers(&self, name: NameRef<'_>, anchored: NameRef<'_>, now_unix_s: u64) -> bool {
-        self.read().iter().any(|anchor| {
+        self.read().anchors.iter().any(|anchor| {
             let negative = anchor.name.borrow();
             anchor.until_unix_s.is_none_or(|until| now_unix_s < until)
                 && name.is_within(negative)
@@ -31,17 +38,33 @@ impl NegativeAnchors {
 
     /// Replaces all. Returns the names below which validation has changed.
     pub fn replace(&self, anchors: Vec<NegativeTrustAnchor>) -> Vec<Name> {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut in_force = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        in_force.version += 1;
+        let current = &mut in_force.anchors;
         let is_in =
             |name: &Name, all: &[NegativeTrustAnchor]| all.iter().any(|known| known.name == *name);
         let gone = current.iter().filter(|known| !is_in(&known.name, &anchors));
-        let new = anchors.iter().filter(|new| !is_in(&new.name, &current));
+        let new = anchors.iter().filter(|new| !is_in(&new.name, current));
         let changed = gone.chain(new).map(|anchor| anchor.name.clone()).collect();
         *current = anchors;
         changed
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Vec<NegativeTrustAnchor>> {
+    /// The number of the anchors in force now, for [`Self::if_unchanged`].
+    pub fn version(&self) -> u64 {
+        self.read().version
+    }
+
+    /// Caches what was derived since [`Self::version`], if the anchors are still the same. What is
+    /// cached here is cached before [`Self::replace`], so the caller of that can remove it.
+    pub fn if_unchanged(&self, version: u64, cache: impl FnOnce()) {
+        let in_force = self.read();
+        if in_force.version == version {
+            cache();
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, InForce> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -76,5 +99,22 @@ mod tests {
         let changed = anchors.replace(vec![anchor("corp.test", None), anchor("uk", Some(10))]);
         let names: Vec<String> = changed.iter().map(Name::to_string).collect();
         assert_eq!(names, ["de", "uk"]);
+    }
+
+    #[test]
+    fn what_was_derived_before_a_change_is_not_cached_after_it() {
+        let anchors = NegativeAnchors::default();
+        let is_cached = |version| {
+            let mut cached = false;
+            anchors.if_unchanged(version, || cached = true);
+            cached
+        };
+        let before = anchors.version();
+        assert!(is_cached(before));
+        anchors.replace(vec![anchor("de", Some(10))]);
+        assert!(!is_cached(before) && is_cached(anchors.version()));
+        let before = anchors.version();
+        anchors.replace(Vec::new());
+        assert!(!is_cached(before), "an end changes them as well");
     }
 }

@@ -67,6 +67,20 @@ impl Denial {
         self.soa.as_ref()?.records.first()
     }
 
+    /// Lowers the TTL of the SOA, by which a denial is kept, to what its proofs and signatures allow
+    /// (RFC 9077, RFC 4035 section 5.3.3).
+    pub(super) fn limit_by_proofs(&mut self, now_unix: u32) {
+        let of_set = |set: &RrSet| {
+            let signed = set.signed_ttl_max_s(now_unix).unwrap_or(u32::MAX);
+            set.ttl_s().min(signed)
+        };
+        let Some(soa) = &mut self.soa else {
+            return;
+        };
+        let ttl_s = self.proofs.iter().map(of_set).fold(of_set(soa), u32::min);
+        soa.set_ttl(ttl_s);
+    }
+
     /// A copy with another TTL, in seconds.
     #[must_use]
     pub fn with_ttl(&self, ttl_s: u32) -> Self {

@@ -47,6 +47,16 @@ impl CacheBudgets {
     pub(super) fn of_trust(self) -> u64 {
         self.delegations / 4
     }
+
+    /// The eighth of `rrsets` that is for NSEC and NSEC3 records by zone.
+    pub(super) fn of_denials(self) -> u64 {
+        self.rrsets / 8
+    }
+
+    /// The rest of `rrsets`.
+    pub(super) fn of_rrsets(self) -> u64 {
+        self.rrsets - self.of_denials()
+    }
 }
 
 /// How the recursor resolves.
@@ -78,6 +88,10 @@ pub struct Settings {
     /// Trust anchors. Without any, nothing is validated.
     pub anchors: TrustAnchors,
     pub validation: ValidationSettings,
+    /// Whether validated NSEC and NSEC3 records answer for names that were not queried, RFC 8198.
+    pub aggressive_nsec: bool,
+    /// Whether a name does not exist below one that provably does not exist, RFC 8020.
+    pub harden_below_nxdomain: bool,
     pub caches: CacheBudgets,
     pub ttl: TtlBounds,
     /// Concurrent queries that wait for the servers of one zone. A count.
@@ -106,6 +120,8 @@ impl Settings {
             configured_zones: Vec::new(),
             anchors: TrustAnchors::default(),
             validation: ValidationSettings::default(),
+            aggressive_nsec: true,
+            harden_below_nxdomain: true,
             caches: CacheBudgets {
                 rrsets: 64 << 20,
                 delegations: 32 << 20,

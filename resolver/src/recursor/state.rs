@@ -1,11 +1,16 @@
 //! The state of the recursor: settings, caches, limits and counters. How it resolves stands in the
 //! other files.
 
-use std::{hash::BuildHasher as _, net::SocketAddr, sync::Arc};
+use std::{
+    hash::BuildHasher as _,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
+use arc_swap::ArcSwap;
 use foldhash::{SharedSeed, quality::SeedableRandomState};
 use metrics::gauge;
-use policy::name::Name;
+use policy::name::{Name, NameRef};
 
 use crate::{limiter::Limiter, message::types::Rtype, single_flight::SingleFlight};
 
@@ -13,12 +18,14 @@ use super::{
     bogus_zones::{BogusZone, BogusZones},
     cache::{
         delegations::{Delegation, DelegationCache},
+        denials::DenialCache,
         failures::FailureCache,
         infra::InfraCache,
         rrsets::RrSetCache,
         trust::TrustCache,
     },
     counters::UpstreamCounters,
+    dnssec::{TrustAnchors, TrustPoint},
     environment::Environment,
     failure::ResolutionFailure,
     negative_anchors::{NegativeAnchors, NegativeTrustAnchor},
@@ -40,9 +47,13 @@ pub struct Recursor<E> {
     pub(super) environment: E,
     pub(super) settings: Settings,
     pub(super) rrsets: RrSetCache,
+    pub(super) denials: DenialCache,
     pub(super) failures: FailureCache,
     pub(super) delegations: DelegationCache,
     pub(super) trust: TrustCache,
+    /// What validation begins with.
+    pub(super) anchors: ArcSwap<TrustAnchors>,
+    pub(super) points: Mutex<Vec<TrustPoint>>,
     pub(super) negative_anchors: NegativeAnchors,
     pub(super) bogus_zones: BogusZones,
     pub(super) infra: InfraCache,
@@ -60,7 +71,7 @@ impl<E: Environment> Recursor<E> {
     ///
     /// # Errors
     /// [`SetupError::NoRoots`] when there is no root server to begin with.
-    pub fn new(settings: Settings, environment: E) -> Result<Self, SetupError> {
+    pub fn new(mut settings: Settings, environment: E) -> Result<Self, SetupError> {
         let roots: Vec<SocketAddr> = settings
             .roots
             .iter()
@@ -75,13 +86,16 @@ impl<E: Environment> Recursor<E> {
             return Err(SetupError::NoRoots);
         }
         Ok(Self {
-            rrsets: RrSetCache::new(settings.caches.rrsets, settings.ttl),
+            rrsets: RrSetCache::new(settings.caches.of_rrsets(), settings.ttl),
+            denials: DenialCache::new(settings.caches.of_denials()),
             failures: FailureCache::new(settings.caches.failures),
             delegations: DelegationCache::new(
                 settings.caches.delegations,
                 &settings.configured_zones,
             ),
             trust: TrustCache::new(settings.caches.of_trust()),
+            points: Mutex::new(points_of(&settings.anchors)),
+            anchors: ArcSwap::from_pointee(std::mem::take(&mut settings.anchors)),
             negative_anchors: NegativeAnchors::default(),
             bogus_zones: BogusZones::new(),
             infra: InfraCache::new(settings.caches.servers),
@@ -106,7 +120,7 @@ impl<E: Environment> Recursor<E> {
     #[must_use]
     pub fn usage(&self) -> CacheBudgets {
         CacheBudgets {
-            rrsets: self.rrsets.usage().0,
+            rrsets: self.rrsets.usage().0 + self.denials.octets(),
             delegations: self.delegations.octets() + self.trust.octets(),
             servers: self.infra.octets(),
             failures: self.failures.octets(),
@@ -120,6 +134,7 @@ impl<E: Environment> Recursor<E> {
         for name in &changed {
             self.trust.remove_below(name.borrow());
             self.rrsets.remove_below(name.borrow());
+            self.denials.remove_about(name.borrow());
             self.failures.remove_below(name.borrow());
         }
         changed
@@ -133,7 +148,8 @@ impl<E: Environment> Recursor<E> {
 
     /// Sets other budgets. What exceeds them is evicted at once.
     pub fn resize(&self, budgets: CacheBudgets) {
-        self.rrsets.resize(budgets.rrsets);
+        self.rrsets.resize(budgets.of_rrsets());
+        self.denials.resize(budgets.of_denials());
         self.delegations.resize(budgets.delegations);
         self.trust.resize(budgets.of_trust());
         self.infra.resize(budgets.servers);
@@ -145,7 +161,17 @@ impl<E: Environment> Recursor<E> {
         let (octets, entries) = self.rrsets.usage();
         gauge!("ox_protect_rrset_cache_bytes").set(octets as f64);
         gauge!("ox_protect_rrset_cache_entries").set(entries as f64);
+        gauge!("ox_protect_nsec_cache_bytes").set(self.denials.octets() as f64);
+        gauge!("ox_protect_nsec_cache_zones").set(self.denials.len() as f64);
         gauge!("ox_protect_delegations").set(self.delegations.len() as f64);
         gauge!("ox_protect_known_servers").set(self.infra.len() as f64);
     }
+}
+
+/// The zones with trust anchors. Nothing is known of their keys yet.
+fn points_of(anchors: &TrustAnchors) -> Vec<TrustPoint> {
+    let point = |(zone, anchors): (NameRef<'_>, &[_])| {
+        TrustPoint::new(zone.to_owned(), anchors.to_vec(), Vec::new())
+    };
+    anchors.iter().map(point).collect()
 }

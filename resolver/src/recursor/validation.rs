@@ -14,7 +14,7 @@ use super::{
         trust::{BrokenChain, ChainTrust},
     },
     cached::{ChainEnd, Found},
-    dnssec::{Denied, Proofs, ValidationFault, ZoneKeys},
+    dnssec::{Denied, InsecurityCause, Proofs, ValidationContext, ValidationFault, ZoneKeys},
     environment::Environment,
     failure::ResolutionFailure,
     lookup_chain::LookupChain,
@@ -63,6 +63,7 @@ impl<E: Environment> Recursor<E> {
     ) -> Result<Found, ResolutionFailure> {
         let mut retries = 0;
         loop {
+            let version = self.negative_anchors.version();
             let mut found = self.find(context, chain, name, rtype, is_prefetch).await?;
             let BrokenChain { fault, zone } =
                 match self.validate(context, name, rtype, &mut found).await {
@@ -76,10 +77,12 @@ impl<E: Environment> Recursor<E> {
             let is_over = fault.is_of_query() || retries == RETRIES_MAX;
             if is_over {
                 let failure = ResolutionFailure::Bogus(fault);
-                if !fault.is_of_query() {
-                    self.bogus_zones.count(&zone, name, fault, now);
-                }
-                self.cache_failure(chain, name, rtype, failure);
+                self.negative_anchors.if_unchanged(version, || {
+                    if !fault.is_of_query() {
+                        self.bogus_zones.count(&zone, name, fault, now);
+                    }
+                    self.cache_failure(chain, name, rtype, failure);
+                });
                 return Err(failure);
             }
             retries += 1;
@@ -108,6 +111,7 @@ impl<E: Environment> Recursor<E> {
         rtype: Rtype,
         found: &mut Found,
     ) -> Result<(), Invalid> {
+        let version = self.negative_anchors.version();
         let mut above = None;
         for set in &mut found.sets {
             // The CNAME that a DNAME synthesises has no signature (RFC 6672 section 5.3.1).
@@ -120,7 +124,8 @@ impl<E: Environment> Recursor<E> {
             }
             if set.security == SecurityStatus::Indeterminate {
                 set.security = self.status_of_set(context, set).await?;
-                self.remember_set(set);
+                self.negative_anchors
+                    .if_unchanged(version, || self.remember_set(set));
             }
             if set.rtype == Rtype::DNAME {
                 above = Some(set.security);
@@ -140,7 +145,9 @@ impl<E: Environment> Recursor<E> {
                 .status_of_denial(context, end.borrow(), rtype, code, denial)
                 .await?;
             if proved == code {
-                self.remember_denial(end.borrow(), rtype, denial, status);
+                self.negative_anchors.if_unchanged(version, || {
+                    self.remember_denial(end.borrow(), rtype, denial, status);
+                });
             } else {
                 self.rrsets.remove(end.borrow(), rtype);
             }
@@ -157,6 +164,11 @@ impl<E: Environment> Recursor<E> {
         set: &RrSet,
     ) -> Result<SecurityStatus, Invalid> {
         let owner = set.owner.borrow();
+        if self.has_negative_anchor(owner) {
+            return Ok(SecurityStatus::Insecure(
+                InsecurityCause::NegativeTrustAnchor,
+            ));
+        }
         let is_of_parent = set.rtype == Rtype::DS;
         let signer = set.signers().find(|signer| {
             owner.is_within(signer.borrow()) && !(is_of_parent && owner == signer.borrow())
@@ -181,13 +193,17 @@ impl<E: Environment> Recursor<E> {
         let Some(encloser) = verified.closest_encloser else {
             return Ok(SecurityStatus::Secure);
         };
-        let denied = self
-            .proofs(context, &set.proofs, &keys)
-            .and_then(|mut proofs| {
-                proofs.wildcard_answer(owner, encloser.borrow(), self.validation(context))
-            })
+        let validation = self.validation(context);
+        let mut proofs = self.proofs(context, &set.proofs, &keys).map_err(&invalid)?;
+        let denied = proofs
+            .wildcard_answer(owner, encloser.borrow(), validation)
             .map_err(&invalid)?;
-        Ok(status_of(denied))
+        let status = status_of(denied);
+        if status == SecurityStatus::Secure {
+            self.learn_wildcard(set, encloser.borrow(), verified.ttl_max_s);
+            self.learn_denial(keys.zone(), None, &set.proofs, &proofs);
+        }
+        Ok(status)
     }
 
     /// The status of a denial, and the code that it proves: some servers answer NXDOMAIN for an empty
@@ -200,6 +216,10 @@ impl<E: Environment> Recursor<E> {
         code: ResponseCode,
         denial: &Denial,
     ) -> Result<(ResponseCode, SecurityStatus), Invalid> {
+        if self.has_negative_anchor(name) {
+            let cause = InsecurityCause::NegativeTrustAnchor;
+            return Ok((code, SecurityStatus::Insecure(cause)));
+        }
         let is_of_parent = rtype == Rtype::DS && !name.is_root();
         let place = if is_of_parent {
             name.parent().unwrap_or(name)
@@ -240,22 +260,14 @@ impl<E: Environment> Recursor<E> {
         denial: &Denial,
         keys: &ZoneKeys,
     ) -> Result<(ResponseCode, SecurityStatus), ValidationFault> {
-        if let Some(soa) = &denial.soa {
-            keys.verify(soa, self.validation(context))?;
+        let validation = self.validation(context);
+        let mut soa = None;
+        if let Some(set) = &denial.soa {
+            soa = Some((set, keys.verify(set, validation)?.ttl_max_s));
         }
         let mut proofs = self.proofs(context, &denial.proofs, keys)?;
-        let validation = self.validation(context);
-        if code == ResponseCode::NXDomain {
-            let fault = match proofs.nxdomain(name, validation) {
-                Ok(denied) => return Ok((code, status_of(denied))),
-                Err(fault) => fault,
-            };
-            return match proofs.nodata(name, rtype, validation) {
-                Ok(denied) => Ok((ResponseCode::NoError, status_of(denied))),
-                Err(_) => Err(fault),
-            };
-        }
-        let denied = proofs.nodata(name, rtype, validation)?;
+        let (code, denied) = prove(&mut proofs, name, rtype, code, validation)?;
+        self.learn_denial(keys.zone(), soa, &denial.proofs, &proofs);
         Ok((code, status_of(denied)))
     }
 
@@ -301,6 +313,26 @@ impl<E: Environment> Recursor<E> {
             entry.set_security(status);
         }
     }
+}
+
+/// The code that the records of a denial prove.
+fn prove(
+    proofs: &mut Proofs,
+    name: NameRef<'_>,
+    rtype: Rtype,
+    code: ResponseCode,
+    validation: ValidationContext<'_>,
+) -> Result<(ResponseCode, Denied), ValidationFault> {
+    if code != ResponseCode::NXDomain {
+        return Ok((code, proofs.nodata(name, rtype, validation)?));
+    }
+    proofs
+        .nxdomain(name, validation)
+        .map(|denied| (code, denied))
+        .or_else(|fault| {
+            let denied = proofs.nodata(name, rtype, validation);
+            denied.map_or(Err(fault), |denied| Ok((ResponseCode::NoError, denied)))
+        })
 }
 
 /// The name at the end of the aliases of a step.

@@ -10,6 +10,7 @@ mod aliases;
 mod any;
 mod asking;
 mod chains;
+mod forgetting;
 mod identities;
 mod judged;
 mod local_data;

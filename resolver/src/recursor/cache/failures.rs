@@ -103,7 +103,7 @@ impl FailureCache {
 
     /// Removes all failures of a name and of names below it.
     pub fn remove_below(&self, name: NameRef<'_>) {
-        self.0.retain(|key| !key.name().is_within(name));
+        self.0.retain(|key, _| !key.name().is_within(name));
     }
 
     pub fn remove(&self, name: NameRef<'_>, rtype: Rtype) {

@@ -166,7 +166,7 @@ impl RrSetCache {
     #[must_use]
     pub fn find(&self, name: NameRef<'_>, rtype: Rtype, now: Duration) -> Option<Arc<CacheEntry>> {
         self.get(name, rtype, now)
-            .or_else(|| self.get(name, TYPE_NXDOMAIN, now))
+            .or_else(|| self.nxdomain(name, now))
     }
 
     /// The entry of exactly this name and type.
@@ -175,6 +175,12 @@ impl RrSetCache {
         self.entries
             .get(&key(name, rtype))
             .filter(|entry| entry.expires > now)
+    }
+
+    /// The NXDOMAIN entry of a name.
+    #[must_use]
+    pub fn nxdomain(&self, name: NameRef<'_>, now: Duration) -> Option<Arc<CacheEntry>> {
+        self.get(name, TYPE_NXDOMAIN, now)
     }
 
     /// The address entry of a name server. An entry from a zone whose delegation has expired is
@@ -212,6 +218,18 @@ impl RrSetCache {
             delegated_until,
             ..entry(CachedData::Records(set), credibility, ttl_s, now)
         };
+        self.put(name.borrow(), rtype, entry, now);
+    }
+
+    /// Inserts the RRset of a wildcard, which is secure. No name server has such a name, so it need not
+    /// end with its delegation.
+    pub fn insert_wildcard(&self, set: RrSet, now: Duration) {
+        let ttl_s = self.bounds.of_set(&set);
+        let name = set.owner.clone();
+        let rtype = set.rtype;
+        let data = CachedData::Records(set);
+        let entry = entry(data, Credibility::Authoritative, ttl_s, now);
+        entry.set_security(SecurityStatus::Secure);
         self.put(name.borrow(), rtype, entry, now);
     }
 
@@ -270,7 +288,7 @@ impl RrSetCache {
 
     /// Removes all entries of a name and of names below it.
     pub fn remove_below(&self, name: NameRef<'_>) {
-        self.entries.retain(|key| !key.name().is_within(name));
+        self.entries.retain(|key, _| !key.name().is_within(name));
     }
 
     /// Removes the NXDOMAIN entry of a name that exists.

@@ -108,6 +108,6 @@ impl TrustCache {
 
     /// Removes the entries of a name and of names below it.
     pub fn remove_below(&self, name: NameRef<'_>) {
-        self.0.retain(|known| !known.borrow().is_within(name));
+        self.0.retain(|known, _| !known.borrow().is_within(name));
     }
 }

@@ -128,6 +128,20 @@ impl TrustAnchors {
 }
 
 impl TrustAnchor {
+    /// Its record's type and data in presentation form.
+    pub(super) fn to_presentation(&self) -> String {
+        match self {
+            Self::Ds(data) => {
+                let digest = HEXLOWER_PERMISSIVE.encode(&data.digest);
+                format!(
+                    "DS {} {} {} {digest}",
+                    data.tag, data.algorithm, data.digest_type
+                )
+            }
+            Self::Key(key) => format!("DNSKEY {}", key.to_presentation()),
+        }
+    }
+
     /// Whether its algorithm and digest type are supported.
     pub(super) fn is_usable(&self, settings: &ValidationSettings) -> bool {
         match self {
@@ -220,11 +234,15 @@ fn parse_ds(fields: &[&str]) -> Result<DsData, LineProblem> {
         .ok_or(LineProblem::Digest)
 }
 
-fn parse_key(fields: &[&str]) -> Result<ZoneKey, LineProblem> {
+/// Reads the data of a DNSKEY record in presentation form, RFC 4034 section 2.2.
+///
+/// # Errors
+/// What is wrong with a field.
+pub fn parse_key(fields: &[&str]) -> Result<ZoneKey, LineProblem> {
     let flags: u16 = number(fields, 0)?;
     let (protocol, algorithm): (u8, u8) = (number(fields, 1)?, number(fields, 2)?);
     let public = BASE64
-        .decode(fields[3..].concat().as_bytes())
+        .decode(fields.get(3..).unwrap_or_default().concat().as_bytes())
         .map_err(|_| LineProblem::Key)?;
     let [high, low] = flags.to_be_bytes();
     let data = [&[high, low, protocol, algorithm], &public[..]].concat();

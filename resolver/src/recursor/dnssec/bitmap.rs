@@ -1,6 +1,6 @@
 //! Type bit maps of NSEC and NSEC3 records, RFC 4034 section 4.1.2.
 
-use crate::message::types::Rtype;
+use crate::{message::types::Rtype, weighed::heap_octets};
 
 /// The most octets of a window block.
 const WINDOW_OCTETS_MAX: usize = 32;
@@ -24,6 +24,11 @@ impl TypeBitmap {
             rest = behind.get(length..)?;
         }
         rest.is_empty().then(|| Self(blocks.into()))
+    }
+
+    /// Memory behind it, in octets.
+    pub(super) fn heap_octets(&self) -> usize {
+        heap_octets(self.0.len())
     }
 
     /// Whether the type exists.

@@ -192,7 +192,7 @@ pub(super) fn child(label: &[u8], parent: NameRef<'_>) -> Option<Name> {
 }
 
 /// The wildcard below a name; none where it becomes too long.
-pub(super) fn wildcard(parent: NameRef<'_>) -> Option<Name> {
+pub fn wildcard(parent: NameRef<'_>) -> Option<Name> {
     child(b"*", parent)
 }
 

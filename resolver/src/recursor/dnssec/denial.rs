@@ -22,6 +22,8 @@ pub struct Proofs {
     nsec: NsecRecords,
     nsec3: Option<Nsec3Chain>,
     ttl_max_s: u32,
+    /// The places of the sets that verified, and how long each may be kept, in seconds.
+    verified: Vec<(usize, u32)>,
     /// Why a set was left out.
     fault: Option<ValidationFault>,
 }
@@ -67,9 +69,10 @@ impl Proofs {
         context: ValidationContext<'_>,
     ) -> Result<Self, ValidationFault> {
         let mut secure = Vec::new();
+        let mut verified_sets = Vec::new();
         let mut ttl_max_s = u32::MAX;
         let mut fault: Option<ValidationFault> = None;
-        for set in sets {
+        for (place, set) in sets.into_iter().enumerate() {
             if !matches!(set.rtype, Rtype::NSEC | Rtype::NSEC3) {
                 continue;
             }
@@ -77,6 +80,7 @@ impl Proofs {
                 Ok(verified) => {
                     ttl_max_s = ttl_max_s.min(verified.ttl_max_s);
                     secure.push(set);
+                    verified_sets.push((place, verified.ttl_max_s));
                 }
                 Err(ValidationFault::TooMuchWork) => return Err(ValidationFault::TooMuchWork),
                 Err(other) => fault = Some(fault.map_or(other, |known| known.or_graver(other))),
@@ -84,8 +88,32 @@ impl Proofs {
         }
         let mut proofs = Self::from_secure(secure.iter().copied(), keys.zone());
         proofs.ttl_max_s = proofs.ttl_max_s.min(ttl_max_s);
+        proofs.verified = verified_sets;
         proofs.fault = fault;
         Ok(proofs)
+    }
+
+    /// These records of a zone, which are secure.
+    pub(super) fn of_records(
+        zone: NameRef<'_>,
+        nsec: NsecRecords,
+        nsec3: Option<Nsec3Chain>,
+    ) -> Self {
+        Self {
+            zone: zone.to_owned(),
+            nsec,
+            nsec3,
+            ttl_max_s: u32::MAX,
+            verified: Vec::new(),
+            fault: None,
+        }
+    }
+
+    /// The places of the sets that verified among those given to [`Self::verify`], and how long each
+    /// may be kept, in seconds.
+    #[must_use]
+    pub fn verified(&self) -> &[(usize, u32)] {
+        &self.verified
     }
 
     /// Takes NSEC and NSEC3 RRsets of a zone that are secure already, for example from a cache.
@@ -100,6 +128,7 @@ impl Proofs {
             nsec: NsecRecords::of(of_type(Rtype::NSEC), zone),
             nsec3: Nsec3Chain::of(of_type(Rtype::NSEC3), zone),
             ttl_max_s: sets.clone().map(RrSet::ttl_s).min().unwrap_or(0),
+            verified: Vec::new(),
             fault: None,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use aws_lc_rs::signature::{ParsedPublicKey, RsaPublicKeyComponents};
+use data_encoding::BASE64;
 use hickory_proto::rr::Record;
 
 use super::{
@@ -111,6 +112,24 @@ impl ZoneKey {
     #[must_use]
     pub fn is_same_key(&self, other: &Self) -> bool {
         self.data[2..] == other.data[2..]
+    }
+
+    /// The key without the REVOKE flag, as it was before it was revoked.
+    pub(super) fn without_revocation(&self) -> Self {
+        let mut data = self.data.clone();
+        let [high, low] = (self.flags & !FLAG_REVOKED).to_be_bytes();
+        data[..2].copy_from_slice(&[high, low]);
+        Self::from_data(&data).expect("as long as before")
+    }
+
+    /// The data in presentation form, RFC 4034 section 2.2.
+    #[must_use]
+    pub fn to_presentation(&self) -> String {
+        let public = BASE64.encode(&self.data[FIXED_OCTETS..]);
+        format!(
+            "{} {} {} {public}",
+            self.flags, self.protocol, self.algorithm
+        )
     }
 
     /// Whether the algorithm is supported.

@@ -7,6 +7,7 @@
 //!                    |  dnskey, algorithm: keys and their algorithms
 //!                    v
 //!                  denial: what verified NSEC and NSEC3 sets prove   nsec, nsec3, finding, bitmap
+//!                  spans: what those of a zone prove of other names
 //!
 //! context: time, settings and budget of a validation      fault: why data are bogus or insecure
 //! ```
@@ -29,7 +30,9 @@ mod finding;
 mod iana_xml;
 mod nsec;
 mod nsec3;
+mod rollover;
 mod rrsig;
+mod spans;
 mod zone_keys;
 
 #[cfg(test)]
@@ -38,12 +41,16 @@ mod signed_zones;
 pub(super) mod testing;
 
 pub use self::{
-    anchors::{AnchorError, LineProblem, TrustAnchors},
+    anchors::{AnchorError, LineProblem, TrustAnchors, parse_key},
     budget::ValidationBudget,
+    canonical::wildcard,
     context::{ValidationContext, ValidationSettings},
     denial::{Denied, Proofs, deny_the_name},
+    dnskey::ZoneKey,
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},
     finding::Delegation,
+    rollover::{KeyChange, KeyState, ObservedKeys, TrackedKey, TrustPoint},
+    spans::{Synthesis, Synthesised, ZoneSpans},
     zone_keys::{ZoneKeys, ZoneTrust},
 };

@@ -2,19 +2,19 @@
 
 use policy::name::{Name, NameRef};
 
-use crate::{message::types::Rtype, recursor::rrset::RrSet};
+use crate::{message::types::Rtype, recursor::rrset::RrSet, weighed::heap_octets};
 
 use super::{
     bitmap::TypeBitmap,
-    canonical::{common_labels, compare_names, data_octets, name_at, wildcard},
+    canonical::{child, common_labels, compare_names, data_octets, name_at, wildcard},
     fault::ValidationFault,
     finding::{Delegation, Finding, cut, denied_type},
 };
 
 /// An NSEC record of a zone.
 #[derive(Debug, Clone)]
-struct Nsec {
-    owner: Name,
+pub(super) struct Nsec {
+    pub(super) owner: Name,
     next: Name,
     /// The record is the last one of the zone: its next name is the apex.
     is_last: bool,
@@ -24,7 +24,7 @@ struct Nsec {
 impl Nsec {
     /// The records of an NSEC RRset. A record is left out whose next name is outside the zone, or
     /// before its owner without being the apex.
-    fn of(set: &RrSet, zone: NameRef<'_>) -> impl Iterator<Item = Self> {
+    pub(super) fn of(set: &RrSet, zone: NameRef<'_>) -> impl Iterator<Item = Self> {
         set.records.iter().filter_map(move |record| {
             let data = data_octets(record)?;
             let (next, at) = name_at(&data, 0)?;
@@ -45,7 +45,7 @@ impl Nsec {
 
     /// Whether the name, which is in the zone, does not exist: it lies between the owner and the
     /// next name, is no empty non-terminal, and not below a zone cut or a DNAME at the owner.
-    fn denies(&self, name: NameRef<'_>) -> bool {
+    pub(super) fn denies(&self, name: NameRef<'_>) -> bool {
         self.spans(name) && !self.next.borrow().is_within(name)
     }
 
@@ -64,10 +64,23 @@ impl Nsec {
 
     /// The closest encloser of a name that the record denies: the longest ancestor that the owner or
     /// the next name shows to exist.
-    fn closest_encloser<'n>(&self, name: NameRef<'n>) -> NameRef<'n> {
+    pub(super) fn closest_encloser<'n>(&self, name: NameRef<'n>) -> NameRef<'n> {
         let labels =
             common_labels(name, self.owner.borrow()).max(common_labels(name, self.next.borrow()));
         name.last_labels(labels)
+    }
+
+    /// Whether the record says nothing about other names: a compact denial, RFC 9824 section 2. Its
+    /// next name is the first one that could follow its owner.
+    pub(super) fn is_compact(&self) -> bool {
+        let is_next = child(b"\0", self.owner.borrow()).is_some_and(|next| next == self.next);
+        is_next || self.types.denies_its_name()
+    }
+
+    /// Memory behind the record, in octets.
+    pub(super) fn heap_octets(&self) -> usize {
+        let of_name = |name: &Name| heap_octets(name.borrow().wire().len());
+        of_name(&self.owner) + of_name(&self.next) + self.types.heap_octets()
     }
 }
 
@@ -85,6 +98,11 @@ impl NsecRecords {
     /// The sound records of NSEC RRsets.
     pub(super) fn of<'s>(sets: impl Iterator<Item = &'s RrSet>, zone: NameRef<'_>) -> Self {
         Self(sets.flat_map(|set| Nsec::of(set, zone)).collect())
+    }
+
+    /// These records.
+    pub(super) fn of_records(records: Vec<Nsec>) -> Self {
+        Self(records)
     }
 
     /// RFC 4035 section 5.4: no record has the name, and none the wildcard that could stand in.

@@ -28,15 +28,30 @@ pub(super) type NameHash = [u8; SHA1_OUTPUT_LEN];
 
 /// The parameters that all NSEC3 records of a chain share, RFC 5155 section 3.1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Parameters {
-    iterations: u16,
+pub(super) struct Parameters {
+    pub(super) iterations: u16,
     salt: Box<[u8]>,
+}
+
+impl Parameters {
+    /// The hash of a name.
+    ///
+    /// # Errors
+    /// [`ValidationFault::TooMuchWork`] when the budget is used up.
+    pub(super) fn hash(
+        &self,
+        name: NameRef<'_>,
+        context: ValidationContext<'_>,
+    ) -> Result<NameHash, ValidationFault> {
+        context.budget.charge_hash()?;
+        Ok(hash_of_name(name, &self.salt, self.iterations))
+    }
 }
 
 /// An NSEC3 record of a zone.
 #[derive(Debug, Clone)]
-struct Nsec3 {
-    hash: NameHash,
+pub(super) struct Nsec3 {
+    pub(super) hash: NameHash,
     next: NameHash,
     is_opt_out: bool,
     types: TypeBitmap,
@@ -85,7 +100,11 @@ fn finding(is_opt_out: bool) -> Finding {
 impl Nsec3 {
     /// A record of a set; none where its hash algorithm or a flag of it is unknown (RFC 5155
     /// sections 8.1 and 8.2), or its owner is no hash below the apex.
-    fn of(owner: NameRef<'_>, zone: NameRef<'_>, data: &[u8]) -> Option<(Parameters, Self)> {
+    pub(super) fn of(
+        owner: NameRef<'_>,
+        zone: NameRef<'_>,
+        data: &[u8],
+    ) -> Option<(Parameters, Self)> {
         let (&[algorithm, flags, high, low, salt_length], rest) =
             data.split_first_chunk::<FIXED_OCTETS>()?;
         let (salt, rest) = rest.split_at_checked(usize::from(salt_length))?;
@@ -117,6 +136,34 @@ impl Nsec3 {
             self.hash < *hash || *hash < self.next
         }
     }
+
+    /// Whether the record proves that a name with this hash does not exist. Under Opt-Out an
+    /// unsigned delegation may be there.
+    pub(super) fn denies(&self, hash: &NameHash) -> bool {
+        !self.is_opt_out && self.covers(hash)
+    }
+
+    /// Whether the record says nothing about names below its own: RFC 6840 section 4.1.
+    pub(super) fn hides_descendants(&self) -> bool {
+        self.types.hides_descendants()
+    }
+
+    /// Whether the record says nothing about other names: it was made for one query and leads from
+    /// the hash before that of the name to the one after it (RFC 7129 appendix B), or it denies its
+    /// own name (RFC 9824).
+    pub(super) fn is_narrow(&self) -> bool {
+        let head = |hash: &NameHash| {
+            hash.first_chunk()
+                .map_or(0, |octets| u64::from_be_bytes(*octets))
+        };
+        let distance = head(&self.next).wrapping_sub(head(&self.hash));
+        self.types.denies_its_name() || distance <= 1 && self.next != self.hash
+    }
+
+    /// Memory behind the record, in octets.
+    pub(super) fn heap_octets(&self) -> usize {
+        self.types.heap_octets()
+    }
 }
 
 impl Nsec3Chain {
@@ -146,6 +193,21 @@ impl Nsec3Chain {
             }
         }
         chains.into_iter().max_by_key(|chain| chain.records.len())
+    }
+
+    /// These records of a chain, and hashes that are known.
+    pub(super) fn of_records(
+        zone: NameRef<'_>,
+        parameters: &Parameters,
+        records: Vec<Nsec3>,
+        hashes: Vec<(Name, NameHash)>,
+    ) -> Self {
+        Self {
+            zone: zone.to_owned(),
+            parameters: parameters.clone(),
+            records,
+            hashes,
+        }
     }
 
     /// The iterations of the hash, RFC 5155 section 3.1.3.
@@ -299,8 +361,7 @@ impl Nsec3Chain {
         if let Some((_, hash)) = self.hashes.iter().find(|(known, _)| known.borrow() == name) {
             return Ok(*hash);
         }
-        context.budget.charge_hash()?;
-        let hash = hash_of_name(name, &self.parameters.salt, self.parameters.iterations);
+        let hash = self.parameters.hash(name, context)?;
         self.hashes.push((name.to_owned(), hash));
         Ok(hash)
     }

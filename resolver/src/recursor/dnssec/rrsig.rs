@@ -76,6 +76,29 @@ pub(super) fn verify<'k>(
     Err(fault)
 }
 
+/// Whether a DNSKEY RRset is signed by this key, which may be revoked (RFC 5011 section 2.1).
+pub(super) fn signs(set: &RrSet, key: &ZoneKey, context: ValidationContext<'_>) -> bool {
+    let Some(canonical) = CanonicalSet::new(set) else {
+        return false;
+    };
+    let zone = set.owner.borrow();
+    let mut message = Vec::new();
+    set.signatures.iter().take(SIGNATURES_MAX).any(|record| {
+        let Ok(signature) = Signature::of(record) else {
+            return false;
+        };
+        let is_of_key = signature.tag == key.tag && signature.algorithm == key.algorithm;
+        if !is_of_key || signature.check(set, zone, context).is_err() {
+            return false;
+        }
+        signature.write_message(zone, &canonical, &mut message);
+        context.budget.charge_signature().is_ok()
+            && key
+                .verify(&message, &signature.data[signature.signature_at..])
+                .is_ok()
+    })
+}
+
 /// Whether the zone may have the RRset: it owns the name, a DS RRset belongs to the zone above the
 /// name (RFC 4035 section 2.4), and SOA and DNSKEY stand at the apex.
 fn check_place(set: &RrSet, zone: NameRef<'_>) -> Result<(), ValidationFault> {

@@ -39,7 +39,7 @@ pub(super) const NOW: u32 = 1_796_083_200;
 pub(super) const TTL_S: u32 = 3_600;
 
 /// A context with defaults at [`NOW`].
-pub(super) fn with_context<T>(run: impl FnOnce(ValidationContext<'_>) -> T) -> T {
+pub(in crate::recursor) fn with_context<T>(run: impl FnOnce(ValidationContext<'_>) -> T) -> T {
     with_context_at(NOW, ValidationSettings::default(), run)
 }
 
@@ -66,7 +66,7 @@ pub(super) fn with_context_at<T>(
 }
 
 /// A name; an asterisk and escapes of other octets (`\000`) are allowed.
-pub(super) fn name(text: &str) -> Name {
+pub(in crate::recursor) fn name(text: &str) -> Name {
     let parsed: domain::base::Name<Vec<u8>> = text.parse().expect("a name");
     let wire = parsed.as_octets().to_ascii_lowercase();
     NameRef::from_wire(&wire).expect("a name").to_owned()
@@ -104,7 +104,7 @@ pub(super) fn records(text: &str) -> Vec<Record> {
 }
 
 /// All RRsets of a master file with their signatures, in the order of their first records.
-pub(super) fn sets(text: &str) -> Vec<RrSet> {
+pub(in crate::recursor) fn sets(text: &str) -> Vec<RrSet> {
     group(&records(text))
 }
 
@@ -147,7 +147,7 @@ enum Pair {
 }
 
 /// A key of a zone that signs.
-pub(super) struct Signer {
+pub(in crate::recursor) struct Signer {
     pub(super) zone: Name,
     pub(super) flags: u16,
     pub(super) protocol: u8,
@@ -181,7 +181,7 @@ impl Default for Terms {
 
 impl Signer {
     /// A new key with the flags of a key that signs everything.
-    pub(super) fn new(zone: &str, algorithm: u8) -> Self {
+    pub(in crate::recursor) fn new(zone: &str, algorithm: u8) -> Self {
         let rsa = || RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         let ecdsa = |algorithm| Pair::Ecdsa(EcdsaKeyPair::generate(algorithm).expect("a key"));
         let pair = match algorithm {
@@ -254,7 +254,7 @@ impl Signer {
     }
 
     /// The trusted keys of a zone that has this key alone.
-    pub(super) fn keys(&self) -> ZoneKeys {
+    pub(in crate::recursor) fn keys(&self) -> ZoneKeys {
         let set = Self::key_set(&[self]);
         let trust = with_context(|context| {
             ZoneKeys::from_anchors(&set, &[self.anchor()], context).expect("a secure zone")
@@ -266,7 +266,7 @@ impl Signer {
     }
 
     /// The set with a signature more. Its data are in canonical form already.
-    pub(super) fn signed(&self, set: RrSet) -> RrSet {
+    pub(in crate::recursor) fn signed(&self, set: RrSet) -> RrSet {
         self.signed_on(set, &Terms::default())
     }
 
