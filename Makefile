@@ -129,7 +129,9 @@ tools/tests: tools/nextest
 	@tests/npm.sh clients $(TYPESCRIPT_CLIENT)
 	@[ -x /usr/sbin/nsd ] && [ -x /usr/sbin/unbound ] && command -v dnsperf >/dev/null || \
 		tests/install.sh nsd unbound dnsperf
-	@command -v ldns-signzone >/dev/null || tests/install.sh ldnsutils
+	@PATH=$$PATH:/usr/sbin command -v ldns-signzone dnssec-signzone kzonesign keymgr delv openssl | \
+		[ $$(wc -l) -eq 6 ] || \
+		tests/install.sh ldnsutils bind9-utils bind9-dnsutils knot knot-dnssecutils openssl
 	@PATH=$$PATH:/usr/sbin \
 		command -v named knotd pdns_server pdnsutil nsupdate knsupdate dig kdig sqlite3 | \
 		[ $$(wc -l) -eq 9 ] && [ -f /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql ] || \

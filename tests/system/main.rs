@@ -14,6 +14,7 @@ mod attacks;
 mod bad_input;
 mod bad_servers;
 mod blocking;
+mod broken_zones;
 mod choices;
 mod clients;
 mod command_line;

@@ -85,9 +85,14 @@ fn start(folder: &Path, port: u16) -> Nsd {
 
 /// Serves zones, each by its name and its file in the folder.
 pub(super) fn serve(folder: &Path, port: u16, zones: &[(String, String)]) -> Nsd {
+    serve_at(folder, &format!("{ADDRESS}@{port}"), zones)
+}
+
+/// The same at any address, written `ADDRESS@PORT`.
+pub(super) fn serve_at(folder: &Path, address: &str, zones: &[(String, String)]) -> Nsd {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut config = format!(
-        "server:\n ip-address: {ADDRESS}@{port}\n username: \"\"\n chroot: \"\"\n zonesdir: \"{}\"\n pidfile: \"\"\n database: \"\"\n zonelistfile: \"{}\"\n xfrdfile: \"{}\"\n xfrdir: \"{}\"\n server-count: 1\nremote-control:\n control-enable: no\n",
+        "server:\n ip-address: {address}\n username: \"\"\n chroot: \"\"\n zonesdir: \"{}\"\n pidfile: \"\"\n database: \"\"\n zonelistfile: \"{}\"\n xfrdfile: \"{}\"\n xfrdir: \"{}\"\n server-count: 1\nremote-control:\n control-enable: no\n",
         folder.display(),
         path("zone.list"),
         path("xfrd.state"),

@@ -38,6 +38,21 @@ impl Unbound {
     /// Starts one that recurses on this Internet and waits until it answers. It does not validate,
     /// and it answers however late: by default it drops a query after 1.9 s and waits for a retry.
     pub async fn start(internet: &Internet) -> Self {
+        let settings = " module-config: \"iterator\"\n discard-timeout: 0\n";
+        Self::start_with(&internet.root_hints(), settings).await
+    }
+
+    /// Starts one that validates with this trust anchor, a DS record, below these root hints.
+    /// With the log level it says in Extended DNS Errors what it found.
+    pub async fn start_validating(hints: &str, anchor: &str) -> Self {
+        let settings = format!(
+            " module-config: \"validator iterator\"\n trust-anchor: \"{anchor}\"\n ede: yes\n \
+             val-log-level: 2\n trust-anchor-signaling: no\n"
+        );
+        Self::start_with(hints, &settings).await
+    }
+
+    async fn start_with(hints_text: &str, further: &str) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("ox-protect-unbound-")
             .tempdir()
@@ -47,11 +62,11 @@ impl Unbound {
             .expect("a free port");
         let hints = folder.path().join("hints");
         let config = folder.path().join("unbound.conf");
-        fs::write(&hints, internet.root_hints()).expect("the folder is ours");
+        fs::write(&hints, hints_text).expect("the folder is ours");
         let settings = format!(
             "server:\n interface: {ADDRESS}@{}\n access-control: 127.0.0.0/8 allow\n do-daemonize: no\n use-syslog: no\n \
-             username: \"\"\n chroot: \"\"\n directory: \"{}\"\n pidfile: \"\"\n root-hints: \"{}\"\n module-config: \"iterator\"\n \
-             do-not-query-localhost: no\n local-zone: \"test.\" nodefault\n do-ip6: no\n discard-timeout: 0\nremote-control:\n control-enable: no\n",
+             username: \"\"\n chroot: \"\"\n directory: \"{}\"\n pidfile: \"\"\n root-hints: \"{}\"\n \
+             do-not-query-localhost: no\n local-zone: \"test.\" nodefault\n do-ip6: no\n{further}remote-control:\n control-enable: no\n",
             address.port(),
             folder.path().display(),
             hints.display(),

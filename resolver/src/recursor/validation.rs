@@ -221,20 +221,23 @@ impl<E: Environment> Recursor<E> {
             return Ok((code, SecurityStatus::Insecure(cause)));
         }
         let is_of_parent = rtype == Rtype::DS && !name.is_root();
+        let place = if is_of_parent {
+            name.parent().unwrap_or(name)
+        } else {
+            name
+        };
+        // A zone above an anchor says nothing about names below it.
+        let anchored = self.settings.anchors.closest(place);
         let signer = denial
             .proofs
             .iter()
             .chain(&denial.soa)
             .flat_map(RrSet::signers)
             .find(|signer| {
-                name.is_within(signer.borrow()) && !(is_of_parent && name == signer.borrow())
+                place.is_within(signer.borrow())
+                    && anchored.is_none_or(|(anchor, _)| signer.borrow().is_within(anchor))
             });
         let Some(signer) = signer else {
-            let place = if is_of_parent {
-                name.parent().unwrap_or(name)
-            } else {
-                name
-            };
             let trust = self.enclosing_trust(context, place).await?;
             return Ok((code, unsigned(trust, ValidationFault::DenialMissing)?));
         };

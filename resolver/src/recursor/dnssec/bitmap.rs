@@ -51,6 +51,11 @@ impl TypeBitmap {
         self.has(Rtype::NS) && !self.has(Rtype::SOA)
     }
 
+    /// Whether the name is a delegation without a DS RRset, seen from the parent zone.
+    pub(super) fn is_unsigned_delegation(&self) -> bool {
+        self.is_delegation() && !self.has(Rtype::DS)
+    }
+
     /// Whether the record says nothing about names below its own: RFC 6840 section 4.1.
     pub(super) fn hides_descendants(&self) -> bool {
         self.is_delegation() || self.has(Rtype::DNAME)

@@ -144,12 +144,13 @@ impl Proofs {
         name: NameRef<'_>,
         context: ValidationContext<'_>,
     ) -> Result<Denied, ValidationFault> {
-        self.prove(
+        let denied = self.prove(
             name,
             context,
             |nsec| Ok(nsec.nxdomain(name)),
             |nsec3| nsec3.nxdomain(name, context),
-        )
+        );
+        self.or_insecure(denied, name, context)
     }
 
     /// Proves that a name has no records of a type: RFC 4035 section 5.4, RFC 5155 sections 8.5 to
@@ -164,12 +165,49 @@ impl Proofs {
         rtype: Rtype,
         context: ValidationContext<'_>,
     ) -> Result<Denied, ValidationFault> {
-        self.prove(
+        let denied = self.prove(
             name,
             context,
             |nsec| nsec.nodata(name, rtype),
             |nsec3| nsec3.nodata(name, rtype, context),
-        )
+        );
+        self.or_insecure(denied, name, context)
+    }
+
+    /// A denial that is not proved is insecure where the same records prove that the name is at or
+    /// below an unsigned delegation: they say nothing about it (RFC 6840 section 4.1), and whatever
+    /// is said about it is insecure (RFC 4033 section 5).
+    fn or_insecure(
+        &mut self,
+        denied: Result<Denied, ValidationFault>,
+        name: NameRef<'_>,
+        context: ValidationContext<'_>,
+    ) -> Result<Denied, ValidationFault> {
+        match denied {
+            Err(fault) if !fault.is_of_query() && self.is_below_unsigned_cut(name, context)? => {
+                Ok(Denied {
+                    insecurity: Some(InsecurityCause::UnsignedDelegation),
+                    ttl_max_s: self.ttl_max_s,
+                    is_compact: false,
+                })
+            }
+            denied => denied,
+        }
+    }
+
+    fn is_below_unsigned_cut(
+        &mut self,
+        name: NameRef<'_>,
+        context: ValidationContext<'_>,
+    ) -> Result<bool, ValidationFault> {
+        if !name.is_within(self.zone.borrow()) {
+            return Ok(false);
+        }
+        match &mut self.nsec3 {
+            _ if self.nsec.is_below_unsigned_cut(name) => Ok(true),
+            Some(chain) => chain.is_below_unsigned_cut(name, context),
+            None => Ok(false),
+        }
     }
 
     /// Proves that an answer for a name may come from the wildcard below its closest encloser: no

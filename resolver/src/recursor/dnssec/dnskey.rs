@@ -86,13 +86,13 @@ impl ZoneKey {
     /// Whether the key may sign RRsets of the zone: it is a zone key of protocol 3 and not revoked.
     #[must_use]
     pub fn may_sign(&self) -> bool {
-        self.is_of_zone() && !self.is_revoked()
+        self.is_of_zone() && self.protocol == PROTOCOL && !self.is_revoked()
     }
 
-    /// Whether the Zone Key flag and the protocol say that the key is one of the zone.
+    /// Whether the Zone Key flag is set.
     #[must_use]
     pub fn is_of_zone(&self) -> bool {
-        self.flags & FLAG_ZONE != 0 && self.protocol == PROTOCOL
+        self.flags & FLAG_ZONE != 0
     }
 
     /// Whether the REVOKE flag is set, RFC 5011 section 2.1.
@@ -149,9 +149,10 @@ impl ZoneKey {
         })
     }
 
-    /// Whether the public key can be used.
+    /// Whether the public key can be used. One of another protocol is invalid, RFC 4034 section
+    /// 2.1.2.
     pub(super) fn is_usable(&self) -> bool {
-        matches!(self.public(), PublicKey::Parsed(_))
+        self.protocol == PROTOCOL && matches!(self.public(), PublicKey::Parsed(_))
     }
 
     /// Checks a signature over a message.

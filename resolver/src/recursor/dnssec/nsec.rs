@@ -145,6 +145,13 @@ impl NsecRecords {
         self.denying(name).map(|_| Finding::Secure)
     }
 
+    /// Whether a name is that of an unsigned delegation, or below it.
+    pub(super) fn is_below_unsigned_cut(&self, name: NameRef<'_>) -> bool {
+        self.0.iter().any(|record| {
+            record.types.is_unsigned_delegation() && name.is_within(record.owner.borrow())
+        })
+    }
+
     /// What is at a name for which there is no DS RRset.
     pub(super) fn cut(&self, name: NameRef<'_>) -> Result<Option<Delegation>, ValidationFault> {
         if let Some(record) = self.at(name) {

@@ -273,6 +273,23 @@ impl Nsec3Chain {
         Ok(cover.map(|record| finding(record.is_opt_out)))
     }
 
+    /// Whether a name is that of an unsigned delegation, or below it.
+    pub(super) fn is_below_unsigned_cut(
+        &mut self,
+        name: NameRef<'_>,
+        context: ValidationContext<'_>,
+    ) -> Result<bool, ValidationFault> {
+        for above in name.ancestors() {
+            if above == self.zone.borrow() {
+                break;
+            }
+            if let Some(record) = self.at(above, context)? {
+                return Ok(record.types.is_unsigned_delegation());
+            }
+        }
+        Ok(false)
+    }
+
     /// RFC 5155 sections 8.6 and 8.9: what is at a name for which there is no DS RRset.
     pub(super) fn cut(
         &mut self,

@@ -150,6 +150,7 @@ enum Pair {
 pub(in crate::recursor) struct Signer {
     pub(super) zone: Name,
     pub(super) flags: u16,
+    pub(super) protocol: u8,
     algorithm: u8,
     pair: Pair,
 }
@@ -195,6 +196,7 @@ impl Signer {
         Self {
             zone: name(zone),
             flags: 257,
+            protocol: 3,
             algorithm,
             pair,
         }
@@ -203,7 +205,7 @@ impl Signer {
     /// The data of its DNSKEY record.
     pub(super) fn data(&self) -> Vec<u8> {
         let mut data = self.flags.to_be_bytes().to_vec();
-        data.extend([3, self.algorithm]);
+        data.extend([self.protocol, self.algorithm]);
         match &self.pair {
             Pair::Rsa(pair, _) => {
                 let exponent = pair.public_key().exponent();

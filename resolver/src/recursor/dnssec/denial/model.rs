@@ -42,6 +42,13 @@ impl Zone {
         })
     }
 
+    /// Whether the name is that of a delegation, or below it. None here is signed.
+    fn is_below_cut(&self, queried: NameRef<'_>) -> bool {
+        queried
+            .ancestors()
+            .any(|above| self.types(above) == Some("NS"))
+    }
+
     fn exists(&self, queried: NameRef<'_>) -> bool {
         self.0.keys().any(|owner| owner.borrow().is_within(queried))
     }
@@ -123,6 +130,14 @@ impl Zone {
     }
 }
 
+fn is_secure(found: Result<Denied, ValidationFault>) -> bool {
+    found.is_ok_and(|denied| denied.insecurity.is_none())
+}
+
+fn is_insecure(found: Result<Denied, ValidationFault>) -> bool {
+    found.is_ok_and(|denied| denied.insecurity.is_some())
+}
+
 /// A name in master-file form, asterisks included.
 fn text(given: &Name) -> String {
     let labels: Vec<&str> = given
@@ -160,12 +175,14 @@ proptest! {
                 with_context(|context| {
                     let found = proofs.nxdomain(queried, context);
                     prop_assert_eq!(
-                        found.is_ok(), zone.has_nxdomain(queried), "NXDOMAIN {:?} {:?}", queried, found
+                        is_secure(found), zone.has_nxdomain(queried), "NXDOMAIN {:?} {:?}", queried, found
                     );
+                    prop_assert_eq!(is_insecure(found), zone.is_below_cut(queried));
                     let found = proofs.nodata(queried, Rtype::A, context);
                     prop_assert_eq!(
-                        found.is_ok(), zone.has_nodata(queried), "NODATA {:?} {:?}", queried, found
+                        is_secure(found), zone.has_nodata(queried), "NODATA {:?} {:?}", queried, found
                     );
+                    prop_assert_eq!(is_insecure(found), zone.is_below_cut(queried));
                     let found = proofs.delegation(queried, context);
                     prop_assert_eq!(
                         found.ok(), zone.delegation(queried), "delegation {:?}", queried

@@ -188,3 +188,33 @@ fn a_wildcard_answer_needs_its_next_closer_name_denied() {
         assert_eq!(answer("a.x.y.w.example"), missing);
     });
 }
+
+/// RFC 6840 section 4.1 and RFC 4033 section 5: the record of an unsigned delegation denies nothing
+/// below it, and shows that what is said of it is insecure. That of a signed one shows neither.
+#[test]
+fn a_denial_below_an_unsigned_delegation_is_insecure() {
+    let hashed = |text: &str, types: &str| {
+        let hash = hash_of_name(name(text).borrow(), &[], 0);
+        let hash = data_encoding::BASE32_DNSSEC.encode(&hash);
+        format!("{hash}.example. 300 NSEC3 1 0 0 - {hash} {types}")
+    };
+    let insecure = Ok(Some(InsecurityCause::UnsignedDelegation));
+    let missing = Err(ValidationFault::DenialMissing);
+    for (types, outcome) in [("NS", insecure), ("NS DS", missing), ("DNAME", missing)] {
+        for text in [
+            format!("cut.example. 300 NSEC d.example. {types} RRSIG NSEC"),
+            hashed("cut.example", types),
+        ] {
+            let mut proofs = Proofs::from_secure(sets(&text).iter(), name("example").borrow());
+            with_context(|context| {
+                let below = name("a.b.cut.example");
+                let found = proofs.nxdomain(below.borrow(), context);
+                assert_eq!(found.map(|denied| denied.insecurity), outcome, "{text}");
+                let found = proofs.nodata(below.borrow(), Rtype::A, context);
+                assert_eq!(found.map(|denied| denied.insecurity), outcome, "{text}");
+                let beside = name("a.b.example");
+                assert!(proofs.nxdomain(beside.borrow(), context).is_err(), "{text}");
+            });
+        }
+    }
+}

@@ -369,6 +369,18 @@ fn keys_that_may_not_sign_verify_nothing() {
     }
 }
 
+/// RFC 4034 section 2.1.2: a key of another protocol is invalid.
+#[test]
+fn a_key_of_another_protocol_verifies_nothing() {
+    let mut signer = Signer::new("example", 15);
+    signer.protocol = 2;
+    let signed = signer.signed(address());
+    let keys = [signer.key()];
+    let outcome =
+        with_context(|context| verify(&signed, signer.zone.borrow(), keys.iter(), context));
+    assert_eq!(outcome, Err(ValidationFault::KeyUnusable));
+}
+
 /// CVE-2023-50387: many keys of one tag, and many signatures that name it.
 #[test]
 fn keytrap_costs_a_bounded_number_of_verifications() {
