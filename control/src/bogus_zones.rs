@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The alarm of a zone begins with so many different names in a minute. A count: one broken name is
 /// its own operator's matter.
 const NAMES_MIN: usize = 10;
-/// Zones that have an alarm at a time, those with the most names. A count.
+/// Zones that have an alarm at a time, the worst ones. A count.
 const ALARMS_MAX: usize = 20;
 
 /// Watches the zones that failed in the last minute until the node shuts down.
@@ -69,25 +69,24 @@ struct Alarms(BTreeSet<Name>);
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
     Begins(BogusZone),
-    /// No name failed for a minute.
+    /// No name failed for a minute, or other zones are worse.
     Ends(Name),
 }
 
 impl Alarms {
+    /// `failed` has the worst zones first. The worst ones have the alarm, so that an attacker's own
+    /// broken zones hide no larger one.
     fn observe(&mut self, failed: &[BogusZone]) -> Vec<Change> {
-        let fails = |zone: &Name| failed.iter().any(|known| known.zone == *zone);
-        let over: Vec<Name> = self.0.iter().filter(|zone| !fails(zone)).cloned().collect();
-        self.0.retain(fails);
-        let room = ALARMS_MAX - self.0.len();
-        let new: Vec<BogusZone> = failed
-            .iter()
-            .filter(|known| known.names >= NAMES_MIN && !self.0.contains(&known.zone))
-            .take(room)
-            .cloned()
-            .collect();
-        self.0.extend(new.iter().map(|known| known.zone.clone()));
-        let ends = over.into_iter().map(Change::Ends);
-        ends.chain(new.into_iter().map(Change::Begins)).collect()
+        let is_known =
+            |known: &&BogusZone| known.names >= NAMES_MIN || self.0.contains(&known.zone);
+        let worst: Vec<&BogusZone> = failed.iter().filter(is_known).take(ALARMS_MAX).collect();
+        let new = worst.iter().filter(|known| !self.0.contains(&known.zone));
+        let begins: Vec<Change> = new.map(|known| Change::Begins((*known).clone())).collect();
+        let now: BTreeSet<Name> = worst.iter().map(|known| known.zone.clone()).collect();
+        let ended = self.0.difference(&now).cloned().map(Change::Ends);
+        let changes = ended.chain(begins).collect();
+        self.0 = now;
+        changes
     }
 }
 
@@ -125,5 +124,13 @@ mod tests {
         assert_eq!(alarms.observe(&many).len(), ALARMS_MAX);
         assert_eq!(alarms.observe(&many), []);
         assert_eq!(alarms.observe(&many[1..]).len(), 2, "one ends, one begins");
+        let mut worse = vec![failed("de", 900)];
+        worse.extend_from_slice(&many[1..]);
+        let changes = alarms.observe(&worse);
+        assert!(
+            changes.contains(&Change::Begins(failed("de", 900))),
+            "{changes:?}"
+        );
+        assert_eq!(changes.len(), 2, "it takes the place of another");
     }
 }

@@ -89,7 +89,8 @@ impl BogusZones {
         }
     }
 
-    /// The zones that failed in the last minute, those with the most names first.
+    /// The zones that failed in the last minute, those with the most names first; of equal ones the
+    /// higher.
     pub fn current(&self, now: Duration) -> Vec<BogusZone> {
         let mut recent = self.recent();
         recent.forget_old(now);
@@ -102,7 +103,13 @@ impl BogusZones {
                 names: of_zone.names.len(),
             })
             .collect();
-        zones.sort_by(|a, b| b.names.cmp(&a.names).then_with(|| a.zone.cmp(&b.zone)));
+        let depth = |zone: &BogusZone| zone.zone.borrow().label_count();
+        zones.sort_by(|a, b| {
+            let by_names = b.names.cmp(&a.names);
+            by_names
+                .then_with(|| depth(a).cmp(&depth(b)))
+                .then_with(|| a.zone.cmp(&b.zone))
+        });
         zones
     }
 

@@ -100,7 +100,13 @@ impl<E: Environment> Recursor<E> {
             .ancestors()
             .skip(1)
             .find_map(|above| set_at(above, RecordType::DNAME));
-        if let Some(dname) = dname {
+        // One above a zone cut redirects no name of the zone below.
+        if let Some(dname) = dname
+            && dname
+                .owner
+                .borrow()
+                .is_within(self.highest_signer(name).borrow())
+        {
             return Ok(Some(found_by_dname(dname, name, rtype)));
         }
         match self.failures.get(name, rtype, now) {

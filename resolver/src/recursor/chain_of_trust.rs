@@ -31,6 +31,12 @@ use super::{
     state::Recursor,
 };
 
+/// How long what a referral says of a DS RRset is used.
+const REFERRAL_FOR: Duration = Duration::from_secs(60);
+/// Queries for the keys of a zone without an answer after which its servers count as not responding.
+/// A count.
+const KEY_QUERIES_MAX: i64 = 8;
+
 /// Trust, and how long it holds, in seconds.
 type Derived = (ChainTrust, u32);
 
@@ -66,10 +72,31 @@ impl<E: Environment> Recursor<E> {
         zone: NameRef<'f>,
     ) -> BoxFuture<'f, ()> {
         Box::pin(async move {
-            let chain = LookupChain::of_validation(zone, Rtype::DNSKEY);
             // A failure is cached, and met again by the validation.
-            let _ = self.find(context, &chain, zone, Rtype::DNSKEY, false).await;
+            let _ = self.find_keys(context, zone).await;
         })
+    }
+
+    /// The DNSKEY RRset of a zone, from the cache or its servers. Where they do not respond, and the
+    /// query's budget or time ends with that, the failure is theirs, and cached.
+    async fn find_keys(
+        &self,
+        context: &QueryContext,
+        zone: NameRef<'_>,
+    ) -> Result<Found, ResolutionFailure> {
+        let chain = LookupChain::of_validation(zone, Rtype::DNSKEY);
+        let before = context.queries_left();
+        let found = self.find(context, &chain, zone, Rtype::DNSKEY, false).await;
+        let asked = before - context.queries_left();
+        match found {
+            Err(failure) if failure.is_of_query() && asked >= KEY_QUERIES_MAX => {
+                let failure = ResolutionFailure::Unreachable;
+                let now = self.environment.now();
+                self.failures.insert(zone, Rtype::DNSKEY, failure, now);
+                Err(failure)
+            }
+            found => found,
+        }
     }
 
     /// The circumstances of a validation step of this query.
@@ -189,11 +216,19 @@ impl<E: Environment> Recursor<E> {
         Ok(derived)
     }
 
-    /// What a referral said of the DS RRset of a zone, while the delegation holds.
+    /// What a referral has just said of the DS RRset of a zone. Later the zone above is asked: the
+    /// delegation is kept for as long as its NS RRset says, which has no signature.
     fn referred(&self, zone: NameRef<'_>) -> Option<DelegationSigner> {
         let now = self.environment.now();
         let delegation = self.delegations.closest(zone, now, false)?;
-        (delegation.zone.borrow() == zone).then(|| delegation.ds().cloned())?
+        let (signer, age) = delegation
+            .ds(now)
+            .filter(|_| delegation.zone.borrow() == zone)?;
+        let sets = || signer.set.iter().chain(&signer.proofs);
+        let ttl_s = sets().map(RrSet::ttl_s).min()?;
+        let ttl = Duration::from_secs(ttl_s.into()).min(REFERRAL_FOR);
+        let is_newer = self.rrsets.find(zone, Rtype::DS, now).is_some();
+        (age < ttl && !is_newer).then(|| signer.clone())
     }
 
     /// The trust in a name by its DS RRset, or by the proof that it has none.
@@ -257,6 +292,7 @@ impl<E: Environment> Recursor<E> {
             Err(fault) => return broken(signer, fault),
         };
         let ttl_s = ds.proofs.iter().map(RrSet::ttl_s).min().unwrap_or(0);
+        let ttl_s = ttl_s.min(proofs.ttl_max_s());
         match proofs.delegation(name, validation) {
             Ok(Delegation::Insecure(cause)) => (ChainTrust::Insecure(cause), ttl_s),
             Ok(Delegation::NoCut) => (ChainTrust::NoCut, ttl_s),
@@ -274,8 +310,7 @@ impl<E: Environment> Recursor<E> {
     ) -> Result<Derived, ResolutionFailure> {
         let mut fault = ValidationFault::KeySetMissing;
         for _ in 0..2 {
-            let chain = LookupChain::of_validation(zone, Rtype::DNSKEY);
-            let found = match self.find(context, &chain, zone, Rtype::DNSKEY, false).await {
+            let found = match self.find_keys(context, zone).await {
                 Ok(found) => found,
                 Err(failure) if failure.is_of_query() => return Err(failure),
                 Err(_) => break,

@@ -267,8 +267,8 @@ impl<E: Environment> Descent<'_, E> {
     /// and are not known.
     fn lacks_keys(&self) -> bool {
         let is_signed = || {
-            let signer = self.delegation.ds();
-            signer.is_some_and(|signer| signer.set.is_some())
+            let signer = self.delegation.ds(self.recursor.environment.now());
+            signer.is_some_and(|(signer, _)| signer.set.is_some())
         };
         self.chain.is_client_query()
             && !self.context.checking_disabled

@@ -88,6 +88,12 @@ impl QueryContext {
         charge(&self.queries, 1)
     }
 
+    /// The queries to servers that are left.
+    #[must_use]
+    pub fn queries_left(&self) -> i64 {
+        self.queries.load(Ordering::Relaxed)
+    }
+
     /// Charges one lookup of a name server's address.
     ///
     /// # Errors

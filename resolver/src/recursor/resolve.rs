@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use hickory_proto::{op::ResponseCode, rr::Record};
-use policy::name::Name;
+use policy::name::{Name, NameRef};
 
 use crate::{
     message::types::{DnssecBits, EdeCode, Rtype},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 use super::{
-    dnssec::deny_the_name,
+    dnssec::denies_the_name,
     environment::Environment,
     failure::ResolutionFailure,
     iterate::Resolved,
@@ -48,19 +48,21 @@ impl<E: Environment> Recursor<E> {
             .resolve_chain(context, &chain, name, question.rtype)
             .await;
         match &result {
+            // Without validation it says nothing about what is bogus.
+            Ok(_) if question.bits.checking_disabled => {}
             Ok(_) => self.failures.remove(name, question.rtype),
             Err(failure) => self.counters.count_failure(*failure),
         }
         let resolved = result?;
-        Ok(answer_of(resolved, question.bits))
+        Ok(answer_of(resolved, name, question.bits))
     }
 }
 
 /// The sections of an answer. With DO, each RRset has its signatures, and the authority section the
 /// proofs (RFC 4035 section 3.1).
-fn answer_of(resolved: Resolved, bits: DnssecBits) -> Answer {
+fn answer_of(resolved: Resolved, name: NameRef<'_>, bits: DnssecBits) -> Answer {
     let dnssec_ok = bits.dnssec_ok;
-    let code = code_of(&resolved, bits);
+    let code = code_of(&resolved, name, bits);
     let mut answers = Vec::new();
     let mut authorities = Vec::new();
     let mut proofs = Vec::new();
@@ -106,12 +108,15 @@ fn answer_of(resolved: Resolved, bits: DnssecBits) -> Answer {
 
 /// The response code. A name that a compact denial denies is NXDOMAIN, except for a client that
 /// expects the code to be as its proof says: one with DO and without CO (RFC 9824 section 5.1).
-fn code_of(resolved: &Resolved, bits: DnssecBits) -> ResponseCode {
+fn code_of(resolved: &Resolved, name: NameRef<'_>, bits: DnssecBits) -> ResponseCode {
+    let mut aliases = resolved.sets.iter().rev();
+    let end = aliases.find_map(|set| (set.rtype == Rtype::CNAME).then(|| set.alias_target())?);
+    let end = end.as_ref().map_or(name, Name::borrow);
     let is_told = bits.compact_ok || !bits.dnssec_ok;
     if resolved.code == ResponseCode::NoError
         && resolved.security == SecurityStatus::Secure
         && is_told
-        && deny_the_name(&resolved.denial.proofs)
+        && denies_the_name(&resolved.denial.proofs, end)
     {
         ResponseCode::NXDomain
     } else {
@@ -168,16 +173,22 @@ mod tests {
         };
         let compact = "a.test. 60 IN NSEC \\000.a.test. RRSIG NSEC TYPE128";
         let secure = resolved(compact, SecurityStatus::Secure);
-        assert_eq!(code_of(&secure, bits(false, false)), ResponseCode::NXDomain);
-        assert_eq!(code_of(&secure, bits(true, true)), ResponseCode::NXDomain);
-        assert_eq!(code_of(&secure, bits(true, false)), ResponseCode::NoError);
+        let name = Name::parse("a.test").unwrap();
+        let code = |resolved: &Resolved, bits| code_of(resolved, name.borrow(), bits);
+        assert_eq!(code(&secure, bits(false, false)), ResponseCode::NXDomain);
+        assert_eq!(code(&secure, bits(true, true)), ResponseCode::NXDomain);
+        assert_eq!(code(&secure, bits(true, false)), ResponseCode::NoError);
+        // The record of another name says nothing about this one.
+        let other = Name::parse("b.test").unwrap();
+        let of_other = code_of(&secure, other.borrow(), bits(false, false));
+        assert_eq!(of_other, ResponseCode::NoError);
         let insecure = SecurityStatus::Insecure(InsecurityCause::UnsignedDelegation);
         let plain = "a.test. 60 IN NSEC b.test. A RRSIG NSEC";
         for other in [
             resolved(compact, insecure),
             resolved(plain, SecurityStatus::Secure),
         ] {
-            assert_eq!(code_of(&other, bits(false, false)), ResponseCode::NoError);
+            assert_eq!(code(&other, bits(false, false)), ResponseCode::NoError);
         }
     }
 }

@@ -122,10 +122,21 @@ impl<E: Environment> Recursor<E> {
                 set.security = status;
                 continue;
             }
+            if set.rtype == Rtype::RRSIG {
+                // No signature covers signatures (RFC 4035 section 2.2).
+                continue;
+            }
+            self.check_place_of_dname(name, set)?;
             if set.security == SecurityStatus::Indeterminate {
+                let proofs = set.proofs.len();
                 set.security = self.status_of_set(context, set).await?;
-                self.negative_anchors
-                    .if_unchanged(version, || self.remember_set(set));
+                if set.proofs.len() == proofs {
+                    self.negative_anchors
+                        .if_unchanged(version, || self.remember_set(set));
+                } else {
+                    // The cache has the proofs that do not verify, too.
+                    self.rrsets.remove(set.owner.borrow(), set.rtype);
+                }
             }
             if set.rtype == Rtype::DNAME {
                 above = Some(set.security);
@@ -140,11 +151,12 @@ impl<E: Environment> Recursor<E> {
         }
         if found.denial_security == SecurityStatus::Indeterminate {
             let end = end_of(found).unwrap_or_else(|| name.to_owned());
-            let denial = &found.denial;
+            let proofs = found.denial.proofs.len();
+            let denial = &mut found.denial;
             let (proved, status) = self
                 .status_of_denial(context, end.borrow(), rtype, code, denial)
                 .await?;
-            if proved == code {
+            if proved == code && denial.proofs.len() == proofs {
                 self.negative_anchors.if_unchanged(version, || {
                     self.remember_denial(end.borrow(), rtype, denial, status);
                 });
@@ -157,28 +169,58 @@ impl<E: Environment> Recursor<E> {
         Ok(())
     }
 
-    /// The status of an RRset.
+    /// The highest zone that may sign data at a name: the closest zone that is known, or the closest
+    /// trust anchor if that is deeper. Above it are other zones, whatever a signature says (RFC 4035
+    /// section 5.3.1, RFC 7646 section 2).
+    pub(super) fn highest_signer(&self, name: NameRef<'_>) -> Name {
+        let delegation = self
+            .delegations
+            .closest(name, self.environment.now(), false);
+        let zone = delegation.map_or_else(Name::root, |delegation| delegation.zone.clone());
+        let anchors = self.anchors.load();
+        match anchors.closest(name) {
+            Some((anchored, _)) if anchored.is_within(zone.borrow()) => anchored.to_owned(),
+            _ => zone,
+        }
+    }
+
+    /// A DNAME above a trust anchor redirects no name that the anchor covers.
+    fn check_place_of_dname(&self, name: NameRef<'_>, set: &RrSet) -> Result<(), Invalid> {
+        let anchors = self.anchors.load();
+        match anchors.closest(name) {
+            Some((anchored, _))
+                if set.rtype == Rtype::DNAME && !set.owner.borrow().is_within(anchored) =>
+            {
+                Err(Invalid::at(anchored)(ValidationFault::SignerForeign))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The status of an RRset. Of its proofs those are left that verify.
     async fn status_of_set(
         &self,
         context: &QueryContext,
-        set: &RrSet,
+        set: &mut RrSet,
     ) -> Result<SecurityStatus, Invalid> {
-        let owner = set.owner.borrow();
+        let owner = set.owner.clone();
+        let owner = owner.borrow();
         if self.has_negative_anchor(owner) {
             return Ok(SecurityStatus::Insecure(
                 InsecurityCause::NegativeTrustAnchor,
             ));
         }
-        let is_of_parent = set.rtype == Rtype::DS;
-        let signer = set.signers().find(|signer| {
-            owner.is_within(signer.borrow()) && !(is_of_parent && owner == signer.borrow())
-        });
+        // The DS RRset of a zone belongs to its parent.
+        let place = match set.rtype {
+            Rtype::DS => owner.parent().unwrap_or(owner),
+            _ => owner,
+        };
+        let highest = self.highest_signer(place);
+        let is_of_zone = |signer: &Name| {
+            place.is_within(signer.borrow()) && signer.borrow().is_within(highest.borrow())
+        };
+        let signer = set.signers().find(is_of_zone);
         let Some(signer) = signer else {
-            let place = if is_of_parent {
-                owner.parent().unwrap_or(owner)
-            } else {
-                owner
-            };
             let trust = self.enclosing_trust(context, place).await?;
             return unsigned(trust, ValidationFault::SignatureMissing);
         };
@@ -203,18 +245,19 @@ impl<E: Environment> Recursor<E> {
             self.learn_wildcard(set, encloser.borrow(), verified.ttl_max_s);
             self.learn_denial(keys.zone(), None, &set.proofs, &proofs);
         }
+        keep_verified(&mut set.proofs, &proofs);
         Ok(status)
     }
 
     /// The status of a denial, and the code that it proves: some servers answer NXDOMAIN for an empty
-    /// non-terminal.
+    /// non-terminal. Of its proofs those are left that verify.
     async fn status_of_denial(
         &self,
         context: &QueryContext,
         name: NameRef<'_>,
         rtype: Rtype,
         code: ResponseCode,
-        denial: &Denial,
+        denial: &mut Denial,
     ) -> Result<(ResponseCode, SecurityStatus), Invalid> {
         if self.has_negative_anchor(name) {
             let cause = InsecurityCause::NegativeTrustAnchor;
@@ -226,17 +269,12 @@ impl<E: Environment> Recursor<E> {
         } else {
             name
         };
-        // A zone above an anchor says nothing about names below it.
-        let anchored = self.settings.anchors.closest(place);
-        let signer = denial
-            .proofs
-            .iter()
-            .chain(&denial.soa)
-            .flat_map(RrSet::signers)
-            .find(|signer| {
-                place.is_within(signer.borrow())
-                    && anchored.is_none_or(|(anchor, _)| signer.borrow().is_within(anchor))
-            });
+        let highest = self.highest_signer(place);
+        let is_of_zone = |signer: &Name| {
+            place.is_within(signer.borrow()) && signer.borrow().is_within(highest.borrow())
+        };
+        let sets = denial.proofs.iter().chain(&denial.soa);
+        let signer = sets.flat_map(RrSet::signers).find(is_of_zone);
         let Some(signer) = signer else {
             let trust = self.enclosing_trust(context, place).await?;
             return Ok((code, unsigned(trust, ValidationFault::DenialMissing)?));
@@ -257,7 +295,7 @@ impl<E: Environment> Recursor<E> {
         &self,
         context: &QueryContext,
         (name, rtype, code): (NameRef<'_>, Rtype, ResponseCode),
-        denial: &Denial,
+        denial: &mut Denial,
         keys: &ZoneKeys,
     ) -> Result<(ResponseCode, SecurityStatus), ValidationFault> {
         let validation = self.validation(context);
@@ -268,6 +306,7 @@ impl<E: Environment> Recursor<E> {
         let mut proofs = self.proofs(context, &denial.proofs, keys)?;
         let (code, denied) = prove(&mut proofs, name, rtype, code, validation)?;
         self.learn_denial(keys.zone(), soa, &denial.proofs, &proofs);
+        keep_verified(&mut denial.proofs, &proofs);
         Ok((code, status_of(denied)))
     }
 
@@ -313,6 +352,18 @@ impl<E: Environment> Recursor<E> {
             entry.set_security(status);
         }
     }
+}
+
+/// Leaves out the sets that did not verify: a response may have more than the proof needs.
+fn keep_verified(sets: &mut Vec<RrSet>, proofs: &Proofs) {
+    let mut place = 0;
+    sets.retain(|_| {
+        place += 1;
+        proofs
+            .verified()
+            .iter()
+            .any(|(verified, _)| verified + 1 == place)
+    });
 }
 
 /// The code that the records of a denial prove.

@@ -63,6 +63,8 @@ pub struct ConfiguredServers {
 #[derive(Debug)]
 pub struct LearnedServers {
     pub servers: Vec<NameServer>,
+    /// When the referral arrived.
+    pub learned: Duration,
     /// When the parent's NS RRset expires.
     pub expires: Duration,
     /// The parent's DS RRset for the zone, or the proof that there is none.
@@ -102,6 +104,7 @@ impl Delegation {
         servers.shrink_to_fit();
         let servers = LearnedServers {
             servers,
+            learned: now,
             expires: now + Duration::from_secs(ttl_s.into()),
             ds: referral.ds,
         };
@@ -148,11 +151,13 @@ impl Delegation {
         }
     }
 
-    /// What the parent's referral said about the zone's DS RRset.
+    /// What the parent's referral said about the zone's DS RRset, and its age.
     #[must_use]
-    pub fn ds(&self) -> Option<&DelegationSigner> {
+    pub fn ds(&self, now: Duration) -> Option<(&DelegationSigner, Duration)> {
         match &self.source {
-            DelegationSource::Learned(learned) => Some(&learned.ds),
+            DelegationSource::Learned(learned) => {
+                Some((&learned.ds, now.saturating_sub(learned.learned)))
+            }
             DelegationSource::Hints(_) | DelegationSource::Configured(_) => None,
         }
     }

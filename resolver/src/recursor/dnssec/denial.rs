@@ -39,21 +39,23 @@ pub struct Denied {
     pub is_compact: bool,
 }
 
-/// Whether the NSEC and NSEC3 RRsets of a denial, which is proved, say that its name does not exist,
-/// although the response code is NOERROR: a compact denial (RFC 9824 section 3.1).
+/// Whether verified NSEC and NSEC3 RRsets say that a name does not exist, although the response code
+/// is NOERROR: a compact denial, which the name's own record makes (RFC 9824 section 3.1).
 #[must_use]
-pub fn deny_the_name(sets: &[RrSet]) -> bool {
+pub fn denies_the_name(sets: &[RrSet], name: NameRef<'_>) -> bool {
     sets.iter().any(|set| {
         let types_of = match set.rtype {
-            Rtype::NSEC => nsec::types_of,
+            Rtype::NSEC if set.owner.borrow() == name => nsec::types_of,
             Rtype::NSEC3 => nsec3::types_of,
             _ => return false,
         };
-        let mut types = set
-            .records
-            .iter()
-            .filter_map(|record| types_of(&data_octets(record)?));
-        types.any(|types| types.denies_its_name())
+        set.records.iter().any(|record| {
+            let Some(data) = data_octets(record) else {
+                return false;
+            };
+            let denies = types_of(&data).is_some_and(|types| types.denies_its_name());
+            denies && (set.rtype == Rtype::NSEC || nsec3::is_of(set.owner.borrow(), &data, name))
+        })
     })
 }
 
@@ -107,6 +109,12 @@ impl Proofs {
             verified: Vec::new(),
             fault: None,
         }
+    }
+
+    /// How long the proofs may be kept, in seconds.
+    #[must_use]
+    pub fn ttl_max_s(&self) -> u32 {
+        self.ttl_max_s
     }
 
     /// The places of the sets that verified among those given to [`Self::verify`], and how long each

@@ -45,7 +45,7 @@ pub use self::{
     budget::ValidationBudget,
     canonical::wildcard,
     context::{ValidationContext, ValidationSettings},
-    denial::{Denied, Proofs, deny_the_name},
+    denial::{Denied, Proofs, denies_the_name},
     dnskey::ZoneKey,
     ds::UsableDs,
     fault::{InsecurityCause, ValidationFault},

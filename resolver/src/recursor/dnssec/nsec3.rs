@@ -74,6 +74,14 @@ pub(super) fn types_of(data: &[u8]) -> Option<TypeBitmap> {
     TypeBitmap::parse(rest.get(usize::from(next_length)..)?)
 }
 
+/// Whether the record with this owner and these data is of this name: its owner has the name's hash.
+pub(super) fn is_of(owner: NameRef<'_>, data: &[u8], name: NameRef<'_>) -> bool {
+    let zone = owner.parent().unwrap_or(owner);
+    Nsec3::of(owner, zone, data).is_some_and(|(parameters, record)| {
+        record.hash == hash_of_name(name, &parameters.salt, parameters.iterations)
+    })
+}
+
 /// The closest provable encloser of a name, RFC 5155 section 8.3.
 struct Enclosure<'n> {
     closest_encloser: NameRef<'n>,

@@ -60,11 +60,13 @@ pub struct TrustPoint {
     keys: Vec<TrackedKey>,
 }
 
-/// The entry points of a DNSKEY RRset that is signed by a trusted key.
+/// The entry points of a DNSKEY RRset.
 #[derive(Debug, Clone)]
 pub struct ObservedKeys {
-    keys: Vec<ZoneKey>,
-    /// Keys with the REVOKE flag that sign the RRset as well.
+    /// None if no trusted key signs the RRset: then it says nothing but what is revoked.
+    keys: Option<Vec<ZoneKey>>,
+    /// Keys with the REVOKE flag that sign the RRset. No other signature is needed to revoke a key
+    /// (RFC 5011 section 2.1).
     revoked: Vec<ZoneKey>,
     original_ttl_s: u32,
 }
@@ -79,7 +81,8 @@ pub struct KeyChange {
 }
 
 impl ObservedKeys {
-    /// Reads a DNSKEY RRset, which one of these anchors must vouch for.
+    /// Reads a DNSKEY RRset, which a key must sign that one of these anchors vouches for; or one that
+    /// it revokes.
     ///
     /// # Errors
     /// Why the RRset is bogus, or [`ValidationFault::KeyUnusable`] if its keys are not supported.
@@ -88,18 +91,35 @@ impl ObservedKeys {
         anchors: &[TrustAnchor],
         context: ValidationContext<'_>,
     ) -> Result<Self, ValidationFault> {
-        let ZoneTrust::Secure(trusted) = ZoneKeys::from_anchors(set, anchors, context)? else {
-            return Err(ValidationFault::KeyUnusable);
-        };
         let entries = set.records.iter().filter_map(ZoneKey::of);
         let entries = entries.filter(|key| key.is_entry_point() && key.is_of_zone());
         let (revoked, keys) = entries.partition::<Vec<_>, _>(ZoneKey::is_revoked);
+        let zone = set.owner.borrow();
+        let is_anchor = |key: &ZoneKey| {
+            let key = key.without_revocation();
+            let mut anchors = anchors.iter();
+            anchors.any(|anchor| anchor.vouches_for(zone, &key, context) == Ok(true))
+        };
         let signs = |key: &ZoneKey| rrsig::signs(set, key, context);
-        Ok(Self {
-            keys,
-            revoked: revoked.into_iter().filter(signs).collect(),
-            original_ttl_s: trusted.ttl_max_s(),
-        })
+        let revoked: Vec<ZoneKey> = revoked.into_iter().filter(signs).collect();
+        let trusted = match ZoneKeys::from_anchors(set, anchors, context) {
+            Ok(ZoneTrust::Secure(trusted)) => Ok(trusted),
+            Ok(ZoneTrust::Insecure(_)) => Err(ValidationFault::KeyUnusable),
+            Err(fault) => Err(fault),
+        };
+        match trusted {
+            Ok(trusted) => Ok(Self {
+                keys: Some(keys),
+                revoked,
+                original_ttl_s: trusted.ttl_max_s(),
+            }),
+            Err(_) if revoked.iter().any(is_anchor) => Ok(Self {
+                keys: None,
+                revoked,
+                original_ttl_s: 0,
+            }),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// When to look again, in seconds from now: after half of the time that the RRset may be kept.
@@ -169,7 +189,7 @@ impl TrustPoint {
         self.keys
             .retain(|tracked| tracked.next(observed, now_unix_s).is_some());
         let hold_down_s = HOLD_DOWN_S.max(observed.original_ttl_s.into());
-        for key in &observed.keys {
+        for key in observed.keys.iter().flatten() {
             if self.is_configured(key, context) {
                 // It is trusted already.
                 self.track(key.clone(), KeyState::Valid, now_unix_s);
@@ -237,18 +257,19 @@ impl TrackedKey {
     /// The state after a look at the RRset, RFC 5011 section 4. None: it is forgotten.
     fn next(&self, observed: &ObservedKeys, now_unix_s: u64) -> Option<KeyState> {
         let is_in = |keys: &[ZoneKey]| keys.iter().any(|key| key.is_same_key(&self.key));
-        match self.state {
-            KeyState::Revoked => Some(KeyState::Revoked),
-            KeyState::Pending { until_unix_s } => match is_in(&observed.keys) {
-                false => None,
-                true if now_unix_s >= until_unix_s => Some(KeyState::Valid),
-                true => Some(self.state),
-            },
-            KeyState::Valid | KeyState::Missing if is_in(&observed.revoked) => {
+        let is_present = observed.keys.as_deref().map(is_in);
+        match (self.state, is_present) {
+            (KeyState::Revoked, _) => Some(KeyState::Revoked),
+            (KeyState::Valid | KeyState::Missing, _) if is_in(&observed.revoked) => {
                 Some(KeyState::Revoked)
             }
-            KeyState::Valid | KeyState::Missing if is_in(&observed.keys) => Some(KeyState::Valid),
-            KeyState::Valid | KeyState::Missing => Some(KeyState::Missing),
+            (state, None) => Some(state),
+            (KeyState::Pending { .. }, Some(false)) => None,
+            (KeyState::Pending { until_unix_s }, Some(true)) if now_unix_s < until_unix_s => {
+                Some(self.state)
+            }
+            (_, Some(true)) => Some(KeyState::Valid),
+            (_, Some(false)) => Some(KeyState::Missing),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The trusted keys of a zone: from its DS RRset or from trust anchors.
 
+use std::collections::BTreeSet;
+
 use policy::name::{Name, NameRef};
 
 use crate::{message::types::Rtype, recursor::rrset::RrSet, weighed::heap_octets};
@@ -40,13 +42,13 @@ impl ZoneKeys {
         ds: &UsableDs,
         context: ValidationContext<'_>,
     ) -> Result<ZoneTrust, ValidationFault> {
-        Self::trusted(set, context, |key| {
-            for record in ds.records() {
+        Self::trusted(set, context, ds.records().len(), |key| {
+            for (place, record) in ds.records().iter().enumerate() {
                 if record.matches(set.owner.borrow(), key, context)? {
-                    return Ok(true);
+                    return Ok(Some(place));
                 }
             }
-            Ok(false)
+            Ok(None)
         })
     }
 
@@ -66,21 +68,23 @@ impl ZoneKeys {
         {
             return Ok(ZoneTrust::Insecure(InsecurityCause::UnsupportedAlgorithm));
         }
-        Self::trusted(set, context, |key| {
-            for anchor in anchors {
+        Self::trusted(set, context, anchors.len(), |key| {
+            for (place, anchor) in anchors.iter().enumerate() {
                 if anchor.vouches_for(set.owner.borrow(), key, context)? {
-                    return Ok(true);
+                    return Ok(Some(place));
                 }
             }
-            Ok(false)
+            Ok(None)
         })
     }
 
-    /// The keys of a set that a key verifies for which `is_vouched_for` holds.
+    /// The keys of a set that a key verifies for which one of `vouchers` vouches: the place of the
+    /// one that does.
     fn trusted(
         set: &RrSet,
         context: ValidationContext<'_>,
-        is_vouched_for: impl Fn(&ZoneKey) -> Result<bool, ValidationFault>,
+        vouchers: usize,
+        voucher_of: impl Fn(&ZoneKey) -> Result<Option<usize>, ValidationFault>,
     ) -> Result<ZoneTrust, ValidationFault> {
         let mut keys: Vec<ZoneKey> = set.records.iter().filter_map(ZoneKey::of).collect();
         if set.rtype != Rtype::DNSKEY || keys.is_empty() {
@@ -88,10 +92,12 @@ impl ZoneKeys {
         }
         let mut fault = ValidationFault::KeyUntrusted;
         let mut entries = Vec::new();
+        let mut places = BTreeSet::new();
         for key in keys.iter().filter(|key| key.is_supported(context.settings)) {
-            if !is_vouched_for(key)? {
+            let Some(place) = voucher_of(key)? else {
                 continue;
-            }
+            };
+            places.insert(place);
             if !key.is_of_zone() {
                 fault = fault.or_graver(ValidationFault::KeyNotOfZone);
             } else if key.is_revoked() {
@@ -103,8 +109,12 @@ impl ZoneKeys {
         if entries.is_empty() {
             return Err(fault);
         }
+        // The RRset is not verified: keys that others vouch for may have been left out.
         if entries.iter().all(|key| key.has_unsupported_size()) {
-            return Ok(ZoneTrust::Insecure(InsecurityCause::UnsupportedKeySize));
+            return match places.len() == vouchers {
+                true => Ok(ZoneTrust::Insecure(InsecurityCause::UnsupportedKeySize)),
+                false => Err(fault),
+            };
         }
         let verified = rrsig::verify(set, set.owner.borrow(), entries.into_iter(), context)?;
         keys.retain(|key| key.may_sign() && key.is_supported(context.settings));

@@ -130,24 +130,53 @@ fn nsec3_proves_what_nsec_does_not() {
     assert!(ask(&[unrelated, by_nsec3(&signer, 0)], &signer, 50).is_ok());
 }
 
-/// RFC 9824 section 3.1: NXNAME says that the name does not exist, whatever the response code.
+/// RFC 9824 section 3.1: NXNAME says that the name does not exist, whatever the response code. That
+/// of another name says nothing.
 #[test]
-fn compact_denials_deny_their_name_by_nsec_and_nsec3() {
-    let hash = "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom";
-    for (text, is_compact) in [
+fn compact_denials_deny_their_own_name_by_nsec_and_nsec3() {
+    let hash_of = |text: &str, salt: &[u8]| {
+        let hash = hash_of_name(name(text).borrow(), salt, 0);
+        data_encoding::BASE32_DNSSEC.encode(&hash)
+    };
+    let (plain, salted) = (
+        hash_of("a.example", &[]),
+        hash_of("a.example", &[0xaa, 0xbb]),
+    );
+    for (text, denies) in [
         (
-            "a.example. 300 NSEC \\000.a.example. RRSIG NSEC TYPE128",
+            "a.example. 300 NSEC \\000.a.example. RRSIG NSEC TYPE128".to_owned(),
             true,
         ),
-        ("a.example. 300 NSEC \\000.a.example. A RRSIG NSEC", false),
-        ("HASH.example. 60 NSEC3 1 0 0 - HASH TYPE128", true),
-        ("HASH.example. 60 NSEC3 1 0 0 aabb HASH A RRSIG", false),
-        ("HASH.example. 60 NSEC3 1 0 0 aabb HASH TYPE128 RRSIG", true),
+        (
+            "a.example. 300 NSEC \\000.a.example. A RRSIG NSEC".to_owned(),
+            false,
+        ),
+        (
+            format!("{plain}.example. 60 NSEC3 1 0 0 - {plain} TYPE128"),
+            true,
+        ),
+        (
+            format!("{plain}.example. 60 NSEC3 1 0 0 - {plain} A RRSIG"),
+            false,
+        ),
+        (
+            format!("{salted}.example. 60 NSEC3 1 0 0 aabb {salted} TYPE128 RRSIG"),
+            true,
+        ),
     ] {
-        let sets = [set(&text.replace("HASH", hash))];
-        assert_eq!(deny_the_name(&sets), is_compact, "{text}");
+        let sets = [set(&text)];
+        assert_eq!(
+            denies_the_name(&sets, name("a.example").borrow()),
+            denies,
+            "{text}"
+        );
+        assert!(
+            !denies_the_name(&sets, name("b.example").borrow()),
+            "{text}"
+        );
     }
-    assert!(!deny_the_name(&[set("example. 60 SOA . . 1 1 1 1 1")]));
+    let soa = set("example. 60 SOA . . 1 1 1 1 1");
+    assert!(!denies_the_name(&[soa], name("example").borrow()));
 }
 
 /// RFC 9824: such a proof must not be used for other names.
