@@ -226,18 +226,7 @@ impl<E: Environment> Recursor<E> {
         } else {
             name
         };
-        // A zone above an anchor says nothing about names below it.
-        let anchored = self.settings.anchors.closest(place);
-        let signer = denial
-            .proofs
-            .iter()
-            .chain(&denial.soa)
-            .flat_map(RrSet::signers)
-            .find(|signer| {
-                place.is_within(signer.borrow())
-                    && anchored.is_none_or(|(anchor, _)| signer.borrow().is_within(anchor))
-            });
-        let Some(signer) = signer else {
+        let Some(signer) = self.signer_of_denial(place, denial) else {
             let trust = self.enclosing_trust(context, place).await?;
             return Ok((code, unsigned(trust, ValidationFault::DenialMissing)?));
         };
@@ -250,6 +239,21 @@ impl<E: Environment> Recursor<E> {
         };
         self.proved(context, (name, rtype, code), denial, &keys)
             .map_err(Invalid::at(signer.borrow()))
+    }
+
+    /// The zone that denies something at a name. A zone above the name's trust anchor denies nothing.
+    fn signer_of_denial(&self, name: NameRef<'_>, denial: &Denial) -> Option<Name> {
+        let anchors = self.anchors.load();
+        let anchored = anchors.closest(name);
+        let mut signers = denial
+            .proofs
+            .iter()
+            .chain(&denial.soa)
+            .flat_map(RrSet::signers);
+        signers.find(|signer| {
+            name.is_within(signer.borrow())
+                && anchored.is_none_or(|(anchor, _)| signer.borrow().is_within(anchor))
+        })
     }
 
     /// What the zone with these keys proves of a denial.
