@@ -42,11 +42,15 @@ impl Unbound {
         Self::start_with(&internet.root_hints(), settings).await
     }
 
-    /// Starts one that validates with this trust anchor, a DS record, below these root hints.
+    /// Starts one that validates with these trust anchors, DS records, below these root hints.
     /// With the log level it says in Extended DNS Errors what it found.
-    pub async fn start_validating(hints: &str, anchor: &str) -> Self {
+    pub async fn start_validating(hints: &str, anchors: &[String]) -> Self {
+        let anchors = anchors.iter();
+        let anchors: String = anchors
+            .map(|anchor| format!(" trust-anchor: \"{anchor}\"\n"))
+            .collect();
         let settings = format!(
-            " module-config: \"validator iterator\"\n trust-anchor: \"{anchor}\"\n ede: yes\n \
+            " module-config: \"validator iterator\"\n{anchors} ede: yes\n \
              val-log-level: 2\n trust-anchor-signaling: no\n"
         );
         Self::start_with(hints, &settings).await

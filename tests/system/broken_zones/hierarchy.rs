@@ -26,8 +26,8 @@ pub struct Hierarchy {
     pub zones: Vec<BrokenZone>,
     /// All zones by name and file.
     pub files: Vec<(String, String)>,
-    /// The DS record of the root.
-    pub anchor: String,
+    /// Trust anchors: the DS record of the root, and those of the zones with the term `anchor`.
+    pub anchors: Vec<String>,
 }
 
 /// The zones above those of the table.
@@ -47,7 +47,7 @@ pub fn build(path: &Path, address: Ipv4Addr) -> Hierarchy {
     all.sort_by_key(|zone| std::cmp::Reverse(depth(zone)));
     let mut delegations: BTreeMap<String, String> = BTreeMap::new();
     let mut ready: BTreeMap<String, Vec<TextRecord>> = BTreeMap::new();
-    let mut anchor = String::new();
+    let mut anchors = Vec::new();
     // A zone needs the DS records of the zones below it.
     for level in all.chunk_by(|a, b| depth(a) == depth(b)) {
         for zone in level {
@@ -56,15 +56,15 @@ pub fn build(path: &Path, address: Ipv4Addr) -> Hierarchy {
         }
         for (zone, signed) in level.iter().zip(sign_all(&folder, level)) {
             let digests = folder.delegation_digests(zone, &signed);
-            let digests: String = digests.iter().map(TextRecord::to_string).collect();
-            match zone.name.split_once('.') {
-                Some(("", _)) | None => anchor = digests,
-                Some((_, parent)) => {
-                    let parent = if parent.is_empty() { "." } else { parent };
-                    *delegations.entry(parent.to_owned()).or_default() +=
-                        &format!("{} 3600 IN NS ns.example.\n{digests}", zone.name);
-                }
+            let mut digests: String = digests.iter().map(TextRecord::to_string).collect();
+            let (_, parent) = zone.name.split_once('.').expect("the name ends with a dot");
+            if zone.name == "." || zone.term("anchor").is_some() {
+                anchors.push(digests.trim().to_owned());
+                digests.clear();
             }
+            let parent = if parent.is_empty() { "." } else { parent };
+            *delegations.entry(parent.to_owned()).or_default() +=
+                &format!("{} 3600 IN NS ns.example.\n{digests}", zone.name);
             ready.insert(zone.name.clone(), signed.records);
         }
     }
@@ -87,7 +87,7 @@ pub fn build(path: &Path, address: Ipv4Addr) -> Hierarchy {
     Hierarchy {
         zones: table,
         files,
-        anchor: anchor.trim().to_owned(),
+        anchors,
     }
 }
 

@@ -5,7 +5,8 @@
 //! zone NAME SIGNER ALGORITHM DENIAL     signer: ldns, bind, knot, none; denial: nsec, nsec3, optout
 //! key FLAGS PROTOCOL, zsk FLAGS PROTOCOL, bits N, exponent zero | length, pem EXPONENT
 //! times INCEPTION EXPIRATION, iterations N, salt HEX, bare (only SOA and NS), add RECORD
-//! ds DIGEST...                          in the parent; see `DelegationDigest`
+//! ds DIGEST...                          in the parent, see `SigningFolder::delegation_digests`
+//! anchor                                no DS record: the zone has a trust anchor
 //! (other words)                         a change of the signed zone; see `changes.rs`
 //! ask NAME TYPE VALIDITY [EDE]          what the resolver is to say
 //! unbound VALIDITY [EDE]                what an Unbound says instead: Debian 12's 1.17, or 1.26

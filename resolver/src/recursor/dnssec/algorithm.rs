@@ -87,7 +87,7 @@ impl SignatureAlgorithm {
 /// A digest type of DS records that the validator supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DigestType {
-    /// 1, RFC 4034. RFC 4509 section 3 has it ignored beside the others, and RFC 9905 deprecates it.
+    /// 1, RFC 4034. RFC 4509 section 3 has it ignored beside the others. Off by default.
     Sha1,
     /// 2, RFC 4509.
     Sha256,
