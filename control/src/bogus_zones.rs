@@ -53,7 +53,7 @@ pub async fn run(
                     publish(EventKind::ZoneBogus, detail);
                 }
                 Change::Ends(zone) => {
-                    tracing::info!(%zone, "no name below the zone is bogus any more");
+                    tracing::info!(%zone, "the alarm of the zone ends: no name below it is bogus, or other zones are worse");
                     gauge!("ox_protect_bogus_alarm", "zone" => zone.to_string()).set(0.0);
                     publish(EventKind::ZoneNotBogus, zone.to_string());
                 }

@@ -193,16 +193,16 @@ impl<E: Environment + 'static> AnchorWatch<E> {
                 return LOOK_AFTER_FAILURE;
             }
         };
-        for change in &look.changes {
-            self.tell(zone, change);
-        }
-        self.show();
         if let Err(error) = self.save() {
             tracing::error!(
                 error = causes(&error),
                 "the state of trust anchors cannot be kept"
             );
         }
+        for change in &look.changes {
+            self.tell(zone, change);
+        }
+        self.show();
         Duration::from_secs(look.look_again_s.into())
     }
 

@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
+use hickory_proto::op::ResponseCode;
+
 use super::nsd::{self, ADDRESS};
 use crate::world::{Client, Internet, Switch::*, World, WorldBuilder, client, eventually};
 
@@ -196,6 +198,11 @@ async fn signed_zones_are_secure_insecure_or_bogus_as_they_are() {
             "{question}"
         );
     }
+    // Nothing signs signatures, and they are not bogus for that.
+    let signatures = home.reply("ok.example. RRSIG").await.expect("a reply");
+    let metadata = &signatures.message.metadata;
+    let code = (metadata.response_code, metadata.authentic_data);
+    assert_eq!(code, (ResponseCode::NoError, false));
     // Who disables checking sees what is bogus, and no other client does.
     let unchecked = home.checking_disabled();
     assert_eq!(unchecked.ask("a.wrong.example. A").await, "192.0.2.99");

@@ -406,7 +406,7 @@ pub enum EventKind {
     MemoryEnough,
     /// Ten names or more in a minute are bogus (DNSSEC) because of one zone.
     ZoneBogus,
-    /// None is any more.
+    /// None is any more, or other zones are worse.
     ZoneNotBogus,
     /// A zone with trust anchors has a new key that signs its keys.
     TrustAnchorNew,

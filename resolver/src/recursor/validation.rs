@@ -149,6 +149,10 @@ impl<E: Environment> Recursor<E> {
             // The DNAME proves it.
             found.denial_security = SecurityStatus::Secure;
         }
+        if rtype == Rtype::RRSIG && code == ResponseCode::NoError {
+            // Many servers answer it by nothing, and no signature covers signatures.
+            return Ok(());
+        }
         if found.denial_security == SecurityStatus::Indeterminate {
             let end = end_of(found).unwrap_or_else(|| name.to_owned());
             let proofs = found.denial.proofs.len();
@@ -245,7 +249,7 @@ impl<E: Environment> Recursor<E> {
             self.learn_wildcard(set, encloser.borrow(), verified.ttl_max_s);
             self.learn_denial(keys.zone(), None, &set.proofs, &proofs);
         }
-        keep_verified(&mut set.proofs, &proofs);
+        proofs.keep_verified(&mut set.proofs);
         Ok(status)
     }
 
@@ -306,7 +310,7 @@ impl<E: Environment> Recursor<E> {
         let mut proofs = self.proofs(context, &denial.proofs, keys)?;
         let (code, denied) = prove(&mut proofs, name, rtype, code, validation)?;
         self.learn_denial(keys.zone(), soa, &denial.proofs, &proofs);
-        keep_verified(&mut denial.proofs, &proofs);
+        proofs.keep_verified(&mut denial.proofs);
         Ok((code, status_of(denied)))
     }
 
@@ -352,18 +356,6 @@ impl<E: Environment> Recursor<E> {
             entry.set_security(status);
         }
     }
-}
-
-/// Leaves out the sets that did not verify: a response may have more than the proof needs.
-fn keep_verified(sets: &mut Vec<RrSet>, proofs: &Proofs) {
-    let mut place = 0;
-    sets.retain(|_| {
-        place += 1;
-        proofs
-            .verified()
-            .iter()
-            .any(|(verified, _)| verified + 1 == place)
-    });
 }
 
 /// The code that the records of a denial prove.

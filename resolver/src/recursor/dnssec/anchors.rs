@@ -142,6 +142,13 @@ impl TrustAnchor {
         }
     }
 
+    pub(super) fn tag_and_algorithm(&self) -> (u16, u8) {
+        match self {
+            Self::Ds(data) => (data.tag, data.algorithm),
+            Self::Key(key) => (key.tag, key.algorithm),
+        }
+    }
+
     /// Whether its algorithm and digest type are supported.
     pub(super) fn is_usable(&self, settings: &ValidationSettings) -> bool {
         match self {

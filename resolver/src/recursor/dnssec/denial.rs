@@ -111,6 +111,17 @@ impl Proofs {
         }
     }
 
+    /// Leaves out the sets that did not verify, of those given to [`Self::verify`]: a response may
+    /// have more than the proof needs.
+    pub fn keep_verified(&self, sets: &mut Vec<RrSet>) {
+        let mut places = 0..;
+        sets.retain(|_| {
+            let place = places.next();
+            let mut verified = self.verified.iter();
+            verified.any(|(verified, _)| Some(*verified) == place)
+        });
+    }
+
     /// How long the proofs may be kept, in seconds.
     #[must_use]
     pub fn ttl_max_s(&self) -> u32 {

@@ -42,13 +42,14 @@ impl ZoneKeys {
         ds: &UsableDs,
         context: ValidationContext<'_>,
     ) -> Result<ZoneTrust, ValidationFault> {
-        Self::trusted(set, context, ds.records().len(), |key| {
-            for (place, record) in ds.records().iter().enumerate() {
+        let named = ds.records().iter().map(|ds| (ds.tag, ds.algorithm));
+        Self::trusted(set, context, named.collect(), |key| {
+            for record in ds.records() {
                 if record.matches(set.owner.borrow(), key, context)? {
-                    return Ok(Some(place));
+                    return Ok(true);
                 }
             }
-            Ok(None)
+            Ok(false)
         })
     }
 
@@ -68,23 +69,24 @@ impl ZoneKeys {
         {
             return Ok(ZoneTrust::Insecure(InsecurityCause::UnsupportedAlgorithm));
         }
-        Self::trusted(set, context, anchors.len(), |key| {
-            for (place, anchor) in anchors.iter().enumerate() {
+        let named = anchors.iter().map(TrustAnchor::tag_and_algorithm);
+        Self::trusted(set, context, named.collect(), |key| {
+            for anchor in anchors {
                 if anchor.vouches_for(set.owner.borrow(), key, context)? {
-                    return Ok(Some(place));
+                    return Ok(true);
                 }
             }
-            Ok(None)
+            Ok(false)
         })
     }
 
-    /// The keys of a set that a key verifies for which one of `vouchers` vouches: the place of the
-    /// one that does.
+    /// The keys of a set that a key verifies for which `is_vouched_for` holds. `named` are the key
+    /// tags and algorithms for which something vouches.
     fn trusted(
         set: &RrSet,
         context: ValidationContext<'_>,
-        vouchers: usize,
-        voucher_of: impl Fn(&ZoneKey) -> Result<Option<usize>, ValidationFault>,
+        named: BTreeSet<(u16, u8)>,
+        is_vouched_for: impl Fn(&ZoneKey) -> Result<bool, ValidationFault>,
     ) -> Result<ZoneTrust, ValidationFault> {
         let mut keys: Vec<ZoneKey> = set.records.iter().filter_map(ZoneKey::of).collect();
         if set.rtype != Rtype::DNSKEY || keys.is_empty() {
@@ -92,12 +94,10 @@ impl ZoneKeys {
         }
         let mut fault = ValidationFault::KeyUntrusted;
         let mut entries = Vec::new();
-        let mut places = BTreeSet::new();
         for key in keys.iter().filter(|key| key.is_supported(context.settings)) {
-            let Some(place) = voucher_of(key)? else {
+            if !is_vouched_for(key)? {
                 continue;
-            };
-            places.insert(place);
+            }
             if !key.is_of_zone() {
                 fault = fault.or_graver(ValidationFault::KeyNotOfZone);
             } else if key.is_revoked() {
@@ -111,7 +111,11 @@ impl ZoneKeys {
         }
         // The RRset is not verified: keys that others vouch for may have been left out.
         if entries.iter().all(|key| key.has_unsupported_size()) {
-            return match places.len() == vouchers {
+            let is_named = |tag_and_algorithm: &(u16, u8)| {
+                let mut there = entries.iter().map(|key| (key.tag, key.algorithm));
+                there.any(|key| key == *tag_and_algorithm)
+            };
+            return match named.iter().all(is_named) {
                 true => Ok(ZoneTrust::Insecure(InsecurityCause::UnsupportedKeySize)),
                 false => Err(fault),
             };

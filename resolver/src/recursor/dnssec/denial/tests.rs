@@ -179,6 +179,24 @@ fn compact_denials_deny_their_own_name_by_nsec_and_nsec3() {
     assert!(!denies_the_name(&[soa], name("example").borrow()));
 }
 
+/// RFC 4035 section 3.2.3: with AD, all that is sent is authentic.
+#[test]
+fn sets_that_do_not_verify_are_left_out() {
+    let signer = Signer::new("example", 15);
+    let stranger = Signer::new("example", 15);
+    let mut sets = vec![
+        set("zz.example. 300 NSEC \\000.zz.example. RRSIG NSEC TYPE128"),
+        signer.signed(set("a.example. 300 NSEC c.example. A RRSIG NSEC")),
+        stranger.signed(set("d.example. 300 NSEC e.example. A RRSIG NSEC")),
+    ];
+    with_context(|context| {
+        let proofs = Proofs::verify(&sets, &signer.keys(), context).expect("few signatures");
+        proofs.keep_verified(&mut sets);
+    });
+    assert_eq!(sets.len(), 1);
+    assert_eq!(sets[0].owner, name("a.example"));
+}
+
 /// RFC 9824: such a proof must not be used for other names.
 #[test]
 fn a_compact_denial_is_marked() {

@@ -152,7 +152,16 @@ fn a_zone_with_a_short_rsa_key_is_insecure() {
         digest: digest.as_ref().into(),
     };
     let cause = Some(InsecurityCause::UnsupportedKeySize);
-    assert_eq!(insecurity(from_ds(&key_set, vec![ds])), cause);
+    assert_eq!(insecurity(from_ds(&key_set, vec![ds.clone()])), cause);
+    let mut longer = ds.clone();
+    longer.digest_type = 4;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, &octets);
+    longer.digest = digest.as_ref().into();
+    assert_eq!(insecurity(from_ds(&key_set, vec![longer])), cause);
+    // Another DS record leads to a key that is left out here: nothing of this set is verified.
+    let good = Signer::new("example", 13);
+    let fault = from_ds(&key_set, vec![ds, good.ds()]).map(|_| ());
+    assert_eq!(fault, Err(ValidationFault::KeyUntrusted));
     // The same as the key of the zone's data, under a key that is long enough.
     let signer = Signer::new("example", 13);
     let mut both = Signer::key_set(&[&signer]);
