@@ -123,7 +123,7 @@ run() {
 }
 
 for _ in $(seq "$rounds"); do
-    rm -f ox.db*
+    rm -rf ox.db* ox-history.db* data
     run ox-protect "$ox" serve --config ox.toml
     run unbound unbound -d -c unbound.conf
 done | tee results
