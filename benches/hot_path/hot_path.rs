@@ -246,7 +246,8 @@ fn named(name: &str) -> (Bed, Name) {
 }
 
 /// Instructions above which a bench fails: about 10 % above the count when the limit was set. The
-/// index of households has a new seed in each run, which moves a count by about fifty instructions.
+/// index of households has a new seed in each run, and each probe of it that is one longer costs 27
+/// instructions: runs of the same program differ by 0 to 110.
 fn limit(instructions: u64) -> LibraryBenchmarkConfig {
     let mut config = LibraryBenchmarkConfig::default();
     config.tool(Callgrind::default().hard_limits([(EventKind::Ir, instructions)]));
@@ -290,18 +291,18 @@ fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {
     (bed, name)
 }
 
-#[library_benchmark(config = limit(2_850))]
-#[bench::hit(asked(ANSWERED))]
-#[bench::block(asked(BLOCKED))]
-#[bench::secure(asked_with_ad(SECURE))]
+#[library_benchmark]
+#[bench::hit(args = (asked(ANSWERED)), config = limit(2_430))]
+#[bench::block(args = (asked(BLOCKED)), config = limit(2_970))]
+#[bench::secure(args = (asked_with_ad(SECURE)), config = limit(2_430))]
 fn answer((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {
     assert!(matches!(bed.answer(&packet, LINE), Step::Reply));
     (bed, packet)
 }
 
-#[library_benchmark(config = limit(3_350))]
-#[bench::hit(asked(ANSWERED))]
-#[bench::block(asked(BLOCKED))]
+#[library_benchmark]
+#[bench::hit(args = (asked(ANSWERED)), config = limit(3_110))]
+#[bench::block(args = (asked(BLOCKED)), config = limit(3_650))]
 fn answer_and_count((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {
     assert!(matches!(bed.answer(&packet, COUNTED), Step::Reply));
     (bed, packet)
