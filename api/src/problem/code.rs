@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 111] = [
+const CODES: [&str; 116] = [
     "another_version",
     "answer",
     "answered",
@@ -54,6 +54,7 @@ const CODES: [&str; 111] = [
     "lists_failed",
     "local_source",
     "locale",
+    "maker_unknown",
     "mandate",
     "mandatory",
     "media_type",
@@ -61,6 +62,7 @@ const CODES: [&str; 111] = [
     "method_unknown",
     "missing",
     "month",
+    "mud",
     "name",
     "network_taken",
     "no_source",
@@ -106,6 +108,7 @@ const CODES: [&str; 111] = [
     "too_wide",
     "unknown_category",
     "unknown_device",
+    "unknown_devices",
     "unknown_engine",
     "unknown_feed",
     "unknown_generation",
@@ -118,10 +121,12 @@ const CODES: [&str; 111] = [
     "unknown_network",
     "unknown_person",
     "unknown_preset",
+    "unknown_prompt",
     "unknown_report",
     "unknown_request",
     "unknown_route",
     "unknown_schedule",
+    "unknown_sighting",
     "uri_too_long",
     "version_mismatch",
 ];

@@ -1,6 +1,7 @@
 //! The handlers, one file for each kind of resource.
 //!
 //! - `households`, `networks`, `people`, `devices`: who there is; `keys`: who may change it.
+//! - `new_devices`: devices without a name; `things`, `prompts`: what cameras and the like may reach.
 //! - `level`: a household, a person or a device, whose settings `switches` and `schedules` change.
 //! - `effective`: the settings in force; `explain`: why a name is blocked or not.
 //! - `requests`: a child's requests; `household_events`: events of a household.
@@ -31,13 +32,16 @@ pub(crate) mod lists;
 pub(crate) mod mandates;
 pub(crate) mod negative_anchors;
 pub(crate) mod networks;
+pub(crate) mod new_devices;
 pub(crate) mod openapi;
 pub(crate) mod people;
+pub(crate) mod prompts;
 pub mod reports;
 pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod service;
 pub(crate) mod switches;
+pub(crate) mod things;
 
 use std::sync::Arc;
 
@@ -112,6 +116,14 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         devices::put,
         devices::get,
         devices::delete,
+        new_devices::list,
+        new_devices::put,
+        new_devices::dismiss,
+        things::get,
+        things::put,
+        things::put_mud,
+        prompts::list,
+        prompts::put,
         history::put,
         history::get,
         history::delete,
