@@ -32,10 +32,12 @@ use crate::{
 
 /// Which prompts.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct PromptFilter {
     /// Only those in this state.
     #[serde(default)]
+    #[param(value_type = PromptState, required = false)]
     state: Option<PromptState>,
 }
 

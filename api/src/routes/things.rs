@@ -60,7 +60,7 @@ pub struct DomainBody {
 
 /// A domain of a thing, with its author.
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = ThingDomain)]
+#[schema(as = DomainOfThing)]
 pub struct DomainView {
     #[schema(value_type = String)]
     domain: Name,
@@ -92,18 +92,21 @@ impl ThingView {
         let thing = household.devices.get(device)?.thing.as_ref();
         let list = |domains: fn(&Thing) -> &BTreeMap<Name, AttributedDomain>| {
             let domains = thing.into_iter().flat_map(domains);
-            domains.map(|(domain, entry)| DomainView {
+            let domains = domains.map(|(domain, entry)| DomainView {
                 domain: domain.clone(),
                 set_by: entry.set_by.clone(),
                 set_at: entry.set_at,
-            })
+            });
+            let mut domains: Vec<DomainView> = domains.collect();
+            domains.sort_by_cached_key(|view| view.domain.to_string());
+            domains
         };
         Some(Self {
             mode: thing.map_or(ThingMode::Off, Thing::mode),
             set_by: thing.map(|thing| thing.mode.set_by.clone()),
             set_at: thing.map(|thing| thing.mode.set_at),
-            allowed: list(|thing| &thing.allowed).collect(),
-            denied: list(|thing| &thing.denied).collect(),
+            allowed: list(|thing| &thing.allowed),
+            denied: list(|thing| &thing.denied),
             version: household.version,
         })
     }

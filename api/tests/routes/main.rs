@@ -22,6 +22,7 @@ mod schedules;
 mod streams;
 mod strict;
 mod texts;
+mod things;
 mod together;
 mod tokens;
 mod world;

@@ -18,7 +18,7 @@ pub struct Maker {
     pub kind: String,
     /// The seat of the maker, ISO 3166-1.
     pub country: String,
-    /// The beginnings of the maker's names in the IEEE register.
+    /// The beginnings of the maker's names in the IEEE register, in any letter case.
     #[serde(default)]
     register: Vec<String>,
     /// Suffixes of the names that its devices ask for.
@@ -72,7 +72,10 @@ impl Makers {
     pub fn by_registered(&self, registered: &str) -> Option<&Maker> {
         self.makers.iter().find(|maker| {
             let mut beginnings = maker.register.iter();
-            beginnings.any(|beginning| registered.starts_with(beginning.as_str()))
+            beginnings.any(|beginning| {
+                let start = registered.get(..beginning.len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(beginning))
+            })
         })
     }
 }
@@ -130,6 +133,7 @@ mod tests {
         assert_eq!(kind("notring.com"), None);
         let registered = |name| Makers::shipped().by_registered(name);
         assert_eq!(registered("Sonos, Inc.").unwrap().kind, "speaker");
+        assert_eq!(registered("TP-LINK TECHNOLOGIES").unwrap().name, "TP-Link");
         assert_eq!(registered("Unheard Of Ltd"), None);
     }
 }
