@@ -68,6 +68,7 @@ APP_SOURCES := $(filter-out %/generated,$(wildcard api/app/*.* api/app/public/* 
 
 api/app/dist/index.html: api/app/node_modules/.package-lock.json $(APP_SOURCES)
 	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app run --silent build
+	@touch -c api/build.rs # so that cargo notices the first build
 
 api/app/node_modules/.package-lock.json: api/app/package-lock.json
 	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app ci --no-audit --no-fund --loglevel error

@@ -60,7 +60,7 @@ export interface Thing {
 }
 
 export interface PromptGroup {
-  owner?: string | null;
+  owner: string;
   category?: string | null;
   country?: string | null;
   domains: { domain: string; names: string[]; first_seen: string; queries: number }[];
@@ -71,6 +71,8 @@ export interface Prompt {
   device: string;
   at: string;
   state: 'open' | 'answered' | 'expired';
+  /** The maker of the thing, where it is known. */
+  maker?: string | null;
   groups: PromptGroup[];
   answer?: 'yes' | 'no' | 'maker' | null;
   answered_by?: string | null;
@@ -145,7 +147,11 @@ export interface ContractPaths {
     { path: { id: string; sighting: string } }
   >;
   '/v1/households/{id}/devices/{device}/thing': Get<Thing, OfDevice> &
-    Put<{ mode?: ThingMode; allowed?: string[]; denied?: string[] }, Thing, OfDevice>;
+    Put<
+      { mode?: ThingMode; allowed?: { domain: string }[]; denied?: { domain: string }[] },
+      Thing,
+      OfDevice
+    >;
   '/v1/households/{id}/devices/{device}/thing/mud': Put<object, Thing, OfDevice>;
   '/v1/households/{id}/prompts': Get<
     { prompts: Prompt[] },

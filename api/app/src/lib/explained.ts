@@ -17,7 +17,10 @@ export function sentence(verdict: Schemas['Explanation']): string {
       verdict.matches.flatMap((match) => titleOf(match.category)),
     );
   }
-  switch (verdict.layer) {
+  // `thing` is a layer that the document of this branch does not have yet.
+  switch (verdict.layer as string) {
+    case 'thing':
+      return t.why.thing(at);
     case 'mandatory':
       return t.why.order(at);
     case 'security':

@@ -12,7 +12,7 @@ const NOTHING: Features = { oidc: false, test_name: null };
 let asked: Promise<Features> | undefined;
 
 function features(): Promise<Features> {
-  asked ??= fetch('/app/features.json')
+  asked ??= fetch('/app/settings.json')
     .then(async (answer) =>
       answer.ok ? { ...NOTHING, ...((await answer.json()) as Partial<Features>) } : NOTHING,
     )

@@ -1,6 +1,6 @@
 // Who a key, a level or a device is, in words.
 
-import { t } from './i18n';
+import { language, t } from './i18n';
 import type { Found, Level } from './model';
 import { UNKNOWN_DEVICES } from './model';
 import { store } from './store.svelte';
@@ -50,4 +50,13 @@ export function scheduleName(id: string): string {
 /** A kind of device: ours by its word, that of another program as it is. */
 export function kindName(kind: string): string {
   return t.kinds[kind as keyof typeof t.kinds] ?? kind;
+}
+
+/** A country by its code (ISO 3166-1). */
+export function country(code: string): string {
+  try {
+    return new Intl.DisplayNames([language(), 'en-GB'], { type: 'region' }).of(code) ?? code;
+  } catch {
+    return code;
+  }
 }

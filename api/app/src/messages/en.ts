@@ -290,6 +290,7 @@ const en = {
     allowed: (number: number) => `It may reach ${count(number, 'place')}`,
     denied: (number: number) => `It may not reach ${count(number, 'place')}`,
     forget: 'Forget',
+    learned: 'Learned',
     add: 'Add a place',
     mud: 'List of the maker (MUD file)',
     notMud: 'This file is not a MUD file.',
@@ -316,13 +317,13 @@ const en = {
     title: 'A thing asks',
     wants: (device: string, servers: number, owners: number, countries: number) =>
       `${device} wants to reach ${count(servers, 'server')} of ${count(owners, 'company', 'companies')}${countries ? ` in ${count(countries, 'country', 'countries')}` : ''}`,
-    unknownOwner: 'Owner not known',
+    madeBy: (maker: string) => `Made by ${maker}.`,
     names: (number: number) => `(${count(number, 'name')})`,
     since: (when: string) => `Since ${when}.`,
     unanswered: 'Until you answer it stays blocked.',
     yes: 'Yes',
     no: 'No',
-    maker: 'Only the maker’s own',
+    onlyMaker: 'Only the maker’s own',
     done: {
       yes: (device: string) => `${device} may reach them from its next try.`,
       no: (device: string) => `${device} may not reach them; everything else is as before.`,
@@ -449,6 +450,7 @@ const en = {
       `Answered with “does not exist” on ${at}, so that the device keeps to your filter.`,
     ownDeny: (at: string, who: string) =>
       `Blocked on ${at}, because ${who} put it on the own list.`,
+    thing: (at: string) => `Blocked on ${at}, because this thing may not reach it.`,
     other: (at: string) => `Blocked on ${at}.`,
     byPreset: 'which the chosen level blocks',
     bySchedule: (name: string, until: string) =>
