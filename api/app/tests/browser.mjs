@@ -28,6 +28,8 @@ export async function person(world, options = {}) {
     locale: 'en-GB',
     timezoneId: 'Europe/London',
     serviceWorkers: 'block',
+    // A colour half-way between two schemes is neither.
+    reducedMotion: 'reduce',
     ...options,
   });
   context.setDefaultTimeout(PATIENCE_MS);

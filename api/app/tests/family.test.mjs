@@ -203,12 +203,12 @@ test('P-3 reward: 45 minutes of YouTube on one device, ended early', async () =>
   await visit(page, world.origin, 'devices/iphone', "Ella's iPhone");
   await sees(IPHONE, 'youtube.com', 'blocked');
   await page.getByLabel('For what?').selectOption({ label: 'YouTube' });
-  await page.getByRole('button', { name: 'YouTube: 45 minutes of bonus time' }).click();
+  await page.getByRole('button', { name: '45 min: bonus time for YouTube' }).click();
   await page.locator('[data-proof]').getByText('is not blocked').waitFor();
   await sees(IPHONE, 'youtube.com', '198.51.100.5');
   await sees(TABLET, 'youtube.com', 'blocked');
   assert.match(await page.locator('[data-grants]').innerText(), /YouTube\s+4[45]:\d\d/);
-  await page.getByRole('button', { name: 'End the bonus time for YouTube now' }).click();
+  await page.getByRole('button', { name: 'End now: YouTube' }).click();
   await page.locator('[data-grants]').waitFor({ state: 'detached' });
   await eventually('YouTube is blocked again', async () => {
     return (await asks(IPHONE, 'youtube.com')) === 'blocked';
@@ -222,7 +222,7 @@ test('P-3 reward: bonus time ends by itself', async () => {
   const page = await opened(await world.link());
   await visit(page, world.origin, 'devices/iphone', "Ella's iPhone");
   await page.getByLabel('For what?').selectOption({ label: 'YouTube' });
-  await page.getByRole('button', { name: 'YouTube: 45 minutes of bonus time' }).click();
+  await page.getByRole('button', { name: '45 min: bonus time for YouTube' }).click();
   await page.locator('[data-proof]').getByText('is not blocked').waitFor();
   await sees(IPHONE, 'youtube.com', '198.51.100.5');
   await until('2030-06-03T12:46:00Z', IPHONE, 'youtube.com', 'blocked');
@@ -248,7 +248,7 @@ test('P-4 ask: the child asks, the parent sees it at once, an hour is given, the
   for (const part of ["Ella's iPhone", 'Gambling', 'homework about <b>odds</b>']) {
     assert.ok(shown.includes(part), `${part} in ${shown}`);
   }
-  await parent.getByRole('button', { name: 'Allow www.bets.example for 1 hour' }).click();
+  await parent.getByRole('button', { name: 'Allow 1 hour: www.bets.example' }).click();
   await child.getByText(/^Allowed until/).waitFor();
   const explained = await verdict(world.dns, 'bets.example', IPHONE);
   assert.equal(explained, 'blocked', 'the name above the one that was asked for');

@@ -46,7 +46,7 @@ function open(): void {
     notice = undefined;
     store.isConnected = true;
     wait = RETRY_FIRST_MS;
-    if (wasOpen) void read(() => store.refresh());
+    if (wasOpen) void read(all);
     wasOpen = true;
   };
   stream.onerror = () => {
@@ -56,23 +56,39 @@ function open(): void {
     retry = setTimeout(open, wait);
     wait = Math.min(wait * 2, RETRY_MAX_MS);
   };
-  on('change', () => store.refresh());
-  on('request', () => store.refreshRequests());
-  on('answer', () => store.refresh());
-  on('prompt', () => store.refreshPrompts());
-  on('new_device', () => store.refreshNewDevices());
-  on('silent', () => store.refreshHome());
-  on('lost', () => store.refresh());
+  for (const [kind, follow] of Object.entries(FOLLOW)) {
+    stream.addEventListener(kind, () => void read(follow));
+  }
 }
 
-function on(kind: string, follow: () => Promise<void>): void {
-  source?.addEventListener(kind, () => void read(follow));
-}
+const all = () => store.refresh();
+
+/** What to read again after each kind of event. */
+const FOLLOW: Record<string, () => Promise<void>> = {
+  change: () => store.refreshChanged(),
+  request: () => store.refreshRequests(),
+  answer: () => store.refreshRequests(),
+  prompt: () => store.refreshPrompts(),
+  new_device: () => store.refreshNewDevices(),
+  silent: () => store.refreshChanged(),
+  lost: all,
+};
+
+/** Reads under way; true: once more after that, because something happened meanwhile. */
+const reading = new Map<() => Promise<void>, boolean>();
 
 /** A failed read is repeated by the next event or by the next connection. */
 async function read(follow: () => Promise<void>): Promise<void> {
-  if (!store.me) return;
-  await follow().catch(() => {});
+  if (reading.has(follow)) {
+    reading.set(follow, true);
+    return;
+  }
+  do {
+    if (!store.me) break;
+    reading.set(follow, false);
+    await follow().catch(() => {});
+  } while (reading.get(follow));
+  reading.delete(follow);
 }
 
 function reopen(): void {

@@ -112,6 +112,20 @@ class Store {
     if (this.isHolder) await this.refreshKeys();
   }
 
+  /** Reads again what a change of the household may be about. */
+  async refreshChanged(): Promise<void> {
+    if (this.isChild) {
+      this.news += 1;
+      return;
+    }
+    await Promise.all([
+      this.refreshHome(),
+      // An answer by the other parent, and a device that has got its name.
+      this.openPrompts.length ? this.refreshPrompts() : null,
+      this.unseenDevices.length ? this.refreshNewDevices() : null,
+    ]);
+  }
+
   async refreshHome(): Promise<void> {
     const home = await answered(api.GET('/v1/households/{id}', this.#here()));
     if (!home.preset && !this.#defaultPreset) {

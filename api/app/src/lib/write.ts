@@ -71,6 +71,23 @@ export function setName(level: Level, domain: string, state: SwitchState | null)
   return proved(level, { name: domain }, change);
 }
 
+/** Whether private relays and the resolvers of browsers are refused; `null` inherits. */
+export function setBypass(level: Level, state: SwitchState | null) {
+  const route = at(level, '/v1/households/{id}/bypass');
+  const change = store.change(
+    (home) => {
+      const target = settings(home, level);
+      if (state) target.bypass = { state, ...byMe() };
+      else delete target.bypass;
+    },
+    () =>
+      state
+        ? answered(api.PUT(route, { ...here({}), body: { state } }))
+        : answered(api.DELETE(route, here({}))),
+  );
+  return proved(level, { name: 'mask.icloud.com' }, change);
+}
+
 export function setSafeSearch(level: Level, levels: Schemas['SafeSearchBody']) {
   const route = at(level, '/v1/households/{id}/safe-search');
   return store.change(
