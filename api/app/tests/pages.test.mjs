@@ -251,7 +251,7 @@ test('the first load is below 150 kB compressed', () => {
   console.log(`# first load: ${octets} octets`);
 });
 
-test('a home with a hundred devices and ten thousand queries has usable pages', async () => {
+test('pages of a home with 100 devices and 10,000 queries are usable', async () => {
   await fullHome();
   for (let number = 0; number < 100; number += 1) {
     await world.api('PUT', `${HOME}/devices/device-${number}`, {
