@@ -443,6 +443,37 @@ test('two parents see each other at once; a refusal takes the switch back', asyn
   await dad.getByRole('switch', { name: 'Block Alcohol', checked: true }).waitFor();
 });
 
+test('the page follows again after the program was away', async () => {
+  await begin();
+  const page = await opened(await world.link());
+  await visit(page, world.origin, 'devices/iphone/blocked', "Ella's iPhone");
+  await world.restart();
+  const path = '/v1/households/home/devices/iphone/categories/alcohol';
+  await world.api('PUT', path, { state: 'block' });
+  await page.getByRole('switch', { name: 'Block Alcohol', checked: true }).waitFor();
+  // The session is still there, and still protected.
+  await page.getByRole('switch', { name: 'Block Violence', checked: true }).click();
+  await page.locator('[data-proof]').getByText('is not blocked').waitFor();
+  await sees(IPHONE, 'brawl.example', '192.0.2.20');
+});
+
+test('without a network the app opens and says so', async () => {
+  await begin();
+  const someone = await person(world, { serviceWorkers: 'allow' });
+  people.push(someone);
+  const { page, context } = someone;
+  await enter(page, await world.link());
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  // The second load goes through the worker, which keeps what it loads.
+  await page.reload();
+  await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+  await context.setOffline(true);
+  await page.reload();
+  await page.getByText('No connection. The rules of your home hold all the same.').waitFor();
+  await context.setOffline(false);
+  await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+});
+
 test('a link works once', async () => {
   await begin();
   const link = await world.link();

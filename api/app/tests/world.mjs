@@ -3,7 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -69,11 +69,11 @@ export class World {
   /** How far the program's clock is ahead. */
   aheadMs = 0;
   #children = [];
+  #program;
+  #environment = {};
 
   async stop() {
-    for (const child of this.#children) {
-      if (child.exitCode === null && child.kill('SIGKILL')) await once(child, 'exit');
-    }
+    for (const child of this.#children) await end(child);
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -193,19 +193,41 @@ trust_anchor_state = ""
 ${feeds.join('')}`,
     );
     if (time) this.setClock(time);
-    const child = this.#run(PROGRAM, ['serve', '--config', config], time ? this.#clock() : {});
+    this.#environment = time ? this.#clock() : {};
+    await this.#serve();
+  }
+
+  /** Kills the program and starts it again on its folder and its addresses. */
+  async restart() {
+    await end(this.#program);
+    const config = join(this.folder, 'ox-protect.toml');
+    const { host } = new URL(this.origin);
+    const text = readFileSync(config, 'utf8')
+      .replace('listen = ["127.0.0.1:0"]', `listen = ["${this.dns.address}:${this.dns.port}"]`)
+      .replace('listen = "127.0.0.1:0"', `listen = "${host}"`);
+    writeFileSync(config, text);
+    await this.#serve();
+  }
+
+  async #serve() {
+    let origin;
+    let dns;
+    const config = join(this.folder, 'ox-protect.toml');
+    const child = this.#run(PROGRAM, ['serve', '--config', config], this.#environment);
+    this.#program = child;
     const lines = createInterface({ input: child.stdout });
     for await (const line of lines) {
       const [, kind, rest] = /^(operator key:|dns ready on|api ready on) (.*)$/.exec(line) ?? [];
       if (kind === 'operator key:') this.operatorKey = rest;
-      if (kind === 'api ready on') this.origin = rest.trim();
+      if (kind === 'api ready on') origin = rest.trim();
       if (kind === 'dns ready on') {
         const [address, port] = rest.trim().split(':');
-        this.dns = { address, port: Number(port) };
+        dns = { address, port: Number(port) };
       }
-      if (this.operatorKey && this.origin && this.dns) break;
+      if (this.operatorKey && origin && dns) break;
     }
-    if (!this.dns) throw new Error('the program ended before it was ready');
+    if (!origin || !dns) throw new Error('the program ended before it was ready');
+    Object.assign(this, { origin, dns });
     // A full pipe would stop the program.
     child.stdout.resume();
   }
@@ -240,6 +262,12 @@ ${feeds.join('')}`,
     });
     this.#children.push(child);
     return child;
+  }
+}
+
+async function end(child) {
+  if (child.exitCode === null && child.signalCode === null && child.kill('SIGKILL')) {
+    await once(child, 'exit');
   }
 }
 
