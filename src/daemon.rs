@@ -187,6 +187,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         reports: report_intake(&checked.config.reports),
         limits: limits(&checked.config.api),
         tokens,
+        app: checked.config.app.settings(),
         control,
     });
     let announcer = Arc::new(parts.announcer(checked.config.store.audit_head_interval_s));

@@ -200,6 +200,7 @@ fn check_sections(config: &Config) -> Result<(), ConfigError> {
     history::check(&config.history)?;
     reports::check(&config.reports)?;
     api::check(&config.api)?;
+    config.app.check()?;
     effect::check(config)?;
     config.store.check()?;
     config.recursion.check()

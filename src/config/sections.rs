@@ -7,9 +7,9 @@ use control::notifications::settings::NoticeSettings;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    api::Api, dns::Dns, history::HistoryConfig, limits::RateConfig, lists::ListsConfig, log::Log,
-    node::NodeConfig, policy::Policy, recursion::RecursionConfig, reports::Reports,
-    store::StoreConfig,
+    api::Api, app::AppConfig, dns::Dns, history::HistoryConfig, limits::RateConfig,
+    lists::ListsConfig, log::Log, node::NodeConfig, policy::Policy, recursion::RecursionConfig,
+    reports::Reports, store::StoreConfig,
 };
 use crate::oidc;
 
@@ -25,6 +25,8 @@ pub struct Config {
     pub limits: RateConfig,
     /// The REST API.
     pub api: Api,
+    /// The parents' app.
+    pub app: AppConfig,
     /// Households and keys.
     pub store: StoreConfig,
     /// Compiled lists.
