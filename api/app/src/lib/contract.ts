@@ -2,33 +2,8 @@
 
 import type { components } from '../generated/schema';
 
-type Role = components['schemas']['Role'];
-
 /** Who the session belongs to. */
-export interface Me {
-  role: Role;
-  household: string;
-  device?: string | null;
-  person?: string | null;
-  label?: string | null;
-  expires_at?: string | null;
-  csrf?: string;
-  demonstration?: boolean;
-}
-
-export interface NewLink {
-  id: string;
-  link: string;
-  secret: string;
-  expires_at: string;
-}
-
-export interface LinkBody {
-  role: 'parent' | 'second-parent' | 'child';
-  device?: string;
-  label?: string;
-  minutes?: number;
-}
+export type Me = components['schemas']['Me'] & { demonstration?: boolean };
 
 export interface Sighting {
   id: string;
@@ -124,13 +99,6 @@ interface OfDevice {
 
 /** Paths in the form of the generated ones. */
 export interface ContractPaths {
-  '/v1/session': Get<Me> &
-    Post<{ key: string } | { link: string }, Me> & {
-      delete: {
-        parameters: object;
-        responses: { 200: { content: { 'application/json': object } } };
-      };
-    };
   '/v1/push/key': Get<{ key: string }>;
   '/v1/push': Put<
     { endpoint: string; keys: { p256dh: string; auth: string }; locale: string },
@@ -138,7 +106,6 @@ export interface ContractPaths {
   > & {
     delete: { parameters: object; responses: { 200: { content: { 'application/json': object } } } };
   };
-  '/v1/households/{id}/links': Post<LinkBody, NewLink, InHousehold>;
   '/v1/households/{id}/new-devices': Get<NewDevices, InHousehold> &
     Put<{ notify: boolean }, NewDevices, InHousehold>;
   '/v1/households/{id}/new-devices/{sighting}': Put<
