@@ -12,6 +12,7 @@ mod dns;
 mod effect;
 mod error;
 mod history;
+mod landing;
 mod limits;
 mod lists;
 mod load;

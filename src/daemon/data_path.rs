@@ -199,6 +199,10 @@ pub fn recursion(
             .collect();
         routes = Arc::new(SpecialNames::new(routes, &fixed));
     }
+    if let Some(records) = checked.config.home_test.records() {
+        let local = LocalRecords::new(&records, routes).context("the names of home_test")?;
+        routes = Arc::new(local);
+    }
     if config.local_records.as_os_str().is_empty() {
         return Ok(routes);
     }

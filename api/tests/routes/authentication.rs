@@ -42,7 +42,8 @@ async fn no_route_under_v1_opens_without_a_key_in_force() {
         &world.key,
     ];
     let is_public = |method: &Method, path: &str| {
-        path == "/v1/check" || path == "/v1/reports" && *method == Method::POST
+        ["/v1/check", "/v1/home-test"].contains(&path)
+            || path == "/v1/reports" && *method == Method::POST
     };
     let guarded =
         |(method, path): &(Method, String)| path.starts_with("/v1/") && !is_public(method, path);
