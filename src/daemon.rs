@@ -44,7 +44,7 @@ use control::{
     schedules,
     shutdown::BackgroundTasks,
     store_health,
-    trust_anchors::AnchorWatch,
+    trust_anchors::{self, AnchorWatch},
 };
 use ipnet::IpNet;
 use metrics::{describe_gauge, gauge};
@@ -341,6 +341,9 @@ impl Parts {
         };
         let budgets = Budgets::derive(limit.octets, &checked.config, known);
         let recursor = Arc::new(data_path::recursor(checked, budgets.recursor)?);
+        if let Some(file) = data_path::anchor_state(checked) {
+            trust_anchors::restore(&recursor, file);
+        }
         let engine = Arc::new(data_path::engine(
             checked,
             &budgets,
@@ -474,17 +477,14 @@ impl Parts {
         })
     }
 
-    /// Watches the keys of trust anchors, with what is known of them.
+    /// Watches the keys of trust anchors.
     fn anchor_watch(&self, checked: &Checked) -> AnchorWatch<SystemEnvironment> {
-        let file = checked.config.recursion.trust_anchor_state.clone();
-        let watch = AnchorWatch {
+        AnchorWatch {
             recursor: Arc::clone(&self.recursor),
-            file: Some(file).filter(|file| !file.as_os_str().is_empty()),
+            file: data_path::anchor_state(checked).map(Path::to_owned),
             status: Arc::clone(&self.status),
             lists: Arc::clone(&self.live),
-        };
-        watch.restore();
-        watch
+        }
     }
 
     /// Starts the tasks that use the stores.

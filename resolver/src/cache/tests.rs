@@ -393,7 +393,10 @@ fn the_chain_of_an_entry_is_read_from_its_message() {
         (copy.chain(), copy.message()),
         (entry.chain(), entry.message())
     );
-    assert_eq!((copy.ttl_s, copy.stored_s), (entry.ttl_s, entry.stored_s));
+    assert_eq!(
+        (copy.ttl_s(), copy.stored_s),
+        (entry.ttl_s(), entry.stored_s)
+    );
 }
 
 /// Lists that order the block of `test` and all names below it.
