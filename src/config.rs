@@ -6,6 +6,7 @@
 
 mod anchors;
 mod api;
+mod app;
 mod blocks;
 mod differences;
 mod dns;

@@ -175,6 +175,10 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let is_ready = Arc::new(AtomicBool::new(true));
     let tokens = oidc_tokens(checked, &tasks)?;
     let control = Arc::new(parts.control(checked, &sample));
+    let home_test = checked
+        .config
+        .home_test
+        .described(web_sockets.home_test_ports());
     let context = Arc::new(Context {
         activity_seats: tokio::sync::Semaphore::new(api::routes::activity::SEATS),
         streams: Streams::new(&control, tokens.clone()),
@@ -188,10 +192,8 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
             Box::new(move || is_ready.load(Ordering::Relaxed))
         },
         reports: report_intake(&checked.config.reports),
-        home_test: checked
-            .config
-            .home_test
-            .described(web_sockets.home_test_ports()),
+        app: checked.config.app.settings(home_test.clone()),
+        home_test,
         limits: limits(&checked.config.api),
         tokens,
         control,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use control::{Control, limits::LimitEntry};
 
 use crate::{
+    app::settings::AppSettings,
     auth::{limits::Limits, oidc::Tokens},
     event_streams::Streams,
     home_test::HomeTest,
@@ -32,4 +33,6 @@ pub struct Context {
     pub limits: Limits,
     /// Verifies tokens of the OIDC provider, if one is configured.
     pub tokens: Option<Tokens>,
+    /// The parents' app. `None`: it is not served.
+    pub app: Option<AppSettings>,
 }

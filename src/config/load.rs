@@ -208,6 +208,7 @@ fn check_sections(config: &Config) -> Result<(), ConfigError> {
     api::check(&config.api)?;
     config.landing.check()?;
     config.home_test.check()?;
+    config.app.check()?;
     effect::check(config)?;
     config.store.check()?;
     config.recursion.check()

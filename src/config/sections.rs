@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     api::Api,
+    app::AppConfig,
     dns::Dns,
     history::HistoryConfig,
     landing::{HomeTestConfig, LandingConfig},
@@ -34,6 +35,8 @@ pub struct Config {
     pub limits: RateConfig,
     /// The REST API.
     pub api: Api,
+    /// The parents' app.
+    pub app: AppConfig,
     /// Households and keys.
     pub store: StoreConfig,
     /// Compiled lists.

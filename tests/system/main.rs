@@ -9,6 +9,7 @@ mod world;
 
 mod activity;
 mod aggressive;
+mod app;
 mod asking;
 mod attacks;
 mod bad_input;

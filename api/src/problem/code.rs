@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 111] = [
+const CODES: [&str; 117] = [
     "another_version",
     "answer",
     "answered",
@@ -23,6 +23,7 @@ const CODES: [&str; 111] = [
     "configured",
     "content_encoding",
     "contradiction",
+    "csrf",
     "cursor",
     "definition",
     "device",
@@ -51,6 +52,9 @@ const CODES: [&str; 111] = [
     "key_missing",
     "key_wrong",
     "limit",
+    "link_expired",
+    "link_used",
+    "link_wrong",
     "lists_failed",
     "local_source",
     "locale",
@@ -92,6 +96,7 @@ const CODES: [&str; 111] = [
     "safe_search",
     "scope",
     "secret_reference",
+    "session_missing",
     "special_network",
     "state",
     "store_failed",
@@ -112,6 +117,7 @@ const CODES: [&str; 111] = [
     "unknown_grant",
     "unknown_household",
     "unknown_key",
+    "unknown_link",
     "unknown_mandate",
     "unknown_name",
     "unknown_negative_trust_anchor",

@@ -1,6 +1,7 @@
 //! The handlers, one file for each kind of resource.
 //!
 //! - `households`, `networks`, `people`, `devices`: who there is; `keys`: who may change it.
+//! - `session`, `links`, `me`: log-in to the app, links that open it, who asks.
 //! - `level`: a household, a person or a device, whose settings `switches` and `schedules` change.
 //! - `effective`: the settings in force; `explain`: why a name is blocked or not.
 //! - `requests`: a child's requests; `household_events`: events of a household.
@@ -28,8 +29,10 @@ pub(crate) mod households;
 pub(crate) mod keys;
 pub(crate) mod level;
 pub(crate) mod limits;
+pub(crate) mod links;
 pub(crate) mod lists;
 pub(crate) mod mandates;
+pub(crate) mod me;
 pub(crate) mod negative_anchors;
 pub(crate) mod networks;
 pub(crate) mod openapi;
@@ -38,6 +41,7 @@ pub mod reports;
 pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod service;
+pub(crate) mod session;
 pub(crate) mod switches;
 
 use std::sync::Arc;
@@ -132,6 +136,12 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         reports::export,
         check::check,
         home_test::get,
+        session::post,
+        session::get,
+        session::delete,
+        me::get,
+        links::post,
+        links::delete,
         keys::list,
         keys::post,
         keys::delete,

@@ -17,6 +17,12 @@ const TABLE: &str = "
     open     GET /readyz
     open     GET /readyz/dns
     open     GET /metrics
+    open     POST /v1/session
+    open     GET /v1/session
+    open     DELETE /v1/session
+    anyone   GET /v1/me
+    holder   POST /v1/households/{id}/links
+    holder   DELETE /v1/households/{id}/links/{link}
     operator GET /v1/limits
     anyone   GET /v1/categories
     anyone   GET /v1/presets

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use api::{
     Context,
+    app::settings::AppSettings,
     auth::{limits::Limits, oidc::Tokens},
     event_streams::Streams,
     report_intake::ReportIntake,
@@ -306,6 +307,7 @@ impl World {
             }),
             limits,
             tokens,
+            app: Some(AppSettings::default()),
         });
         Self {
             router: api::router(Arc::clone(&context)),

@@ -32,6 +32,7 @@ use crate::{
     notices::{self, NewNotice},
     pending_erasures::{self, Erasure},
     requests::{self, AccessRequest, RequestAnswer, RequestState},
+    sessions,
 };
 
 /// Documents with more octets are prepared a few at a time: many large households together take no
@@ -423,7 +424,7 @@ impl Moves {
     }
 }
 
-/// Revokes the keys, and removes the requests, of devices that the household no longer has.
+/// Revokes the keys, ends the sessions, and removes the requests, of devices that the household no longer has.
 async fn drop_lost(
     connection: &mut SqliteConnection,
     by: &Author,
@@ -437,6 +438,7 @@ async fn drop_lost(
         after.is_none() || key.device.as_ref().is_some_and(is_device_lost)
     };
     revoke_lost(connection, by, id, is_lost).await?;
+    sessions::forget_lost(connection, id, after).await?;
     requests::forget_lost(connection, id, after).await
 }
 
