@@ -6,7 +6,7 @@ use std::{fmt::Write, process::ExitCode, sync::Arc};
 use anyhow::{Context, anyhow};
 use control::{causes, explain::record_type};
 use policy::name::Name;
-use policy_store::Store;
+use policy_store::{Store, StoreError};
 use resolver::upstream::Question;
 
 use super::{
@@ -72,6 +72,8 @@ async fn open_store(checked: &Checked) -> Option<Store> {
         return None;
     }
     let opened = Store::open_existing(&home).await;
-    let warn = |error: &_| eprintln!("warning: without negative trust anchors: {}", causes(error));
+    let warn = |error: &StoreError| {
+        eprintln!("warning: without negative trust anchors: {}", causes(error));
+    };
     opened.inspect_err(warn).ok()
 }

@@ -42,7 +42,7 @@ pub struct AnswerEntry {
     pub(super) classification_octets: OnceLock<u32>,
     pub(super) stored_s: u32,
     /// Lowered once, when validation changes at the entry's names.
-    ttl_s: AtomicU32,
+    pub(super) ttl_s: AtomicU32,
     /// The info-code of the Extended DNS Error that goes with the answer.
     pub(crate) code: Option<EdeCode>,
     /// Whether a worker has claimed the prefetch of this entry.

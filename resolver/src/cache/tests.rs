@@ -28,7 +28,7 @@ fn key(name: &Name) -> QuestionKeyRef<'_> {
 fn entry(octets: usize) -> Arc<AnswerEntry> {
     Arc::new(AnswerEntry {
         octets: vec![0; octets].into(),
-        ttl_s: 60,
+        ttl_s: 60.into(),
         ..AnswerEntry::empty()
     })
 }
@@ -94,7 +94,7 @@ fn a_local_cache_shows_what_the_shared_one_holds_and_newer_entries() {
     let name = &names[7];
     let known = local.find(&cache, &key(&names[7])).unwrap();
     let newer = Arc::new(AnswerEntry {
-        ttl_s: 60,
+        ttl_s: 60.into(),
         ..AnswerEntry::placeholder(&key(name))
     });
     cache.insert(key(name).to_owned(), Arc::clone(&newer));
@@ -579,7 +579,7 @@ fn a_local_cache_replaces_only_the_named_entry() {
     let name = Name::parse("a.test").unwrap();
     let [first, second, third] = [(); 3].map(|()| {
         Arc::new(AnswerEntry {
-            ttl_s: 60,
+            ttl_s: 60.into(),
             ..AnswerEntry::placeholder(&key(&name))
         })
     });
