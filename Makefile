@@ -27,7 +27,7 @@ UNIT := kind(lib) + kind(bin)
 INTEROP := binary(primaries) + binary(sharing) + (binary(system) & test(/^(clients|contract|nsd|feeds_zones)::/))
 
 .PHONY: run build dist test lint unit system interop house doc deny tools app app-lint app-test
-.PHONY: conformance mutants bench-peers bench-counts
+.PHONY: dnssec-oracle conformance mutants bench-peers bench-counts
 
 ## Start the daemon with the embedded defaults: DNS on 127.0.0.1:5353, REST and the parents' app on
 ## http://127.0.0.1:8080.
@@ -104,6 +104,14 @@ doc: tools/compiler
 ## reached: cargo deny check advisories.
 deny: tools/deny
 	cargo deny check bans licenses sources
+	cargo deny --config deny.toml --manifest-path tests/dnssec_oracle/Cargo.toml check bans licenses sources
+
+## The validator beside hickory's verifier, on sets that ldns, BIND and Knot DNS have signed. A
+## package outside of the workspace: hickory's DNSSEC feature would change all of it.
+dnssec-oracle: tools/tests
+	cargo fmt --manifest-path tests/dnssec_oracle/Cargo.toml --check
+	$(CHECKED) cargo test --locked --manifest-path tests/dnssec_oracle/Cargo.toml \
+		--target-dir target/dnssec-oracle
 
 ## What the scenarios of Unbound and Deckard demand of a resolver, counted beside Unbound: under a
 ## minute after the build. CONFORMANCE=FOLDER says where the runner and the scenarios are,

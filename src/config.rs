@@ -13,6 +13,7 @@ mod dns;
 mod effect;
 mod error;
 mod history;
+mod landing;
 mod limits;
 mod lists;
 mod load;

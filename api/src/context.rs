@@ -8,6 +8,7 @@ use crate::{
     app::settings::AppSettings,
     auth::{limits::Limits, oidc::Tokens},
     event_streams::Streams,
+    home_test::HomeTest,
     report_intake::ReportIntake,
 };
 
@@ -27,6 +28,8 @@ pub struct Context {
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
     /// Takes reports of the public.
     pub reports: ReportIntake,
+    /// The names of the home test, if they are configured.
+    pub home_test: Option<HomeTest>,
     pub limits: Limits,
     /// Verifies tokens of the OIDC provider, if one is configured.
     pub tokens: Option<Tokens>,

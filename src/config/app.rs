@@ -1,6 +1,6 @@
 //! The parents' app.
 
-use policy::name::Name;
+use ::api::{app::settings::AppSettings, home_test::HomeTest};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +15,6 @@ pub struct AppConfig {
     /// The origin under which browsers reach the app. Absent: the `Host` of each request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
-    /// The name below which there is a harmless name for each category, for tests at home.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub test_name: Option<String>,
 }
 
 impl Default for AppConfig {
@@ -25,19 +22,17 @@ impl Default for AppConfig {
         Self {
             enabled: true,
             origin: None,
-            test_name: None,
         }
     }
 }
 
 impl AppConfig {
     /// The settings of the app. `None`: it is not served.
-    pub fn settings(&self) -> Option<::api::app::settings::AppSettings> {
+    pub fn settings(&self, home_test: Option<HomeTest>) -> Option<AppSettings> {
         let origin = self.origin.as_deref();
-        let test_name = self.test_name.as_deref();
-        self.enabled.then(|| ::api::app::settings::AppSettings {
+        self.enabled.then(|| AppSettings {
             origin: origin.map(|origin| origin.trim_end_matches('/').to_owned()),
-            test_name: test_name.and_then(|name| Name::parse(name).ok()),
+            home_test,
             has_oidc: false,
         })
     }
@@ -56,16 +51,6 @@ impl AppConfig {
             self.origin.as_ref().is_none_or(is_origin),
             "app.origin",
             "a scheme and a host, such as \"https://family.isp.example\"",
-        )?;
-        // The name becomes a part of the page's Content-Security-Policy.
-        let is_host = |name: &String| {
-            let is_part = |octet: u8| octet.is_ascii_alphanumeric() || b"-.".contains(&octet);
-            !name.is_empty() && name.bytes().all(is_part) && Name::parse(name).is_ok()
-        };
-        ConfigError::unless(
-            self.test_name.as_ref().is_none_or(is_host),
-            "app.test_name",
-            "a host name, such as \"test.isp.example\"",
         )
     }
 }

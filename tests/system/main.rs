@@ -14,6 +14,7 @@ mod asking;
 mod attacks;
 mod bad_input;
 mod bad_servers;
+mod block_page;
 mod blocking;
 mod broken_zones;
 mod choices;
