@@ -6,12 +6,14 @@
 
 mod anchors;
 mod api;
+mod app;
 mod blocks;
 mod differences;
 mod dns;
 mod effect;
 mod error;
 mod history;
+mod landing;
 mod limits;
 mod lists;
 mod load;

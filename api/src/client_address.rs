@@ -10,10 +10,15 @@ use axum::http::{HeaderMap, HeaderName, header, request::Parts};
 use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The client of a request, in the request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
+
+/// In the extensions of a request: its client speaks TLS, with this program or with a trusted proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecureTransport;
 
 /// The client that a request is counted for.
 pub fn of_request(parts: &Parts) -> IpAddr {
@@ -61,6 +66,25 @@ impl TrustedProxies {
             (Named::By(client), Named::Absent) | (Named::Absent, Named::By(client)) => client,
             _ => peer,
         })
+    }
+
+    /// Whether a trusted proxy says that its client speaks TLS. The right-most element counts, which
+    /// the nearest proxy has added.
+    pub(crate) fn says_secure(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        if !self.contains(peer) {
+            return false;
+        }
+        fn last<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+            let line = headers.get_all(name).iter().next_back()?;
+            line.to_str().ok()?.rsplit(',').next().map(str::trim)
+        }
+        let forwarded = last(headers, &header::FORWARDED).and_then(|element| {
+            let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+            let (_, protocol) = pairs.find(|(key, _)| key.trim().eq_ignore_ascii_case("proto"))?;
+            Some(protocol.trim().trim_matches('"'))
+        });
+        let protocol = forwarded.or_else(|| last(headers, &X_FORWARDED_PROTO));
+        protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("https"))
     }
 
     /// The client that one header names: the right-most address outside of the trusted networks, or
@@ -133,6 +157,30 @@ mod tests {
         let ClientAddress(client) =
             TrustedProxies::new(&trusted).client(peer.parse().unwrap(), &map);
         client.to_string()
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_that_its_client_speaks_tls() {
+        let trusted = TrustedProxies::new(&["192.0.2.0/24".parse().unwrap()]);
+        for (peer, name, value, is_secure) in [
+            ("192.0.2.1", "x-forwarded-proto", "https", true),
+            ("192.0.2.1", "x-forwarded-proto", "https, http", false),
+            ("192.0.2.1", "x-forwarded-proto", "http,HTTPS", true),
+            (
+                "192.0.2.1",
+                "forwarded",
+                "for=192.0.2.9;Proto=\"https\"",
+                true,
+            ),
+            ("192.0.2.1", "forwarded", "proto=https, proto=http", false),
+            ("192.0.2.1", "forwarded", "for=192.0.2.9", false),
+            ("198.51.100.1", "x-forwarded-proto", "https", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_str(value).unwrap());
+            let says = trusted.says_secure(peer.parse().unwrap(), &headers);
+            assert_eq!(says, is_secure, "{peer} {name}: {value}");
+        }
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use control::{Control, limits::LimitEntry};
 
 use crate::{
+    app::settings::AppSettings,
     auth::{limits::Limits, oidc::Tokens},
     event_streams::Streams,
+    home_test::HomeTest,
     report_intake::ReportIntake,
 };
 
@@ -26,7 +28,11 @@ pub struct Context {
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
     /// Takes reports of the public.
     pub reports: ReportIntake,
+    /// The names of the home test, if they are configured.
+    pub home_test: Option<HomeTest>,
     pub limits: Limits,
     /// Verifies tokens of the OIDC provider, if one is configured.
     pub tokens: Option<Tokens>,
+    /// The parents' app. `None`: it is not served.
+    pub app: Option<AppSettings>,
 }

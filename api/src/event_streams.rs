@@ -142,6 +142,15 @@ impl Streams {
             .end(|open| open.principal.author.actor == actor);
     }
 
+    /// Ends the streams of a session: its browser has logged out.
+    pub fn end_of_session(&self, fingerprint: u64) {
+        let is_of = |open: &Open| {
+            let session = open.principal.session.as_ref();
+            session.is_some_and(|session| session.fingerprint == fingerprint)
+        };
+        self.0.seats().end(is_of);
+    }
+
     /// Ends all streams: the node shuts down.
     pub fn close(&self) {
         self.0.seats().end(|_| true);

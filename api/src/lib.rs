@@ -8,13 +8,16 @@
 //!   TLS handshake; `answered_stream`: refusals with a body; `bodies`: who waits for whom.
 //! - [`client_address`]: the client behind a reverse proxy; [`strict_http`]: requests that are
 //!   refused whatever their route; [`panics`]: answers to panics.
-//! - [`auth`]: keys, tokens, roles and rate limits.
+//! - [`auth`]: keys, tokens, sessions of browsers, roles and rate limits.
+//! - [`app`]: the parents' app under `/app/`.
 //! - `idempotency`: writes that a client repeats under one `Idempotency-Key`.
 //! - `extract`: path segments, query, body and preconditions of a request.
 //! - [`routes`]: the handlers, one file for each kind of resource; `audited`: their operations on
 //!   lists, written to the audit.
 //! - [`event_streams`]: how many streams of server-sent events there may be, and when each must
 //!   end.
+//! - [`landing`]: the block page; [`home_test`]: names by which a browser tests its filter. Both have
+//!   listeners of their own.
 //! - [`problem`]: refusals (RFC 9457); `control_errors`: errors of `control` as problems;
 //!   `versioned`: answers with a version; `redact`: secrets in
 //!   feed definitions.
@@ -26,6 +29,7 @@
 
 mod announced;
 mod answered_stream;
+pub mod app;
 mod audited;
 pub mod auth;
 mod bodies;
@@ -34,7 +38,9 @@ mod context;
 mod control_errors;
 pub mod event_streams;
 mod extract;
+pub mod home_test;
 mod idempotency;
+pub mod landing;
 mod openapi;
 pub mod panics;
 pub mod problem;
@@ -54,18 +60,30 @@ use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware, rout
 pub use crate::context::Context;
 use crate::problem::Problem;
 
-/// All routes. Opens no socket.
+/// All routes and the app. Opens no socket.
 pub fn router(context: Arc<Context>) -> Router {
-    complete(context, routes::all(true))
+    let app = app_routes(&context);
+    complete(context, routes::all(true), app)
 }
 
-/// All routes but the operator's, for a listener beside one with all of them. To a client, the
-/// operator's routes are unknown.
+/// All routes without the app, for the operator's listener beside the public's.
+pub fn operator_router(context: Arc<Context>) -> Router {
+    complete(context, routes::all(true), Router::new())
+}
+
+/// All routes but the operator's, and the app, for a listener beside one with all of them. To a
+/// client, the operator's routes are unknown.
 pub fn public_router(context: Arc<Context>) -> Router {
-    complete(context, routes::all(false))
+    let app = app_routes(&context);
+    complete(context, routes::all(false), app)
 }
 
-fn complete(context: Arc<Context>, routes: routes::Routes) -> Router {
+fn app_routes(context: &Context) -> Router<Arc<Context>> {
+    let routes = |settings| app::routes(settings, app::embedded());
+    context.app.as_ref().map(routes).unwrap_or_default()
+}
+
+fn complete(context: Arc<Context>, routes: routes::Routes, app: Router<Arc<Context>>) -> Router {
     let (router, document) = routes.router.split_for_parts();
     let beside_others = routes
         .hidden
@@ -87,6 +105,7 @@ fn complete(context: Arc<Context>, routes: routes::Routes) -> Router {
         .fold(router, |router, (path, method)| {
             router.route(&path, on(method, unknown_route))
         })
+        .merge(app)
         .fallback(unknown_route)
         .method_not_allowed_fallback(|| async {
             Problem::new(

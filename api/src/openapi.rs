@@ -53,6 +53,15 @@ const VERSIONED: [&str; 13] = [
     "approve_feed",
 ];
 
+/// The ends of paths to what has no version.
+const WITHOUT_VERSION: [&str; 5] = [
+    "/keys/{key}",
+    "/activity",
+    "/{report}",
+    "/session",
+    "/{link}",
+];
+
 /// The document without routes.
 pub fn base() -> Document {
     let mut document = ApiDocument::openapi();
@@ -84,12 +93,7 @@ pub fn complete(mut document: Document) -> Document {
                 if takes_version || is_post {
                     describe_write(operation);
                 }
-                // Keys and reports have no version.
-                if takes_version
-                    && !path.ends_with("/keys/{key}")
-                    && !path.ends_with("/activity")
-                    && !path.starts_with("/v1/reports/")
-                {
+                if takes_version && !WITHOUT_VERSION.iter().any(|end| path.ends_with(end)) {
                     add_parameter(operation, if_match());
                     describe_version(operation);
                 }

@@ -37,7 +37,7 @@ use crate::{
     announced,
     answered_stream::{AnsweredStream, whole},
     bodies::{AnswerBody, RequestBody},
-    client_address::{TrustedProxies, contains},
+    client_address::{SecureTransport, TrustedProxies, contains},
     problem::{ClosesConnection, Problem},
     strict_http::{HEADER_OCTETS_MAX, TARGET_OCTETS_MAX},
 };
@@ -210,6 +210,9 @@ impl ApiListener {
             let mut request =
                 request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&place))));
             let client = self.trusted_proxies.client(peer, request.headers());
+            if self.tls.is_some() || self.trusted_proxies.says_secure(peer, request.headers()) {
+                request.extensions_mut().insert(SecureTransport);
+            }
             request.extensions_mut().insert(client);
             let is_shared = self.trusted_proxies.contains(peer);
             Box::pin(async move {

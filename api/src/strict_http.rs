@@ -17,12 +17,13 @@ pub const TARGET_OCTETS_MAX: usize = 8_192;
 /// The longest header section, in octets, as HTTP/1.1 writes it. Four of the longest tokens fit.
 pub const HEADER_OCTETS_MAX: usize = 32 << 10;
 /// Headers with one value: two programs would read a duplicate differently.
-const ONCE: [HeaderName; 7] = [
+const ONCE: [HeaderName; 8] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
     header::HOST,
+    header::ORIGIN,
     header::IF_MATCH,
     header::IF_NONE_MATCH,
 ];

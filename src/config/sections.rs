@@ -7,9 +7,20 @@ use control::notifications::settings::NoticeSettings;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    api::Api, dns::Dns, history::HistoryConfig, limits::RateConfig, lists::ListsConfig, log::Log,
-    new_devices::NewDevicesConfig, node::NodeConfig, policy::Policy, recursion::RecursionConfig,
-    reports::Reports, store::StoreConfig,
+    api::Api,
+    app::AppConfig,
+    dns::Dns,
+    history::HistoryConfig,
+    landing::{HomeTestConfig, LandingConfig},
+    limits::RateConfig,
+    lists::ListsConfig,
+    log::Log,
+    new_devices::NewDevicesConfig,
+    node::NodeConfig,
+    policy::Policy,
+    recursion::RecursionConfig,
+    reports::Reports,
+    store::StoreConfig,
 };
 use crate::oidc;
 
@@ -25,6 +36,8 @@ pub struct Config {
     pub limits: RateConfig,
     /// The REST API.
     pub api: Api,
+    /// The parents' app.
+    pub app: AppConfig,
     /// Households and keys.
     pub store: StoreConfig,
     /// Compiled lists.
@@ -39,6 +52,10 @@ pub struct Config {
     pub new_devices: NewDevicesConfig,
     /// Reports of the public.
     pub reports: Reports,
+    /// The page that blocked names lead to.
+    pub landing: LandingConfig,
+    /// Names by which a browser tests its filter.
+    pub home_test: HomeTestConfig,
     /// Recursion and forwarding.
     pub recursion: RecursionConfig,
     /// The log on standard error.
@@ -79,6 +96,8 @@ impl Config {
             .collect();
         self.lists.share = self.lists.share.map(|share| share.rooted(base));
         self.notices = self.notices.rooted(base);
+        self.landing.root(root);
+        self.home_test.root(root);
         if let Some(files) = &mut self.api.certificate {
             root(&mut files.chain);
             root(&mut files.key);

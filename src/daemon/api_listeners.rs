@@ -79,7 +79,7 @@ impl ApiSockets {
         let mut listeners = JoinSet::new();
         let router = match self.operator {
             Some(socket) => {
-                let router = api::router(Arc::clone(context));
+                let router = api::operator_router(Arc::clone(context));
                 let listener = listener(router, OPERATOR_CONNECTIONS_MAX.min(connections_max));
                 say(&format!(
                     "operator api ready on {scheme}://{}",
@@ -91,10 +91,11 @@ impl ApiSockets {
             None => api::router(Arc::clone(context)),
         };
         let listener = listener(router, connections_max);
-        say(&format!(
-            "api ready on {scheme}://{}",
-            self.public.local_addr()?
-        ))?;
+        let address = self.public.local_addr()?;
+        say(&format!("api ready on {scheme}://{address}"))?;
+        if context.app.is_some() {
+            say(&format!("app ready on {scheme}://{address}/app/"))?;
+        }
         listeners.spawn(server::serve(self.public, listener, ended));
         Ok(tokio::spawn(async move {
             listeners.join_all().await;
@@ -103,7 +104,7 @@ impl ApiSockets {
 }
 
 /// Binds an address. It may be bound again at once after the program's end.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),

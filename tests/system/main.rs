@@ -9,10 +9,12 @@ mod world;
 
 mod activity;
 mod aggressive;
+mod app;
 mod asking;
 mod attacks;
 mod bad_input;
 mod bad_servers;
+mod block_page;
 mod blocking;
 mod broken_zones;
 mod choices;

@@ -35,6 +35,19 @@ async fn world() -> (World, tempfile::TempDir) {
     (world, folder)
 }
 
+/// The events that a parent receives: operators receive none of what devices ask for.
+async fn parents_events(world: &World, household: &str) -> Events {
+    let keys = format!("/v1/households/{household}/keys");
+    let made = world
+        .api
+        .post(&keys, json!({ "role": "parent" }))
+        .await
+        .ok()
+        .json;
+    let parent = world.api.with_key(made["secret"].as_str().unwrap());
+    Events::of_household(&parent, household).await
+}
+
 async fn seen(world: &World) -> Vec<Value> {
     let listed = world.api.get(NEW_DEVICES).await.ok().json;
     listed["devices"].as_array().unwrap().clone()
@@ -51,7 +64,7 @@ fn told(events: &Events) -> Vec<Value> {
 #[tokio::test]
 async fn an_unknown_device_is_one_notice_with_a_guess_and_its_evidence() {
     let (world, _folder) = world().await;
-    let phone = Events::of_household(&world.api, "house").await;
+    let phone = parents_events(&world, "house").await;
     world
         .device("house", "tablet", ("mac", "02:00:5e:00:53:77"))
         .await;
@@ -99,7 +112,7 @@ async fn an_unknown_device_is_one_notice_with_a_guess_and_its_evidence() {
         .ok();
     assert_eq!(dismissed.json["dismissed"], true);
     world.daemon.restart().await;
-    let phone = Events::of_household(&world.api, "house").await;
+    let phone = parents_events(&world, "house").await;
     random.ask("fw.ring.com. A").await;
     router
         .with_mac("02:00:5e:00:53:09")
@@ -146,7 +159,7 @@ async fn an_address_is_a_device_unless_it_is_the_whole_line() {
 #[tokio::test]
 async fn a_family_hears_of_few_new_devices_an_hour_and_of_none_if_it_says_so() {
     let (world, _folder) = world().await;
-    let phone = Events::of_household(&world.api, "house").await;
+    let phone = parents_events(&world, "house").await;
     let router = world.client("127.0.7.1");
     let mac = |number: usize| format!("02:00:5e:00:54:{number:02x}");
     let all: BTreeSet<String> = (0..70).map(mac).collect();
@@ -161,7 +174,7 @@ async fn a_family_hears_of_few_new_devices_an_hour_and_of_none_if_it_says_so() {
     let quiet = world.api.put(NEW_DEVICES, json!({ "notify": false })).await;
     assert_eq!(quiet.ok().json["notify"], false);
     // Another household hears of its own, which shows that the detection went on.
-    let other = Events::of_household(&world.api, "line").await;
+    let other = parents_events(&world, "line").await;
     router
         .with_mac("02:00:5e:00:55:01")
         .ask("fw.ring.com. A")
@@ -191,7 +204,7 @@ async fn a_child_hears_nothing_of_new_devices_and_cannot_read_them() {
     let child = world.api.with_key(made["secret"].as_str().unwrap());
     let (ear, phone) = (
         Events::of_household(&child, "house").await,
-        Events::of_household(&world.api, "house").await,
+        parents_events(&world, "house").await,
     );
     world.toggle("house", "gambling", Block).await;
     world

@@ -103,7 +103,15 @@ fn domains(list: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn twenty_names_of_a_camera_are_one_prompt_and_no_blocks_them_alone() {
     let world = world().await;
-    let phone = Events::of_household(&world.api, "house").await;
+    let keys = "/v1/households/house/keys";
+    let made = world
+        .api
+        .post(keys, json!({ "role": "parent" }))
+        .await
+        .ok()
+        .json;
+    let parent = world.api.with_key(made["secret"].as_str().unwrap());
+    let phone = Events::of_household(&parent, "house").await;
     let camera = world.client("127.0.7.1").with_mac(CAMERA);
     let app = world.client("127.0.7.9");
     assert_eq!(

@@ -1,7 +1,8 @@
 //! Authentication and authorisation. Both happen here and nowhere else.
 //!
 //! ```text
-//! Authorization: Bearer … -> Principal (once a request) -> a guard in the handler's signature -> the handler
+//! Authorization: Bearer …, or a session's cookie -> Principal (once a request)
+//!     -> a guard in the handler's signature -> the handler
 //! ```
 //!
 //! Every route under `/v1` has a guard in its signature, which is all that the handler does about
@@ -29,6 +30,7 @@ use axum::{
     extract::{FromRequestParts, MatchedPath, RawPathParams},
     http::{Method, StatusCode, header, request::Parts},
 };
+use jiff::Timestamp;
 use policy::rules::household::Id;
 use policy_store::{Author, Role, fingerprint};
 
@@ -38,6 +40,7 @@ use super::{
     oidc::{Refused, Tokens},
     principal::{Principal, forbidden},
     roles::Admits,
+    session::{self, ShownSession},
 };
 use crate::{
     Context, client_address, extract::segment, problem::Problem, versioned::unknown_household,
@@ -58,16 +61,18 @@ pub async fn principal(parts: &mut Parts, context: &Context) -> Result<Principal
 
 async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Problem> {
     let Some(secret) = bearer(parts) else {
+        if !parts.headers.contains_key(header::AUTHORIZATION)
+            && let Some(secret) = session::secret(parts)
+        {
+            return of_session(&secret, parts, context).await;
+        }
         fail(&context.limits, client_address::of_request(parts))?;
         return Err(unauthorized(
             "key_missing",
             "send the key as Authorization: Bearer KEY",
         ));
     };
-    let asking = Asking {
-        client: client_address::of_request(parts),
-        is_write: !is_reading(&parts.method),
-    };
+    let asking = Asking::of(parts);
     match context.tokens.as_ref().filter(|_| Tokens::is_token(secret)) {
         Some(tokens) => of_token(secret, tokens, asking, context).await,
         None => of_key(secret, asking, context).await,
@@ -80,9 +85,18 @@ fn is_reading(method: &Method) -> bool {
 
 /// What a request counts against, beside its principal.
 #[derive(Clone, Copy)]
-struct Asking {
+pub(crate) struct Asking {
     client: IpAddr,
     is_write: bool,
+}
+
+impl Asking {
+    pub(crate) fn of(parts: &Parts) -> Self {
+        Self {
+            client: client_address::of_request(parts),
+            is_write: !is_reading(&parts.method),
+        }
+    }
 }
 
 /// The credential behind `Authorization: Bearer`.
@@ -96,12 +110,12 @@ fn bearer(parts: &Parts) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }
 
-fn unauthorized(code: &'static str, detail: impl Into<String>) -> Problem {
+pub(crate) fn unauthorized(code: &'static str, detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, code, detail).closing()
 }
 
 /// Counts a failed authentication of an address.
-fn fail(limits: &Limits, client: IpAddr) -> Result<(), Problem> {
+pub(crate) fn fail(limits: &Limits, client: IpAddr) -> Result<(), Problem> {
     limits.fail(client).map_err(too_many_failures)
 }
 
@@ -111,7 +125,11 @@ fn too_many_failures(wait: Duration) -> Problem {
 
 /// Authenticates a key. An unknown key costs its client a failure before the store is asked; a known
 /// key counts against its own rate.
-async fn of_key(secret: &str, asking: Asking, context: &Context) -> Result<Principal, Problem> {
+pub(crate) async fn of_key(
+    secret: &str,
+    asking: Asking,
+    context: &Context,
+) -> Result<Principal, Problem> {
     let Asking { client, is_write } = asking;
     let limits = &context.limits;
     let known = &context.limits.known;
@@ -149,6 +167,62 @@ async fn of_key(secret: &str, asking: Asking, context: &Context) -> Result<Princ
         fail(limits, client)?;
     }
     Err(wrong())
+}
+
+/// Authenticates a session by its cookie, as [`of_key`] does a key. A write must show that the app
+/// sent it.
+pub(crate) async fn of_session(
+    secret: &str,
+    parts: &Parts,
+    context: &Context,
+) -> Result<Principal, Problem> {
+    let Asking { client, is_write } = Asking::of(parts);
+    let limits = &context.limits;
+    let known = &context.limits.known;
+    let Some(shown) = ShownSession::of(secret) else {
+        fail(limits, client)?;
+        return Err(no_session());
+    };
+    let fingerprint = shown.fingerprint;
+    let actor = known.actor(fingerprint);
+    let is_known = actor.is_some() || known.holds(fingerprint);
+    match &actor {
+        Some(actor) => limits.ask(actor, is_write).map_err(Problem::too_often)?,
+        None if is_known => {}
+        None => fail(limits, client)?,
+    }
+    let now = Timestamp::now();
+    let session = context.control.store.session(secret, now).await?;
+    let is_in_force = session.is_some();
+    let is_due = session.as_ref().is_some_and(|session| session.is_due);
+    let principal = session
+        .map(|session| Principal::of_session(session, shown))
+        .filter(|principal| principal.exists_in(&context.control.directory));
+    let Some(principal) = principal else {
+        if !is_in_force {
+            known.forget(fingerprint);
+        }
+        if is_known {
+            fail(limits, client)?;
+        }
+        return Err(no_session());
+    };
+    if actor.is_none() {
+        admitted(&principal, fingerprint, is_write, context)?;
+    }
+    if let Some(shown) = principal.session.as_ref().filter(|_| is_write) {
+        shown.check_write(parts)?;
+    }
+    if is_due {
+        context.control.store.session_was_used(secret, now).await?;
+    }
+    Ok(principal)
+}
+
+/// 401: the browser has no session, or one that has ended.
+pub(crate) fn no_session() -> Problem {
+    let detail = "there is no session, or it has ended; POST /v1/session begins one";
+    unauthorized("session_missing", detail)
 }
 
 /// Authenticates a token. Its signature must be verified to know whether it is valid; for clients

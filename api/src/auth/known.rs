@@ -99,7 +99,7 @@ impl Known {
             .contains(&fingerprint)
     }
 
-    /// Adds a key that was just made.
+    /// Adds a key that was just made, or a session that was just begun.
     pub fn add_key(&self, fingerprint: u64) {
         self.keys
             .write()
@@ -136,6 +136,13 @@ impl Known {
         };
         if self.reads.check().is_err() {
             return Ok(());
+        }
+        if *read == 0 {
+            // Sessions are begun by this process alone, which adds them as it begins them.
+            let sessions = store.session_fingerprints().await?;
+            sessions
+                .into_iter()
+                .for_each(|session| self.add_key(session));
         }
         let (fingerprints, row) = store.fingerprints(*read).await?;
         *read = row;

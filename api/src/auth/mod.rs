@@ -1,4 +1,5 @@
-//! Who asks, what they may do, and how often: keys, tokens of an OIDC provider, roles, rate limits.
+//! Who asks, what they may do, and how often: keys, tokens of an OIDC provider, sessions of
+//! browsers, roles, rate limits.
 
 pub(crate) mod guards;
 pub(crate) mod known;
@@ -6,3 +7,4 @@ pub mod limits;
 pub mod oidc;
 pub(crate) mod principal;
 pub(crate) mod roles;
+pub(crate) mod session;

@@ -405,6 +405,7 @@ impl Tokens {
             device,
             expires_at: self.expiry(claims),
             signed_by: Some(key),
+            session: None,
         })
     }
 

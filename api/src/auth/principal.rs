@@ -3,8 +3,9 @@
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use policy::{identity::directory::Directory, rules::household::Id};
-use policy_store::{Author, Key, Role};
+use policy_store::{Author, Key, Role, Session};
 
+use super::session::ShownSession;
 use crate::{problem::Problem, versioned::unknown_household};
 
 /// Who sends a request.
@@ -17,10 +18,12 @@ pub struct Principal {
     pub household: Option<Id>,
     /// The device of a child.
     pub device: Option<Id>,
-    /// When the token ends. `None` for a key, which ends only by revocation.
+    /// When the token or the session ends. `None` for a key, which ends only by revocation.
     pub expires_at: Option<Timestamp>,
     /// The provider's key that signed the token.
     pub signed_by: Option<String>,
+    /// The session of a browser.
+    pub session: Option<ShownSession>,
 }
 
 impl Principal {
@@ -36,6 +39,21 @@ impl Principal {
             device: key.device,
             expires_at: None,
             signed_by: None,
+            session: None,
+        }
+    }
+
+    /// The principal of a session: the one that it acts for.
+    pub fn of_session(session: Session, shown: ShownSession) -> Self {
+        let owner = session.owner;
+        Self {
+            author: owner.author,
+            role: owner.role,
+            household: Some(owner.household),
+            device: owner.device,
+            expires_at: Some(session.ends_at),
+            signed_by: None,
+            session: Some(shown),
         }
     }
 

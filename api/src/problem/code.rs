@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 116] = [
+const CODES: [&str; 122] = [
     "another_version",
     "answer",
     "answered",
@@ -23,6 +23,7 @@ const CODES: [&str; 116] = [
     "configured",
     "content_encoding",
     "contradiction",
+    "csrf",
     "cursor",
     "definition",
     "device",
@@ -51,6 +52,9 @@ const CODES: [&str; 116] = [
     "key_missing",
     "key_wrong",
     "limit",
+    "link_expired",
+    "link_used",
+    "link_wrong",
     "lists_failed",
     "local_source",
     "locale",
@@ -94,6 +98,7 @@ const CODES: [&str; 116] = [
     "safe_search",
     "scope",
     "secret_reference",
+    "session_missing",
     "special_network",
     "state",
     "store_failed",
@@ -115,6 +120,7 @@ const CODES: [&str; 116] = [
     "unknown_grant",
     "unknown_household",
     "unknown_key",
+    "unknown_link",
     "unknown_mandate",
     "unknown_name",
     "unknown_negative_trust_anchor",

@@ -57,6 +57,7 @@ impl From<KeyError> for Problem {
                 "unknown_device",
                 format!("the household has no device {id}"),
             ),
+            KeyError::LinkUsed => Self::new(StatusCode::GONE, "link_used", error.to_string()),
             KeyError::TooMany => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit", error.to_string())
             }

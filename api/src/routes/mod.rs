@@ -2,6 +2,7 @@
 //!
 //! - `households`, `networks`, `people`, `devices`: who there is; `keys`: who may change it.
 //! - `new_devices`: devices without a name; `things`, `prompts`: what cameras and the like may reach.
+//! - `session`, `links`, `me`: log-in to the app, links that open it, who asks.
 //! - `level`: a household, a person or a device, whose settings `switches` and `schedules` change.
 //! - `effective`: the settings in force; `explain`: why a name is blocked or not.
 //! - `requests`: a child's requests; `household_events`: events of a household.
@@ -9,7 +10,7 @@
 //! - `feeds`, `lists`: feeds, generations and rollbacks; `events`: events of the lists.
 //! - `mandates`: legal orders; `choices`: what households chose, as a report.
 //! - `negative_anchors`: names that are not validated for a while.
-//! - `reports`, `check`: what the public reports and asks.
+//! - `reports`, `check`, `home_test`: what the public reports and asks.
 //! - `audit`, `limits`, `service`, `openapi`: the audit, who is limited, health and metrics, the
 //!   OpenAPI document.
 
@@ -23,13 +24,16 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod feeds;
 pub(crate) mod history;
+pub(crate) mod home_test;
 pub(crate) mod household_events;
 pub(crate) mod households;
 pub(crate) mod keys;
 pub(crate) mod level;
 pub(crate) mod limits;
+pub(crate) mod links;
 pub(crate) mod lists;
 pub(crate) mod mandates;
+pub(crate) mod me;
 pub(crate) mod negative_anchors;
 pub(crate) mod networks;
 pub(crate) mod new_devices;
@@ -40,6 +44,7 @@ pub mod reports;
 pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod service;
+pub(crate) mod session;
 pub(crate) mod switches;
 pub(crate) mod things;
 
@@ -142,6 +147,13 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         reports::put,
         reports::export,
         check::check,
+        home_test::get,
+        session::post,
+        session::get,
+        session::delete,
+        me::get,
+        links::post,
+        links::delete,
         keys::list,
         keys::post,
         keys::delete,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accounts;
+mod app;
 mod authentication;
 mod document;
 mod explanations;
@@ -19,6 +20,7 @@ mod refusals;
 mod requests;
 mod roles;
 mod schedules;
+mod sessions;
 mod streams;
 mod strict;
 mod texts;

@@ -17,6 +17,12 @@ const TABLE: &str = "
     open     GET /readyz
     open     GET /readyz/dns
     open     GET /metrics
+    open     POST /v1/session
+    open     GET /v1/session
+    open     DELETE /v1/session
+    anyone   GET /v1/me
+    holder   POST /v1/households/{id}/links
+    holder   DELETE /v1/households/{id}/links/{link}
     operator GET /v1/limits
     anyone   GET /v1/categories
     anyone   GET /v1/presets
@@ -72,6 +78,7 @@ const TABLE: &str = "
     family   PUT /v1/households/{id}/requests/{request}
     member   GET /v1/households/{id}/events
     open     GET /v1/check
+    open     GET /v1/home-test
     open     POST /v1/reports
     reader   GET /v1/reports
     reader   GET /v1/reports/{report}

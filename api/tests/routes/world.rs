@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use api::{
     Context,
+    app::settings::AppSettings,
     auth::{limits::Limits, oidc::Tokens},
     event_streams::Streams,
     report_intake::ReportIntake,
@@ -300,8 +301,14 @@ impl World {
                 std::time::Duration::from_secs(3_600),
                 std::num::NonZeroU32::new(1_000).unwrap(),
             ),
+            home_test: Some(api::home_test::HomeTest {
+                zone: Name::parse("test.isp.example").unwrap(),
+                http_port: Some(80),
+                https_port: None,
+            }),
             limits,
             tokens,
+            app: Some(AppSettings::default()),
         });
         Self {
             router: api::router(Arc::clone(&context)),

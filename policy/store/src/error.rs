@@ -281,4 +281,7 @@ pub enum KeyError {
     /// The household has [`KEYS_MAX`] keys.
     #[error("a household has at most {KEYS_MAX} keys in force")]
     TooMany,
+    /// The link that makes the key was used before.
+    #[error("the link was used before")]
+    LinkUsed,
 }

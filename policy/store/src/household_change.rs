@@ -33,7 +33,7 @@ use crate::{
     pending_erasures::{self, Erasure},
     prompts::{self, AnsweredPrompt, Prompt},
     requests::{self, AccessRequest, RequestAnswer, RequestState},
-    sightings,
+    sessions, sightings,
 };
 
 /// Documents with more octets are prepared a few at a time: many large households together take no
@@ -460,7 +460,8 @@ impl Moves {
     }
 }
 
-/// Revokes the keys, and removes the requests and prompts, of devices that the household no longer has.
+/// Revokes the keys, ends the sessions, and removes the requests and prompts, of devices that the
+/// household no longer has.
 async fn drop_lost(
     connection: &mut SqliteConnection,
     by: &Author,
@@ -474,6 +475,7 @@ async fn drop_lost(
         after.is_none() || key.device.as_ref().is_some_and(is_device_lost)
     };
     revoke_lost(connection, by, id, is_lost).await?;
+    sessions::forget_lost(connection, id, after).await?;
     requests::forget_lost(connection, id, after).await?;
     prompts::forget_lost(connection, id, after).await
 }

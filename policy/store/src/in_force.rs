@@ -22,7 +22,7 @@ pub fn fingerprint(secret: &str) -> Option<u64> {
     keys::is_formed(secret).then(|| leading(&Sha256::digest(secret)))
 }
 
-fn leading(hash: &[u8]) -> u64 {
+pub(crate) fn leading(hash: &[u8]) -> u64 {
     hash.first_chunk()
         .map_or(0, |octets| u64::from_be_bytes(*octets))
 }

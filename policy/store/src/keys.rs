@@ -93,10 +93,10 @@ impl FromStr for Role {
 /// A key to be created: a role, and the household or device that it is limited to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewKey {
-    role: Role,
-    household: Option<Id>,
-    device: Option<Id>,
-    label: String,
+    pub(crate) role: Role,
+    pub(crate) household: Option<Id>,
+    pub(crate) device: Option<Id>,
+    pub(crate) label: String,
 }
 
 impl NewKey {
@@ -220,6 +220,17 @@ impl Store {
         new: NewKey,
         tell_holder: impl Fn(&Key, &Household) -> Result<Vec<NewNotice>, StoreError> + Send,
     ) -> Result<(String, Key), KeyError> {
+        self.create_key_by(by, new, None, tell_holder).await
+    }
+
+    /// As [`Self::create_key_and_tell`]; with `link`, the key is the one that this link makes.
+    pub(crate) async fn create_key_by(
+        &self,
+        by: &Author,
+        new: NewKey,
+        link: Option<&str>,
+        tell_holder: impl Fn(&Key, &Household) -> Result<Vec<NewNotice>, StoreError> + Send,
+    ) -> Result<(String, Key), KeyError> {
         let secret = format!("{PREFIX}{}", random_hex(SECRET_OCTETS)?);
         let NewKey {
             role,
@@ -259,6 +270,11 @@ impl Store {
                 break (transaction, notices);
             }
         };
+        if let Some(link) = link
+            && !claim_link(&mut transaction, link, &key).await?
+        {
+            return Err(KeyError::LinkUsed);
+        }
         let insert = "INSERT INTO api_key (id, sha256, role, household, device, label, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let insert = sqlx::query(insert)
             .bind(&key.id)
@@ -368,10 +384,12 @@ impl Store {
     pub async fn authenticate(&self, secret: &str) -> Result<Option<Key>, StoreError> {
         let query = sqlx::query(select!("WHERE sha256 = ? AND revoked_at IS NULL"));
         let query = query.bind(Sha256::digest(secret).to_vec());
-        let row = query
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(step("looking up a key"))?;
+        let found = query.fetch_optional(&self.pool).await;
+        if found.is_err() {
+            // The first connection that opens a file which is gone says only that it cannot.
+            self.database.condition().check()?;
+        }
+        let row = found.map_err(step("looking up a key"))?;
         let key = row
             .as_ref()
             .map(read)
@@ -392,6 +410,24 @@ impl Store {
         row.and_then(|row| row.try_get("fresh"))
             .map_err(step("looking for keys"))
     }
+}
+
+/// Marks a link as used by this key. Returns `false` if it was used before.
+async fn claim_link(
+    connection: &mut SqliteConnection,
+    link: &str,
+    key: &Key,
+) -> Result<bool, StoreError> {
+    let update =
+        sqlx::query("UPDATE link SET used_at = ?, key = ? WHERE id = ? AND used_at IS NULL")
+            .bind(key.created_at.as_second())
+            .bind(&key.id)
+            .bind(link);
+    let updated = update
+        .execute(connection)
+        .await
+        .map_err(step("using a link"))?;
+    Ok(updated.rows_affected() == 1)
 }
 
 /// Whether the stored version of a household is this one.

@@ -13,6 +13,7 @@
 //!   `audit_rows`: its pages; [`heads`], `chain`,
 //!   `audit_heads`: signatures over it; `verification`: whether all of it is intact.
 //! - `keys`: API keys; `in_force`: the active ones; `secret`: random identifiers.
+//! - `sessions`: sessions of the app in browsers; `links`: links that open the app once.
 //! - `retries`: idempotent writes.
 //! - [`activity`]: the activity of households as counts, in a file of its own; `pending_erasures`:
 //!   erasures that are still to be done there.
@@ -45,6 +46,7 @@ mod households;
 mod identity;
 mod in_force;
 mod keys;
+mod links;
 mod mandates;
 mod negative_anchors;
 mod notices;
@@ -54,6 +56,7 @@ mod reports;
 mod requests;
 mod retries;
 mod secret;
+mod sessions;
 mod sightings;
 mod store;
 mod time;
@@ -78,6 +81,7 @@ pub use households::{HouseholdBatch, ScanPosition, StoredHouseholds};
 pub use identity::StorePaths;
 pub use in_force::{Revocations, fingerprint};
 pub use keys::{Key, NewKey, Role};
+pub use links::{LINK_AGE_MAX, LINKS_MAX, Link, LinkError};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use negative_anchors::{NegativeAnchorChanged, NegativeAnchorTerms, StoredNegativeAnchor};
 pub use notices::{Delivery, DueDelivery, NewNotice, OutboxCounts};
@@ -92,6 +96,10 @@ pub use requests::{
     RequestError, RequestState,
 };
 pub use retries::{AttemptState, StoredAnswer, WriteAttempt};
+pub use sessions::{
+    AGE_MAX as SESSION_AGE_MAX, IDLE_MAX as SESSION_IDLE_MAX, Session, SessionOwner,
+    session_fingerprint,
+};
 pub use sightings::{DeviceGuess, SIGHTING_KEPT, SIGHTINGS_MAX, SeenDevice, Sighting};
 pub use store::Store;
 pub use verification::{ChainFault, ChainReport};
