@@ -34,7 +34,7 @@ const ID: &str = r"^\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
 struct ApiDocument;
 
 /// Operations that answer with a version, beside those that take `If-Match`.
-const VERSIONED: [&str; 13] = [
+const VERSIONED: [&str; 16] = [
     "get_household",
     "get_household_history",
     "delete_household_activity",

@@ -657,6 +657,47 @@ fn what_unknown_devices_gain_or_what_becomes_one_is_reported() {
     );
 }
 
+#[test]
+fn a_thing_that_may_reach_more_is_reported() {
+    let thing = |mode: &str, allowed: &[&str], denied: &[&str]| {
+        let list = |names: &[&str]| -> Value {
+            let names = names
+                .iter()
+                .map(|name| ((*name).to_owned(), set(json!({}))));
+            Value::Object(names.collect())
+        };
+        let thing = json!({ "mode": mode, "allowed": list(allowed), "denied": list(denied) });
+        with(&home(), &[("devices/tv/thing", set(thing))])
+    };
+    let name = |name: &str| Relaxation::ThingDomain(Name::parse(name).unwrap());
+    let locked = thing("locked", &["a.test"], &["b.test"]);
+    for (after, expected) in [
+        (thing("asking", &["a.test"], &["b.test"]), vec![]),
+        (thing("locked", &[], &["b.test"]), vec![]),
+        (thing("locked", &["a.test"], &[]), vec![]),
+        (
+            thing("locked", &["a.test", "b.test"], &[]),
+            vec![name("b.test")],
+        ),
+        (
+            thing("learning", &["a.test"], &["b.test"]),
+            vec![Relaxation::ThingUnlimited],
+        ),
+        (
+            thing("off", &["a.test"], &["b.test"]),
+            vec![Relaxation::ThingUnlimited, name("b.test")],
+        ),
+    ] {
+        let told = opened(&locked, &after);
+        assert_eq!(losses(&told), expected, "{after}");
+        let whom = told.losses.iter().flat_map(|(_, whom)| &whom.devices);
+        assert!(whom.map(ToString::to_string).all(|device| device == "tv"));
+    }
+    // What is learned was not blocked.
+    let learning = thing("learning", &[], &[]);
+    assert!(opened(&learning, &thing("learning", &["a.test"], &[])).is_empty());
+}
+
 /// A random household, from few words, so that changes meet.
 fn some(chance: &mut StdRng) -> Value {
     let level = |chance: &mut StdRng| {
@@ -713,6 +754,18 @@ fn some(chance: &mut StdRng) -> Value {
     home["devices"]["phone"] = merge(home["devices"]["phone"].clone(), level(chance));
     if chance.random() {
         home["devices"]["phone"]["person"] = Value::Null;
+    }
+    if chance.random_range(0..3) > 0 {
+        let mode = ["off", "learning", "asking", "locked"][chance.random_range(0..4)];
+        let mut thing = set(json!({ "mode": mode, "allowed": {}, "denied": {} }));
+        for name in ["a.example", "b.a.example"] {
+            match chance.random_range(0..3) {
+                0 => thing["allowed"][name] = set(json!({})),
+                1 => thing["denied"][name] = set(json!({})),
+                _ => {}
+            }
+        }
+        home["devices"]["tv"]["thing"] = thing;
     }
     home
 }

@@ -61,7 +61,7 @@ struct Sign {
 }
 
 /// The state of the detection of new devices.
-pub(super) struct NewDevices {
+pub(super) struct DeviceDetection {
     tracked: LruCache<Key, Tracked>,
     waiting: VecDeque<UnknownDevice>,
     /// Devices whose household is to hear of them, with the time for that.
@@ -70,7 +70,7 @@ pub(super) struct NewDevices {
     told: HashMap<Id, (Instant, u32)>,
 }
 
-impl Default for NewDevices {
+impl Default for DeviceDetection {
     fn default() -> Self {
         Self {
             tracked: LruCache::new(TRACKED_MAX),
@@ -81,7 +81,7 @@ impl Default for NewDevices {
     }
 }
 
-impl NewDevices {
+impl DeviceDetection {
     /// Takes a sign from a worker.
     pub fn hear(&mut self, heard: UnknownDevice) {
         if self.waiting.len() < WAITING_MAX {

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use policy_store::StoreError;
 use resolver::engine::Engine;
 
-use self::{devices::NewDevices, things::NewDomains};
+use self::{devices::DeviceDetection, things::DomainDetection};
 use crate::{Control, shutdown::Shutdown};
 
 /// How often the workers' rings are emptied.
@@ -42,8 +42,8 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 pub async fn run(control: Arc<Control>, engine: Arc<Engine>, shutdown: Shutdown) {
     let mut tick = tokio::time::interval(TAKE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut devices = NewDevices::default();
-    let mut domains = NewDomains::default();
+    let mut devices = DeviceDetection::default();
+    let mut domains = DomainDetection::default();
     let mut expired: Option<Instant> = None;
     while shutdown.tick(&mut tick).await {
         engine.metrics.drain_detection(

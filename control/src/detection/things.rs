@@ -65,7 +65,7 @@ struct Telling {
 }
 
 /// The state of the detection of what things want.
-pub(super) struct NewDomains {
+pub(super) struct DomainDetection {
     wanted: BTreeMap<Key, Wanted>,
     /// The names of prompts that are stored.
     known: LruCache<Key, BTreeSet<Name>>,
@@ -75,7 +75,7 @@ pub(super) struct NewDomains {
     written: HashMap<Id, Instant>,
 }
 
-impl Default for NewDomains {
+impl Default for DomainDetection {
     fn default() -> Self {
         Self {
             wanted: BTreeMap::new(),
@@ -87,7 +87,7 @@ impl Default for NewDomains {
     }
 }
 
-impl NewDomains {
+impl DomainDetection {
     /// Takes a sign from a worker, unless the thing's lists have an entry for the name by now.
     pub fn hear(&mut self, control: &Control, heard: &NewDomain) {
         let name = heard.name.borrow();

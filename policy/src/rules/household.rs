@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use crate::rules::safe_search::SearchLevel;
+pub use crate::rules::{attributed::Attributed, safe_search::SearchLevel};
 use crate::{
     lists::entry::Scope,
     name::Name,
@@ -169,18 +169,6 @@ pub enum SwitchState {
     Block,
     /// Allow it here, whatever the levels above say.
     Allow,
-}
-
-/// A value with its author.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attributed<T> {
-    /// The value.
-    #[serde(flatten)]
-    pub value: T,
-    /// The key that set it.
-    pub set_by: String,
-    /// When it was set, RFC 3339.
-    pub set_at: Timestamp,
 }
 
 // Names for the fields of documents: the derive of a schema would compose one of the generic type.

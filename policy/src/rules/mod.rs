@@ -1,12 +1,13 @@
 //! The rules engine: a household's document, and the rules that it compiles to for each device.
 //!
-//! - `household`, `schedule`, `thing`: the document. `holdings`: how much it may hold. `relaxations`: what a
+//! - `household`, `schedule`, `thing`: the document; `attributed`: a value of it with its author. `holdings`: how much it may hold. `relaxations`: what a
 //!   change of it permits.
 //! - `compiled`: the document compiled into one flat record, with `timeline` for what changes by the
 //!   clock, `custom_names` for lists, and `flags` for all that is not about categories.
 //! - `operator`: the operator's defaults.
 //! - `builtin_names`: the names of `safe_search` and of `bypass` prevention.
 
+pub mod attributed;
 pub mod builtin_names;
 pub mod bypass;
 pub mod compiled;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     name::{Name, NameRef},
-    rules::household::Attributed,
+    rules::attributed::Attributed,
 };
 
 /// The most domains in each of the two lists of a thing. A camera or a television reaches some
