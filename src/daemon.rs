@@ -26,7 +26,7 @@ use control::{
     audit_pruning::AuditPruning,
     bogus_zones,
     certificate::{CertificateWatch, ServerCertificate},
-    disk,
+    demonstration, disk,
     households::load::load_all,
     lists::{
         self,
@@ -203,12 +203,19 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     if let Some(certificate) = certificate.clone() {
         tasks.spawn_endless(parts.certificate_watch(certificate).run());
     }
+    let demonstration = match checked.config.app.demonstration {
+        true => demonstration_link(&context, &api_sockets.origin()?).await,
+        false => None,
+    };
     let affordable = parts.memory.budgets.api_connections;
     let fetchers = parts.manager.fetchers();
     let commands = parts.manager.sender();
     tasks.spawn_endless(parts.manager.run());
     let limited = parts.engine.limited_connections();
     let api = api_sockets.serve(&checked.config.api, affordable, (&context, limited), ended)?;
+    if let Some(link) = demonstration {
+        say(&format!("app link: {link}"))?;
+    }
     Ok(ServingNode {
         context,
         engine: parts.engine,
@@ -225,6 +232,26 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         tasks,
         _stores: parts.stores,
     })
+}
+
+/// Makes the household of the demonstration and a link to it. A node works without it, too.
+async fn demonstration_link(context: &Context, origin: &str) -> Option<String> {
+    match demonstration::prepare(&context.control, jiff::Timestamp::now()).await {
+        Ok(Some(secret)) => {
+            let configured = context.app.as_ref().and_then(|app| app.origin.as_deref());
+            let origin = configured.unwrap_or(origin);
+            Some(format!("{origin}/app/#/link/{secret}"))
+        }
+        Ok(None) => {
+            tracing::warn!("there is a household of that name already: no demonstration is made");
+            None
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the demonstration cannot be made");
+            None
+        }
+    }
 }
 
 impl ServingNode {

@@ -109,7 +109,7 @@ impl ExplainArguments {
             None => None,
         };
         Ok(Some(Subscriber {
-            household,
+            household: Arc::new(household),
             rules,
             device,
             at,

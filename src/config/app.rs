@@ -15,6 +15,8 @@ pub struct AppConfig {
     /// The origin under which browsers reach the app. Absent: the `Host` of each request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// Whether the daemon makes a household for a first look at its start.
+    pub demonstration: bool,
     /// The name below which there is a harmless name for each category, for tests at home.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_name: Option<String>,
@@ -25,6 +27,7 @@ impl Default for AppConfig {
         Self {
             enabled: true,
             origin: None,
+            demonstration: false,
             test_name: None,
         }
     }
@@ -56,6 +59,11 @@ impl AppConfig {
             self.origin.as_ref().is_none_or(is_origin),
             "app.origin",
             "a scheme and a host, such as \"https://family.isp.example\"",
+        )?;
+        ConfigError::unless(
+            self.enabled || !self.demonstration,
+            "app.demonstration",
+            "the demonstration is for the app, which is off",
         )?;
         // The name becomes a part of the page's Content-Security-Policy.
         let is_host = |name: &String| {
