@@ -26,12 +26,12 @@ CHECKED := RUSTC_WORKSPACE_WRAPPER=clippy-driver \
 UNIT := kind(lib) + kind(bin)
 INTEROP := binary(primaries) + binary(sharing) + (binary(system) & test(/^(clients|contract|nsd|feeds_zones)::/))
 
-.PHONY: run build dist test lint unit system interop house doc deny tools
-.PHONY: conformance mutants bench-peers bench-counts
+.PHONY: run build dist test lint unit system interop house doc deny tools app app-lint app-test
+.PHONY: dnssec-oracle conformance mutants bench-peers bench-counts
 
-## Start the daemon with the embedded defaults: DNS on 127.0.0.1:5353, REST on
+## Start the daemon with the embedded defaults: DNS on 127.0.0.1:5353, REST and the parents' app on
 ## http://127.0.0.1:8080.
-run: tools/compiler
+run: tools/compiler app
 	cargo build --profile quick --package ox-protect
 	OX_PROTECT_APP__DEMONSTRATION=true ./target/quick/ox-protect serve
 
@@ -49,14 +49,39 @@ test: tools/tests
 	@tests/stage.sh unit $(MAKE) --no-print-directory unit
 	@tests/stage.sh system $(MAKE) --no-print-directory system
 	@tests/stage.sh interop $(MAKE) --no-print-directory interop
+	@tests/stage.sh app $(MAKE) --no-print-directory app-test
 
-lint: tools/compiler
+lint: tools/compiler app
 	cargo fmt --all --check
 	$(CHECKED) cargo build --workspace --all-targets
+	@$(MAKE) --no-print-directory app-lint
 
 ## The quick part: no daemon, no servers.
 unit: tools/nextest
 	$(CHECKED) cargo nextest run --workspace --lib --bins
+
+## The parents' app, in api/app/dist/, for the program to embed. Needs no Rust.
+app: api/app/dist/index.html
+
+APP_SOURCES := $(filter-out %/generated,$(wildcard api/app/*.* api/app/public/* api/app/src/*.* \
+	api/app/src/*/*))
+
+api/app/dist/index.html: api/app/node_modules/.package-lock.json $(APP_SOURCES)
+	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app run --silent build
+	@touch -c api/build.rs # so that cargo notices the first build
+
+api/app/node_modules/.package-lock.json: api/app/package-lock.json
+	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app ci --no-audit --no-fund --loglevel error
+
+## Types against the program's OpenAPI document, then the linter and the formatter. Needs the program
+## that `make lint` builds.
+app-lint: app
+	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app run --silent check
+	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app run --silent lint
+
+## A browser on the real program: what a person clicks, and a DNS query that proves it.
+app-test: tools/browser app
+	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app test
 
 ## The promises of the whole, on the real program in a simulated Internet.
 system: tools/tests
@@ -79,6 +104,14 @@ doc: tools/compiler
 ## reached: cargo deny check advisories.
 deny: tools/deny
 	cargo deny check bans licenses sources
+	cargo deny --config deny.toml --manifest-path tests/dnssec_oracle/Cargo.toml check bans licenses sources
+
+## The validator beside hickory's verifier, on sets that ldns, BIND and Knot DNS have signed. A
+## package outside of the workspace: hickory's DNSSEC feature would change all of it.
+dnssec-oracle: tools/tests
+	cargo fmt --manifest-path tests/dnssec_oracle/Cargo.toml --check
+	$(CHECKED) cargo test --locked --manifest-path tests/dnssec_oracle/Cargo.toml \
+		--target-dir target/dnssec-oracle
 
 ## What the scenarios of Unbound and Deckard demand of a resolver, counted beside Unbound: under a
 ## minute after the build. CONFORMANCE=FOLDER says where the runner and the scenarios are,
@@ -111,9 +144,9 @@ bench-counts: tools/counts
 
 ## Everything that the targets above need. Servers that apt installs are neither started nor
 ## enabled.
-tools: tools/tests tools/deny tools/counts
+tools: tools/tests tools/browser tools/deny tools/counts
 
-.PHONY: tools/compiler tools/nextest tools/peers tools/counts tools/tests tools/deny
+.PHONY: tools/compiler tools/nextest tools/peers tools/counts tools/tests tools/deny tools/browser
 .PHONY: tools/conformance tools/mutants
 tools/compiler:
 	@command -v cc >/dev/null || tests/install.sh gcc libc6-dev
@@ -138,6 +171,12 @@ tools/tests: tools/nextest
 		tests/install.sh bind9 bind9-dnsutils knot knot-dnsutils pdns-server pdns-backend-sqlite3 \
 			sqlite3
 	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || tests/install.sh libfaketime
+
+# The fonts are those that the app asks for first; without any, a page has no text.
+tools/browser:
+	@[ -x /usr/bin/chromium ] && [ -x /usr/sbin/nsd ] && \
+		ls /usr/share/fonts/truetype/dejavu >/dev/null 2>&1 || \
+		tests/install.sh chromium fonts-dejavu-core nsd
 
 # Without PEERS_ROOT the rivals are this Debian's; cdb writes dnsdist's list in either case.
 tools/peers: tools/compiler

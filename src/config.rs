@@ -13,6 +13,7 @@ mod dns;
 mod effect;
 mod error;
 mod history;
+mod landing;
 mod limits;
 mod lists;
 mod load;
@@ -28,6 +29,7 @@ mod warnings;
 
 pub use self::{
     api::Api,
+    app::{AppConfig, AppOidc},
     differences::differences,
     history::HistoryConfig,
     load::{Checked, load},

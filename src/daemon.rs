@@ -7,6 +7,7 @@ mod settings;
 mod signals;
 mod sockets;
 mod stdout;
+mod web_listeners;
 
 use std::{
     path::{Path, PathBuf},
@@ -43,7 +44,7 @@ use control::{
     schedules,
     shutdown::BackgroundTasks,
     store_health,
-    trust_anchors::AnchorWatch,
+    trust_anchors::{self, AnchorWatch},
 };
 use ipnet::IpNet;
 use metrics::{describe_gauge, gauge};
@@ -75,6 +76,7 @@ use self::{
 };
 use crate::{
     config::{self, Checked},
+    login,
     memory::{self, Budgets, Governed, KnownAtStart},
     stores::{self, Stores},
 };
@@ -134,10 +136,12 @@ struct ServingNode {
     fetchers: Arc<Fetchers>,
     commands: mpsc::Sender<ListCommand>,
     is_ready: Arc<AtomicBool>,
-    certificate: Option<Arc<ServerCertificate>>,
-    /// Ends the API's listeners when it is dropped.
+    /// The certificates of all listeners, by the listener's name.
+    certificates: Vec<(&'static str, Arc<ServerCertificate>)>,
+    /// Ends the HTTP listeners when it is dropped.
     api_ends: watch::Sender<()>,
     api: JoinHandle<()>,
+    web: JoinHandle<()>,
     tasks: BackgroundTasks,
     _stores: Stores,
 }
@@ -156,7 +160,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let parts = Parts::assemble(checked, stores, &tasks).await?;
     let sockets = Sockets::bind(checked)?;
     make_first_key(parts.store()).await?;
-    let api_sockets = sockets.serve_dns(checked, &parts.engine)?;
+    let (api_sockets, web_sockets) = sockets.serve_dns(checked, &parts.engine)?;
 
     tasks.spawn_endless(publish(Arc::clone(&parts.engine)));
     tasks.spawn_endless(mandates::run(Arc::clone(&parts.mandates)));
@@ -172,6 +176,10 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let is_ready = Arc::new(AtomicBool::new(true));
     let tokens = oidc_tokens(checked, &tasks)?;
     let control = Arc::new(parts.control(checked, &sample));
+    let home_test = checked
+        .config
+        .home_test
+        .described(web_sockets.home_test_ports());
     let context = Arc::new(Context {
         activity_seats: tokio::sync::Semaphore::new(api::routes::activity::SEATS),
         streams: Streams::new(&control, tokens.clone()),
@@ -185,9 +193,11 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
             Box::new(move || is_ready.load(Ordering::Relaxed))
         },
         reports: report_intake(&checked.config.reports),
+        app: checked.config.app.settings(home_test.clone()),
+        login: login::login(&checked.config.app, checked.config.api.oidc.as_ref())?,
+        home_test,
         limits: limits(&checked.config.api),
         tokens,
-        app: checked.config.app.settings(),
         control,
     });
     let announcer = Arc::new(parts.announcer(checked.config.store.audit_head_interval_s));
@@ -199,9 +209,11 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     // delay a request with a key.
     context.limits.learn(parts.store()).await?;
     let (api_ends, ended) = watch::channel(());
-    let certificate = api_sockets.certificate.clone();
-    if let Some(certificate) = certificate.clone() {
-        tasks.spawn_endless(parts.certificate_watch(certificate).run());
+    let mut certificates = web_sockets.certificates();
+    certificates.extend(api_sockets.certificate.clone().map(|pair| ("api", pair)));
+    for (listener, certificate) in &certificates {
+        let watch = parts.certificate_watch(listener, Arc::clone(certificate));
+        tasks.spawn_endless(watch.run());
     }
     let demonstration = match checked.config.app.demonstration {
         true => demonstration_link(&context, &api_sockets.origin()?).await,
@@ -212,6 +224,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let commands = parts.manager.sender();
     tasks.spawn_endless(parts.manager.run());
     let limited = parts.engine.limited_connections();
+    let web = web_sockets.serve(&checked.config, &context, &limited, &ended)?;
     let api = api_sockets.serve(&checked.config.api, affordable, (&context, limited), ended)?;
     if let Some(link) = demonstration {
         say(&format!("app link: {link}"))?;
@@ -226,9 +239,10 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         fetchers,
         commands,
         is_ready,
-        certificate,
+        certificates,
         api_ends,
         api,
+        web,
         tasks,
         _stores: parts.stores,
     })
@@ -274,7 +288,7 @@ impl ServingNode {
                 }
             }
         }
-        if let Some(certificate) = &self.certificate {
+        for (_, certificate) in &self.certificates {
             certificate.look_now();
         }
         let asked = self.fetchers.fetch_all_now();
@@ -295,7 +309,8 @@ impl ServingNode {
         self.context.streams.close();
         drop(self.api_ends);
         // Requests under way are finished, but an idle connection does not hold up the shutdown.
-        let _ = tokio::time::timeout(END_MAX, self.api).await;
+        let listeners = async { tokio::join!(self.api, self.web) };
+        let _ = tokio::time::timeout(END_MAX, listeners).await;
         self.tasks.finish(END_MAX).await;
         // A write whose client is gone goes on by itself. No new one begins behind these locks,
         // which are held to the end.
@@ -357,6 +372,9 @@ impl Parts {
         };
         let budgets = Budgets::derive(limit.octets, &checked.config, known);
         let recursor = Arc::new(data_path::recursor(checked, budgets.recursor)?);
+        if let Some(file) = data_path::anchor_state(checked) {
+            trust_anchors::restore(&recursor, file);
+        }
         let engine = Arc::new(data_path::engine(
             checked,
             &budgets,
@@ -451,9 +469,13 @@ impl Parts {
         }
     }
 
-    fn certificate_watch(&self, certificate: Arc<ServerCertificate>) -> CertificateWatch {
+    fn certificate_watch(
+        &self,
+        listener: &'static str,
+        certificate: Arc<ServerCertificate>,
+    ) -> CertificateWatch {
         CertificateWatch {
-            listener: "api",
+            listener,
             certificate,
             status: Arc::clone(&self.status),
             lists: Arc::clone(&self.live),
@@ -486,17 +508,14 @@ impl Parts {
         })
     }
 
-    /// Watches the keys of trust anchors, with what is known of them.
+    /// Watches the keys of trust anchors.
     fn anchor_watch(&self, checked: &Checked) -> AnchorWatch<SystemEnvironment> {
-        let file = checked.config.recursion.trust_anchor_state.clone();
-        let watch = AnchorWatch {
+        AnchorWatch {
             recursor: Arc::clone(&self.recursor),
-            file: Some(file).filter(|file| !file.as_os_str().is_empty()),
+            file: data_path::anchor_state(checked).map(Path::to_owned),
             status: Arc::clone(&self.status),
             lists: Arc::clone(&self.live),
-        };
-        watch.restore();
-        watch
+        }
     }
 
     /// Starts the tasks that use the stores.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use control::{Control, limits::LimitEntry};
 
 use crate::{
-    app::settings::AppSettings,
+    app::{login::Login, settings::AppSettings},
     auth::{limits::Limits, oidc::Tokens},
     event_streams::Streams,
+    home_test::HomeTest,
     report_intake::ReportIntake,
 };
 
@@ -27,9 +28,13 @@ pub struct Context {
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
     /// Takes reports of the public.
     pub reports: ReportIntake,
+    /// The names of the home test, if they are configured.
+    pub home_test: Option<HomeTest>,
     pub limits: Limits,
     /// Verifies tokens of the OIDC provider, if one is configured.
     pub tokens: Option<Tokens>,
     /// The parents' app. `None`: it is not served.
     pub app: Option<AppSettings>,
+    /// Log-in to the app by an OIDC provider, if one is configured.
+    pub login: Option<Login>,
 }

@@ -16,6 +16,8 @@
 //!   lists, written to the audit.
 //! - [`event_streams`]: how many streams of server-sent events there may be, and when each must
 //!   end.
+//! - [`landing`]: the block page; [`home_test`]: names by which a browser tests its filter. Both have
+//!   listeners of their own.
 //! - [`problem`]: refusals (RFC 9457); `control_errors`: errors of `control` as problems;
 //!   `versioned`: answers with a version; `conditional`: reads that need no repetition; `names`:
 //!   labels beside keys; `packing`: gzip; `redact`: secrets in
@@ -38,7 +40,9 @@ mod context;
 mod control_errors;
 pub mod event_streams;
 mod extract;
+pub mod home_test;
 mod idempotency;
+pub mod landing;
 mod names;
 mod openapi;
 mod packing;

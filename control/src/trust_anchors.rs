@@ -111,56 +111,57 @@ pub struct AnchorWatch<E> {
     pub lists: Arc<CurrentLists>,
 }
 
+/// Takes in what the file of a node that starts holds. A file that cannot be used is set aside: the
+/// anchors of the configuration hold.
+pub fn restore<E: Environment>(recursor: &Recursor<E>, file: &Path) {
+    if let Err(error) = read(recursor, file) {
+        tracing::error!(
+            error = causes(&error),
+            "what is known of the keys of trust anchors cannot be read; the file is set aside"
+        );
+        let mut aside = file.to_owned().into_os_string();
+        aside.push(".unreadable");
+        let _it_may_not_be_ours = fs::rename(file, aside);
+    }
+}
+
+/// Takes in what the file holds. Nothing if there is none.
+///
+/// # Errors
+/// [`AnchorStateError`] if the file cannot be used.
+pub fn read<E: Environment>(recursor: &Recursor<E>, file: &Path) -> Result<(), AnchorStateError> {
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(AnchorStateError::Read(file.to_owned(), error)),
+        Ok(text) => text,
+    };
+    let state: State = serde_json::from_str(&text)
+        .map_err(|error| AnchorStateError::Content(file.to_owned(), error))?;
+    for point in recursor.trust_points() {
+        let zone = point.zone().to_string();
+        let Some(known) = state.trust_points.get(&zone) else {
+            continue;
+        };
+        let configured = point.configured();
+        if known
+            .configured
+            .iter()
+            .any(|anchor| !configured.contains(anchor))
+        {
+            tracing::warn!(%zone, "an anchor was removed from the configuration; keys that it has vouched for are not trusted any more");
+            continue;
+        }
+        let keys: Option<Vec<_>> = known.keys.iter().map(KeyEntry::tracked).collect();
+        let keys = keys.ok_or_else(|| AnchorStateError::Key(file.to_owned(), zone))?;
+        recursor.restore_keys(point.zone(), keys);
+    }
+    Ok(())
+}
+
 impl<E: Environment + 'static> AnchorWatch<E> {
-    /// Takes in what the file holds. A file that cannot be used is set aside: the anchors of the
-    /// configuration hold.
-    pub fn restore(&self) {
-        describe();
-        let Some(file) = &self.file else {
-            return;
-        };
-        if let Err(error) = self.read(file) {
-            tracing::error!(
-                error = causes(&error),
-                "what is known of the keys of trust anchors cannot be read; the file is set aside"
-            );
-            let mut aside = file.clone().into_os_string();
-            aside.push(".unreadable");
-            let _it_may_not_be_ours = fs::rename(file, aside);
-        }
-    }
-
-    fn read(&self, file: &Path) -> Result<(), AnchorStateError> {
-        let text = match fs::read_to_string(file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(AnchorStateError::Read(file.to_owned(), error)),
-            Ok(text) => text,
-        };
-        let state: State = serde_json::from_str(&text)
-            .map_err(|error| AnchorStateError::Content(file.to_owned(), error))?;
-        for point in self.recursor.trust_points() {
-            let zone = point.zone().to_string();
-            let Some(known) = state.trust_points.get(&zone) else {
-                continue;
-            };
-            let configured = point.configured();
-            if known
-                .configured
-                .iter()
-                .any(|anchor| !configured.contains(anchor))
-            {
-                tracing::warn!(%zone, "an anchor was removed from the configuration; keys that it has vouched for are not trusted any more");
-                continue;
-            }
-            let keys: Option<Vec<_>> = known.keys.iter().map(KeyEntry::tracked).collect();
-            let keys = keys.ok_or_else(|| AnchorStateError::Key(file.to_owned(), zone))?;
-            self.recursor.restore_keys(point.zone(), keys);
-        }
-        Ok(())
-    }
-
     /// Looks at the keys when it is time, until the node shuts down.
     pub async fn run(self, shutdown: Shutdown) {
+        describe();
         let points = self.recursor.trust_points();
         let begun = Instant::now();
         let mut due: Vec<(Name, Instant)> = points

@@ -1,15 +1,20 @@
 //! What several commands share: the configuration, the runtime, the output.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
+use control::{causes, negative_anchors, trust_anchors};
 use policy::category::Taxonomy;
-use policy_store::Author;
+use policy_store::{Author, Store};
+use resolver::recursor::{Recursor, SystemEnvironment};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::ConfigArgument;
-use crate::config::{self, Checked};
+use crate::{
+    config::{self, Checked},
+    daemon::data_path,
+};
 
 /// Reads the configuration that the command line names.
 pub fn load(argument: &ConfigArgument) -> anyhow::Result<Checked> {
@@ -58,4 +63,26 @@ pub fn read_taxonomy(path: Option<PathBuf>) -> anyhow::Result<Taxonomy> {
         )?,
         None => Taxonomy::shipped(),
     })
+}
+
+/// Lets a command validate as the node does: with what the node has kept of the keys of trust anchors,
+/// and with the negative trust anchors of its store. What cannot be read is left out, with a warning.
+pub async fn validate_as_node(
+    checked: &Checked,
+    store: Option<&Store>,
+    recursor: &Arc<Recursor<SystemEnvironment>>,
+) {
+    if let Some(file) = data_path::anchor_state(checked)
+        && let Err(error) = trust_anchors::read(recursor, file)
+    {
+        eprintln!("warning: {}", causes(&error));
+    }
+    if let Some(store) = store {
+        let recursor = Arc::clone(recursor);
+        let put_in_force = move |anchors| {
+            recursor.set_negative_anchors(anchors);
+        };
+        let settings = data_path::anchor_settings(checked);
+        negative_anchors::start(store, settings, Box::new(put_in_force)).await;
+    }
 }

@@ -21,7 +21,7 @@ use resolver::admission::ClientKey;
 
 use super::{
     arguments::ExplainArguments,
-    common::{load, print_json, runtime},
+    common::{load, print_json, runtime, validate_as_node},
 };
 use crate::{config::Checked, daemon::data_path, memory::Budgets, stores};
 
@@ -51,6 +51,7 @@ impl ExplainArguments {
         let directory = Arc::new(Directory::new(checked.defaults));
         let budgets = Budgets::of_command(&checked.config);
         let recursor = Arc::new(data_path::recursor(checked, budgets.recursor)?);
+        validate_as_node(checked, store.as_ref(), &recursor).await;
         let engine = data_path::engine(checked, &budgets, &directory, &lists, recursor, None)?;
         let asker = subscriber
             .as_ref()

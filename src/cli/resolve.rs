@@ -1,17 +1,19 @@
-//! `ox-protect resolve`: resolves a name with empty caches and without rules.
+//! `ox-protect resolve`: resolves a name with empty caches and without rules, with the trust anchors
+//! and negative trust anchors that the node has.
 
-use std::{fmt::Write, process::ExitCode};
+use std::{fmt::Write, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, anyhow};
-use control::explain::record_type;
+use control::{causes, explain::record_type};
 use policy::name::Name;
+use policy_store::{Store, StoreError};
 use resolver::upstream::Question;
 
 use super::{
     arguments::ResolveArguments,
-    common::{load, print, runtime},
+    common::{load, print, runtime, validate_as_node},
 };
-use crate::{config::Checked, daemon::data_path, memory::Budgets};
+use crate::{config::Checked, daemon::data_path, memory::Budgets, stores};
 
 impl ResolveArguments {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
@@ -24,7 +26,10 @@ impl ResolveArguments {
         let record_type = record_type(&self.record_type)
             .ok_or_else(|| anyhow!("{:?} is no record type", self.record_type))?;
         let budgets = Budgets::of_command(&checked.config);
-        let traced = data_path::recursor(checked, budgets.recursor)?
+        let recursor = Arc::new(data_path::recursor(checked, budgets.recursor)?);
+        let store = open_store(checked).await;
+        validate_as_node(checked, store.as_ref(), &recursor).await;
+        let traced = recursor
             .trace(&Question::new(name, record_type.into()))
             .await;
         let mut text = String::new();
@@ -57,4 +62,18 @@ impl ResolveArguments {
         print(&text)?;
         Ok(code)
     }
+}
+
+/// The node's store. None where there is none, or where it cannot be opened: a name can be resolved
+/// without it.
+async fn open_store(checked: &Checked) -> Option<Store> {
+    let home = stores::home(checked);
+    if !Store::is_there(home.url) {
+        return None;
+    }
+    let opened = Store::open_existing(&home).await;
+    let warn = |error: &StoreError| {
+        eprintln!("warning: without negative trust anchors: {}", causes(error));
+    };
+    opened.inspect_err(warn).ok()
 }

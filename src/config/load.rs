@@ -149,6 +149,12 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
         false => Taxonomy::parse(&read(&config.policy.taxonomy)?)
             .map_err(|error| ConfigError::Value("policy.taxonomy", causes(&error)))?,
     };
+    let taxonomy = match &config.home_test.zone {
+        None => taxonomy,
+        Some(zone) => taxonomy
+            .with_names_below(zone)
+            .map_err(|error| ConfigError::Value("home_test.zone", causes(&error)))?,
+    };
     let preset = taxonomy
         .preset(&config.policy.default_preset)
         .ok_or_else(|| {
@@ -200,7 +206,9 @@ fn check_sections(config: &Config) -> Result<(), ConfigError> {
     history::check(&config.history)?;
     reports::check(&config.reports)?;
     api::check(&config.api)?;
-    config.app.check()?;
+    config.landing.check()?;
+    config.home_test.check()?;
+    config.app.check(config.api.oidc.is_some())?;
     effect::check(config)?;
     config.store.check()?;
     config.recursion.check()

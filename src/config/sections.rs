@@ -7,11 +7,21 @@ use control::notifications::settings::NoticeSettings;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    api::Api, app::AppConfig, dns::Dns, history::HistoryConfig, limits::RateConfig,
-    lists::ListsConfig, log::Log, node::NodeConfig, policy::Policy, recursion::RecursionConfig,
-    reports::Reports, store::StoreConfig,
+    api::Api,
+    app::AppConfig,
+    dns::Dns,
+    history::HistoryConfig,
+    landing::{HomeTestConfig, LandingConfig},
+    limits::RateConfig,
+    lists::ListsConfig,
+    log::Log,
+    node::NodeConfig,
+    policy::Policy,
+    recursion::RecursionConfig,
+    reports::Reports,
+    store::StoreConfig,
 };
-use crate::oidc;
+use crate::{login, oidc};
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
@@ -39,6 +49,10 @@ pub struct Config {
     pub history: HistoryConfig,
     /// Reports of the public.
     pub reports: Reports,
+    /// The page that blocked names lead to.
+    pub landing: LandingConfig,
+    /// Names by which a browser tests its filter.
+    pub home_test: HomeTestConfig,
     /// Recursion and forwarding.
     pub recursion: RecursionConfig,
     /// The log on standard error.
@@ -78,10 +92,13 @@ impl Config {
             .collect();
         self.lists.share = self.lists.share.map(|share| share.rooted(base));
         self.notices = self.notices.rooted(base);
+        self.landing.root(root);
+        self.home_test.root(root);
         if let Some(files) = &mut self.api.certificate {
             root(&mut files.chain);
             root(&mut files.key);
         }
+        self.app.oidc = self.app.oidc.map(|oidc| login::rooted(oidc, base));
         self.api.oidc = self.api.oidc.map(|settings| oidc::rooted(settings, base));
         self
     }

@@ -160,27 +160,41 @@ pub fn recursor(
 
 /// The negative trust anchors in force: those of the configuration and of the store. What is cached
 /// below one that comes or goes is forgotten: first by the recursor, so that the answer cache gets
-/// nothing old from it.
+/// nothing old from it. Answers below one that comes were validated, and may still be served stale.
 pub async fn negative_anchors(
     checked: &Checked,
     store: &Store,
     recursor: &Arc<Recursor<SystemEnvironment>>,
     engine: &Arc<Engine>,
 ) -> Arc<NegativeAnchorRegistry> {
-    let config = &checked.config.recursion;
-    let settings = NegativeAnchorSettings {
-        configured: config.negative_trust_anchors.clone(),
-        days_max: config.nta_days_max,
-        validates: config.dnssec,
-    };
     let (recursor, engine) = (Arc::clone(recursor), Arc::clone(engine));
     let put_in_force = move |anchors| {
         let changed = recursor.set_negative_anchors(anchors);
-        if !changed.is_empty() {
-            engine.forget_below(&changed);
+        if !changed.begun.is_empty() {
+            engine.expire_below(&changed.begun);
+        }
+        if !changed.ended.is_empty() {
+            engine.forget_below(&changed.ended);
         }
     };
-    negative_anchors::start(store, settings, Box::new(put_in_force)).await
+    negative_anchors::start(store, anchor_settings(checked), Box::new(put_in_force)).await
+}
+
+/// What the configuration says of negative trust anchors.
+pub fn anchor_settings(checked: &Checked) -> NegativeAnchorSettings {
+    let config = &checked.config.recursion;
+    NegativeAnchorSettings {
+        configured: config.negative_trust_anchors.clone(),
+        days_max: config.nta_days_max,
+        validates: config.dnssec,
+    }
+}
+
+/// The file of what is known of the keys of trust anchors; none where it is not kept.
+pub fn anchor_state(checked: &Checked) -> Option<&Path> {
+    let config = &checked.config.recursion;
+    let file = Some(config.trust_anchor_state.as_path());
+    file.filter(|file| config.dnssec && !file.as_os_str().is_empty())
 }
 
 /// Local records before special names before recursion.
@@ -198,6 +212,10 @@ pub fn recursion(
             .map(|zone| zone.zone.clone())
             .collect();
         routes = Arc::new(SpecialNames::new(routes, &fixed));
+    }
+    if let Some(records) = checked.config.home_test.records() {
+        let local = LocalRecords::new(&records, routes).context("the names of home_test")?;
+        routes = Arc::new(local);
     }
     if config.local_records.as_os_str().is_empty() {
         return Ok(routes);

@@ -8,13 +8,14 @@ use resolver::{
     listener::{self, WorkerSettings},
 };
 
-use super::{api_listeners::ApiSockets, stdout::say};
+use super::{api_listeners::ApiSockets, stdout::say, web_listeners::WebSockets};
 use crate::config::Checked;
 
 /// The sockets of a node. All are bound before one is served, so that a port in use is reported
 /// before the node says that anything is ready.
 pub struct Sockets {
     api: ApiSockets,
+    web: WebSockets,
     dns: Vec<listener::BoundListener>,
     workers: usize,
 }
@@ -22,16 +23,26 @@ pub struct Sockets {
 impl Sockets {
     pub fn bind(checked: &Checked) -> anyhow::Result<Self> {
         let api = ApiSockets::bind(&checked.config.api)?;
+        let web = WebSockets::bind(&checked.config)?;
         let workers = workers(checked);
         let addresses = checked.config.dns.listen.iter();
         let dns = addresses
             .map(|address| listener::bind(*address, workers))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { api, dns, workers })
+        Ok(Self {
+            api,
+            web,
+            dns,
+            workers,
+        })
     }
 
-    /// Starts the workers. Returns the sockets of the API.
-    pub fn serve_dns(self, checked: &Checked, engine: &Arc<Engine>) -> anyhow::Result<ApiSockets> {
+    /// Starts the workers. Returns the sockets of HTTP.
+    pub fn serve_dns(
+        self,
+        checked: &Checked,
+        engine: &Arc<Engine>,
+    ) -> anyhow::Result<(ApiSockets, WebSockets)> {
         let addresses: Vec<SocketAddr> = self.dns.iter().map(|bound| bound.address).collect();
         let dns = &checked.config.dns;
         let workers = WorkerSettings {
@@ -43,7 +54,7 @@ impl Sockets {
         for address in addresses {
             say(&format!("dns ready on {address}"))?;
         }
-        Ok(self.api)
+        Ok((self.api, self.web))
     }
 }
 

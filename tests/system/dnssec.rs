@@ -222,3 +222,19 @@ async fn signed_zones_are_secure_insecure_or_bogus_as_they_are() {
     }
     assert_eq!(home.ask("bad.ok.example. A").await, "SERVFAIL");
 }
+
+#[test]
+fn each_class_of_fault_has_its_test() {
+    let list = include_str!("dnssec/classes.txt");
+    let mut tests = 0;
+    for line in list.lines().filter(|line| line.starts_with(' ')) {
+        let (file, name) = line.trim().split_once(' ').expect("a file and a name");
+        let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(
+            text.contains(&format!("fn {name}()")),
+            "{file} has no {name}"
+        );
+        tests += 1;
+    }
+    assert!(tests >= 25, "{tests}");
+}

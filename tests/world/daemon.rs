@@ -155,6 +155,15 @@ impl Daemon {
         lock(&self.said).clone()
     }
 
+    /// Scheme and address of a page's listener, by the words of its last ready line.
+    pub fn page_url(&self, name: &str) -> String {
+        let ready = format!("{name} ready on ");
+        let said = self.stdout();
+        let url = said.iter().rev().find_map(|line| line.strip_prefix(&ready));
+        let url = url.unwrap_or_else(|| panic!("{name} is not ready: {said:?}"));
+        url.trim().to_owned()
+    }
+
     /// Standard error of all starts.
     pub fn stderr(&self) -> String {
         fs::read_to_string(self.folder.join("stderr.log")).unwrap_or_default()

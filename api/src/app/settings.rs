@@ -1,8 +1,9 @@
 //! Settings of the app that the configuration gives.
 
 use axum::http::HeaderValue;
-use policy::name::Name;
 use serde::Serialize;
+
+use crate::home_test::HomeTest;
 
 /// Settings of the app.
 #[derive(Debug, Clone, Default)]
@@ -10,8 +11,8 @@ pub struct AppSettings {
     /// The origin under which browsers reach the app, such as `https://family.isp.example`. `None`:
     /// the `Host` of a request.
     pub origin: Option<String>,
-    /// The name below which there is a harmless name for each category.
-    pub test_name: Option<Name>,
+    /// The names that the home test of the app asks for.
+    pub home_test: Option<HomeTest>,
     /// Whether the app may begin a log-in at the OIDC provider.
     pub has_oidc: bool,
 }
@@ -28,9 +29,8 @@ pub struct PublicSettings {
 impl AppSettings {
     /// The Content-Security-Policy of the page.
     pub(super) fn policy(&self) -> HeaderValue {
-        let tests = self.test_name.as_ref().map_or(String::new(), |name| {
-            format!(" https://*.{name} http://*.{name}")
-        });
+        let origins = self.home_test.iter().flat_map(HomeTest::origins);
+        let tests: String = origins.map(|origin| format!(" {origin}")).collect();
         let policy = format!(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
              font-src 'self'; connect-src 'self'{tests}; manifest-src 'self'; worker-src 'self'; \
@@ -42,7 +42,7 @@ impl AppSettings {
     pub(super) fn public(&self) -> PublicSettings {
         PublicSettings {
             oidc: self.has_oidc,
-            test_name: self.test_name.as_ref().map(Name::to_string),
+            test_name: self.home_test.as_ref().map(|test| test.zone.to_string()),
         }
     }
 }

@@ -11,7 +11,7 @@
 //! - `feeds`, `lists`: feeds, generations and rollbacks; `events`: events of the lists.
 //! - `mandates`: legal orders; `choices`: what households chose, as a report.
 //! - `negative_anchors`: names that are not validated for a while.
-//! - `reports`, `check`: what the public reports and asks.
+//! - `reports`, `check`, `home_test`: what the public reports and asks.
 //! - `audit`, `limits`, `service`, `openapi`: the audit, who is limited, health and metrics, the
 //!   OpenAPI document.
 
@@ -27,6 +27,7 @@ pub(crate) mod explain;
 pub(crate) mod feeds;
 pub(crate) mod history;
 pub(crate) mod home;
+pub(crate) mod home_test;
 pub(crate) mod household_events;
 pub(crate) mod households;
 pub(crate) mod keys;
@@ -141,6 +142,7 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         reports::put,
         reports::export,
         check::check,
+        home_test::get,
         session::post,
         session::get,
         session::delete,

@@ -1,10 +1,7 @@
 //! ReportList of the public about names that are blocked by mistake. A report opens a ticket with a
 //! deadline. An answer may lift the block for a time.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -33,8 +30,6 @@ use crate::{
     },
 };
 
-/// The most addresses that are counted.
-const COUNTED_MAX: usize = 100_000;
 /// The longest reason, contact and note, in octets.
 const TEXT_OCTETS_MAX: usize = 2_000;
 const CONTACT_OCTETS_MAX: usize = 254;
@@ -58,17 +53,9 @@ impl FromRequestParts<Arc<Context>> for Public {
         parts: &mut Parts,
         context: &Arc<Context>,
     ) -> Result<Self, Problem> {
-        let client = counted(client_address::of_request(parts));
-        let limiter = &context.reports.limiter;
-        if limiter.len() >= COUNTED_MAX {
-            limiter.retain_recent();
-        }
-        if limiter.len() >= COUNTED_MAX {
-            return Err(Problem::too_often(Duration::from_secs(60)));
-        }
-        limiter
-            .check_key(&client)
-            .map_err(|not_until| Problem::too_often(not_until.wait_time_from(Instant::now())))?;
+        context
+            .reports
+            .admit(counted(client_address::of_request(parts)))?;
         Ok(Self)
     }
 }
@@ -87,6 +74,17 @@ pub struct ReportBody {
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 254)]
     contact: Option<Text>,
+}
+
+impl ReportBody {
+    /// A report about a name, from a page without a field for a contact.
+    pub fn about(name: String, reason: Option<Text>) -> Self {
+        Self {
+            name,
+            reason,
+            contact: None,
+        }
+    }
 }
 
 /// The answer to a report.
@@ -153,7 +151,7 @@ pub struct ReportTicket {
     /// When it is to be answered.
     due_at: Timestamp,
     /// Its identifier.
-    id: String,
+    pub id: String,
     /// The name.
     name: String,
     /// Always `open`.
@@ -169,6 +167,11 @@ pub async fn post(
     _public: Public,
     Body(body): Body<ReportBody>,
 ) -> Result<(StatusCode, Json<ReportTicket>), Problem> {
+    Ok((StatusCode::CREATED, Json(take(&context, body).await?)))
+}
+
+/// Opens a ticket for a report.
+pub async fn take(context: &Context, body: ReportBody) -> Result<ReportTicket, Problem> {
     let name = own_name(&body.name).map_err(|problem| problem.with_field("name".to_owned()))?;
     check_length("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
     check_length("contact", body.contact.as_ref(), CONTACT_OCTETS_MAX)?;
@@ -194,14 +197,13 @@ pub async fn post(
         )
     };
     let report = report.ok_or_else(full)?;
-    let ticket = ReportTicket {
+    Ok(ReportTicket {
         at: report.at,
         due_at: report.due_at,
         id: report.id,
         name: report.name,
         state: report.state,
-    };
-    Ok((StatusCode::CREATED, Json(ticket)))
+    })
 }
 
 /// A page of reports.

@@ -122,6 +122,18 @@ enum AnswerLevel {
     Household,
 }
 
+impl RequestBody {
+    /// A request for a name, from a page that already knows the device.
+    pub fn for_name(name: String, reason: Option<Text>) -> Self {
+        Self {
+            name,
+            category: None,
+            reason,
+            device: None,
+        }
+    }
+}
+
 impl From<RequestError> for Problem {
     fn from(error: RequestError) -> Self {
         match error {
@@ -221,22 +233,34 @@ pub async fn post(
     Body(body): Body<RequestBody>,
 ) -> Result<(StatusCode, Json<AccessRequest>), Problem> {
     let id: Id = segment("id", &id)?;
+    let device = asking_device(&principal, body.device.clone())?;
+    let (request, is_new) = ask(&context, &id, &device, body, principal.author.actor).await?;
+    Ok((made_or_changed(is_new), Json(request)))
+}
+
+/// Asks for a blocked name on behalf of a device. Also returns whether the request is new.
+pub async fn ask(
+    context: &Context,
+    id: &Id,
+    device: &Id,
+    body: RequestBody,
+    asked_by: String,
+) -> Result<(AccessRequest, bool), Problem> {
     check_length("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
-    let device = asking_device(&principal, body.device)?;
     let name = own_name(&body.name).map_err(|problem| problem.with_field("name".to_owned()))?;
-    refuse_ordered(&context, name.borrow())?;
+    refuse_ordered(context, name.borrow())?;
     let rules = context
         .control
         .directory
-        .household(&id)
-        .ok_or_else(|| unknown_household(&id))?;
+        .household(id)
+        .ok_or_else(|| unknown_household(id))?;
     let place = rules
-        .device_by_id(&device)
-        .ok_or_else(|| unknown_device(&device))?;
+        .device_by_id(device)
+        .ok_or_else(|| unknown_device(device))?;
     let now = Timestamp::now();
     let asker = EffectivePolicy::of(&rules, Some(place), UnixSeconds::of(now));
     let listed = context.control.lists.load().classify(name.borrow());
-    let verdict = verdict_for(&context, &asker, &id, &name, &listed).await;
+    let verdict = verdict_for(context, &asker, id, &name, &listed).await;
     refuse_pointless(&asker, &name, &listed, verdict)?;
     let blocked = listed
         .choice
@@ -265,19 +289,19 @@ pub async fn post(
         name,
         categories,
         reason,
-        asked_by: principal.author.actor,
+        asked_by,
         answer: None,
     };
     let (request, is_new) = context
         .control
         .store
-        .add_request(&id, &device, asked, now)
+        .add_request(id, device, asked, now)
         .await?;
     if is_new {
         let event = HouseholdEvent::of_request(RequestEventKind::Request, request.clone());
-        context.control.events.publish(&id, ScopedEvent::new(event));
+        context.control.events.publish(id, ScopedEvent::new(event));
     }
-    Ok((made_or_changed(is_new), Json(request)))
+    Ok((request, is_new))
 }
 
 /// Requests.

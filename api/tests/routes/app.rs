@@ -1,6 +1,6 @@
 //! The files of the parents' app, and what its page may do.
 
-use api::app::settings::AppSettings;
+use api::{app::settings::AppSettings, home_test::HomeTest};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -164,7 +164,11 @@ async fn the_page_may_load_and_connect_to_nothing_but_its_own_origin() {
 #[tokio::test]
 async fn the_app_may_reach_the_test_names_that_the_operator_has_set() {
     let settings = AppSettings {
-        test_name: Some(Name::parse("test.isp.example").unwrap()),
+        home_test: Some(HomeTest {
+            zone: Name::parse("test.isp.example").unwrap(),
+            http_port: Some(80),
+            https_port: Some(8443),
+        }),
         has_oidc: true,
         ..AppSettings::default()
     };
@@ -177,7 +181,9 @@ async fn the_app_may_reach_the_test_names_that_the_operator_has_set() {
     );
     let policy = got.header("content-security-policy");
     assert!(
-        policy.contains("connect-src 'self' https://*.test.isp.example http://*.test.isp.example;"),
+        policy.contains(
+            "connect-src 'self' http://*.test.isp.example https://*.test.isp.example:8443;"
+        ),
         "{policy}"
     );
 }

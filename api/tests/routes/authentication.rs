@@ -42,7 +42,7 @@ async fn no_route_under_v1_opens_without_a_key_in_force() {
         &world.key,
     ];
     let is_public = |method: &Method, path: &str| {
-        ["/v1/check", "/v1/session"].contains(&path)
+        ["/v1/check", "/v1/home-test", "/v1/session"].contains(&path)
             || path == "/v1/reports" && *method == Method::POST
     };
     let guarded =

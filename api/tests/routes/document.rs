@@ -255,6 +255,7 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         ("GET", "/v1/reports", ""),
         ("GET", "/v1/reports/export?month=2026-11", ""),
         ("GET", "/v1/check?name=bets.example", ""),
+        ("GET", "/v1/home-test", ""),
         (
             "DELETE",
             "/v1/households/{id}/devices/{device}/names/{domain}",

@@ -73,6 +73,7 @@ const TABLE: &str = "
     family   PUT /v1/households/{id}/requests/{request}
     member   GET /v1/households/{id}/events
     open     GET /v1/check
+    open     GET /v1/home-test
     open     POST /v1/reports
     reader   GET /v1/reports
     reader   GET /v1/reports/{report}

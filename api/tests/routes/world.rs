@@ -300,9 +300,15 @@ impl World {
                 std::time::Duration::from_secs(3_600),
                 std::num::NonZeroU32::new(1_000).unwrap(),
             ),
+            home_test: Some(api::home_test::HomeTest {
+                zone: Name::parse("test.isp.example").unwrap(),
+                http_port: Some(80),
+                https_port: None,
+            }),
             limits,
             tokens,
             app: Some(AppSettings::default()),
+            login: None,
         });
         Self {
             router: api::router(Arc::clone(&context)),

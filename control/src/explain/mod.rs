@@ -94,6 +94,15 @@ pub struct Explanation {
     answer: ExplainedAnswer,
 }
 
+impl Explanation {
+    /// The level at which what decided is set: `device`, `person`, `household`, `preset`, `operator`,
+    /// `feed` or `mandate`.
+    #[must_use]
+    pub fn level(&self) -> Option<&'static str> {
+        self.setter.as_ref().map(|setter| setter.layer)
+    }
+}
+
 /// What was decided about the name.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

@@ -26,6 +26,14 @@ pub struct Category {
     pub slug: String,
     /// The name for people.
     pub title: String,
+    /// What it covers, with examples, in one or two sentences for families.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub about: Option<String>,
+    /// The same in Welsh. Absent: the English texts are used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub welsh: Option<CategoryTexts>,
     /// The heading under which a page lists it.
     pub group: String,
     /// The presets that block it, by slug.
@@ -40,6 +48,19 @@ pub struct Category {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(required))]
     pub names: Vec<String>,
+}
+
+/// What a category is called, and what it covers, in another language.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CategoryTexts {
+    /// The name for people.
+    pub title: String,
+    /// What it covers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub about: Option<String>,
 }
 
 /// A named starting point. The categories that it blocks follow from their `presets`.
@@ -187,6 +208,29 @@ impl Taxonomy {
             .map(|(_, blocks)| blocks)
     }
 
+    /// The same taxonomy with one more name for each category: its slug below `zone`. A page that asks
+    /// for these names shows which categories are blocked, without a visit to a real site.
+    pub fn with_names_below(self, zone: &Name) -> Result<Self, TaxonomyError> {
+        let mut services = BTreeMap::new();
+        for (id, category) in (0..).map(CategoryId::new).zip(&self.categories) {
+            read_names(category, id, &mut services)?;
+            let text = format!("{}.{zone}", category.slug);
+            let name = Name::parse(&text).map_err(|source| TaxonomyError::Name {
+                category: category.slug.clone(),
+                name: text,
+                source,
+            })?;
+            services
+                .entry(name)
+                .or_insert(CategorySet::EMPTY)
+                .insert(id);
+        }
+        Ok(Self {
+            services: Arc::new(ServiceNames::of(&services)),
+            ..self
+        })
+    }
+
     /// The names of services.
     #[must_use]
     pub fn services(&self) -> &Arc<ServiceNames> {
@@ -248,6 +292,40 @@ fn read_names(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::Labels;
+
+    #[test]
+    fn each_category_has_a_name_below_a_test_zone() {
+        let zone = Name::parse("test.isp.example").unwrap();
+        let taxonomy = Taxonomy::shipped().with_names_below(&zone).unwrap();
+        for (id, category) in (0..).map(CategoryId::new).zip(taxonomy.categories()) {
+            let name = Name::parse(&format!("{}.{zone}", category.slug)).unwrap();
+            let found = taxonomy.services().find(&Labels::of(name.borrow()));
+            assert_eq!(found, CategorySet::from_iter([id]), "{name}");
+        }
+        let tiktok = Name::parse("www.tiktok.com").unwrap();
+        let found = taxonomy.services().find(&Labels::of(tiktok.borrow()));
+        assert!(found.contains(taxonomy.find("tiktok").unwrap()));
+        assert!(
+            taxonomy
+                .services()
+                .find(&Labels::of(zone.borrow()))
+                .is_empty()
+        );
+    }
+
+    /// A family that reads Welsh reads no English beside a switch.
+    #[test]
+    fn each_kind_of_content_is_described_in_both_languages() {
+        for category in Taxonomy::shipped().categories() {
+            let is_described = category.about.is_some()
+                && category
+                    .welsh
+                    .as_ref()
+                    .is_some_and(|texts| texts.about.is_some());
+            assert!(category.service || is_described, "{}", category.slug);
+        }
+    }
 
     #[test]
     fn the_shipped_taxonomy_is_sound_and_leaves_room() {

@@ -384,10 +384,12 @@ impl Store {
     pub async fn authenticate(&self, secret: &str) -> Result<Option<Key>, StoreError> {
         let query = sqlx::query(select!("WHERE sha256 = ? AND revoked_at IS NULL"));
         let query = query.bind(Sha256::digest(secret).to_vec());
-        let row = query
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(step("looking up a key"))?;
+        let found = query.fetch_optional(&self.pool).await;
+        if found.is_err() {
+            // The first connection that opens a file which is gone says only that it cannot.
+            self.database.condition().check()?;
+        }
+        let row = found.map_err(step("looking up a key"))?;
         let key = row
             .as_ref()
             .map(read)

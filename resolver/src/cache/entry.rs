@@ -4,7 +4,7 @@
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -41,7 +41,8 @@ pub struct AnswerEntry {
     /// stored in the cache: a weight must not change there.
     pub(super) classification_octets: OnceLock<u32>,
     pub(super) stored_s: u32,
-    pub(super) ttl_s: u32,
+    /// Lowered once, when validation changes at the entry's names.
+    pub(super) ttl_s: AtomicU32,
     /// The info-code of the Extended DNS Error that goes with the answer.
     pub(crate) code: Option<EdeCode>,
     /// Whether a worker has claimed the prefetch of this entry.
@@ -66,7 +67,7 @@ impl AnswerEntry {
             message_octets,
             chain,
             stored_s: seconds(now),
-            ttl_s,
+            ttl_s: AtomicU32::new(ttl_s),
             ..Self::empty()
         })
     }
@@ -94,7 +95,6 @@ impl AnswerEntry {
         let Self {
             message_octets,
             stored_s,
-            ttl_s,
             code,
             ..
         } = *self;
@@ -103,7 +103,7 @@ impl AnswerEntry {
             message_octets,
             chain: self.chain.clone(),
             stored_s,
-            ttl_s,
+            ttl_s: AtomicU32::new(self.ttl_s()),
             code,
             ..Self::empty()
         }
@@ -125,7 +125,7 @@ impl AnswerEntry {
             classification: ClassificationMemo::default(),
             classification_octets: OnceLock::new(),
             stored_s: 0,
-            ttl_s: 0,
+            ttl_s: AtomicU32::new(0),
             code: None,
             is_prefetch_claimed: AtomicBool::new(false),
         }
@@ -142,25 +142,31 @@ impl AnswerEntry {
     /// Whether the entry has an answer whose TTL is not over.
     #[must_use]
     pub fn is_fresh(&self, now: Duration) -> bool {
-        self.age_s(now) < self.ttl_s
+        self.age_s(now) < self.ttl_s()
     }
 
     /// Whether the answer's TTL ended at most `stale_max` ago, so that it may be served stale (RFC
     /// 8767).
     #[must_use]
     pub fn is_stale_but_servable(&self, now: Duration, stale_max: Duration) -> bool {
-        let age = u64::from(self.age_s(now));
-        self.ttl_s > 0
-            && age >= u64::from(self.ttl_s)
-            && age < u64::from(self.ttl_s) + stale_max.as_secs()
+        let (age, ttl) = (u64::from(self.age_s(now)), u64::from(self.ttl_s()));
+        ttl > 0 && age >= ttl && age < ttl + stale_max.as_secs()
+    }
+
+    /// Ends the TTL now, so that the answer may be served stale only. False where that cannot be
+    /// said: the answer was stored within this second.
+    pub(super) fn expire(&self, now: Duration) -> bool {
+        let age = self.age_s(now);
+        self.ttl_s.fetch_min(age.max(1), Ordering::Relaxed) == 0 || age > 0
     }
 
     /// Returns true once, when at most 10 % of the TTL remains and the TTL is at least
     /// [`PREFETCH_TTL_MIN_S`]. The caller must then start a prefetch.
     pub fn claim_prefetch(&self, now: Duration) -> bool {
-        let left = self.ttl_s.saturating_sub(self.age_s(now));
-        self.ttl_s >= PREFETCH_TTL_MIN_S
-            && left <= self.ttl_s / 10
+        let ttl_s = self.ttl_s();
+        let left = ttl_s.saturating_sub(self.age_s(now));
+        ttl_s >= PREFETCH_TTL_MIN_S
+            && left <= ttl_s / 10
             && !self.is_prefetch_claimed.swap(true, Ordering::Relaxed)
     }
 
@@ -168,7 +174,11 @@ impl AnswerEntry {
     /// (RFC 1035 section 3.2.1).
     #[must_use]
     pub fn is_cacheable(&self) -> bool {
-        self.ttl_s > 0
+        self.ttl_s() > 0
+    }
+
+    pub(super) fn ttl_s(&self) -> u32 {
+        self.ttl_s.load(Ordering::Relaxed)
     }
 
     fn age_s(&self, now: Duration) -> u32 {

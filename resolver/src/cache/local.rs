@@ -1,9 +1,9 @@
 //! A worker's own cache in front of the shared one, for popular names: a lookup takes no lock and
 //! changes no shared counter.
 //!
-//! It holds entries of the shared cache. Entries never change but for their classification. A stale
-//! entry or a placeholder sends the worker to the shared cache, see [`LocalCache::find_newer`]. When
-//! the shared cache forgets entries, this one forgets all of its own.
+//! It holds entries of the shared cache. Entries never change but for their classification and their
+//! end. A stale entry or a placeholder sends the worker to the shared cache, see
+//! [`LocalCache::find_newer`]. When the shared cache forgets entries, this one forgets all of its own.
 
 use std::{
     hash::{BuildHasher as _, Hasher},

@@ -1,8 +1,11 @@
 //! The answer cache that all workers share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use policy::name::{Name, NameRef};
@@ -94,11 +97,17 @@ impl AnswerCache {
     /// Forgets the answers about these names and names below them, also those that an alias leads
     /// to. Walks through the whole cache.
     pub fn forget_below(&self, names: &[Name]) {
-        let is_below = |name: NameRef<'_>| names.iter().any(|top| name.is_within(top.borrow()));
+        self.keep(|key, entry| !is_about(names, key, entry));
+    }
+
+    /// Ends the TTL of the same answers now: they may be served stale, until there are new ones.
+    pub fn expire_below(&self, names: &[Name], now: Duration) {
+        self.keep(|key, entry| !is_about(names, key, entry) || entry.expire(now));
+    }
+
+    fn keep(&self, is_kept: impl Fn(&QuestionKey, &AnswerEntry) -> bool) {
         self.generation.fetch_add(1, Ordering::SeqCst);
-        self.entries.retain(|key, entry| {
-            !is_below(key.name()) && !entry.chain().iter().any(|name| is_below(name.borrow()))
-        });
+        self.entries.retain(|key, entry| is_kept(key, entry));
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -131,4 +140,10 @@ impl AnswerCache {
     pub fn resize(&self, budget: u64) {
         self.entries.resize(budget);
     }
+}
+
+/// Whether an answer is about these names or names below them, or an alias leads there.
+fn is_about(names: &[Name], key: &QuestionKey, entry: &AnswerEntry) -> bool {
+    let is_below = |name: NameRef<'_>| names.iter().any(|top| name.is_within(top.borrow()));
+    is_below(key.name()) || entry.chain().iter().any(|name| is_below(name.borrow()))
 }

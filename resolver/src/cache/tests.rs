@@ -28,7 +28,7 @@ fn key(name: &Name) -> QuestionKeyRef<'_> {
 fn entry(octets: usize) -> Arc<AnswerEntry> {
     Arc::new(AnswerEntry {
         octets: vec![0; octets].into(),
-        ttl_s: 60,
+        ttl_s: 60.into(),
         ..AnswerEntry::empty()
     })
 }
@@ -94,7 +94,7 @@ fn a_local_cache_shows_what_the_shared_one_holds_and_newer_entries() {
     let name = &names[7];
     let known = local.find(&cache, &key(&names[7])).unwrap();
     let newer = Arc::new(AnswerEntry {
-        ttl_s: 60,
+        ttl_s: 60.into(),
         ..AnswerEntry::placeholder(&key(name))
     });
     cache.insert(key(name).to_owned(), Arc::clone(&newer));
@@ -393,7 +393,10 @@ fn the_chain_of_an_entry_is_read_from_its_message() {
         (copy.chain(), copy.message()),
         (entry.chain(), entry.message())
     );
-    assert_eq!((copy.ttl_s, copy.stored_s), (entry.ttl_s, entry.stored_s));
+    assert_eq!(
+        (copy.ttl_s(), copy.stored_s),
+        (entry.ttl_s(), entry.stored_s)
+    );
 }
 
 /// Lists that order the block of `test` and all names below it.
@@ -576,7 +579,7 @@ fn a_local_cache_replaces_only_the_named_entry() {
     let name = Name::parse("a.test").unwrap();
     let [first, second, third] = [(); 3].map(|()| {
         Arc::new(AnswerEntry {
-            ttl_s: 60,
+            ttl_s: 60.into(),
             ..AnswerEntry::placeholder(&key(&name))
         })
     });

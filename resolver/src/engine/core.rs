@@ -116,6 +116,12 @@ impl Engine {
         self.cache.forget_below(names);
     }
 
+    /// Ends the TTLs of the same answers now, so that they are resolved anew and served stale only
+    /// where that fails.
+    pub fn expire_below(&self, names: &[Name]) {
+        self.cache.expire_below(names, self.config.clock.elapsed());
+    }
+
     /// The resolutions that are under way. A count.
     #[must_use]
     pub fn resolutions(&self) -> usize {

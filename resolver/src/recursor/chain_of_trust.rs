@@ -85,9 +85,9 @@ impl<E: Environment> Recursor<E> {
         zone: NameRef<'_>,
     ) -> Result<Found, ResolutionFailure> {
         let chain = LookupChain::of_validation(zone, Rtype::DNSKEY);
-        let before = context.queries_left();
+        let before = context.validation_queries_left();
         let found = self.find(context, &chain, zone, Rtype::DNSKEY, false).await;
-        let asked = before - context.queries_left();
+        let asked = before - context.validation_queries_left();
         match found {
             Err(failure) if failure.is_of_query() && asked >= KEY_QUERIES_MAX => {
                 let failure = ResolutionFailure::Unreachable;
@@ -148,7 +148,7 @@ impl<E: Environment> Recursor<E> {
         let now = self.environment.now();
         self.context_of(context, name, &trust);
         let lifetime = match &trust {
-            ChainTrust::Broken(broken) if broken.fault.is_of_query() => return Ok(trust),
+            ChainTrust::Broken(broken) if broken.is_of_query => return Ok(trust),
             ChainTrust::Broken(_) => BOGUS_FOR,
             _ => Duration::from_secs(ttl_s.into()),
         };
@@ -187,33 +187,41 @@ impl<E: Environment> Recursor<E> {
         name: NameRef<'_>,
     ) -> Result<Derived, ResolutionFailure> {
         // The referral that led to the zone has brought its DS RRset along, or the proof.
+        let mut first = None;
         let referred = self.referred(name);
         if let Some(signer) = referred.as_ref().filter(|ds| signer_of(ds, name).is_some()) {
             let derived = self.by_delegation_signer(context, name, signer).await?;
-            if !matches!(derived.0, ChainTrust::Broken(_) | ChainTrust::NoCut) {
-                return Ok(derived);
+            match derived.0 {
+                ChainTrust::Broken(broken) => first = Some(broken),
+                ChainTrust::NoCut => {}
+                _ => return Ok(derived),
             }
         }
-        let mut derived = (ChainTrust::NoCut, 0);
         for _ in 0..2 {
             let chain = LookupChain::of_validation(name, Rtype::DS);
             let found = self.find(context, &chain, name, Rtype::DS, false).await?;
             let server = found.server;
-            derived = match delegation_signer(found, name) {
+            let derived = match delegation_signer(found, name) {
                 Some(signer) => self.by_delegation_signer(context, name, &signer).await?,
                 None => (ChainTrust::NoCut, 0),
             };
-            match derived.0 {
-                // Another server may have data that verify.
-                ChainTrust::Broken(ref broken) if !broken.fault.is_of_query() => {
-                    self.rrsets.remove(name, Rtype::DS);
-                    let Some(server) = server else { continue };
-                    context.distrust(server);
-                }
-                _ => break,
+            let (ChainTrust::Broken(broken), _) = derived else {
+                return Ok(derived);
+            };
+            let broken = broken.after(first.take());
+            if broken.is_of_query {
+                return Ok((ChainTrust::Broken(broken), 0));
+            }
+            first = Some(broken);
+            // Another server may have data that verify.
+            self.rrsets.remove(name, Rtype::DS);
+            if let Some(server) = server {
+                context.distrust(server);
             }
         }
-        Ok(derived)
+        Ok(first.map_or((ChainTrust::NoCut, 0), |broken| {
+            (ChainTrust::Broken(broken), 0)
+        }))
     }
 
     /// What a referral has just said of the DS RRset of a zone. Later the zone above is asked: the
@@ -308,7 +316,7 @@ impl<E: Environment> Recursor<E> {
         ttl_s: u32,
         accept: impl Fn(&RrSet) -> Result<ZoneTrust, ValidationFault>,
     ) -> Result<Derived, ResolutionFailure> {
-        let mut fault = ValidationFault::KeySetMissing;
+        let mut first = None;
         for _ in 0..2 {
             let found = match self.find_keys(context, zone).await {
                 Ok(found) => found,
@@ -320,28 +328,35 @@ impl<E: Environment> Recursor<E> {
                 ChainEnd::Records => found.sets.into_iter().next_back(),
                 ChainEnd::Alias(_) | ChainEnd::Code(_) => None,
             };
-            if let Some(set) = set {
-                match accept(&set) {
-                    Ok(ZoneTrust::Secure(keys)) => {
-                        let ttl_s = ttl_s.min(set.ttl_s()).min(keys.ttl_max_s());
-                        return Ok((ChainTrust::Keys(Arc::new(keys)), ttl_s));
-                    }
-                    Ok(ZoneTrust::Insecure(cause)) => {
-                        return Ok((ChainTrust::Insecure(cause), ttl_s.min(set.ttl_s())));
-                    }
-                    Err(why) => fault = why,
+            let missing = || {
+                let first = first.as_ref();
+                first.map_or(ValidationFault::KeySetMissing, |first: &BrokenChain| {
+                    first.fault
+                })
+            };
+            let accepted = set.as_ref().map_or_else(|| Err(missing()), &accept);
+            let ttl_s = ttl_s.min(set.as_ref().map_or(0, RrSet::ttl_s));
+            let fault = match accepted {
+                Ok(ZoneTrust::Secure(keys)) => {
+                    let ttl_s = ttl_s.min(keys.ttl_max_s());
+                    return Ok((ChainTrust::Keys(Arc::new(keys)), ttl_s));
                 }
+                Ok(ZoneTrust::Insecure(cause)) => return Ok((ChainTrust::Insecure(cause), ttl_s)),
+                Err(fault) => fault,
+            };
+            let broken = BrokenChain::at(zone, fault).after(first.take());
+            if broken.is_of_query {
+                return Ok((ChainTrust::Broken(broken), 0));
             }
-            if fault.is_of_query() {
-                break;
-            }
+            first = Some(broken);
             // Another server may have keys that verify.
             self.rrsets.remove(zone, Rtype::DNSKEY);
             if let Some(server) = server {
                 context.distrust(server);
             }
         }
-        Ok(broken(zone, fault))
+        let broken = first.unwrap_or_else(|| BrokenChain::at(zone, ValidationFault::KeySetMissing));
+        Ok((ChainTrust::Broken(broken), 0))
     }
 
     /// The trust in data of a name that has no signature to say of which zone it is: of the deepest
@@ -384,9 +399,12 @@ impl<E: Environment> Recursor<E> {
     }
 }
 
-/// The chain breaks at a zone.
+/// The chain breaks at a zone, or ends there.
 fn broken(zone: NameRef<'_>, fault: ValidationFault) -> Derived {
-    (ChainTrust::Broken(BrokenChain::at(zone, fault)), 0)
+    match fault.insecurity() {
+        Some(cause) => (ChainTrust::Insecure(cause), BOGUS_FOR.as_secs() as u32),
+        None => (ChainTrust::Broken(BrokenChain::at(zone, fault)), 0),
+    }
 }
 
 /// The DS RRset of a response, or its proofs. None where the name is an alias.

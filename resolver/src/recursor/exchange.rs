@@ -22,7 +22,7 @@ use super::{
     environment::{Environment, TransportOutcome},
     failure::ResolutionFailure,
     problem::{QueryProblem, is_not_understood, problem_of},
-    query_context::{QueryContext, describe},
+    query_context::{QueryContext, QueryPurpose, describe},
     response::{Response, ResponseKind, ServerRole},
     rrset::Credibility,
     scrub::{ScrubContext, classify},
@@ -70,8 +70,7 @@ pub(super) struct ServerQuery<'a> {
     pub server: Arc<ServerState>,
     pub name: NameRef<'a>,
     pub rtype: Rtype,
-    /// Whether the query is for the address of another zone's name server.
-    pub is_for_server: bool,
+    pub purpose: QueryPurpose,
     pub fallback: InitialFallback,
     /// How long a datagram is waited for.
     pub timeout: Duration,
@@ -218,7 +217,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
     /// Sends one query and handles its reply. None where the next attempt must follow.
     async fn query(&mut self) -> Result<Option<Response>, ExchangeError> {
         self.context
-            .charge_query(self.query.is_for_server)
+            .charge_query(self.query.purpose)
             .map_err(ExchangeError::Exhausted)?;
         let began = self.recursor.environment.now();
         let left = self

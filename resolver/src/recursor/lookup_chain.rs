@@ -6,7 +6,7 @@ use policy::name::NameRef;
 
 use crate::message::types::Rtype;
 
-use super::failure::ResolutionFailure;
+use super::{failure::ResolutionFailure, query_context::QueryPurpose};
 
 /// Nested lookups of name servers. A count; BIND has 7.
 const DEPTH_MAX: usize = 6;
@@ -16,6 +16,7 @@ const DEPTH_MAX: usize = 6;
 pub struct LookupChain<'p> {
     name: NameRef<'p>,
     rtype: Rtype,
+    purpose: QueryPurpose,
     depth: usize,
     parent: Option<&'p Self>,
 }
@@ -27,6 +28,7 @@ impl<'p> LookupChain<'p> {
         Self {
             name,
             rtype,
+            purpose: QueryPurpose::Answer,
             depth: 0,
             parent: None,
         }
@@ -37,6 +39,7 @@ impl<'p> LookupChain<'p> {
     #[must_use]
     pub fn of_validation(name: NameRef<'p>, rtype: Rtype) -> Self {
         Self {
+            purpose: QueryPurpose::Validation,
             depth: 1,
             ..Self::new(name, rtype)
         }
@@ -61,6 +64,7 @@ impl<'p> LookupChain<'p> {
         Ok(Self {
             name,
             rtype,
+            purpose: QueryPurpose::ServerAddress,
             depth: self.depth + 1,
             parent: Some(self),
         })
@@ -69,6 +73,12 @@ impl<'p> LookupChain<'p> {
     #[must_use]
     pub fn name(&self) -> NameRef<'p> {
         self.name
+    }
+
+    /// What queries to servers are for.
+    #[must_use]
+    pub fn purpose(&self) -> QueryPurpose {
+        self.purpose
     }
 
     /// Whether this is the client's own query, and no lookup of a name server.

@@ -65,7 +65,7 @@ pub use self::{
     },
     environment::{Environment, TransportOutcome},
     failure::ResolutionFailure,
-    negative_anchors::NegativeTrustAnchor,
+    negative_anchors::{NegativeAnchorChanges, NegativeTrustAnchor},
     network::{CertificatesError, SystemEnvironment},
     query_context::TraceStep,
     resolve::ResolutionTrace,

@@ -13,6 +13,15 @@ pub struct NegativeTrustAnchor {
     pub until_unix_s: Option<u64>,
 }
 
+/// The names at and below which validation has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NegativeAnchorChanges {
+    /// Nothing is validated there from now on.
+    pub begun: Vec<Name>,
+    /// All is validated there again.
+    pub ended: Vec<Name>,
+}
+
 /// The negative trust anchors in force.
 #[derive(Default)]
 pub(super) struct NegativeAnchors(RwLock<InForce>);
@@ -37,7 +46,7 @@ impl NegativeAnchors {
     }
 
     /// Replaces all. Returns the names below which validation has changed.
-    pub fn replace(&self, anchors: Vec<NegativeTrustAnchor>) -> Vec<Name> {
+    pub fn replace(&self, anchors: Vec<NegativeTrustAnchor>) -> NegativeAnchorChanges {
         let mut in_force = self.0.write().unwrap_or_else(PoisonError::into_inner);
         in_force.version += 1;
         let current = &mut in_force.anchors;
@@ -45,9 +54,15 @@ impl NegativeAnchors {
             |name: &Name, all: &[NegativeTrustAnchor]| all.iter().any(|known| known.name == *name);
         let gone = current.iter().filter(|known| !is_in(&known.name, &anchors));
         let new = anchors.iter().filter(|new| !is_in(&new.name, current));
-        let changed = gone.chain(new).map(|anchor| anchor.name.clone()).collect();
+        let names = |anchors: &mut dyn Iterator<Item = &NegativeTrustAnchor>| {
+            anchors.map(|anchor| anchor.name.clone()).collect()
+        };
+        let changes = NegativeAnchorChanges {
+            begun: names(&mut { new }),
+            ended: names(&mut { gone }),
+        };
         *current = anchors;
-        changed
+        changes
     }
 
     /// The number of the anchors in force now, for [`Self::if_unchanged`].
@@ -89,7 +104,7 @@ mod tests {
         };
         assert!(!covers("de", 1));
         let changed = anchors.replace(vec![anchor("de", Some(10)), anchor("corp.test", None)]);
-        assert_eq!(changed.len(), 2);
+        assert_eq!((changed.begun.len(), changed.ended.len()), (2, 0));
         assert!(covers("de", 9) && covers("www.example.de", 9) && covers("corp.test", u64::MAX));
         assert!(!covers("de", 10) && !covers("test", 1) && !covers("xde", 1));
         let below = Name::parse("a.corp.test").unwrap();
@@ -97,8 +112,8 @@ mod tests {
         assert!(anchors.covers(name.borrow(), root.borrow(), 1));
         assert!(!anchors.covers(name.borrow(), below.borrow(), 1));
         let changed = anchors.replace(vec![anchor("corp.test", None), anchor("uk", Some(10))]);
-        let names: Vec<String> = changed.iter().map(Name::to_string).collect();
-        assert_eq!(names, ["de", "uk"]);
+        let names = ["uk", "de"].map(|name| vec![Name::parse(name).unwrap()]);
+        assert_eq!([changed.begun, changed.ended], names);
     }
 
     #[test]

@@ -16,9 +16,12 @@ use crate::{message::types::Rtype, upstream::Question};
 
 use super::{dnssec::ValidationBudget, failure::ResolutionFailure};
 
-/// Queries to servers for one client query, those it causes indirectly included. A count; PowerDNS
-/// has 50, BIND 50 a fetch.
+/// Queries to servers for one client query, those for addresses of name servers included. A count;
+/// PowerDNS has 50, BIND 50 a fetch.
 const QUERIES_MAX: i64 = 50;
+/// Queries for the DS and DNSKEY RRsets that validate its answer, beside those. A count: two for each
+/// zone of the longest chain of referrals. Unbound and BIND count such queries by themselves as well.
+const VALIDATION_QUERIES_MAX: i64 = 48;
 /// Name servers without an address that are looked up for one client query (NXNSAttack). A count;
 /// PowerDNS has 10.
 const SERVER_LOOKUPS_PER_QUERY_MAX: i64 = 10;
@@ -31,11 +34,23 @@ const OCTETS_MAX: i64 = 100_000;
 /// ten.
 const TIME_MAX: Duration = Duration::from_secs(9);
 
+/// What a query to a server is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryPurpose {
+    /// The client's name.
+    Answer,
+    /// The address of a name server.
+    ServerAddress,
+    /// A DS or DNSKEY RRset.
+    Validation,
+}
+
 /// The budget, the deadline and the trace of one client query.
 pub struct QueryContext {
     queries: AtomicI64,
     server_lookups: AtomicI64,
     server_queries: AtomicI64,
+    validation_queries: AtomicI64,
     octets: AtomicI64,
     began: Duration,
     deadline: Duration,
@@ -66,6 +81,7 @@ impl QueryContext {
             queries: AtomicI64::new(QUERIES_MAX),
             server_lookups: AtomicI64::new(SERVER_LOOKUPS_PER_QUERY_MAX),
             server_queries: AtomicI64::new(SERVER_QUERIES_MAX),
+            validation_queries: AtomicI64::new(VALIDATION_QUERIES_MAX),
             octets: AtomicI64::new(OCTETS_MAX),
             began: now,
             deadline: now + TIME_MAX,
@@ -77,21 +93,23 @@ impl QueryContext {
         }
     }
 
-    /// Charges one query to a server, for the client's name or for the address of a name server.
+    /// Charges one query to a server.
     ///
     /// # Errors
     /// [`ResolutionFailure::TooMuchWork`] when the budget is used up.
-    pub fn charge_query(&self, is_for_server: bool) -> Result<(), ResolutionFailure> {
-        if is_for_server {
-            charge(&self.server_queries, 1)?;
+    pub fn charge_query(&self, purpose: QueryPurpose) -> Result<(), ResolutionFailure> {
+        match purpose {
+            QueryPurpose::Validation => return charge(&self.validation_queries, 1),
+            QueryPurpose::ServerAddress => charge(&self.server_queries, 1)?,
+            QueryPurpose::Answer => {}
         }
         charge(&self.queries, 1)
     }
 
-    /// The queries to servers that are left.
+    /// The queries for DS and DNSKEY RRsets that are left.
     #[must_use]
-    pub fn queries_left(&self) -> i64 {
-        self.queries.load(Ordering::Relaxed)
+    pub fn validation_queries_left(&self) -> i64 {
+        self.validation_queries.load(Ordering::Relaxed)
     }
 
     /// Charges one lookup of a name server's address.

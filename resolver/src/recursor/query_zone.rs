@@ -176,7 +176,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
             server: Arc::clone(&candidate.server),
             name: self.name,
             rtype: self.rtype,
-            is_for_server: !self.chain.is_client_query(),
+            purpose: self.chain.purpose(),
             fallback: next.fallback,
             timeout: next.timeout,
         };

@@ -28,7 +28,7 @@ use super::{
     dnssec::{TrustAnchors, TrustPoint},
     environment::Environment,
     failure::ResolutionFailure,
-    negative_anchors::{NegativeAnchors, NegativeTrustAnchor},
+    negative_anchors::{NegativeAnchorChanges, NegativeAnchors, NegativeTrustAnchor},
     response::Response,
     settings::{CacheBudgets, Settings, SetupError},
     wire::CLIENT_COOKIE_OCTETS,
@@ -129,9 +129,9 @@ impl<E: Environment> Recursor<E> {
 
     /// Replaces the negative trust anchors. What is cached below those that are new or gone is
     /// forgotten. Returns their names.
-    pub fn set_negative_anchors(&self, anchors: Vec<NegativeTrustAnchor>) -> Vec<Name> {
+    pub fn set_negative_anchors(&self, anchors: Vec<NegativeTrustAnchor>) -> NegativeAnchorChanges {
         let changed = self.negative_anchors.replace(anchors);
-        for name in &changed {
+        for name in changed.begun.iter().chain(&changed.ended) {
             self.trust.remove_below(name.borrow());
             self.rrsets.remove_below(name.borrow());
             self.denials.remove_about(name.borrow());

@@ -62,33 +62,50 @@ impl<E: Environment> Recursor<E> {
         is_prefetch: bool,
     ) -> Result<Found, ResolutionFailure> {
         let mut retries = 0;
+        let mut first = None;
         loop {
             let version = self.negative_anchors.version();
             let mut found = self.find(context, chain, name, rtype, is_prefetch).await?;
-            let BrokenChain { fault, zone } =
-                match self.validate(context, name, rtype, &mut found).await {
-                    Ok(()) => return Ok(found),
-                    Err(Invalid::Unresolved(failure)) => return Err(failure),
-                    Err(Invalid::Bogus(broken)) => broken,
-                };
-            let now = self.environment.now();
-            context.trace(now, || format!("{name}: bogus in zone {zone}, {fault}"));
+            let broken = match self.validate(context, name, rtype, &mut found).await {
+                Ok(()) => return Ok(found),
+                Err(Invalid::Unresolved(failure)) => return Err(failure),
+                Err(Invalid::Bogus(broken)) => broken,
+            };
+            context.trace(self.environment.now(), || {
+                format!("{name}: bogus in zone {}, {}", broken.zone, broken.fault)
+            });
             self.forget(name, rtype, &found);
-            let is_over = fault.is_of_query() || retries == RETRIES_MAX;
-            if is_over {
-                let failure = ResolutionFailure::Bogus(fault);
-                self.negative_anchors.if_unchanged(version, || {
-                    if !fault.is_of_query() {
-                        self.bogus_zones.count(&zone, name, fault, now);
-                    }
-                    self.cache_failure(chain, name, rtype, failure);
-                });
-                return Err(failure);
+            let broken = broken.after(first.take());
+            if broken.is_of_query || retries == RETRIES_MAX {
+                self.negative_anchors
+                    .if_unchanged(version, || self.note_bogus(chain, name, rtype, &broken));
+                return Err(ResolutionFailure::Bogus(broken.fault));
             }
+            first = Some(broken);
             retries += 1;
             if let Some(server) = found.server {
                 context.distrust(server);
             }
+        }
+    }
+
+    /// Notes that an answer is bogus. Where the bounds of the client query ended the validation, this
+    /// is noted for the client's name, and not as the fault of the zone.
+    fn note_bogus(
+        &self,
+        chain: &LookupChain<'_>,
+        name: NameRef<'_>,
+        rtype: Rtype,
+        broken: &BrokenChain,
+    ) {
+        let now = self.environment.now();
+        let failure = ResolutionFailure::Bogus(broken.fault);
+        if !broken.is_of_query {
+            self.bogus_zones
+                .count(&broken.zone, name, broken.fault, now);
+            self.cache_failure(chain, name, rtype, failure);
+        } else if chain.is_client_query() {
+            self.failures.insert(chain.name(), rtype, failure, now);
         }
     }
 
@@ -233,18 +250,17 @@ impl<E: Environment> Recursor<E> {
             trust => return unsigned((trust, signer), ValidationFault::SignerForeign),
         };
         let invalid = Invalid::at(signer.borrow());
-        let verified = keys
-            .verify(set, self.validation(context))
-            .map_err(&invalid)?;
+        let verified = match keys.verify(set, self.validation(context)) {
+            Ok(verified) => verified,
+            Err(fault) => return insecure(fault).map_err(&invalid),
+        };
         let Some(encloser) = verified.closest_encloser else {
             return Ok(SecurityStatus::Secure);
         };
         let validation = self.validation(context);
         let mut proofs = self.proofs(context, &set.proofs, &keys).map_err(&invalid)?;
-        let denied = proofs
-            .wildcard_answer(owner, encloser.borrow(), validation)
-            .map_err(&invalid)?;
-        let status = status_of(denied);
+        let denied = proofs.wildcard_answer(owner, encloser.borrow(), validation);
+        let status = denied.map(status_of).or_else(insecure).map_err(&invalid)?;
         if status == SecurityStatus::Secure {
             self.learn_wildcard(set, encloser.borrow(), verified.ttl_max_s);
             self.learn_denial(keys.zone(), None, &set.proofs, &proofs);
@@ -291,6 +307,7 @@ impl<E: Environment> Recursor<E> {
             }
         };
         self.proved(context, (name, rtype, code), denial, &keys)
+            .or_else(|fault| Ok((code, insecure(fault)?)))
             .map_err(Invalid::at(signer.borrow()))
     }
 
@@ -398,6 +415,12 @@ fn unsigned(
         ChainTrust::NoAnchor => Ok(SecurityStatus::Indeterminate),
         ChainTrust::Broken(broken) => Err(Invalid::Bogus(broken)),
     }
+}
+
+/// The status of data with a fault that makes them insecure; the other faults are left.
+fn insecure(fault: ValidationFault) -> Result<SecurityStatus, ValidationFault> {
+    let cause = fault.insecurity();
+    cause.map(SecurityStatus::Insecure).ok_or(fault)
 }
 
 fn status_of(denied: Denied) -> SecurityStatus {

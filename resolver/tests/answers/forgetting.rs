@@ -1,7 +1,9 @@
 //! Answers that are forgotten because validation changed below a name: in the shared cache, in a
 //! worker's own, and where they are still being resolved.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::advance;
 
 use crate::world::{Lists, Setup, World, name};
 
@@ -51,6 +53,36 @@ async fn answers_below_a_name_and_aliases_to_them_are_asked_anew() {
         assert_eq!(world.ask(of).await, "SERVFAIL (22)", "{of}");
     }
     assert_eq!(world.ask("other.own. A").await, "5.6.7.10");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_answer_is_asked_anew_and_served_where_that_fails() {
+    let world = world();
+    let names = ["w.st.own. A", "alias.own. A", "other.own. A"];
+    let ask_all = async || {
+        let mut answers = Vec::new();
+        for of in names {
+            answers.push(world.ask(of).await);
+        }
+        answers
+    };
+    let fresh = ask_all().await;
+    advance(Duration::from_secs(5)).await;
+    world.engine.expire_below(&[name("st.own")]);
+    assert_eq!(ask_all().await, fresh);
+    let resolutions = names.map(|of| world.resolutions(of.split_once(". ").unwrap().0));
+    assert_eq!(resolutions, [2, 2, 1], "asked anew");
+    // Those are of this second, and nothing fresh is left.
+    world.engine.expire_below(&[name("w.st.own")]);
+    advance(Duration::from_secs(5)).await;
+    world.go_down(true);
+    assert_eq!(world.ask("w.st.own. A").await, "SERVFAIL (22)");
+    world.go_down(false);
+    world.ask("w.st.own. A").await;
+    advance(Duration::from_secs(5)).await;
+    world.engine.expire_below(&[name("w.st.own")]);
+    world.go_down(true);
+    assert_eq!(world.ask("w.st.own. A").await, "5.6.7.8 (3)");
 }
 
 #[tokio::test(start_paused = true)]

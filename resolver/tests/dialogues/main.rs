@@ -13,6 +13,7 @@ mod name_servers;
 mod odd_data;
 mod odd_servers;
 mod script;
+mod signed;
 mod validation;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};

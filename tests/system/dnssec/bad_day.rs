@@ -1,5 +1,6 @@
 //! A registry breaks its signatures: what clients get meanwhile, who is told, and what heals it.
 
+use hickory_proto::rr::RecordType;
 use serde_json::json;
 
 use super::*;
@@ -12,7 +13,8 @@ pub(super) fn registry(arguments: &'static [&'static str]) -> Unsigned {
     let record = |number| format!("n{number}.registry.example. 1 IN A 192.0.2.{number}\n");
     Unsigned {
         name: "registry.example.",
-        records: (0..NAMES).map(record).collect(),
+        records: (0..NAMES).map(record).collect::<String>()
+            + "*.wild.registry.example. 1 IN A 192.0.2.99\n",
         arguments,
     }
 }
@@ -50,6 +52,17 @@ async fn eventually_seen(what: &str, client: &Client, number: usize, seen: (bool
     .await;
 }
 
+/// The answer that a wildcard gives, and whether the proof that the name does not exist goes with it.
+async fn of_wildcard(client: &Client) -> (String, Vec<u16>, bool) {
+    let reply = client.reply("x.wild.registry.example. A").await;
+    let reply = reply.expect("a reply");
+    let errors = reply.extended_errors();
+    let codes = errors.iter().map(|error| error.code).collect();
+    let mut proofs = reply.message.authorities.iter();
+    let has_proof = proofs.any(|record| record.record_type() == RecordType::NSEC);
+    (reply.to_string(), codes, has_proof)
+}
+
 #[tokio::test]
 async fn a_broken_registry_is_named_served_stale_and_healed_by_an_anchor() {
     let (signed, world) = signed_world("").await;
@@ -58,10 +71,16 @@ async fn a_broken_registry_is_named_served_stale_and_healed_by_an_anchor() {
     for number in 0..NAMES - 1 {
         eventually_seen("a secure answer", &home, number, (true, &[])).await;
     }
+    let answer = "192.0.2.99".to_owned();
+    assert_eq!(of_wildcard(&home).await, (answer.clone(), vec![], true));
     publish(&signed, &["-i", "20200101000000", "-e", "20200201000000"]);
     for number in 0..NAMES - 1 {
         eventually_seen("a stale answer", &home, number, (true, &[3, 7])).await;
     }
+    eventually("a stale answer", Duration::from_secs(60), async || {
+        of_wildcard(&home).await == (answer.clone(), vec![3, 7], true)
+    })
+    .await;
     let (answer, _, codes) = with_codes(&home, NAMES - 1).await;
     assert_eq!((answer.as_str(), &codes[..]), ("SERVFAIL", &[7][..]));
     let zone = [("zone", "registry.example")];

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
+use crate::world::ox_protect;
 
 const WRONG: &str = "/v1/negative-trust-anchors/wrong.example";
 /// A name in the broken zone, and an alias of a sound zone that leads to it.
@@ -31,6 +32,14 @@ async fn all_see(world: &World, answer: &str, code: u16) {
     }
 }
 
+/// What the command `resolve` prints, which has no caches.
+fn resolved(world: &World, name: &str) -> String {
+    let config = world.daemon.config();
+    let config = config.to_str().expect("a plain path");
+    let output = ox_protect(&["resolve", name, "--config", config]);
+    String::from_utf8(output.stdout).expect("the command prints text")
+}
+
 #[tokio::test]
 async fn an_anchor_heals_at_once_survives_and_its_deletion_restores() {
     let (_signed, world) = signed_world("").await;
@@ -43,9 +52,13 @@ async fn an_anchor_heals_at_once_survives_and_its_deletion_restores() {
         world.api.metric_of(metric, &of).await
     };
     all_see(&world, "SERVFAIL", 6).await;
+    assert!(resolved(&world, "a.wrong.example").starts_with("SERVFAIL (EDE 6)"));
     let made = world.api.put(WRONG, after(3_600)).await.ok();
     assert_eq!((made.status, in_force().await), (201, 1.0));
     all_see(&world, "192.0.2.99", 33).await;
+    // The command knows the anchors of the store.
+    let said = resolved(&world, "a.wrong.example");
+    assert!(said.contains("192.0.2.99"), "{said}");
     // From the cache it is the same, without a query to a server.
     let queries = async || world.api.metric("ox_protect_upstream_queries_total").await;
     let before = queries().await;

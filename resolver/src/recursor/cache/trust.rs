@@ -39,6 +39,9 @@ pub struct BrokenChain {
     pub fault: ValidationFault,
     /// The zone whose keys, signatures or proofs are wrong.
     pub zone: Name,
+    /// Whether the bounds of the client query ended the validation, perhaps before another server
+    /// was asked: nothing lasting is known.
+    pub is_of_query: bool,
 }
 
 impl BrokenChain {
@@ -47,6 +50,20 @@ impl BrokenChain {
         Self {
             fault,
             zone: zone.to_owned(),
+            is_of_query: fault.is_of_query(),
+        }
+    }
+
+    /// What is known after another server was asked: the fault of its data, or of the data before
+    /// where the bounds of the client query ended the validation of its data.
+    #[must_use]
+    pub fn after(self, first: Option<Self>) -> Self {
+        match first {
+            Some(first) if self.is_of_query => Self {
+                is_of_query: true,
+                ..first
+            },
+            _ => self,
         }
     }
 }

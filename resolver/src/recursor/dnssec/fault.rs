@@ -35,6 +35,9 @@ pub enum ValidationFault {
     KeyRevoked,
     #[error("the DNSKEY of the RRSIG cannot be parsed or is not supported")]
     KeyUnusable,
+    /// No fault of the data: the caller takes them for insecure, see [`Self::insecurity`].
+    #[error("the DNSKEY of the RRSIG has an unsupported size")]
+    KeySize,
     #[error("no DNSKEY of the zone matches its DS RRset or its trust anchors")]
     KeyUntrusted,
     #[error("the zone has no DNSKEY RRset")]
@@ -63,6 +66,7 @@ impl ValidationFault {
             Self::KeyMissing
             | Self::KeyRevoked
             | Self::KeyUnusable
+            | Self::KeySize
             | Self::KeyUntrusted
             | Self::KeySetMissing => EdeCode::DNSKEY_MISSING,
             Self::KeyNotOfZone => EdeCode::NO_ZONE_KEY_BIT_SET,
@@ -76,6 +80,13 @@ impl ValidationFault {
             | Self::DenialContradicted
             | Self::TooMuchWork => EdeCode::DNSSEC_BOGUS,
         }
+    }
+
+    /// Why the data are insecure and not bogus: all keys that sign them are of a size that the
+    /// validator does not have (RFC 4035 section 5.2).
+    #[must_use]
+    pub fn insecurity(self) -> Option<InsecurityCause> {
+        (self == Self::KeySize).then_some(InsecurityCause::UnsupportedKeySize)
     }
 
     /// Whether the fault is due to the client query and its cost, so that it must not be cached as
@@ -103,6 +114,7 @@ impl ValidationFault {
             Self::KeyNotOfZone => "key-not-of-zone",
             Self::KeyRevoked => "key-revoked",
             Self::KeyUnusable => "key-unusable",
+            Self::KeySize => "key-size",
             Self::KeyUntrusted => "key-untrusted",
             Self::KeySetMissing => "key-set-missing",
             Self::DenialMissing => "denial-missing",
@@ -124,13 +136,14 @@ impl ValidationFault {
 
     fn gravity(self) -> u8 {
         match self {
-            Self::TooMuchWork => 6,
-            Self::SignatureExpired | Self::SignatureNotYetValid | Self::SignatureLifetime => 5,
-            Self::SignatureWrong => 4,
-            Self::KeyNotOfZone | Self::KeyRevoked | Self::KeyUnusable => 3,
+            Self::TooMuchWork => 7,
+            Self::SignatureExpired | Self::SignatureNotYetValid | Self::SignatureLifetime => 6,
+            Self::SignatureWrong => 5,
+            Self::KeyNotOfZone | Self::KeyRevoked | Self::KeyUnusable => 4,
+            Self::KeySize => 2,
             Self::SignatureAlgorithm => 1,
             Self::SignatureMissing => 0,
-            _ => 2,
+            _ => 3,
         }
     }
 }

@@ -265,6 +265,8 @@ fn unfit(key: &ZoneKey) -> Option<ValidationFault> {
         Some(ValidationFault::KeyNotOfZone)
     } else if key.is_revoked() {
         Some(ValidationFault::KeyRevoked)
+    } else if key.has_unsupported_size() {
+        Some(ValidationFault::KeySize)
     } else if !key.is_usable() {
         Some(ValidationFault::KeyUnusable)
     } else {

@@ -120,11 +120,11 @@ impl ZoneKeys {
                 false => Err(fault),
             };
         }
+        // One of an unsupported size proves nothing beside others: an attacker may have its private
+        // key.
+        entries.retain(|key| !key.has_unsupported_size());
         let verified = rrsig::verify(set, set.owner.borrow(), entries.into_iter(), context)?;
         keys.retain(|key| key.may_sign() && key.is_supported(context.settings));
-        if keys.iter().any(ZoneKey::has_unsupported_size) {
-            return Ok(ZoneTrust::Insecure(InsecurityCause::UnsupportedKeySize));
-        }
         Ok(ZoneTrust::Secure(Self {
             zone: set.owner.clone(),
             keys,

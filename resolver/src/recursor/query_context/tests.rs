@@ -2,7 +2,7 @@
 
 use policy::name::Name;
 
-use super::*;
+use super::{QueryPurpose::*, *};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,9 +31,9 @@ fn charges(mut charge: impl FnMut() -> Result<(), ResolutionFailure>) -> usize {
 #[test]
 fn a_client_query_may_cause_fifty_queries() {
     let context = context();
-    assert_eq!(charges(|| context.charge_query(false)), 50);
+    assert_eq!(charges(|| context.charge_query(Answer)), 50);
     assert_eq!(
-        context.charge_query(true),
+        context.charge_query(ServerAddress),
         Err(ResolutionFailure::TooMuchWork),
         "of either purpose"
     );
@@ -42,19 +42,31 @@ fn a_client_query_may_cause_fifty_queries() {
 #[test]
 fn sixteen_of_the_queries_may_be_for_addresses_of_servers() {
     let context = context();
-    assert_eq!(charges(|| context.charge_query(true)), 16);
+    assert_eq!(charges(|| context.charge_query(ServerAddress)), 16);
     assert_eq!(
-        charges(|| context.charge_query(false)),
+        charges(|| context.charge_query(Answer)),
         50 - 16,
         "refused queries are not charged"
     );
 }
 
 #[test]
+fn queries_that_validate_the_answer_have_a_bound_of_their_own() {
+    let context = context();
+    assert_eq!(charges(|| context.charge_query(Validation)), 48);
+    assert!(context.validation_queries_left() <= 0);
+    assert_eq!(charges(|| context.charge_query(Answer)), 50);
+}
+
+#[test]
 fn ten_names_of_servers_are_looked_up() {
     let context = context();
     assert_eq!(charges(|| context.charge_server_lookup()), 10);
-    assert_eq!(context.charge_query(true), Ok(()), "another budget");
+    assert_eq!(
+        context.charge_query(ServerAddress),
+        Ok(()),
+        "another budget"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::recursor::dnssec::{
     anchors::TrustAnchor,
+    canonical::data_octets,
     ds::DsData,
     testing::{NOW, Signer, Terms, name, opaque, set, with_context},
 };
@@ -162,13 +163,63 @@ fn a_zone_with_a_short_rsa_key_is_insecure() {
     let good = Signer::new("example", 13);
     let fault = from_ds(&key_set, vec![ds, good.ds()]).map(|_| ());
     assert_eq!(fault, Err(ValidationFault::KeyUntrusted));
-    // The same as the key of the zone's data, under a key that is long enough.
+}
+
+/// A key of 512 bits beside one that is long enough.
+#[test]
+fn what_only_a_short_rsa_key_signs_is_insecure_and_the_rest_secure() {
+    let short = "AwEAAcFcGsaxxdgiuuGmCkVImy4h99CqT7jwY3pexPGcnUFtR2Fh36BponcwtkZ4cAgtvd4Qs8PkxUdp6p/DlUmObdk=";
+    let short = set(&format!("example. 3600 DNSKEY 256 3 8 {short}"));
+    let tag = ZoneKey::of(&short.records[0]).unwrap().tag;
     let signer = Signer::new("example", 13);
     let mut both = Signer::key_set(&[&signer]);
-    both.records.extend(key_set.records);
+    both.records.extend(short.records);
     both.signatures.clear();
     let both = signer.signed(both);
-    assert_eq!(insecurity(from_ds(&both, vec![signer.ds()])), cause);
+    let Ok(ZoneTrust::Secure(keys)) = from_ds(&both, vec![signer.ds()]) else {
+        panic!("the zone has a key that is long enough");
+    };
+    let verify = |set: &RrSet| with_context(|context| keys.verify(set, context).map(drop));
+    let by_good = signer.signed(set("a.example. 3600 A 192.0.2.1"));
+    let terms = Terms {
+        tag: Some(tag),
+        ..Terms::default()
+    };
+    let mut by_short = signer.signed_on(set("a.example. 3600 A 192.0.2.1"), &terms);
+    let mut data = data_octets(&by_short.signatures[0]).unwrap().into_owned();
+    data[2] = 8;
+    by_short.signatures = vec![opaque(by_short.owner.borrow(), Rtype::RRSIG, data)];
+    assert_eq!(verify(&by_good), Ok(()));
+    assert_eq!(verify(&by_short), Err(ValidationFault::KeySize));
+    let cause = Some(InsecurityCause::UnsupportedKeySize);
+    assert_eq!(ValidationFault::KeySize.insecurity(), cause);
+    // A signature by the good key counts first, also a wrong one.
+    let mut wrong = by_good.clone();
+    wrong.records = set("a.example. 3600 A 192.0.2.9").records;
+    wrong.signatures.extend(by_short.signatures);
+    assert_eq!(verify(&wrong), Err(ValidationFault::SignatureWrong));
+    // Nor does it sign the keys, as one for which another DS record vouches.
+    let mut stripped = both.clone();
+    stripped.signatures[0] = {
+        let mut data = data_octets(&both.signatures[0]).unwrap().into_owned();
+        data[2] = 8;
+        data[16..18].copy_from_slice(&tag.to_be_bytes());
+        opaque(both.owner.borrow(), Rtype::RRSIG, data)
+    };
+    let octets = [
+        name("example").borrow().wire(),
+        &data_octets(&both.records[1]).unwrap(),
+    ]
+    .concat();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &octets);
+    let of_short = DsData {
+        tag,
+        algorithm: 8,
+        digest_type: 2,
+        digest: digest.as_ref().into(),
+    };
+    let fault = from_ds(&stripped, vec![signer.ds(), of_short]).map(|_| ());
+    assert_eq!(fault, Err(ValidationFault::KeyMissing));
 }
 
 #[test]

@@ -1,0 +1,62 @@
+// Who a key, a level or a device is, in words.
+
+import { language, t } from './i18n';
+import type { Found, Level } from './model';
+import { UNKNOWN_DEVICES } from './model';
+import { store } from './store.svelte';
+
+/** The author of a setting: the label of the key, or what else the program names. */
+export function author(setBy: string | undefined | null): string {
+  if (!setBy) return t.who.you;
+  if (setBy.startsWith('jwt:')) return t.who.account;
+  const key = store.keys.find((other) => `key:${other.id}` === setBy);
+  if (key) return key.label || t.roles[key.role];
+  if (setBy.startsWith('key:')) return t.who.provider;
+  return setBy;
+}
+
+export function levelName(level: Level): string {
+  if (level.kind === 'home') return t.who.home;
+  if (level.kind === 'device') return deviceName(level.id);
+  return personName(level.id);
+}
+
+export function personName(id: string): string {
+  if (id === UNKNOWN_DEVICES) return t.who.unknownDevices;
+  return store.home?.people?.[id]?.name ?? id;
+}
+
+export function deviceName(id: string | null | undefined): string {
+  if (!id) return t.who.unknownDevices;
+  return store.home?.devices[id]?.name ?? id;
+}
+
+/** Where an inherited value comes from. */
+export function origin(found: Found<unknown>): string {
+  if (found.from === 'preset') return t.levels.fromPreset;
+  return t.levels.from(levelName(found.from));
+}
+
+export function categoryTitle(slug: string): string {
+  const category = store.categories.find((other) => other.slug === slug);
+  return t.category(slug, category?.title ?? slug);
+}
+
+/** A schedule by its id: the usual ones have a name in each language. */
+export function scheduleName(id: string): string {
+  return t.week.names[id as keyof typeof t.week.names] ?? id;
+}
+
+/** A kind of device: ours by its word, that of another program as it is. */
+export function kindName(kind: string): string {
+  return t.kinds[kind as keyof typeof t.kinds] ?? kind;
+}
+
+/** A country by its code (ISO 3166-1). */
+export function country(code: string): string {
+  try {
+    return new Intl.DisplayNames([language(), 'en-GB'], { type: 'region' }).of(code) ?? code;
+  } catch {
+    return code;
+  }
+}

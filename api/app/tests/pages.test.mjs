@@ -1,0 +1,280 @@
+// Every page: for everyone (axe, light and dark), on a small screen, with names that mean harm, with
+// a large home, and small enough to load.
+
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { after, afterEach, before, test } from 'node:test';
+import { brotliCompressSync } from 'node:zlib';
+
+import {
+  closeBrowser,
+  enter,
+  openBrowser,
+  overflow,
+  person,
+  violations,
+  visit,
+} from './browser.mjs';
+import { verdict } from './dns.mjs';
+import { World } from './world.mjs';
+
+const DIST = new URL('../dist/', import.meta.url);
+
+/** Pages by fragment, each with its first heading. */
+const PAGES = {
+  '': 'Home',
+  people: 'People and devices',
+  house: 'Whole home',
+  'house/blocked': 'Whole home',
+  'people/ella': 'Ella',
+  'people/ella/week': 'Ella',
+  'people/ella/details': 'Ella',
+  'people/unknown-devices': 'Unknown devices',
+  'devices/iphone': "Ella's iPhone",
+  'devices/iphone/blocked': "Ella's iPhone",
+  'devices/iphone/week': "Ella's iPhone",
+  'devices/iphone/sites': "Ella's iPhone",
+  'devices/iphone/details': "Ella's iPhone",
+  requests: 'Requests',
+  activity: 'Activity',
+  changes: 'Changes',
+  access: 'Who can use this app',
+  why: 'Why is this blocked?',
+  test: 'Home test',
+  settings: 'Settings',
+  more: 'More',
+};
+
+let world;
+let people = [];
+
+before(openBrowser);
+after(closeBrowser);
+afterEach(async () => {
+  for (const { context } of people) await context.close();
+  people = [];
+  await world?.stop();
+  world = undefined;
+});
+
+async function someone(link, options) {
+  const made = await person(world, options);
+  people.push(made);
+  await enter(made.page, link);
+  return made;
+}
+
+const HOME = '/v1/households/home';
+
+/** A home in which every part of a page has something to show. */
+async function fullHome() {
+  world = await World.start();
+  await world.home({
+    preset: 'moderate',
+    people: { ella: 'Ella', tom: 'Tom' },
+    devices: {
+      iphone: {
+        name: "Ella's iPhone",
+        kind: 'phone',
+        person: 'ella',
+        identifiers: [{ address: '127.0.7.9' }],
+      },
+      camera: {
+        name: 'Front-door camera',
+        kind: 'camera',
+        identifiers: [{ address: '127.0.7.20' }],
+      },
+    },
+  });
+  await world.api('PUT', `${HOME}/history`, { days: 7 });
+  const bedtime = { days: ['mon', 'sun'], from: '21:30', to: '06:30', pause: true };
+  await world.api('PUT', `${HOME}/people/ella/schedules/bedtime`, bedtime);
+  const homework = { days: ['mon'], from: '16:00', to: '18:00', block: ['social'] };
+  await world.api('PUT', `${HOME}/devices/iphone/schedules/homework`, homework);
+  await world.api('PUT', `${HOME}/devices/iphone/categories/violence`, { state: 'block' });
+  await world.api('PUT', `${HOME}/devices/iphone/names/shop.example`, { state: 'allow' });
+  await world.api('PUT', `${HOME}/names/other.example`, { state: 'block' });
+  await world.api('POST', `${HOME}/devices/iphone/grants`, { category: 'gambling', minutes: 45 });
+  await world.api('PUT', `${HOME}/people/tom/pause`, { minutes: 30 });
+  const request = { name: 'brawl.example', device: 'iphone', reason: 'for school' };
+  await world.api('POST', `${HOME}/requests`, request);
+  await verdict(world.dns, 'brawl.example', { from: '127.0.7.9' });
+}
+
+test('no page has what axe calls a violation, in light and in dark', async () => {
+  await fullHome();
+  const link = await world.link();
+  const { page, complaints } = await someone(link);
+  const found = [];
+  for (const [fragment, heading] of Object.entries(PAGES)) {
+    await visit(page, world.origin, fragment, heading);
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme });
+      const lines = await violations(page);
+      found.push(...lines.map((line) => `${fragment} ${colorScheme}: ${line}`));
+    }
+  }
+  assert.deepEqual(found, []);
+  assert.deepEqual(complaints, []);
+});
+
+test('nor have the log-in, the first choice and the page of a child', async () => {
+  await fullHome();
+  const found = [];
+  const check = async (what, page) => {
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme });
+      found.push(...(await violations(page)).map((line) => `${what} ${colorScheme}: ${line}`));
+      const wider = await overflow(page);
+      if (wider > 0) found.push(`${what}: ${wider} px too wide`);
+    }
+  };
+  const viewport = { width: 320, height: 640 };
+  const { page: login } = await someone(`${world.origin}/app/`, { viewport });
+  await login.getByRole('heading', { name: 'Log in', exact: true, level: 1 }).waitFor();
+  await check('log-in', login);
+  const { page: child } = await someone(await world.link('child', { device: 'iphone' }), {
+    viewport,
+  });
+  await child.getByRole('heading', { name: 'Your rules' }).waitFor();
+  await child.getByRole('heading', { name: /^What is blocked/ }).waitFor();
+  await check('child', child);
+  await world.api('PUT', HOME, { filtering: 'not_asked' });
+  const { page: choice } = await someone(await world.link(), { viewport });
+  await choice.getByRole('heading', { name: 'Would you like filtering at home?' }).waitFor();
+  await check('choice', choice);
+  assert.deepEqual(found, []);
+});
+
+test('no page is wider than 320 px, in English and in Welsh', async () => {
+  await fullHome();
+  const wide = [];
+  for (const locale of ['en-GB', 'cy']) {
+    const { page } = await someone(await world.link(), {
+      viewport: { width: 320, height: 640 },
+      locale,
+    });
+    assert.equal(await page.locator('html').getAttribute('lang'), locale.slice(0, 2));
+    for (const fragment of Object.keys(PAGES)) {
+      await page.goto(`${world.origin}/app/#/${fragment}`);
+      await page.getByRole('heading', { level: 1 }).waitFor();
+      await page.waitForLoadState('networkidle').catch(() => {});
+      const wider = await overflow(page);
+      if (wider > 0) wide.push(`${locale} ${fragment}: ${wider} px`);
+    }
+  }
+  assert.deepEqual(wide, []);
+});
+
+test('targets are at least 24 px high and wide', async () => {
+  await fullHome();
+  const { page } = await someone(await world.link());
+  const small = [];
+  for (const [fragment, heading] of Object.entries(PAGES)) {
+    await visit(page, world.origin, fragment, heading);
+    const found = await page.evaluate(() =>
+      [...document.querySelectorAll('button, select, input, summary, nav a')]
+        .map((element) => ({ box: element.getBoundingClientRect(), text: element.outerHTML }))
+        .filter(({ box }) => box.width > 0 && (box.width < 24 || box.height < 24))
+        .map(({ text }) => text.slice(0, 120)),
+    );
+    small.push(...found.map((text) => `${fragment}: ${text}`));
+  }
+  assert.deepEqual(small, []);
+});
+
+/** Names that a device, a child or a site may have to do harm. */
+const HOSTILE = {
+  html: '<img src=x onerror=alert(1)><script>alert(2)</script>',
+  long: `${'a'.repeat(63)}.${'b'.repeat(63)}.${'c'.repeat(63)}.example`,
+  // Cyrillic letters that look like "apple".
+  homograph: 'xn--80ak6aa92e.com',
+};
+
+test('hostile names are shown and do nothing', async () => {
+  await fullHome();
+  await world.api('PUT', `${HOME}/people/ella`, { name: HOSTILE.html.slice(0, 60) });
+  await world.api('PUT', `${HOME}/devices/iphone`, { name: HOSTILE.html.slice(0, 60) });
+  for (const name of [HOSTILE.long, HOSTILE.homograph]) {
+    await world.api('PUT', `${HOME}/devices/iphone/names/${name}`, { state: 'block' });
+    await world.api('POST', `${HOME}/requests`, {
+      name,
+      device: 'iphone',
+      reason: HOSTILE.html,
+    });
+    await verdict(world.dns, name, { from: '127.0.7.9' });
+  }
+  const { page, complaints } = await someone(await world.link(), {
+    viewport: { width: 320, height: 640 },
+  });
+  let dialogs = 0;
+  page.on('dialog', (dialog) => {
+    dialogs += 1;
+    return dialog.dismiss();
+  });
+  for (const fragment of [
+    '',
+    'people',
+    'people/ella',
+    'devices/iphone',
+    'devices/iphone/sites',
+    'requests',
+    'activity',
+    `why?name=${encodeURIComponent(HOSTILE.html)}`,
+  ]) {
+    await page.goto(`${world.origin}/app/#/${fragment}`);
+    await page.getByRole('heading', { level: 1 }).waitFor();
+    await page.waitForLoadState('networkidle').catch(() => {});
+    assert.equal(await page.locator('img[src="x"]').count(), 0, fragment);
+    assert.ok((await overflow(page)) <= 0, `${fragment} is too wide`);
+  }
+  await visit(page, world.origin, 'devices/iphone/sites', HOSTILE.html.slice(0, 60));
+  // The letters and, beside them, what they really are.
+  await page.getByText('(xn--80ak6aa92e.com)').first().waitFor();
+  await page.getByText(HOSTILE.long).first().waitFor();
+  assert.equal(dialogs, 0);
+  assert.deepEqual(complaints, []);
+});
+
+test('the first load is below 150 kB compressed', () => {
+  const page = readFileSync(new URL('index.html', DIST), 'utf8');
+  const named = [...page.matchAll(/(?:src|href)="\/app\/([^"]+)"/g)].map(([, file]) => file);
+  // The language is loaded by the script; both count here.
+  const languages = readdirSync(new URL('assets/', DIST))
+    .filter((file) => /^(en|cy)-/.test(file))
+    .map((file) => `assets/${file}`);
+  const octets = [...new Set([...named, ...languages])]
+    .map((file) => brotliCompressSync(readFileSync(new URL(file, DIST))).length)
+    .reduce((sum, length) => sum + length, brotliCompressSync(Buffer.from(page)).length);
+  assert.ok(octets < 150_000, `${octets} octets`);
+  assert.doesNotMatch(page, /<script(?![^>]*src=)|<style|style="/, 'nothing is inline');
+  console.log(`# first load: ${octets} octets`);
+});
+
+test('pages of a home with 100 devices and 10,000 queries are usable', async () => {
+  await fullHome();
+  for (let number = 0; number < 100; number += 1) {
+    await world.api('PUT', `${HOME}/devices/device-${number}`, {
+      name: `Device ${number}`,
+      kind: 'phone',
+      person: number % 2 ? 'ella' : 'tom',
+      identifiers: [{ mac: `02:00:5e:00:53:${(number + 16).toString(16)}` }],
+    });
+  }
+  // In some hundreds at a time: a socket takes each.
+  for (let asked = 0; asked < 10_000; asked += 250) {
+    const name = (number) => `s${number % 400}.${number % 3 ? 'brawl' : 'bets'}.example`;
+    const some = Array.from({ length: 250 }, (_, number) => name(asked + number));
+    await Promise.all(some.map((one) => verdict(world.dns, one, { from: '127.0.7.9' })));
+  }
+  const { page } = await someone(await world.link());
+  const took = {};
+  for (const [fragment, heading] of Object.entries(PAGES)) {
+    const begun = performance.now();
+    await visit(page, world.origin, fragment, heading);
+    took[fragment] = Math.round(performance.now() - begun);
+  }
+  await visit(page, world.origin, '', 'Home');
+  assert.equal(await page.getByRole('link', { name: /^Device \d+$/ }).count(), 100);
+  console.log(`# ms to each page with 102 devices and 10,000 queries: ${JSON.stringify(took)}`);
+});
