@@ -33,7 +33,7 @@ INTEROP := binary(primaries) + binary(sharing) + (binary(system) & test(/^(clien
 ## http://127.0.0.1:8080.
 run: tools/compiler app
 	cargo build --profile quick --package ox-protect
-	./target/quick/ox-protect serve
+	OX_PROTECT_APP__DEMONSTRATION=true ./target/quick/ox-protect serve
 
 ## The program, optimised, with link-time optimisation.
 build: tools/compiler

@@ -29,6 +29,7 @@ mod warnings;
 
 pub use self::{
     api::Api,
+    app::{AppConfig, AppOidc},
     differences::differences,
     history::HistoryConfig,
     load::{Checked, load},

@@ -32,6 +32,7 @@ pub mod audit_heads;
 pub mod audit_pruning;
 pub mod bogus_zones;
 pub mod certificate;
+pub mod demonstration;
 pub mod disk;
 mod error;
 pub mod explain;
@@ -61,7 +62,7 @@ use tokio::sync::Mutex;
 use self::{
     activity::limits::HistoryLimits,
     explain::Explainer,
-    households::{events::HouseholdEvents, turns::HouseholdTurns},
+    households::{event_channels::HouseholdEvents, turns::HouseholdTurns},
     lists::model::ListControl,
     negative_anchors::NegativeAnchorRegistry,
     notifications::settings::Channels,

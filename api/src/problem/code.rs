@@ -12,12 +12,13 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 117] = [
+const CODES: [&str; 120] = [
     "another_version",
     "answer",
     "answered",
     "body",
     "by",
+    "changed_since",
     "channel",
     "cidr",
     "configured",
@@ -108,8 +109,10 @@ const CODES: [&str; 117] = [
     "time_zone",
     "token_wrong",
     "too_large",
+    "too_late",
     "too_wide",
     "unknown_category",
+    "unknown_change",
     "unknown_device",
     "unknown_engine",
     "unknown_feed",

@@ -308,6 +308,7 @@ impl World {
             limits,
             tokens,
             app: Some(AppSettings::default()),
+            login: None,
         });
         Self {
             router: api::router(Arc::clone(&context)),

@@ -82,6 +82,8 @@ pub struct Beside {
     pub allows: Option<(String, RequestAnswer)>,
     /// Notices to holders of other accounts.
     pub notices: Vec<NewNotice>,
+    /// The version of the change that the write takes back.
+    pub undoes: Option<u64>,
 }
 
 /// Changes a household: stored, compiled, live, in this order. Its writers take turns, so what is
@@ -191,6 +193,7 @@ async fn write<T: Send + 'static, E: Send + 'static>(
                 notices,
                 duties,
                 allows: beside.allows,
+                undoes: beside.undoes,
             };
             Ok((change, edited))
         }
@@ -207,7 +210,7 @@ async fn write<T: Send + 'static, E: Send + 'static>(
     let event = ScopedEvent::change(changed.version, edited.devices);
     control.events.publish(id, event);
     if edited.removes {
-        control.events.removed();
+        control.events.removed(id);
     }
     // From here on, what the household no longer wants is not counted. What was counted before is
     // erased while other writes go on.

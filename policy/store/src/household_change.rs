@@ -33,6 +33,7 @@ use crate::{
     pending_erasures::{self, Erasure},
     requests::{self, AccessRequest, RequestAnswer, RequestState},
     sessions,
+    undo::UNDOES,
 };
 
 /// Documents with more octets are prepared a few at a time: many large households together take no
@@ -50,6 +51,8 @@ pub struct HouseholdChange {
     pub duties: Vec<Erasure>,
     /// The request that the change allows, by identifier.
     pub allows: Option<(String, RequestAnswer)>,
+    /// The version of the change that this one takes back.
+    pub undoes: Option<u64>,
 }
 
 /// The result of a change.
@@ -258,6 +261,7 @@ impl Prepared {
             notices,
             duties,
             allows,
+            undoes,
         } = change;
         if let Some(after) = &mut after {
             after.version = (stored.version + 1).unsigned_abs();
@@ -281,7 +285,7 @@ impl Prepared {
             loses: before
                 .as_ref()
                 .is_some_and(|before| after.is_none() || !before.devices.keys().all(has_device)),
-            audit: audit(id, before, after.as_ref()),
+            audit: audit(id, before, after.as_ref(), undoes),
             document,
             after,
             notices,
@@ -444,7 +448,12 @@ async fn drop_lost(
 
 /// The row of the audit: the whole document where a household is created or deleted, otherwise the
 /// differences. A switch in a household with a long custom list then takes one line.
-fn audit(id: &Id, before: Option<Household>, after: Option<&Household>) -> RenderedEntry {
+fn audit(
+    id: &Id,
+    before: Option<Household>,
+    after: Option<&Household>,
+    undoes: Option<u64>,
+) -> RenderedEntry {
     let text = |household: &Household| plain(household).to_string();
     let (action, before, after) = match (before, after) {
         (None, after) => ("create", None, after.map(text)),
@@ -454,7 +463,12 @@ fn audit(id: &Id, before: Option<Household>, after: Option<&Household>) -> Rende
             drop_same(&mut before, &mut after);
             let (mut before, mut after) = (plain(&before), plain(&after));
             keep_differences(&mut before, &mut after);
-            ("change", Some(before.to_string()), Some(after.to_string()))
+            let mut action = "change";
+            if let Some(version) = undoes {
+                action = "undo";
+                after[UNDOES] = version.into();
+            }
+            (action, Some(before.to_string()), Some(after.to_string()))
         }
     };
     RenderedEntry {

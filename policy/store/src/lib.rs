@@ -6,6 +6,7 @@
 //!   one short transaction; `as_of`: earlier states.
 //! - `feeds`: feeds defined over REST. `mandates`: mandates beside the feeds.
 //! - `negative_anchors`: names that are not validated for a while.
+//! - `undo`: a change of a household, taken back.
 //! - `choices`: counts of the households' choices. `requests`: requests to unblock a name.
 //! - `notices`: the outbox to account holders. `reports`: public reports of wrong blocks.
 //! - `audit`: the log, a chain of hashes; `audit_archive`, `audit_cut`: its old rows, exported and removed;
@@ -57,6 +58,7 @@ mod secret;
 mod sessions;
 mod store;
 mod time;
+mod undo;
 mod verification;
 mod write_queue;
 
@@ -94,4 +96,5 @@ pub use sessions::{
     session_fingerprint,
 };
 pub use store::Store;
+pub use undo::{ChangedSince, UNDOES, UndoneChange, take_back};
 pub use verification::{ChainFault, ChainReport};
