@@ -17,8 +17,7 @@ export function sentence(verdict: Schemas['Explanation']): string {
       verdict.matches.flatMap((match) => titleOf(match.category)),
     );
   }
-  // `thing` is a layer that the document of this branch does not have yet.
-  switch (verdict.layer as string) {
+  switch (verdict.layer) {
     case 'thing':
       return t.why.thing(at);
     case 'mandatory':

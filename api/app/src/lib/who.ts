@@ -1,7 +1,7 @@
 // Who a key, a level or a device is, in words.
 
-import { language, t } from './i18n';
-import type { Found, Level } from './model';
+import { currentLanguage, language, t } from './i18n';
+import type { Category, Found, Level } from './model';
 import { UNKNOWN_DEVICES } from './model';
 import { store } from './store.svelte';
 
@@ -37,9 +37,20 @@ export function origin(found: Found<unknown>): string {
   return t.levels.from(levelName(found.from));
 }
 
+function category(slug: string): Category | undefined {
+  return store.categories.find((other) => other.slug === slug);
+}
+
+/** The title of a category in the app's language, where the taxonomy has it. */
 export function categoryTitle(slug: string): string {
-  const category = store.categories.find((other) => other.slug === slug);
-  return t.category(slug, category?.title ?? slug);
+  const found = category(slug);
+  return (currentLanguage() === 'cy' && found?.welsh?.title) || found?.title || slug;
+}
+
+/** What a category covers, in the app's language. */
+export function aboutOf(slug: string): string {
+  const found = category(slug);
+  return (currentLanguage() === 'cy' ? found?.welsh?.about : undefined) ?? found?.about ?? '';
 }
 
 /** A schedule by its id: the usual ones have a name in each language. */

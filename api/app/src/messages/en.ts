@@ -1,7 +1,5 @@
 // English. The type of this table is that of every language.
 
-import { ABOUT } from './categories.en';
-
 const list = new Intl.ListFormat('en-GB', { type: 'conjunction' });
 const count = (number: number, one: string, many = `${one}s`) =>
   `${number.toLocaleString('en-GB')} ${number === 1 ? one : many}`;
@@ -475,17 +473,33 @@ const en = {
     link: 'Test this network',
     about:
       'Asks for one harmless test page of each kind from this device. It takes some seconds and needs no account.',
-    aboutRules: 'Shows what the rules of your home say now, kind by kind.',
-    notHere: 'Your provider has not set up test pages. Log in to see the rules of your home.',
+    asDevice: 'Here the rules of this device hold.',
+    asHome: 'Here the rules of your home hold.',
+    asStranger: 'This address belongs to no home that your provider filters.',
+    notHere: 'Your provider has not set up test pages.',
     run: 'Start the test',
     running: 'Testing …',
-    noAnswer: 'The test pages do not answer, so the test says nothing. Try again later.',
+    elsewhere:
+      'The test pages cannot be reached. This device seems to use another DNS service than your provider’s, such as a VPN, a private relay or a setting of the browser.',
     filtered: (blocked: number, all: number) =>
       `This network is filtered: ${blocked} of ${all} kinds were blocked.`,
-    unfiltered: 'This network is not filtered: nothing was blocked.',
-    rules: (blocked: number, all: number) =>
-      `${blocked} of ${all} kinds are blocked by your rules.`,
-    differs: 'Not as your rules say',
+    unfiltered: 'Nothing was blocked.',
+    tooLittle: 'Should be blocked',
+    tooMuch: 'Should be allowed',
+    kinds: {
+      adult: 'Pornography and adult content',
+      violence: 'Violence',
+      weapons: 'Weapons and dangerous material',
+      hate: 'Hate and extremism',
+      'self-harm': 'Self-harm and suicide',
+      drugs: 'Drugs',
+      gambling: 'Gambling',
+      dating: 'Dating',
+      social: 'Social networks',
+      games: 'Games',
+      malware: 'Malware',
+      phishing: 'Phishing',
+    },
   },
   more: {
     why: {
@@ -573,8 +587,6 @@ const en = {
       Information: 'Information',
       Devices: 'Devices',
     })[group] ?? group,
-  category: (_slug: string, title: string): string => title,
-  about: (slug: string): string => ABOUT[slug] ?? '',
   problems: {
     unknown: (detail: string) => (detail ? `That did not work: ${detail}` : 'That did not work.'),
     codes: {
