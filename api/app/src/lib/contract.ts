@@ -8,6 +8,8 @@ export type Me = components['schemas']['Me'] & { demonstration?: boolean };
 export interface ChangePart {
   text_key: string;
   level?: string | null;
+  /** The name of the person or device. */
+  of_name?: string | null;
   subject?: string | null;
   before?: unknown;
   after?: unknown;
@@ -21,6 +23,7 @@ export interface ChangeEntry {
   what: ChangePart[];
   undoable_until?: string | null;
   undone_by?: string | null;
+  undone_by_name?: string | null;
 }
 
 interface Get<T, P = object> {
@@ -44,8 +47,8 @@ export interface ContractPaths {
     delete: { parameters: object; responses: { 200: { content: { 'application/json': object } } } };
   };
   '/v1/households/{id}/changes': Get<
-    { changes: ChangeEntry[]; next?: string | null },
-    { path: { id: string }; query?: { cursor?: string; limit?: number } }
+    { changes: ChangeEntry[]; next?: number | null },
+    { path: { id: string }; query?: { cursor?: number; limit?: number } }
   >;
   '/v1/households/{id}/changes/{version}/undo': {
     post: Written<object, { version: number }, { path: { id: string; version: number } }>;

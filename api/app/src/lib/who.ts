@@ -5,14 +5,26 @@ import type { Category, Found, Level } from './model';
 import { UNKNOWN_DEVICES } from './model';
 import { store } from './store.svelte';
 
-/** The author of a setting: the label of the key, or what else the program names. */
-export function author(setBy: string | undefined | null): string {
-  if (!setBy) return t.who.you;
-  if (setBy.startsWith('jwt:')) return t.who.account;
-  const key = store.keys.find((other) => `key:${other.id}` === setBy);
+/** A setting with its author; the program names the author's key beside it where it has a label. */
+export interface Authored {
+  set_by?: string | null;
+  set_by_name?: string | null;
+}
+
+/** The author of a setting. */
+export function author(set: Authored | undefined | null): string {
+  return named(set?.set_by, set?.set_by_name);
+}
+
+/** An author by its identifier and, where it is known, its label. */
+export function named(by: string | undefined | null, name?: string | null): string {
+  if (name) return name;
+  if (!by) return t.who.you;
+  if (by.startsWith('jwt:')) return t.who.account;
+  const key = store.keys.find((other) => `key:${other.id}` === by);
   if (key) return key.label || t.roles[key.role];
-  if (setBy.startsWith('key:')) return t.who.provider;
-  return setBy;
+  if (by.startsWith('key:')) return t.who.provider;
+  return by;
 }
 
 export function levelName(level: Level): string {
