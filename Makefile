@@ -183,8 +183,8 @@ tools/tests: tools/nextest
 # The fonts are those that the app asks for first; without any, a page has no text.
 tools/browser:
 	@[ -x /usr/bin/chromium ] && [ -x /usr/sbin/nsd ] && \
-		ls /usr/share/fonts/truetype/dejavu >/dev/null 2>&1 || \
-		tests/install.sh chromium fonts-dejavu-core nsd
+		ls /usr/share/fonts/truetype/dejavu /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || \
+		tests/install.sh chromium fonts-dejavu-core libfaketime nsd
 
 # Without PEERS_ROOT the rivals are this Debian's; cdb writes dnsdist's list in either case.
 tools/peers: tools/compiler

@@ -329,6 +329,40 @@ test('without a network the app opens and says so', async () => {
   await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
 });
 
+test('a key logs in, a wrong one does not, and logging out ends it', async () => {
+  house = await House.begin();
+  const { secret } = await house.api('POST', '/keys', { role: 'parent', label: 'Mum' });
+  const { page } = await house.someone();
+  await page.goto(`${house.origin}/app/`);
+  await page.getByLabel('Key').fill('ox_wrong');
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByText('This key is not known.').waitFor();
+  await page.getByLabel('Key').fill(secret);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+  await page.reload();
+  await visit(page, house.origin, 'settings', 'Settings');
+  await page.getByRole('button', { name: 'Log out' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Log in' }).waitFor();
+  await page.reload();
+  await page.getByRole('heading', { level: 1, name: 'Log in' }).waitFor();
+});
+
+test('a change is in the history and can be undone', async () => {
+  house = await House.begin();
+  const page = await house.parent();
+  await visit(page, house.origin, 'devices/iphone/blocked', "Ella's iPhone");
+  await page.getByRole('switch', { name: 'Block Violence', checked: true }).click();
+  await page.locator('[data-proof]').getByText('is not blocked').waitFor();
+  await house.sees(IPHONE, 'brawl.example', '192.0.2.20');
+  await visit(page, house.origin, 'changes', 'Changes');
+  const change = "Ella's iPhone: Violence is allowed";
+  await page.getByText(change, { exact: true }).waitFor();
+  await page.getByRole('button', { name: `Undo: ${change}` }).click();
+  await page.getByText('Undone by Mum').waitFor();
+  await house.sees(IPHONE, 'brawl.example', 'blocked');
+});
+
 test('a link works once', async () => {
   house = await House.begin();
   const link = await house.world.link();
