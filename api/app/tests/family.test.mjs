@@ -272,7 +272,7 @@ test('the first visit asks whether to filter, and there is no way round it', asy
   };
   assert.deepEqual(await size('Filtering on'), await size('Filtering off'), 'neither is larger');
   await page.getByRole('button', { name: 'Filtering on' }).click();
-  await page.getByRole('button', { name: 'Moderate' }).click();
+  await page.getByRole('button', { name: /^Moderate/ }).click();
   await page.getByRole('heading', { level: 1, name: 'People and devices' }).waitFor();
   await house.willSee(IPHONE, 'bets.example', 'blocked');
   const { filtering, choice } = await house.api('GET', '');
