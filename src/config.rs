@@ -19,6 +19,7 @@ mod lists;
 mod load;
 mod log;
 mod networks;
+mod new_devices;
 mod node;
 mod policy;
 mod recursion;
@@ -29,6 +30,7 @@ mod warnings;
 
 pub use self::{
     api::Api,
+    app::{AppConfig, AppOidc},
     differences::differences,
     history::HistoryConfig,
     load::{Checked, load},

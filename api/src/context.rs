@@ -5,7 +5,7 @@ use std::sync::Arc;
 use control::{Control, limits::LimitEntry};
 
 use crate::{
-    app::settings::AppSettings,
+    app::{login::Login, settings::AppSettings},
     auth::{limits::Limits, oidc::Tokens},
     event_streams::Streams,
     home_test::HomeTest,
@@ -35,4 +35,6 @@ pub struct Context {
     pub tokens: Option<Tokens>,
     /// The parents' app. `None`: it is not served.
     pub app: Option<AppSettings>,
+    /// Log-in to the app by an OIDC provider, if one is configured.
+    pub login: Option<Login>,
 }

@@ -12,12 +12,13 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 117] = [
+const CODES: [&str; 125] = [
     "another_version",
     "answer",
     "answered",
     "body",
     "by",
+    "changed_since",
     "channel",
     "cidr",
     "configured",
@@ -58,6 +59,7 @@ const CODES: [&str; 117] = [
     "lists_failed",
     "local_source",
     "locale",
+    "maker_unknown",
     "mandate",
     "mandatory",
     "media_type",
@@ -65,6 +67,7 @@ const CODES: [&str; 117] = [
     "method_unknown",
     "missing",
     "month",
+    "mud",
     "name",
     "network_taken",
     "no_source",
@@ -108,9 +111,12 @@ const CODES: [&str; 117] = [
     "time_zone",
     "token_wrong",
     "too_large",
+    "too_late",
     "too_wide",
     "unknown_category",
+    "unknown_change",
     "unknown_device",
+    "unknown_devices",
     "unknown_engine",
     "unknown_feed",
     "unknown_generation",
@@ -124,10 +130,12 @@ const CODES: [&str; 117] = [
     "unknown_network",
     "unknown_person",
     "unknown_preset",
+    "unknown_prompt",
     "unknown_report",
     "unknown_request",
     "unknown_route",
     "unknown_schedule",
+    "unknown_sighting",
     "uri_too_long",
     "version_mismatch",
 ];

@@ -36,6 +36,7 @@ use crate::{
         principal::{Principal, forbidden},
     },
     extract::{Body, IfMatch, Segments, check_length, segment},
+    names::named,
     problem::Problem,
     routes::{
         devices::unknown_device,
@@ -44,7 +45,7 @@ use crate::{
         schedules::open,
         switches::own_name,
     },
-    versioned::{Versioned, made_or_changed, unknown_household},
+    versioned::{Versioned, check_version, made_or_changed, unknown_household},
 };
 
 /// The record types of addresses (RFC 1035, section 3.2.2, and RFC 3596, section 2.1).
@@ -326,7 +327,7 @@ pub async fn list(
     State(context): State<Arc<Context>>,
     Member(principal): Member,
     Segments(id): Segments<String>,
-) -> Result<Json<Requests>, Problem> {
+) -> Result<Json<Value>, Problem> {
     let id: Id = segment("id", &id)?;
     if context.control.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
@@ -336,7 +337,8 @@ pub async fn list(
         .store
         .requests(&id, principal.device.as_ref(), Timestamp::now())
         .await?;
-    Ok(Json(Requests { requests }))
+    let answer = named(&context, &id, &Requests { requests }).await?;
+    Ok(Json(answer))
 }
 
 /// Answers a request. An allow applies from the next query on, for the given time.
@@ -435,14 +437,7 @@ impl Writer<'_> {
         request: AccessRequest,
         answer: RequestAnswer,
     ) -> Result<Versioned<RequestAnswered>, Problem> {
-        if let Some(expected) = self.expected.filter(|expected| *expected != version) {
-            let detail = format!("the version is {version}, not {expected}");
-            return Err(Problem::new(
-                StatusCode::PRECONDITION_FAILED,
-                "version_mismatch",
-                detail,
-            ));
-        }
+        check_version(self.expected, version)?;
         let store = &self.control.store;
         let denied = store
             .deny_request(&self.household, &request.id, &answer)

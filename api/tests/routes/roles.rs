@@ -31,6 +31,9 @@ const TABLE: &str = "
     family   PUT /v1/households/{id}
     viewer   GET /v1/households/{id}
     operator DELETE /v1/households/{id}
+    member   GET /v1/households/{id}/home
+    family   GET /v1/households/{id}/changes
+    family   POST /v1/households/{id}/changes/{version}/undo
     operator PUT /v1/households/{id}/networks/{cidr}
     operator DELETE /v1/households/{id}/networks/{cidr}
     family   PUT …/categories/{slug}
@@ -55,6 +58,14 @@ const TABLE: &str = "
     family   PUT /v1/households/{id}/devices/{device}
     viewer   GET /v1/households/{id}/devices/{device}
     family   DELETE /v1/households/{id}/devices/{device}
+    family   GET /v1/households/{id}/devices/{device}/thing
+    family   PUT /v1/households/{id}/devices/{device}/thing
+    family   PUT /v1/households/{id}/devices/{device}/thing/mud
+    family   GET /v1/households/{id}/new-devices
+    family   PUT /v1/households/{id}/new-devices
+    family   PUT /v1/households/{id}/new-devices/{sighting}
+    family   GET /v1/households/{id}/prompts
+    family   PUT /v1/households/{id}/prompts/{prompt}
     member   GET /v1/households/{id}/history
     holder   PUT /v1/households/{id}/history
     holder   DELETE /v1/households/{id}/history

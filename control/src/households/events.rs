@@ -1,13 +1,10 @@
-//! Events of a household, as they happen: requests, answers, changes, blocked names, silent devices.
+//! Events of a household, as they happen: requests, answers, changes, blocked names, silent devices,
+//! new devices, prompts of things.
 //!
-//! A household has a channel while at least one subscriber listens. A subscriber that reads too
-//! slowly loses the oldest events and is told how many; a publisher never waits. How many
-//! subscribers there may be, and when each must end, is decided by the caller.
+//! `event_channels` brings them to subscribers. How many subscribers there may be, and when each must
+//! end, is decided by the caller.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 #[cfg(feature = "schema")]
@@ -18,10 +15,8 @@ use policy::{
 };
 use policy_store::{AccessRequest, activity::BypassSign};
 use serde::Serialize;
-use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Events that are kept for a slow subscriber.
-const QUEUED_MAX: usize = 64;
+use crate::detection::new_device::NewDevice;
 
 /// Something that happened in a household. Its `kind` tells what.
 #[derive(Debug, Clone, Serialize)]
@@ -91,9 +86,28 @@ pub enum OtherEvent {
         /// The device's last query for anything but a bypass, RFC 3339.
         since: Timestamp,
     },
-    /// The client read too slowly and missed events.
+    /// A device that the household has not named was seen for the first time.
+    #[serde(rename = "new_device")]
+    NewDevice {
+        /// RFC 3339.
+        at: Timestamp,
+        new_device: Box<NewDevice>,
+    },
+    /// A thing wants to reach domains that it may not reach yet.
+    Prompt {
+        /// RFC 3339.
+        at: Timestamp,
+        /// The thing.
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        device: Id,
+        /// How many domains the prompt has.
+        domains: usize,
+        /// The prompt.
+        id: String,
+    },
+    /// The client read too slowly, or was away for too long, and missed events.
     Lost {
-        /// How many events were missed. Null to a child.
+        /// How many events were missed. Null if that is not known, and to a child.
         lost: Option<u64>,
     },
 }
@@ -114,6 +128,8 @@ impl HouseholdEvent {
                 OtherEvent::Change { .. } => "change",
                 OtherEvent::Block { .. } => "block",
                 OtherEvent::Silent { .. } => "silent",
+                OtherEvent::NewDevice { .. } => "new_device",
+                OtherEvent::Prompt { .. } => "prompt",
                 OtherEvent::Lost { .. } => "lost",
             },
         }
@@ -135,14 +151,17 @@ pub struct ScopedEvent {
 }
 
 impl ScopedEvent {
-    /// An event whose devices follow from itself. A block of a device without a name is about no
-    /// device, so that a child does not see it.
+    /// An event whose devices follow from itself. A block of a device without a name, and its
+    /// sighting, are about no device, so that a child does not see them.
     pub fn new(event: impl Into<HouseholdEvent>) -> Self {
         let event = event.into();
         let devices = match &event {
             HouseholdEvent::Request(event) => Some([event.request.device.clone()].into()),
             HouseholdEvent::Other(event) => match event {
-                OtherEvent::Silent { device, .. } => Some([device.clone()].into()),
+                OtherEvent::Silent { device, .. } | OtherEvent::Prompt { device, .. } => {
+                    Some([device.clone()].into())
+                }
+                OtherEvent::NewDevice { .. } => Some(BTreeSet::new()),
                 OtherEvent::Block { device, .. } => Some(device.iter().cloned().collect()),
                 OtherEvent::Change { .. } | OtherEvent::Lost { .. } => None,
             },
@@ -162,7 +181,12 @@ impl ScopedEvent {
     pub fn is_visible_to(&self, device: Option<&Id>, is_of_family: bool) -> bool {
         let is_private = matches!(
             self.event,
-            HouseholdEvent::Other(OtherEvent::Block { .. } | OtherEvent::Silent { .. })
+            HouseholdEvent::Other(
+                OtherEvent::Block { .. }
+                    | OtherEvent::Silent { .. }
+                    | OtherEvent::NewDevice { .. }
+                    | OtherEvent::Prompt { .. }
+            )
         );
         if is_private && !is_of_family {
             return false;
@@ -171,6 +195,10 @@ impl ScopedEvent {
             (Some(own), Some(devices)) => devices.contains(own),
             _ => true,
         }
+    }
+
+    pub fn event(&self) -> &HouseholdEvent {
+        &self.event
     }
 
     pub fn into_event(self) -> HouseholdEvent {
@@ -207,109 +235,4 @@ pub fn devices_affected(
     };
     let ids: BTreeSet<&Id> = before.devices.keys().chain(after.devices.keys()).collect();
     Some(ids.into_iter().filter(is_changed).cloned().collect())
-}
-
-type Channels = HashMap<Id, broadcast::Sender<ScopedEvent>>;
-
-/// The event channels of all households.
-#[derive(Default)]
-pub struct HouseholdEvents {
-    channels: Mutex<Channels>,
-    on_removal: OnceLock<Box<dyn Fn() + Send + Sync>>,
-}
-
-impl HouseholdEvents {
-    /// Calls `hook` after each write that removes a household or one of its devices. Only the first
-    /// hook counts.
-    pub fn on_removal(&self, hook: impl Fn() + Send + Sync + 'static) {
-        let _one_is_set = self.on_removal.set(Box::new(hook));
-    }
-
-    /// A household, or one of its devices, is no more.
-    pub(super) fn removed(&self) {
-        if let Some(hook) = self.on_removal.get() {
-            hook();
-        }
-    }
-
-    /// Sends an event to all subscribers of a household.
-    pub fn publish(&self, household: &Id, event: ScopedEvent) {
-        if let Some(channel) = self.channels().get(household) {
-            let _no_subscriber_is_left = channel.send(event);
-        }
-    }
-
-    /// Whether a household has a subscriber.
-    pub fn has_subscribers(&self, household: &Id) -> bool {
-        self.channels().contains_key(household)
-    }
-
-    /// Ends all subscriptions: the node shuts down.
-    pub fn close(&self) {
-        self.channels().clear();
-    }
-
-    /// Subscribes to a household's events from now on.
-    pub fn subscribe(self: &Arc<Self>, household: Id) -> Subscription {
-        let events = self
-            .channels()
-            .entry(household.clone())
-            .or_insert_with(|| broadcast::channel(QUEUED_MAX).0)
-            .subscribe();
-        Subscription {
-            events,
-            _membership: Membership {
-                all: Arc::clone(self),
-                household,
-            },
-        }
-    }
-
-    fn channels(&self) -> MutexGuard<'_, Channels> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a subscription delivers.
-#[derive(Debug)]
-pub enum Delivered {
-    Event(ScopedEvent),
-    /// The subscriber was too slow and lost so many events.
-    Lost(u64),
-}
-
-/// One subscriber's queue.
-pub struct Subscription {
-    events: broadcast::Receiver<ScopedEvent>,
-    /// Dropped after the receiver, so that it sees whether another one is left.
-    _membership: Membership,
-}
-
-impl Subscription {
-    /// The next event. `None` once the channel is closed.
-    pub async fn next(&mut self) -> Option<Delivered> {
-        match self.events.recv().await {
-            Ok(event) => Some(Delivered::Event(event)),
-            Err(RecvError::Lagged(lost)) => Some(Delivered::Lost(lost)),
-            Err(RecvError::Closed) => None,
-        }
-    }
-}
-
-/// Removes the household's channel with its last subscriber.
-struct Membership {
-    all: Arc<HouseholdEvents>,
-    household: Id,
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        let mut channels = self.all.channels();
-        if channels
-            .get(&self.household)
-            .is_some_and(|channel| channel.receiver_count() == 0)
-        {
-            channels.remove(&self.household);
-        }
-    }
 }

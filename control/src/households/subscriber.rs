@@ -15,7 +15,7 @@ use policy::{
 /// A household, and one of its devices, at an instant.
 pub struct Subscriber {
     /// The household's document.
-    pub household: Household,
+    pub household: Arc<Household>,
     /// The rules compiled from the same version of the document.
     pub rules: Arc<HouseholdRules>,
     /// The device's index in the rules. `None` if no device is named.
@@ -34,7 +34,7 @@ impl Subscriber {
     #[must_use]
     pub fn levels(&self) -> Vec<(&'static str, &Settings)> {
         let device = self.device().map(|(_, device)| device);
-        let person = device.and_then(|device| self.household.person_of(device));
+        let person = self.household.person_of(device);
         let levels = [
             device.map(|device| ("device", &device.settings)),
             person.map(|person| ("person", &person.settings)),

@@ -17,7 +17,8 @@ use policy::rules::{
     household::{Attributed, Household, Id},
 };
 use policy_store::{
-    Author, ChangeError, HouseholdChange, HouseholdChanged, NewNotice, RequestAnswer, StoreError,
+    AnsweredPrompt, Author, ChangeError, HouseholdChange, HouseholdChanged, NewNotice,
+    RequestAnswer, StoreError,
 };
 use tokio::task::JoinError;
 
@@ -80,8 +81,12 @@ pub enum ReadError {
 pub struct Beside {
     /// The child's request that the write allows, and the answer.
     pub allows: Option<(String, RequestAnswer)>,
+    /// The thing's prompt that the write answers, and the answer.
+    pub answers: Option<(String, AnsweredPrompt)>,
     /// Notices to holders of other accounts.
     pub notices: Vec<NewNotice>,
+    /// The version of the change that the write takes back.
+    pub undoes: Option<u64>,
 }
 
 /// Changes a household: stored, compiled, live, in this order. Its writers take turns, so what is
@@ -191,6 +196,8 @@ async fn write<T: Send + 'static, E: Send + 'static>(
                 notices,
                 duties,
                 allows: beside.allows,
+                undoes: beside.undoes,
+                answers: beside.answers,
             };
             Ok((change, edited))
         }
@@ -207,7 +214,7 @@ async fn write<T: Send + 'static, E: Send + 'static>(
     let event = ScopedEvent::change(changed.version, edited.devices);
     control.events.publish(id, event);
     if edited.removes {
-        control.events.removed();
+        control.events.removed(id);
     }
     // From here on, what the household no longer wants is not counted. What was counted before is
     // erased while other writes go on.
