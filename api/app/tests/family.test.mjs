@@ -363,6 +363,17 @@ test('a change is in the history and can be undone', async () => {
   await house.sees(IPHONE, 'brawl.example', 'blocked');
 });
 
+test('who is logged out from afar sees the log-in', async () => {
+  house = await House.begin();
+  const parent = await house.parent();
+  const child = await house.child();
+  await child.getByRole('heading', { name: 'Your rules' }).waitFor();
+  await visit(parent, house.origin, 'access', 'Who can use this app');
+  await parent.getByRole('button', { name: 'Log out: Ella' }).click();
+  await parent.getByRole('dialog').getByRole('button', { name: 'Log out' }).click();
+  await child.getByRole('heading', { level: 1, name: 'Log in' }).waitFor();
+});
+
 test('a link works once', async () => {
   house = await House.begin();
   const link = await house.world.link();
