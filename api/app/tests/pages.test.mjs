@@ -236,6 +236,32 @@ test('hostile names are shown and do nothing', async () => {
   assert.deepEqual(complaints, []);
 });
 
+test('the program has the files that were built, each with its type', async () => {
+  world = await World.start();
+  const get = async (path) => {
+    const answer = await fetch(`${world.origin}/app/${path}`);
+    return { answer, text: await answer.text() };
+  };
+  const page = await get('');
+  const built = readFileSync(new URL('index.html', DIST), 'utf8');
+  assert.equal(page.text, built, 'the program was compiled with another app: make app-test');
+  assert.match(page.answer.headers.get('content-security-policy'), /default-src 'none'/);
+  const types = {
+    'sw.js': /javascript/,
+    'brand.css': /text\/css/,
+    'icon.svg': /image\/svg/,
+    'icon-192.png': /image\/png/,
+    'manifest.webmanifest': /json/,
+  };
+  for (const [file, type] of Object.entries(types)) {
+    const { answer } = await get(file);
+    assert.equal(answer.status, 200, file);
+    assert.match(answer.headers.get('content-type'), type, file);
+  }
+  assert.equal((await get('a/path/of/the/page')).text, built);
+  assert.equal((await get('no-such-file.js')).answer.status, 404);
+});
+
 test('the first load is below 150 kB compressed', () => {
   const page = readFileSync(new URL('index.html', DIST), 'utf8');
   const named = [...page.matchAll(/(?:src|href)="\/app\/([^"]+)"/g)].map(([, file]) => file);
