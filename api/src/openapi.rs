@@ -43,7 +43,7 @@ const CONDITIONAL: [&str; 5] = [
 ];
 
 /// Operations that answer with a version, beside those that take `If-Match`.
-const VERSIONED: [&str; 13] = [
+const VERSIONED: [&str; 16] = [
     "get_household",
     "get_household_history",
     "delete_household_activity",
