@@ -83,8 +83,10 @@ app-lint: app
 	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app run --silent check
 	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app run --silent lint
 
-## A browser on the real program: what a person clicks, and a DNS query that proves it.
+## A browser on the real program: what a person clicks, and a DNS query that proves it. The program is
+## built as `make lint` does it, so that it has the newest app embedded.
 app-test: tools/browser app
+	$(CHECKED) cargo build --workspace --all-targets
 	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app test
 
 ## The promises of the whole, on the real program in a simulated Internet.

@@ -272,7 +272,7 @@ test('the first visit asks whether to filter, and there is no way round it', asy
   };
   assert.deepEqual(await size('Filtering on'), await size('Filtering off'), 'neither is larger');
   await page.getByRole('button', { name: 'Filtering on' }).click();
-  await page.getByRole('button', { name: 'Moderate' }).click();
+  await page.getByRole('button', { name: /^Moderate/ }).click();
   await page.getByRole('heading', { level: 1, name: 'People and devices' }).waitFor();
   await house.willSee(IPHONE, 'bets.example', 'blocked');
   const { filtering, choice } = await house.api('GET', '');
@@ -361,6 +361,17 @@ test('a change is in the history and can be undone', async () => {
   await page.getByRole('button', { name: `Undo: ${change}` }).click();
   await page.getByText('Undone by Mum').waitFor();
   await house.sees(IPHONE, 'brawl.example', 'blocked');
+});
+
+test('who is logged out from afar sees the log-in', async () => {
+  house = await House.begin();
+  const parent = await house.parent();
+  const child = await house.child();
+  await child.getByRole('heading', { name: 'Your rules' }).waitFor();
+  await visit(parent, house.origin, 'access', 'Who can use this app');
+  await parent.getByRole('button', { name: 'Log out: Ella' }).click();
+  await parent.getByRole('dialog').getByRole('button', { name: 'Log out' }).click();
+  await child.getByRole('heading', { level: 1, name: 'Log in' }).waitFor();
 });
 
 test('a link works once', async () => {

@@ -1,9 +1,11 @@
 // One change of the household's history as a sentence.
 
-import type { ChangePart } from './contract';
+import type { Schemas } from './api';
 import { t } from './i18n';
 import { moment } from './time.svelte';
 import { categoryTitle, deviceName, personName, scheduleName } from './who';
+
+type ChangePart = Schemas['ChangePart'];
 
 /** The level of a change in words: `household`, `person:ID` or `device:ID`. */
 function where(part: ChangePart): string {

@@ -4,8 +4,7 @@
 // A change is drawn at once. It stays only if the program confirms it; a refusal removes it again
 // and says why.
 
-import { answered, api, Refused, type Schemas } from './api';
-import type { Me } from './contract';
+import { answered, api, Refused, type Schemas, type Me } from './api';
 import { t } from './i18n';
 import type { Category, Household } from './model';
 

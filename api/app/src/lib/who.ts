@@ -65,9 +65,9 @@ export function aboutOf(slug: string): string {
   return (currentLanguage() === 'cy' ? found?.welsh?.about : undefined) ?? found?.about ?? '';
 }
 
-/** A schedule by its id: the usual ones have a name in each language. */
+/** A schedule by its id: the usual ones have a name in each language; others are made of their name. */
 export function scheduleName(id: string): string {
-  return t.week.names[id as keyof typeof t.week.names] ?? id;
+  return t.week.names[id as keyof typeof t.week.names] ?? id.replaceAll('-', ' ');
 }
 
 /** A kind of device: ours by its word, that of another program as it is. */

@@ -90,6 +90,7 @@ const cy: Messages = {
     offAbout: 'Ni chaiff dim ei rwystro ar eich rhan. Gallwch edrych o gwmpas a’i droi ymlaen.',
     later: 'Gallwch newid hyn unrhyw bryd, o dan Mwy, Gosodiadau.',
     howMuch: 'Faint ddylai gael ei rwystro i ddechrau?',
+    asBefore: (level, more) => `Popeth yn ${level}, a: ${more}`,
     howMuchAbout: 'Mae’n dal i’r cartref cyfan. Wedyn gallwch newid pob math, i unrhyw un.',
   },
   home: {

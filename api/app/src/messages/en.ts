@@ -86,6 +86,7 @@ const en = {
     offAbout: 'Nothing is blocked on your behalf. You can still look around and switch it on.',
     later: 'You can change this at any time, under More, Settings.',
     howMuch: 'How much should be blocked to begin with?',
+    asBefore: (level: string, more: string) => `All of ${level}, and: ${more}`,
     howMuchAbout: 'It holds for the whole home. Afterwards you can change each kind, for anyone.',
   },
   home: {
