@@ -9,6 +9,8 @@ SCHEMATHESIS_VERSION := 4.32.5
 MUTANTS_VERSION := 27.1.0
 DENY_VERSION := 0.20.2
 PYTHON_CLIENT_VERSION := 0.29.1
+# The IEEE register of MAC addresses, by which makers of new devices are guessed.
+MAC_REGISTER := oui-data@2.1.9
 TYPESCRIPT_CLIENT := openapi-typescript@7.13.0 openapi-fetch@0.17.0 typescript@5.9.3
 
 # The folder of the scenario runner, its scenarios and its baselines.
@@ -31,9 +33,11 @@ INTEROP := binary(primaries) + binary(sharing) + (binary(system) & test(/^(clien
 
 ## Start the daemon with the embedded defaults: DNS on 127.0.0.1:5353, REST and the parents' app on
 ## http://127.0.0.1:8080.
-run: tools/compiler app
+run: tools/compiler tools/mac-register app
 	cargo build --profile quick --package ox-protect
-	OX_PROTECT_APP__DEMONSTRATION=true ./target/quick/ox-protect serve
+	OX_PROTECT_APP__DEMONSTRATION=true \
+	OX_PROTECT_NEW_DEVICES__MAC_REGISTER='["target/mac-register/node_modules/oui-data/index.json"]' \
+		./target/quick/ox-protect serve
 
 ## The program, optimised, with link-time optimisation.
 build: tools/compiler
@@ -146,10 +150,14 @@ bench-counts: tools/counts
 ## enabled.
 tools: tools/tests tools/browser tools/deny tools/counts
 
-.PHONY: tools/compiler tools/nextest tools/peers tools/counts tools/tests tools/deny tools/browser
+.PHONY: tools/compiler tools/mac-register tools/nextest tools/peers tools/counts tools/tests tools/deny
+.PHONY: tools/browser
 .PHONY: tools/conformance tools/mutants
 tools/compiler:
 	@command -v cc >/dev/null || tests/install.sh gcc libc6-dev
+
+tools/mac-register:
+	@tests/npm.sh mac-register $(MAC_REGISTER)
 
 tools/nextest: tools/compiler
 	@cargo nextest --version >/dev/null 2>&1 || \
@@ -175,8 +183,8 @@ tools/tests: tools/nextest
 # The fonts are those that the app asks for first; without any, a page has no text.
 tools/browser:
 	@[ -x /usr/bin/chromium ] && [ -x /usr/sbin/nsd ] && \
-		ls /usr/share/fonts/truetype/dejavu >/dev/null 2>&1 || \
-		tests/install.sh chromium fonts-dejavu-core nsd
+		ls /usr/share/fonts/truetype/dejavu /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || \
+		tests/install.sh chromium fonts-dejavu-core libfaketime nsd
 
 # Without PEERS_ROOT the rivals are this Debian's; cdb writes dnsdist's list in either case.
 tools/peers: tools/compiler

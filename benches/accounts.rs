@@ -87,6 +87,7 @@ fn household(line: u32) -> Household {
                 person,
                 identifiers,
                 log: true,
+                thing: None,
                 settings,
             },
         );

@@ -90,6 +90,7 @@ fn household(line: u32) -> Household {
             person,
             identifiers,
             log,
+            thing: None,
             settings,
         };
         household.devices.insert(

@@ -19,6 +19,7 @@ mod lists;
 mod load;
 mod log;
 mod networks;
+mod new_devices;
 mod node;
 mod policy;
 mod recursion;

@@ -27,7 +27,7 @@ use control::{
     audit_pruning::AuditPruning,
     bogus_zones,
     certificate::{CertificateWatch, ServerCertificate},
-    demonstration, disk,
+    demonstration, detection, disk,
     households::load::load_all,
     lists::{
         self,
@@ -451,6 +451,7 @@ impl Parts {
             lists_control: Arc::new(handle),
             explainer: Arc::new(DataPath(Arc::clone(&self.engine))),
             events: Default::default(),
+            mac_register: Arc::clone(&checked.mac_register),
             notices: self.post.channels(),
             default_preset: checked.config.policy.default_preset.clone(),
             turns: Default::default(),
@@ -550,6 +551,11 @@ impl Parts {
         tasks.spawn_finishing(aggregate::run(
             Arc::clone(control),
             engine,
+            shutdown.clone(),
+        ));
+        tasks.spawn_finishing(detection::run(
+            Arc::clone(control),
+            Arc::clone(&self.engine),
             shutdown.clone(),
         ));
         tasks.spawn_finishing(retention::run(Arc::clone(control), shutdown.clone()));

@@ -43,7 +43,7 @@ const CONDITIONAL: [&str; 5] = [
 ];
 
 /// Operations that answer with a version, beside those that take `If-Match`.
-const VERSIONED: [&str; 13] = [
+const VERSIONED: [&str; 16] = [
     "get_household",
     "get_household_history",
     "delete_household_activity",
@@ -51,6 +51,9 @@ const VERSIONED: [&str; 13] = [
     "get_device",
     "get_household_effective",
     "get_device_effective",
+    "get_device_thing",
+    "list_new_devices",
+    "list_prompts",
     "get_mandate",
     "get_negative_trust_anchor",
     "get_feed",

@@ -60,6 +60,18 @@ pub fn with_version(version: u64, mut response: Response) -> Response {
     response
 }
 
+/// 412 unless the version is the one that the caller expects, if it does.
+pub fn check_version(expected: Option<u64>, version: u64) -> Result<(), Problem> {
+    match expected.filter(|expected| *expected != version) {
+        Some(expected) => Err(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "version_mismatch",
+            format!("the version is {version}, not {expected}"),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// 404 for a household.
 pub fn unknown_household(id: &Id) -> Problem {
     Problem::not_found("unknown_household", format!("there is no household {id}"))

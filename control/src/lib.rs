@@ -5,6 +5,7 @@
 //!                   -> lists::manager    -> fetch, build, swap                 (all lists)
 //! clock             -> schedules, mandates, negative_anchors
 //! data path         -> activity::aggregate -> counts, household events
+//!                   -> detection -> new devices, prompts of things
 //! outbox            -> notifications::delivery -> webhook, e-mail
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! - [`lists`]: fetches feeds, builds generations of the lists, and swaps them in.
 //! - [`notifications`]: messages to account holders: their text and their delivery.
 //! - [`activity`]: counts of a household's queries, their retention, and devices that went silent.
+//! - [`detection`]: new devices, and what things newly want to reach.
 //! - [`explain`]: why a name is blocked or not, for the API and for the command line.
 //! - [`audit_heads`]: signed heads of the audit leave the machine. [`audit_pruning`]: its old rows do.
 //! - [`limits`]: who is limited on this node.
@@ -33,6 +35,7 @@ pub mod audit_pruning;
 pub mod bogus_zones;
 pub mod certificate;
 pub mod demonstration;
+pub mod detection;
 pub mod disk;
 mod error;
 pub mod explain;
@@ -61,6 +64,7 @@ use tokio::sync::Mutex;
 
 use self::{
     activity::limits::HistoryLimits,
+    detection::mac_register::MacRegister,
     explain::Explainer,
     households::{event_channels::HouseholdEvents, turns::HouseholdTurns},
     lists::model::ListControl,
@@ -95,6 +99,8 @@ pub struct Control {
     pub lists_control: Arc<dyn ListControl>,
     pub explainer: Arc<dyn Explainer>,
     pub events: Arc<HouseholdEvents>,
+    /// Who made the network interface with a MAC address.
+    pub mac_register: Arc<MacRegister>,
     /// The channels over which notices go.
     pub notices: Channels,
     /// The slug of the preset of households that chose none.

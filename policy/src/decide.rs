@@ -30,11 +30,14 @@ use crate::{
 /// 7. operator security
 /// 8. category mask
 /// 9. bypass names: by these, software asks whether the network wants a filter
-/// 10. safe search
-/// 11. default allow
+/// 10. search hosts without a safe address
+/// 11. a thing's domains: for the queried name alone, because an allowed domain may lead to another
+///     company's servers
+/// 12. safe search
+/// 13. default allow
 ///
-/// Layers 2 to 4 allow a search engine's name but keep its safe search: layer 10 then applies as
-/// well, unless the policy's `search_unlock` is set. A household that chose no filtering has no
+/// Layers 2 to 4 allow a search engine's name but keep its safe search: layers 10 and 12 then apply
+/// as well, unless the policy's `search_unlock` is set. A household that chose no filtering has no
 /// safe search.
 ///
 /// Inside one custom list the most specific entry decides, see
@@ -48,7 +51,18 @@ pub fn decide(
     name: NameRef<'_>,
     classification: &Classification,
 ) -> Verdict {
-    let verdict = decide_name(policy, name, classification);
+    decide_hop(policy, name, classification, true)
+}
+
+/// Decides about the queried name, or about one behind it.
+#[inline]
+fn decide_hop(
+    policy: &EffectivePolicy,
+    name: NameRef<'_>,
+    classification: &Classification,
+    is_queried: bool,
+) -> Verdict {
+    let verdict = decide_name(policy, name, classification, is_queried);
     if !classification.has_paths() || verdict.is_block() {
         verdict
     } else {
@@ -95,6 +109,7 @@ fn decide_name(
     policy: &EffectivePolicy,
     name: NameRef<'_>,
     classification: &Classification,
+    is_queried: bool,
 ) -> Verdict {
     if classification.mandatory {
         return match classification.mandate {
@@ -124,9 +139,40 @@ fn decide_name(
             verdict
         };
     }
+    if policy.flags().is_restricted() {
+        return decide_restricted(policy, name, classification, is_queried);
+    }
+    decide_listed(policy, classification)
+}
+
+/// Decides for a client whose Internet is paused, or that is a thing. Out of line: few are.
+#[cold]
+#[inline(never)]
+fn decide_restricted(
+    policy: &EffectivePolicy,
+    name: NameRef<'_>,
+    classification: &Classification,
+    is_queried: bool,
+) -> Verdict {
     if policy.flags().is_paused() {
         return Verdict::of_layer(Layer::Paused);
     }
+    let verdict = decide_listed(policy, classification);
+    let is_blocked = is_queried
+        && !verdict.is_block()
+        && policy
+            .thing()
+            .is_some_and(|(_, _, thing)| thing.blocks(name));
+    if is_blocked {
+        Verdict::of_layer(Layer::Thing)
+    } else {
+        verdict
+    }
+}
+
+/// Decides by the lists and built-in names, which no layer above matches.
+#[inline]
+fn decide_listed(policy: &EffectivePolicy, classification: &Classification) -> Verdict {
     if !classification.security.is_empty() {
         let categories = classification.security;
         return Verdict {
@@ -252,7 +298,7 @@ fn review_chain<'n>(
         let verdict = if covers && !classification.mandatory {
             allow(policy, classification.builtin, queried)
         } else {
-            decide(policy, name, classification)
+            decide_hop(policy, name, classification, false)
         };
         if verdict.is_block() {
             return (verdict, hop);

@@ -7,7 +7,7 @@ use crate::{
     name::NameRef,
     rules::{
         compiled::HouseholdRules, custom_names::ListOwner, flags::PolicyFlags,
-        household::SwitchState,
+        household::SwitchState, thing::ThingRules,
     },
     unix_seconds::UnixSeconds,
     verdict::Layer,
@@ -25,8 +25,8 @@ pub struct EffectivePolicy {
     asserted: Option<Box<Self>>,
 }
 
-/// The household's record, for a client with a custom list, a grant or an activity history. The
-/// policy of any other client is its categories and flags.
+/// The household's record, for a client with a custom list, a grant or an activity history, and for
+/// a thing. The policy of any other client is its categories and flags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct HouseholdPart {
     rules: Arc<HouseholdRules>,
@@ -40,7 +40,7 @@ impl EffectivePolicy {
     pub fn of(rules: &Arc<HouseholdRules>, device: Option<u16>, now: UnixSeconds) -> Self {
         let effective = rules.effective_rules(device, now);
         let needs_record =
-            effective.grants != 0 || effective.flags.is_recorded() || rules.has_names(device);
+            effective.grants != 0 || effective.flags.is_watched() || rules.has_names(device);
         let household = needs_record.then(|| HouseholdPart {
             rules: Arc::clone(rules),
             device,
@@ -101,6 +101,15 @@ impl EffectivePolicy {
             .map(|household| (&household.rules, household.device))
     }
 
+    /// The domains of the thing that asks, with its household and its index there; `None` for any
+    /// other client.
+    #[must_use]
+    pub fn thing(&self) -> Option<(&Arc<HouseholdRules>, u16, &ThingRules)> {
+        let household = self.household.as_ref().filter(|_| self.flags.is_thing())?;
+        let device = household.device?;
+        Some((&household.rules, device, household.rules.thing(device)?))
+    }
+
     /// The layer of custom lists and grants that decides about a name; `choice` are the name's
     /// categories.
     #[inline]
@@ -123,11 +132,10 @@ impl HouseholdPart {
                 .and_then(|names| names.find(name))
                 .map(|(_, state)| state)
         };
-        let of_device =
-            |owner: fn(u16) -> ListOwner| self.device.and_then(|device| find(owner(device)));
         let states = [
-            of_device(ListOwner::Device),
-            of_device(ListOwner::PersonOf),
+            self.device
+                .and_then(|device| find(ListOwner::Device(device))),
+            find(ListOwner::PersonOf(self.device)),
             find(ListOwner::Household),
         ];
         let first = |wanted, layers: [Layer; 3]| {

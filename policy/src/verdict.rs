@@ -38,6 +38,8 @@ pub enum Layer {
     Bypass,
     /// A host of a search engine without a safe address.
     SafeSearchDeny,
+    /// A domain that the thing which asks may not reach.
+    Thing,
     /// A search engine, rewritten to its safe address.
     SafeSearch,
     /// No other layer matches.
@@ -46,7 +48,7 @@ pub enum Layer {
 
 impl Layer {
     /// All layers, in the order in which they decide.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Mandatory,
         Self::NeverBlock,
         Self::DeviceAllow,
@@ -61,6 +63,7 @@ impl Layer {
         Self::Category,
         Self::Bypass,
         Self::SafeSearchDeny,
+        Self::Thing,
         Self::SafeSearch,
         Self::Default,
     ];
@@ -83,6 +86,7 @@ impl Layer {
             Self::Category => "category",
             Self::Bypass => "bypass",
             Self::SafeSearchDeny => "safe-search-deny",
+            Self::Thing => "thing",
             Self::SafeSearch => "safe-search",
             Self::Default => "default",
         }
@@ -101,6 +105,7 @@ impl Layer {
                 | Self::Category
                 | Self::Bypass
                 | Self::SafeSearchDeny
+                | Self::Thing
         )
     }
 

@@ -49,7 +49,7 @@ fn mandate(about: &str) -> Arc<Mandate> {
 }
 
 /// A name for each layer, which decides about it without a mandate.
-const LAYERS: [(&str, Layer); 16] = [
+const LAYERS: [(&str, Layer); 17] = [
     ("fed.test", Layer::Mandatory),
     ("tcp.test", Layer::Mandatory),
     ("help.test", Layer::NeverBlock),
@@ -64,6 +64,7 @@ const LAYERS: [(&str, Layer); 16] = [
     ("bets.test", Layer::Category),
     ("use-application-dns.net", Layer::Bypass),
     ("html.duckduckgo.com", Layer::SafeSearchDeny),
+    ("thing.test", Layer::Thing),
     ("www.google.com", Layer::SafeSearch),
     ("free.test", Layer::Default),
 ];
@@ -116,6 +117,9 @@ fn client(filtering: &str, is_paused: bool) -> EffectivePolicy {
     let own = |state: &str| set(json!({ "state": state, "scope": "subtree" }));
     let later = "2030-01-01T13:00:00Z";
     let names = |whose: &str| json!({ format!("{whose}-allow.test"): own("allow"), format!("{whose}-deny.test"): own("block") });
+    let thing = json!({
+        "mode": "learning", "set_by": "tests", "set_at": NOW, "denied": { "thing.test": set(json!({})) },
+    });
     let mut document = json!({
         "id": "home", "version": 1, "time_zone": "UTC", "filtering": filtering, "names": names("household"),
         "categories": { "gambling": set(json!({ "state": "block" })) },
@@ -123,7 +127,7 @@ fn client(filtering: &str, is_paused: bool) -> EffectivePolicy {
         "safe_search": { "google": set(json!({ "level": "strict" })), "duckduckgo": set(json!({ "level": "strict" })) },
         "bypass": set(json!({ "state": "block" })),
         "people": { "ella": { "name": "Ella", "names": names("person") } },
-        "devices": { "phone": { "name": "phone", "person": "ella", "log": true, "names": names("device") } },
+        "devices": { "phone": { "name": "phone", "person": "ella", "log": true, "names": names("device"), "thing": thing } },
     });
     if is_paused {
         document["pause"] = set(json!({ "until": later }));

@@ -42,6 +42,7 @@ fn household(line: u32) -> Household {
             person: None,
             identifiers,
             log: true,
+            thing: None,
             settings,
         };
         household

@@ -616,6 +616,47 @@ fn a_device_that_gets_looser_rules_by_its_identifiers_is_reported() {
     );
 }
 
+#[test]
+fn what_unknown_devices_gain_or_what_becomes_one_is_reported() {
+    let block = json!({ "games": set(json!({ "state": "block" })) });
+    let of_unknown = |settings: Value| {
+        with(
+            &home(),
+            &[("people", json!({ "unknown-devices": settings }))],
+        )
+    };
+    let games = [Relaxation::Category("games".to_owned())];
+    let strict = of_unknown(json!({ "name": "Guests", "categories": block }));
+    let open = of_unknown(json!({ "name": "Guests" }));
+    assert!(opened(&open, &strict).is_empty());
+    let told = opened(&strict, &open);
+    assert_eq!(losses(&told), games);
+    let whom = &told.losses[0].1;
+    assert!(whom.others && whom.devices.is_empty() && !whom.everybody);
+    // A device without rules of its own gets those of the household when it is named.
+    let named = with(
+        &strict,
+        &[(
+            "devices/toy",
+            json!({ "name": "Toy", "log": true, "identifiers": [{ "mac": "02:00:00:00:00:09" }] }),
+        )],
+    );
+    let told = opened(&strict, &named);
+    assert_eq!(losses(&told), games);
+    assert!(
+        told.losses[0]
+            .1
+            .devices
+            .iter()
+            .map(ToString::to_string)
+            .eq(["toy"])
+    );
+    assert!(
+        opened(&named, &strict).is_empty(),
+        "it is an unknown device again"
+    );
+}
+
 /// A random household, from few words, so that changes meet.
 fn some(chance: &mut StdRng) -> Value {
     let level = |chance: &mut StdRng| {
@@ -665,6 +706,10 @@ fn some(chance: &mut StdRng) -> Value {
     home["preset"] = ["light", "moderate", "strict", "off"][chance.random_range(0..4)].into();
     home = merge(home, level(chance));
     home["people"]["ella"] = merge(home["people"]["ella"].clone(), level(chance));
+    if chance.random() {
+        let unknown = json!({ "name": "Unknown devices" });
+        home["people"]["unknown-devices"] = merge(unknown, level(chance));
+    }
     home["devices"]["phone"] = merge(home["devices"]["phone"].clone(), level(chance));
     if chance.random() {
         home["devices"]["phone"]["person"] = Value::Null;

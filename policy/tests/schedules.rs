@@ -232,6 +232,7 @@ fn household(chance: &mut StdRng, start: Timestamp) -> Household {
             person,
             identifiers,
             log: true,
+            thing: None,
             settings,
         };
         household

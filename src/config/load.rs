@@ -3,10 +3,11 @@
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use blocklist_loader::{Feed, Plan};
-use control::{causes, notifications::settings as notices};
+use control::{causes, detection::mac_register::MacRegister, notifications::settings as notices};
 use policy::{
     category::Taxonomy,
     rules::{bypass::BypassPrevention, operator::OperatorDefaults},
@@ -35,6 +36,8 @@ pub struct Checked {
     pub roots: Vec<IpAddr>,
     /// Trust anchors. None without validation.
     pub anchors: TrustAnchors,
+    /// Who made the network interface with a MAC address.
+    pub mac_register: Arc<MacRegister>,
     /// Warnings to the operator, one sentence each.
     pub warnings: Vec<String>,
     /// Whether it is the embedded configuration.
@@ -179,6 +182,8 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
     let roots = resolver::recursor::parse_hints(&hints)
         .map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
     let anchors = anchors::collect(&config.recursion, read)?;
+    let mac_register = MacRegister::read(&config.new_devices.mac_register)
+        .map_err(|error| ConfigError::Value("new_devices.mac_register", causes(&error)))?;
     let warnings = warnings::of_networks(&config.dns, &config.api);
     let bypass = BypassPrevention {
         canary: config.policy.refuse_canary,
@@ -190,6 +195,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
         taxonomy,
         roots,
         anchors,
+        mac_register: Arc::new(mac_register),
         warnings,
         is_embedded: false,
         base: PathBuf::new(),

@@ -15,6 +15,7 @@ use super::{
     limits::RateConfig,
     lists::ListsConfig,
     log::Log,
+    new_devices::NewDevicesConfig,
     node::NodeConfig,
     policy::Policy,
     recursion::RecursionConfig,
@@ -47,6 +48,8 @@ pub struct Config {
     pub notices: NoticeSettings,
     /// The activity that households may keep.
     pub history: HistoryConfig,
+    /// Devices that households have not named.
+    pub new_devices: NewDevicesConfig,
     /// Reports of the public.
     pub reports: Reports,
     /// The page that blocked names lead to.
@@ -76,6 +79,7 @@ impl Config {
         root(&mut self.policy.taxonomy);
         root(&mut self.recursion.root_hints);
         self.recursion.trust_anchor_files.iter_mut().for_each(root);
+        self.new_devices.mac_register.iter_mut().for_each(root);
         root(&mut self.recursion.trust_anchor_state);
         root(&mut self.recursion.tls_authorities);
         root(&mut self.recursion.local_records);

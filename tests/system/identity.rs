@@ -1,7 +1,9 @@
 //! Identification of clients: households by network, devices by address or by the MAC that their
 //! router adds.
 
-use crate::world::{Switch::*, World};
+use serde_json::{Value, json};
+
+use crate::world::{Client, Switch::*, World};
 
 const PHONE: &str = "02:00:5e:00:53:01";
 
@@ -162,6 +164,61 @@ async fn a_device_known_by_its_address_stays_blocked_whatever_mac_it_asserts() {
         "blocked: gambling",
         "what it asserts adds its own"
     );
+}
+
+#[tokio::test]
+async fn unknown_devices_are_a_person_with_rules_of_their_own() {
+    let world = world("").await;
+    world.device("house", "phone", ("mac", PHONE)).await;
+    let router = world.client("127.0.7.1");
+    let phone = router.with_mac(PHONE);
+    let guest = router.with_mac("02:00:5e:00:53:99");
+    let person = "/v1/households/house/people/unknown-devices";
+    let shown = world.api.get(person).await.ok().json;
+    assert_eq!(
+        shown["name"], "Unknown devices",
+        "it is there from the start"
+    );
+    let api = &world.api;
+    let block = json!({ "state": "block" });
+    let set = |rest: &str, body: Value| {
+        let path = format!("{person}/{rest}");
+        async move { api.put(&path, body).await.ok() }
+    };
+    set("categories/gambling", block.clone()).await;
+    let ask = async |client: &Client| client.ask("bets.example. A").await;
+    for unknown in [&router, &guest] {
+        assert_eq!(ask(unknown).await, "blocked: gambling");
+    }
+    assert_eq!(ask(&phone).await, "192.0.2.7");
+    // Its own list, its pause, and what explains both.
+    set("names/bets.example", json!({ "state": "allow" })).await;
+    assert_eq!(ask(&guest).await, "192.0.2.7");
+    set("pause", json!({ "minutes": 30 })).await;
+    set("names/bets.example", block).await;
+    assert!(ask(&guest).await.starts_with("blocked"));
+    let told = api.explain("bets.example", "house").await.ok().json;
+    assert_eq!(
+        [&told["layer"], &told["setter"]["layer"]],
+        [&json!("person-deny"), &json!("person")]
+    );
+    let effective = "/v1/households/house/effective";
+    let paused = api.get(effective).await.ok().json["paused"].clone();
+    assert_eq!(paused["layer"], "person", "{paused}");
+    // It stays, it owns no named device, and a device that is named leaves it.
+    let gone = api.delete(person).await;
+    assert_eq!((gone.status, gone.problem()), (409, "unknown_devices"));
+    let body = json!({ "person": "unknown-devices" });
+    let refused = api.device("house", "phone", body).await;
+    assert_eq!(
+        (refused.status, refused.problem()),
+        (422, "unknown_devices")
+    );
+    world
+        .device("house", "guest", ("mac", "02:00:5e:00:53:99"))
+        .await;
+    assert_eq!(ask(&guest).await, "192.0.2.7");
+    assert!(ask(&router).await.starts_with("blocked"));
 }
 
 #[tokio::test]

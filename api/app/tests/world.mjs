@@ -25,6 +25,7 @@ const ZONE = `
 ns.root.example. 3600 A ${AUTHORITY}
 brawl.example. 60 A 192.0.2.20
 bets.example. 60 A 192.0.2.10
+www.bets.example. 60 A 192.0.2.11
 news.example. 60 A 192.0.2.40
 chatter.example. 60 A 192.0.2.30
 essay.example. 60 A 192.0.2.31

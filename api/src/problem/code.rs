@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 120] = [
+const CODES: [&str; 125] = [
     "another_version",
     "answer",
     "answered",
@@ -59,6 +59,7 @@ const CODES: [&str; 120] = [
     "lists_failed",
     "local_source",
     "locale",
+    "maker_unknown",
     "mandate",
     "mandatory",
     "media_type",
@@ -66,6 +67,7 @@ const CODES: [&str; 120] = [
     "method_unknown",
     "missing",
     "month",
+    "mud",
     "name",
     "network_taken",
     "no_source",
@@ -114,6 +116,7 @@ const CODES: [&str; 120] = [
     "unknown_category",
     "unknown_change",
     "unknown_device",
+    "unknown_devices",
     "unknown_engine",
     "unknown_feed",
     "unknown_generation",
@@ -127,10 +130,12 @@ const CODES: [&str; 120] = [
     "unknown_network",
     "unknown_person",
     "unknown_preset",
+    "unknown_prompt",
     "unknown_report",
     "unknown_request",
     "unknown_route",
     "unknown_schedule",
+    "unknown_sighting",
     "uri_too_long",
     "version_mismatch",
 ];

@@ -103,6 +103,14 @@ impl DeviceBody {
 
     /// Applies the fields. Returns whether the device is new.
     fn apply(self, household: &mut Household, id: &Id) -> Result<bool, Problem> {
+        let person = self.person.as_ref().and_then(Option::as_ref);
+        if person.is_some_and(Id::is_unknown_devices) {
+            return Err(Problem::value(
+                "person",
+                "unknown_devices",
+                "unknown-devices is for devices without a name",
+            ));
+        }
         for identifier in self.identifiers.iter().flatten() {
             let owner = household
                 .devices
@@ -131,6 +139,7 @@ impl DeviceBody {
                 person: None,
                 identifiers: Vec::new(),
                 log: true,
+                thing: None,
                 settings: Settings::default(),
             });
         let Self {

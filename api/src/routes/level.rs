@@ -60,8 +60,7 @@ impl Level {
         match &self.kind {
             LevelKind::Household => Ok(&mut household.settings),
             LevelKind::Person(id) => household
-                .people
-                .get_mut(id)
+                .person_mut(id)
                 .map(|person| &mut person.settings)
                 .ok_or_else(|| unknown_person(id)),
             LevelKind::Device(id) => household

@@ -2,6 +2,7 @@
 //!
 //! - `home`: a whole home in one read.
 //! - `households`, `networks`, `people`, `devices`: who there is; `keys`: who may change it.
+//! - `new_devices`: devices without a name; `things`, `prompts`: what cameras and the like may reach.
 //! - `session`, `links`, `me`: log-in to the app, links that open it, who asks.
 //! - `changes`: the history of a household's changes, and undo.
 //! - `level`: a household, a person or a device, whose settings `switches` and `schedules` change.
@@ -39,14 +40,17 @@ pub(crate) mod mandates;
 pub(crate) mod me;
 pub(crate) mod negative_anchors;
 pub(crate) mod networks;
+pub(crate) mod new_devices;
 pub(crate) mod openapi;
 pub(crate) mod people;
+pub(crate) mod prompts;
 pub mod reports;
 pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod service;
 pub(crate) mod session;
 pub(crate) mod switches;
+pub(crate) mod things;
 
 use std::sync::Arc;
 
@@ -124,6 +128,14 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         devices::put,
         devices::get,
         devices::delete,
+        new_devices::list,
+        new_devices::put,
+        new_devices::dismiss,
+        things::get,
+        things::put,
+        things::put_mud,
+        prompts::list,
+        prompts::put,
         history::put,
         history::get,
         history::delete,

@@ -1,4 +1,5 @@
-//! The people of a household. A person's settings apply to all of their devices.
+//! The people of a household. A person's settings apply to all of their devices. Each household has
+//! the person `unknown-devices`, whose settings apply to devices that it has not named.
 
 use std::sync::Arc;
 
@@ -64,10 +65,12 @@ impl PersonView {
             .devices
             .iter()
             .filter(|(_, device)| device.person.as_ref() == Some(id));
+        let person = household.people.get(id).cloned();
+        let implicit = || id.is_unknown_devices().then(Person::of_unknown_devices);
         Some(Self {
             id: id.clone(),
             devices: devices.map(|(device, _)| device.clone()).collect(),
-            person: household.people.get(id)?.clone(),
+            person: person.or_else(implicit)?,
             version: household.version,
         })
     }
@@ -90,8 +93,12 @@ pub async fn put(
     check_name("name", name.as_ref(), NAME_OCTETS_MAX)?;
     let whose = person.clone();
     let change = move |household: &mut Household| {
-        let is_new = !household.people.contains_key(&whose);
-        if is_new && household.people.len() >= PEOPLE_MAX {
+        let is_known = household.person_mut(&whose).is_some();
+        let others = household
+            .people
+            .keys()
+            .filter(|id| !id.is_unknown_devices());
+        if !is_known && others.count() >= PEOPLE_MAX {
             return Err(Problem::value(
                 "person",
                 "limit",
@@ -104,7 +111,7 @@ pub async fn put(
             settings: Settings::default(),
         });
         person.name = name.map_or_else(|| std::mem::take(&mut person.name), Text::into_string);
-        Ok(is_new)
+        Ok(!is_known)
     };
     let (changed, is_new) =
         change_existing(&context.control, &author, id, expected, change).await?;
@@ -140,9 +147,11 @@ pub async fn get(
     Ok(known.of_version(household.version, answer))
 }
 
-/// Removes a person and their settings. Their devices are assigned to no person from now on.
+/// Removes a person and their settings. Their devices are assigned to no person from now on. The
+/// person `unknown-devices` cannot be removed.
 #[utoipa::path(delete, path = "/v1/households/{id}/people/{person}", operation_id = "delete_person", tag = "people", params(("id" = String, Path), ("person" = String, Path)),
-    responses((status = 200, description = "gone", body = Written), (status = 404, description = "there was none")))]
+    responses((status = 200, description = "gone", body = Written), (status = 404, description = "there was none"),
+        (status = 409, description = "each household has this person")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Family(author): Family,
@@ -151,6 +160,12 @@ pub async fn delete(
 ) -> Result<Versioned<Written>, Problem> {
     let id: Id = segment("id", &id)?;
     let person: Id = segment("person", &person)?;
+    if person.is_unknown_devices() {
+        return Err(Problem::conflict(
+            "unknown_devices",
+            "each household has this person: the settings of devices that it has not named",
+        ));
+    }
     let change = move |household: &mut Household| {
         household
             .people

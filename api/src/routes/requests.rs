@@ -45,7 +45,7 @@ use crate::{
         schedules::open,
         switches::own_name,
     },
-    versioned::{Versioned, made_or_changed, unknown_household},
+    versioned::{Versioned, check_version, made_or_changed, unknown_household},
 };
 
 /// The record types of addresses (RFC 1035, section 3.2.2, and RFC 3596, section 2.1).
@@ -437,14 +437,7 @@ impl Writer<'_> {
         request: AccessRequest,
         answer: RequestAnswer,
     ) -> Result<Versioned<RequestAnswered>, Problem> {
-        if let Some(expected) = self.expected.filter(|expected| *expected != version) {
-            let detail = format!("the version is {version}, not {expected}");
-            return Err(Problem::new(
-                StatusCode::PRECONDITION_FAILED,
-                "version_mismatch",
-                detail,
-            ));
-        }
+        check_version(self.expected, version)?;
         let store = &self.control.store;
         let denied = store
             .deny_request(&self.household, &request.id, &answer)

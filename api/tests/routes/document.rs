@@ -195,7 +195,20 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         ),
         ("GET", "/v1/households/{id}/keys", ""),
         ("DELETE", "/v1/households/{id}/keys/{key}", ""),
+        (
+            "PUT",
+            "/v1/households/{id}/devices/{device}/thing",
+            r#"{"mode":"asking","allowed":[{"domain":"a.test"}],"denied":[{"domain":"b.test"}]}"#,
+        ),
+        ("GET", "/v1/households/{id}/devices/{device}/thing", ""),
         ("GET", "/v1/households/{id}/devices/{device}", ""),
+        ("GET", "/v1/households/{id}/new-devices", ""),
+        (
+            "PUT",
+            "/v1/households/{id}/new-devices",
+            r#"{"notify":false}"#,
+        ),
+        ("GET", "/v1/households/{id}/prompts", ""),
         ("PUT", "/v1/households/{id}/history", r#"{"days":7}"#),
         ("GET", "/v1/households/{id}/history", ""),
         ("GET", "/v1/households/{id}/activity", ""),
@@ -288,6 +301,8 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         ("GET", "/v1/audit/verify", ""),
     ];
     let mut key = String::new();
+    world.sees("02:00:5e:00:53:09").await;
+    world.wants("phone", &["ring.com", "c.test"]).await;
     for (method, template, body) in asked {
         let path = template
             .replace("{id}", "home")

@@ -26,6 +26,7 @@ mod sessions;
 mod streams;
 mod strict;
 mod texts;
+mod things;
 mod together;
 mod tokens;
 mod world;

@@ -58,6 +58,14 @@ const TABLE: &str = "
     family   PUT /v1/households/{id}/devices/{device}
     viewer   GET /v1/households/{id}/devices/{device}
     family   DELETE /v1/households/{id}/devices/{device}
+    family   GET /v1/households/{id}/devices/{device}/thing
+    family   PUT /v1/households/{id}/devices/{device}/thing
+    family   PUT /v1/households/{id}/devices/{device}/thing/mud
+    family   GET /v1/households/{id}/new-devices
+    family   PUT /v1/households/{id}/new-devices
+    family   PUT /v1/households/{id}/new-devices/{sighting}
+    family   GET /v1/households/{id}/prompts
+    family   PUT /v1/households/{id}/prompts/{prompt}
     member   GET /v1/households/{id}/history
     holder   PUT /v1/households/{id}/history
     holder   DELETE /v1/households/{id}/history

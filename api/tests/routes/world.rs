@@ -280,6 +280,7 @@ impl World {
             lists_control: Arc::clone(&fake_lists) as _,
             explainer: Arc::new(DataPath(lists)),
             events: Default::default(),
+            mac_register: Default::default(),
             notices: Channels {
                 webhook: true,
                 email: true,

@@ -63,7 +63,7 @@ impl<'a> VerdictReason<'a> {
         let subscriber = self.subscriber?;
         let whose = match self.layer() {
             Layer::DeviceAllow | Layer::DeviceDeny => ListOwner::Device(subscriber.device?),
-            Layer::PersonAllow | Layer::PersonDeny => ListOwner::PersonOf(subscriber.device?),
+            Layer::PersonAllow | Layer::PersonDeny => ListOwner::PersonOf(subscriber.device),
             Layer::HouseholdAllow | Layer::HouseholdDeny => ListOwner::Household,
             _ => return None,
         };
@@ -115,6 +115,7 @@ impl<'a> VerdictReason<'a> {
                 self.provenance()
                     .map_or_else(Setter::of_operator, |provenance| provenance.bypass()),
             ),
+            Layer::Thing => self.provenance()?.thing(self.name().borrow()),
             Layer::SafeSearch | Layer::SafeSearchDeny => {
                 self.provenance()?.safe_search(&self.engine()?.slug)
             }
@@ -197,6 +198,9 @@ impl<'a> VerdictReason<'a> {
             ),
             Layer::Bypass => {
                 format!("{asked} is answered so that software keeps to this filter{because_of}.")
+            }
+            Layer::Thing => {
+                format!("{asked} is not among the domains that this device may reach.")
             }
             Layer::SafeSearch => format!(
                 "{asked} leads to its safe search{because_of}, as set for this {set_for}{}.",

@@ -1,4 +1,5 @@
-//! Events of a household, as they happen: requests, answers, changes, blocked names, silent devices.
+//! Events of a household, as they happen: requests, answers, changes, blocked names, silent devices,
+//! new devices, prompts of things.
 //!
 //! `event_channels` brings them to subscribers. How many subscribers there may be, and when each must
 //! end, is decided by the caller.
@@ -14,6 +15,8 @@ use policy::{
 };
 use policy_store::{AccessRequest, activity::BypassSign};
 use serde::Serialize;
+
+use crate::detection::new_device::NewDevice;
 
 /// Something that happened in a household. Its `kind` tells what.
 #[derive(Debug, Clone, Serialize)]
@@ -83,6 +86,25 @@ pub enum OtherEvent {
         /// The device's last query for anything but a bypass, RFC 3339.
         since: Timestamp,
     },
+    /// A device that the household has not named was seen for the first time.
+    #[serde(rename = "new_device")]
+    NewDevice {
+        /// RFC 3339.
+        at: Timestamp,
+        new_device: Box<NewDevice>,
+    },
+    /// A thing wants to reach domains that it may not reach yet.
+    Prompt {
+        /// RFC 3339.
+        at: Timestamp,
+        /// The thing.
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        device: Id,
+        /// How many domains the prompt has.
+        domains: usize,
+        /// The prompt.
+        id: String,
+    },
     /// The client read too slowly, or was away for too long, and missed events.
     Lost {
         /// How many events were missed. Null if that is not known, and to a child.
@@ -106,6 +128,8 @@ impl HouseholdEvent {
                 OtherEvent::Change { .. } => "change",
                 OtherEvent::Block { .. } => "block",
                 OtherEvent::Silent { .. } => "silent",
+                OtherEvent::NewDevice { .. } => "new_device",
+                OtherEvent::Prompt { .. } => "prompt",
                 OtherEvent::Lost { .. } => "lost",
             },
         }
@@ -127,14 +151,17 @@ pub struct ScopedEvent {
 }
 
 impl ScopedEvent {
-    /// An event whose devices follow from itself. A block of a device without a name is about no
-    /// device, so that a child does not see it.
+    /// An event whose devices follow from itself. A block of a device without a name, and its
+    /// sighting, are about no device, so that a child does not see them.
     pub fn new(event: impl Into<HouseholdEvent>) -> Self {
         let event = event.into();
         let devices = match &event {
             HouseholdEvent::Request(event) => Some([event.request.device.clone()].into()),
             HouseholdEvent::Other(event) => match event {
-                OtherEvent::Silent { device, .. } => Some([device.clone()].into()),
+                OtherEvent::Silent { device, .. } | OtherEvent::Prompt { device, .. } => {
+                    Some([device.clone()].into())
+                }
+                OtherEvent::NewDevice { .. } => Some(BTreeSet::new()),
                 OtherEvent::Block { device, .. } => Some(device.iter().cloned().collect()),
                 OtherEvent::Change { .. } | OtherEvent::Lost { .. } => None,
             },
@@ -154,7 +181,12 @@ impl ScopedEvent {
     pub fn is_visible_to(&self, device: Option<&Id>, is_of_family: bool) -> bool {
         let is_private = matches!(
             self.event,
-            HouseholdEvent::Other(OtherEvent::Block { .. } | OtherEvent::Silent { .. })
+            HouseholdEvent::Other(
+                OtherEvent::Block { .. }
+                    | OtherEvent::Silent { .. }
+                    | OtherEvent::NewDevice { .. }
+                    | OtherEvent::Prompt { .. }
+            )
         );
         if is_private && !is_of_family {
             return false;

@@ -166,6 +166,16 @@ impl<'a> Provenance<'a> {
         self.find(|(word, settings)| Some(Setter::of(word, settings.search_unlock.as_ref()?)))
     }
 
+    /// Who denied a name to a thing, or limited the thing to its domains.
+    pub fn thing(&self, name: NameRef<'_>) -> Option<Setter> {
+        let thing = self.subscriber.device()?.1.thing.as_ref()?;
+        let denied = name
+            .ancestors()
+            .find_map(|ancestor| thing.denied.get(&ancestor.to_owned()));
+        let of_entry = denied.map(|entry| Setter::of("device", entry));
+        Some(of_entry.unwrap_or_else(|| Setter::of("device", &thing.mode)))
+    }
+
     /// Who set the safe search of an engine.
     pub fn safe_search(&self, engine: &str) -> Option<Setter> {
         self.find(|(word, settings)| Some(Setter::of(word, settings.safe_search.get(engine)?)))

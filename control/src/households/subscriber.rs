@@ -34,7 +34,7 @@ impl Subscriber {
     #[must_use]
     pub fn levels(&self) -> Vec<(&'static str, &Settings)> {
         let device = self.device().map(|(_, device)| device);
-        let person = device.and_then(|device| self.household.person_of(device));
+        let person = self.household.person_of(device);
         let levels = [
             device.map(|device| ("device", &device.settings)),
             person.map(|person| ("person", &person.settings)),

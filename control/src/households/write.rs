@@ -17,7 +17,8 @@ use policy::rules::{
     household::{Attributed, Household, Id},
 };
 use policy_store::{
-    Author, ChangeError, HouseholdChange, HouseholdChanged, NewNotice, RequestAnswer, StoreError,
+    AnsweredPrompt, Author, ChangeError, HouseholdChange, HouseholdChanged, NewNotice,
+    RequestAnswer, StoreError,
 };
 use tokio::task::JoinError;
 
@@ -80,6 +81,8 @@ pub enum ReadError {
 pub struct Beside {
     /// The child's request that the write allows, and the answer.
     pub allows: Option<(String, RequestAnswer)>,
+    /// The thing's prompt that the write answers, and the answer.
+    pub answers: Option<(String, AnsweredPrompt)>,
     /// Notices to holders of other accounts.
     pub notices: Vec<NewNotice>,
     /// The version of the change that the write takes back.
@@ -194,6 +197,7 @@ async fn write<T: Send + 'static, E: Send + 'static>(
                 duties,
                 allows: beside.allows,
                 undoes: beside.undoes,
+                answers: beside.answers,
             };
             Ok((change, edited))
         }

@@ -414,6 +414,16 @@ impl Words<'_> {
                 );
                 ("bypass", text, json!({}))
             }
+            Relaxation::ThingUnlimited => (
+                "thing",
+                format!("{people}: no longer limited to the domains that were allowed."),
+                json!({}),
+            ),
+            Relaxation::ThingDomain(name) => (
+                "thing_domain",
+                format!("{name} may be reached by {people}."),
+                json!({ "name": name }),
+            ),
             Relaxation::Category(slug) => (
                 "category",
                 format!("{slug} is no longer blocked for {people}."),

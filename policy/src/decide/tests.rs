@@ -92,6 +92,10 @@ fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (EffectivePolicy, Classifi
                 };
                 document["safe_search"] = json!({ BuiltinNames::shipped().engines()[0].slug.as_str(): set(json!({ "level": "strict" })) });
             }
+            Layer::Thing => {
+                document["devices"]["phone"]["thing"] =
+                    set(json!({ "mode": "locked", "allowed": {}, "denied": {} }));
+            }
             Layer::Default => {}
         }
     }

@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     decide::EffectivePolicy,
+    identity::network::Network,
     rules::{compiled::HouseholdRules, household::Mac},
     unix_seconds::UnixSeconds,
 };
@@ -21,7 +22,7 @@ pub enum IdentitySource {
     Unknown,
 }
 
-/// A problem with an asserted identity. Counted, never an error.
+/// A problem with an asserted identity, or an unnamed device. Counted, never an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IdentityEvent {
     /// The peer may not assert identities, and its address belongs to no household.
@@ -31,6 +32,8 @@ pub enum IdentityEvent {
     /// The MAC address belongs to another device of the household than the source address. The
     /// rules of both apply.
     OtherDevice,
+    /// No device has the source address, in a network of several addresses. Not a problem.
+    UnknownAddress,
 }
 
 /// How far an identity that a peer asserts is trusted.
@@ -69,19 +72,27 @@ impl Identity {
     pub(super) fn by_address(
         household: &Arc<HouseholdRules>,
         source: IpAddr,
+        network: Network,
         now: UnixSeconds,
     ) -> Self {
         let device = household.device_by_address(source);
-        let source = if device.is_some() {
-            IdentitySource::Address
+        let (source, event) = if device.is_some() {
+            (IdentitySource::Address, None)
         } else {
-            IdentitySource::Network
+            (IdentitySource::Network, Self::of_unnamed(network))
         };
         Self {
             policy: EffectivePolicy::of(household, device, now),
             source,
-            event: None,
+            event,
         }
+    }
+
+    /// The event of a client without a MAC address and without a device: the address of a whole line
+    /// is no device's.
+    #[inline]
+    pub(super) fn of_unnamed(network: Network) -> Option<IdentityEvent> {
+        (!network.is_address()).then_some(IdentityEvent::UnknownAddress)
     }
 
     /// As [`Self::by_address`], with an asserted MAC address.

@@ -449,7 +449,7 @@ impl DirectoryReader<'_> {
                 return Some(Identity {
                     policy,
                     source: IdentitySource::Network,
-                    event: None,
+                    event: Identity::of_unnamed(network),
                 });
             }
             let rules = slot.rules();
@@ -457,7 +457,7 @@ impl DirectoryReader<'_> {
                 .as_ref()
                 .filter(|rules| rules.has_network(network))
                 .map(|rules| match mac {
-                    None => Identity::by_address(rules, source, self.now),
+                    None => Identity::by_address(rules, source, network, self.now),
                     Some(mac) => Identity::asserted(rules, source, mac, trust, self.now),
                 })
         };

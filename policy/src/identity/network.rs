@@ -38,6 +38,12 @@ impl Network {
         self.kind < V6_KINDS
     }
 
+    /// Whether it is a single address.
+    #[inline]
+    pub fn is_address(self) -> bool {
+        self.kind == V6_KINDS - 1 || self.kind == V6_KINDS + 128
+    }
+
     pub fn length(self) -> u8 {
         if self.is_v4() {
             self.kind

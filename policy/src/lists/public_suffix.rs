@@ -82,6 +82,38 @@ pub fn registrable_domain(name: NameRef<'_>) -> NameRef<'_> {
     }
 }
 
+/// The domain of the one registrant, or the one customer of a hosting provider, that a name belongs
+/// to: its public suffix and one more label. `None` for a public suffix, a single label, and the
+/// names of addresses and services below `arpa`.
+#[must_use]
+pub fn registrant_domain(name: NameRef<'_>) -> Option<NameRef<'_>> {
+    let name = name.last_labels(name.label_count().min(SUFFIX_LABELS_MAX));
+    let mut labels = [b"".as_slice(); SUFFIX_LABELS_MAX];
+    let mut count = 0;
+    for (label, slot) in name.labels().zip(&mut labels) {
+        *slot = label;
+        count += 1;
+    }
+    let labels = &labels[..count];
+    if labels.last() == Some(&ARPA) {
+        return None;
+    }
+    let suffix = psl::List.find(labels.iter().rev().copied());
+    let mut octets = 0;
+    let suffix_labels = labels
+        .iter()
+        .rev()
+        .take_while(|label| {
+            octets += label.len() + 1;
+            octets <= suffix.len + 1
+        })
+        .count();
+    (suffix_labels < count).then(|| name.last_labels(suffix_labels + 1))
+}
+
+/// The top-level domain of the Internet's infrastructure (RFC 3172).
+const ARPA: &[u8] = b"arpa";
+
 /// A label that no rule of the list has.
 const UNUSED_LABEL: &[u8] = b"nobodys-own-label";
 
@@ -135,6 +167,31 @@ mod tests {
         }
         let long = Name::parse(&format!("{}example.com", "a.".repeat(100))).unwrap();
         assert_eq!(registrable_domain(long.borrow()).to_string(), "example.com");
+    }
+
+    #[test]
+    fn a_registrant_is_one_label_below_a_registry_or_a_hosting_provider() {
+        for (name, expected) in [
+            (".", None),
+            ("com", None),
+            ("co.uk", None),
+            ("github.io", None),
+            ("printer", None),
+            ("7.2.0.192.in-addr.arpa", None),
+            ("example.com", Some("example.com")),
+            ("a.b.example.co.uk", Some("example.co.uk")),
+            ("a.someone.github.io", Some("someone.github.io")),
+            ("x1.cloudfront.net", Some("x1.cloudfront.net")),
+            ("www.name.test", Some("name.test")),
+        ] {
+            let parsed = Name::parse(name).unwrap();
+            let domain = registrant_domain(parsed.borrow());
+            assert_eq!(
+                domain.map(|domain| domain.to_string()).as_deref(),
+                expected,
+                "{name}"
+            );
+        }
     }
 
     #[test]

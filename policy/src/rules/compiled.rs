@@ -5,7 +5,7 @@
 //! Custom lists and changes by the clock, which few households have, are behind a pointer.
 //!
 //! ```text
-//! rules      24 octets each: mask, flags, grants; the household's first, then what differs from it
+//! rules      24 octets each: mask, flags, grants; those of unnamed devices, then what differs from it
 //! MACs            8 octets each: the address, the device's place; sorted
 //! addresses      18 octets each: IPv6 or IPv4-mapped, the device's place; sorted
 //! devices         2 octets each: which rules
@@ -35,6 +35,7 @@ use crate::{
             Device, DeviceIdentifier, Filtering, HistorySettings, Household, Id, Mac, Settings,
         },
         operator::OperatorDefaults,
+        thing::ThingRules,
         timeline::{Phase, Timeline},
     },
     unix_seconds::UnixSeconds,
@@ -218,16 +219,18 @@ impl HouseholdRules {
         self.own.as_ref()?.list(whose)
     }
 
+    /// The domains of a thing; `None` for any other device.
+    #[must_use]
+    pub fn thing(&self, device: u16) -> Option<&ThingRules> {
+        self.own.as_ref()?.thing(device)
+    }
+
     /// Whether a custom list applies to a device; `None` is an unnamed device.
     pub(crate) fn has_names(&self, device: Option<u16>) -> bool {
-        let of_device = |device| [ListOwner::Device(device), ListOwner::PersonOf(device)];
         self.own.is_some()
             && (self.names(ListOwner::Household).is_some()
-                || device.is_some_and(|device| {
-                    of_device(device)
-                        .into_iter()
-                        .any(|whose| self.names(whose).is_some())
-                }))
+                || self.names(ListOwner::PersonOf(device)).is_some()
+                || device.is_some_and(|device| self.names(ListOwner::Device(device)).is_some()))
     }
 
     #[must_use]
@@ -370,7 +373,8 @@ impl Identifiers {
     }
 }
 
-/// Compiles the custom lists of a household, its people and its devices; `None` where all are empty.
+/// Compiles the custom lists of a household, its people and its devices, and the domains of its
+/// things; `None` where all are empty.
 fn custom_lists(household: &Household) -> Option<Box<CustomLists>> {
     let is_off = household.filtering == Filtering::Off;
     let compile = |settings: &Settings| CustomNames::compile(&settings.names, is_off);
@@ -388,9 +392,16 @@ fn custom_lists(household: &Household) -> Option<Box<CustomLists>> {
         )
     };
     let devices = (0..COUNT_MAX).zip(household.devices.values());
+    let thing = |(index, device): (u16, &Device)| {
+        let thing = device.thing.as_ref().filter(|_| !is_off)?;
+        Some((index, ThingRules::compile(thing)?))
+    };
+    let unnamed = household.person_of(None);
     CustomLists::of(
         compile(&household.settings),
-        devices.map(of_device).collect(),
+        unnamed.map_or_else(CustomNames::default, |person| compile(&person.settings)),
+        devices.clone().map(of_device).collect(),
+        devices.filter_map(thing).collect(),
     )
 }
 

@@ -6,37 +6,63 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     lists::entry::Scope,
     name::{Name, NameRef},
-    rules::household::{Attributed, CustomName, SwitchState},
+    rules::{
+        household::{Attributed, CustomName, SwitchState},
+        thing::ThingRules,
+    },
 };
 
 /// The owner of a custom list, as seen from a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListOwner {
     Household,
-    /// The person of the device with this index.
-    PersonOf(u16),
+    /// The person of the device with this index; `None`: of unnamed devices.
+    PersonOf(Option<u16>),
     /// The device with this index.
     Device(u16),
 }
 
-/// The custom lists of one household: its own, and those of each device that has one or whose
-/// person has one.
+/// The custom lists of one household: its own, that of its unnamed devices, and those of each device
+/// that has one or whose person has one; and the domains of its things.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CustomLists {
     household: CustomNames,
+    unnamed: CustomNames,
     devices: Box<[(u16, [CustomNames; 2])]>,
+    /// Sorted by the index of the device.
+    things: Box<[(u16, ThingRules)]>,
 }
 
 impl CustomLists {
     /// Combines lists; `None` where all are empty. `devices` is sorted by index; each has its own
-    /// list and its person's.
-    pub fn of(household: CustomNames, devices: Vec<(u16, [CustomNames; 2])>) -> Option<Box<Self>> {
+    /// list and its person's. So is `things`.
+    pub fn of(
+        household: CustomNames,
+        unnamed: CustomNames,
+        devices: Vec<(u16, [CustomNames; 2])>,
+        things: Vec<(u16, ThingRules)>,
+    ) -> Option<Box<Self>> {
         let devices: Box<[_]> = devices
             .into_iter()
             .filter(|(_, lists)| lists.iter().any(|names| !names.is_empty()))
             .collect();
-        (!household.is_empty() || !devices.is_empty())
-            .then(|| Box::new(Self { household, devices }))
+        let has_names = !household.is_empty() || !unnamed.is_empty() || !devices.is_empty();
+        (has_names || !things.is_empty()).then(|| {
+            Box::new(Self {
+                household,
+                unnamed,
+                devices,
+                things: things.into(),
+            })
+        })
+    }
+
+    /// The domains of a thing; `None` for any other device.
+    pub fn thing(&self, device: u16) -> Option<&ThingRules> {
+        let place = self
+            .things
+            .binary_search_by_key(&device, |(place, _)| *place);
+        Some(&self.things[place.ok()?].1)
     }
 
     /// The list of an owner; `None` where it is empty.
@@ -51,7 +77,8 @@ impl CustomLists {
         let list = match whose {
             ListOwner::Household => Some(&self.household),
             ListOwner::Device(device) => find(device, 0),
-            ListOwner::PersonOf(device) => find(device, 1),
+            ListOwner::PersonOf(Some(device)) => find(device, 1),
+            ListOwner::PersonOf(None) => Some(&self.unnamed),
         };
         list.filter(|names| !names.is_empty())
     }

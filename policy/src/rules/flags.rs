@@ -13,6 +13,7 @@ use crate::rules::{
 /// bit 3      queries count in the household's activity
 /// bit 4      queries are private: they are in no sample
 /// bit 5      an allow or a grant of a search engine lifts its safe search
+/// bit 6      a thing: it is limited to domains
 /// bit 8 on   safe search, two bits an engine: 0 off, 1 moderate, 2 strict
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -24,6 +25,7 @@ const RELAY: u32 = 4;
 const RECORDED: u32 = 8;
 const PRIVATE: u32 = 16;
 const SEARCH_UNLOCKED: u32 = 32;
+const THING: u32 = 64;
 const ENGINES_AT: u32 = 8;
 
 impl PolicyFlags {
@@ -35,6 +37,29 @@ impl PolicyFlags {
     #[must_use]
     pub fn is_paused(self) -> bool {
         self.0 & PAUSED != 0
+    }
+
+    /// Whether the Internet is paused, or the device is limited to domains: few clients are.
+    #[must_use]
+    pub(crate) fn is_restricted(self) -> bool {
+        self.0 & (PAUSED | THING) != 0
+    }
+
+    /// Whether the device is limited to domains.
+    #[must_use]
+    pub fn is_thing(self) -> bool {
+        self.0 & THING != 0
+    }
+
+    /// Limits the device to domains.
+    pub fn make_thing(&mut self) {
+        self.0 |= THING;
+    }
+
+    /// Whether a consumer wants the queries: they count in the activity, or are a thing's.
+    #[must_use]
+    pub fn is_watched(self) -> bool {
+        self.0 & (RECORDED | THING) != 0
     }
 
     /// Pauses the Internet.

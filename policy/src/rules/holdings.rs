@@ -110,6 +110,7 @@ fn parts(household: &Household) -> Vec<Part> {
         octets: levels.iter().map(|settings| sized(settings)).sum(),
     };
     let devices = household.devices.values();
+    let things = devices.clone().filter_map(|device| device.thing.as_ref());
     vec![
         of_levels(
             "names on own lists",
@@ -136,6 +137,14 @@ fn parts(household: &Household) -> Vec<Part> {
             octets: devices
                 .map(|device| device.name.len() + octets(&device.identifiers))
                 .sum(),
+        },
+        Part {
+            entries: "domains of things",
+            count: things
+                .clone()
+                .map(|thing| thing.allowed.len() + thing.denied.len())
+                .sum(),
+            octets: things.map(octets).sum(),
         },
         Part {
             entries: "people and networks",

@@ -21,7 +21,10 @@ pub use crate::rules::safe_search::SearchLevel;
 use crate::{
     lists::entry::Scope,
     name::Name,
-    rules::schedule::{Grant, Pause, Schedule},
+    rules::{
+        schedule::{Grant, Pause, Schedule},
+        thing::Thing,
+    },
 };
 
 /// The most devices of a household. Bounds the size of a record.
@@ -38,6 +41,10 @@ pub const PEOPLE_MAX: usize = 64;
 /// The most schedules, and the most grants, at one level.
 pub const SCHEDULES_MAX: usize = 32;
 
+/// The identifier of the person whose settings apply to devices that the household has not named.
+/// Each household has this person, also where its document does not.
+pub const UNKNOWN_DEVICES: &str = "unknown-devices";
+
 /// An identifier chosen by a caller: 1 to 64 letters, digits, `.`, `_`, `~` or `-`, so that it fits
 /// into a URL path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -45,6 +52,12 @@ pub const SCHEDULES_MAX: usize = 32;
 pub struct Id(Box<str>);
 
 impl Id {
+    /// Whether this is [`UNKNOWN_DEVICES`].
+    #[must_use]
+    pub fn is_unknown_devices(&self) -> bool {
+        &*self.0 == UNKNOWN_DEVICES
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -179,6 +192,7 @@ pub type AttributedGrant = Attributed<Grant>;
 pub type AttributedPause = Attributed<Pause>;
 pub type AttributedChoice = Attributed<FilteringChoice>;
 pub type AttributedHistory = Attributed<HistorySettings>;
+pub type AttributedNewDevices = Attributed<NewDeviceSettings>;
 
 /// A switch that is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,6 +268,17 @@ pub struct Person {
     pub settings: Settings,
 }
 
+impl Person {
+    /// The person of unnamed devices, without any settings.
+    #[must_use]
+    pub fn of_unknown_devices() -> Self {
+        Self {
+            name: "Unknown devices".to_owned(),
+            settings: Settings::default(),
+        }
+    }
+}
+
 /// The choice of a household between filtering and none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -295,6 +320,14 @@ pub struct HistorySettings {
     pub unknown_devices: bool,
 }
 
+/// What the family hears of devices that it has not named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct NewDeviceSettings {
+    /// Whether there is a notice of each.
+    pub notify: bool,
+}
+
 /// Where the account holder is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -306,7 +339,7 @@ pub struct AccountContact {
 }
 
 /// What tells a device from the others of its household. One key each, as in `{"mac": "…"}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceIdentifier {
@@ -345,6 +378,10 @@ pub struct Device {
     pub identifiers: Vec<DeviceIdentifier>,
     /// Whether its queries may appear in the household's activity.
     pub log: bool,
+    /// The domains that it may reach, for a thing such as a camera. Absent if it was never one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub thing: Option<Thing>,
     #[serde(flatten)]
     pub settings: Settings,
 }
@@ -377,6 +414,10 @@ pub struct Household {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub history: Option<AttributedHistory>,
+    /// Whether the family hears of new devices. Absent: it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
+    pub new_devices: Option<AttributedNewDevices>,
     /// The operator's own key of the household.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(nullable = false))]
@@ -414,6 +455,7 @@ impl Household {
             choice: None,
             contact: None,
             history: None,
+            new_devices: None,
             external_ref: None,
             locale: None,
             networks: BTreeSet::new(),
@@ -423,10 +465,23 @@ impl Household {
         }
     }
 
-    /// The person that a device belongs to, if the household has that person.
+    /// The person that a device belongs to, if the household has that person. `None` is an unnamed
+    /// device, which belongs to [`UNKNOWN_DEVICES`].
     #[must_use]
-    pub fn person_of(&self, device: &Device) -> Option<&Person> {
-        self.people.get(device.person.as_ref()?)
+    pub fn person_of(&self, device: Option<&Device>) -> Option<&Person> {
+        match device {
+            Some(device) => self.people.get(device.person.as_ref()?),
+            None => self.people.get(UNKNOWN_DEVICES),
+        }
+    }
+
+    /// A person, to change them. The person of unnamed devices is made if the document has none.
+    pub fn person_mut(&mut self, id: &Id) -> Option<&mut Person> {
+        if id.is_unknown_devices() {
+            let entry = self.people.entry(id.clone());
+            return Some(entry.or_insert_with(Person::of_unknown_devices));
+        }
+        self.people.get_mut(id)
     }
 
     /// The activity that is kept; `None` where nothing is.
@@ -436,6 +491,14 @@ impl Household {
             .as_ref()
             .map(|history| history.value)
             .filter(|history| history.days > 0)
+    }
+
+    /// Whether the family hears of new devices.
+    #[must_use]
+    pub fn hears_of_new_devices(&self) -> bool {
+        self.new_devices
+            .as_ref()
+            .is_none_or(|settings| settings.value.notify)
     }
 
     /// Whether the queries of a device are recorded; `None` is an unnamed device.

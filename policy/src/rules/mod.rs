@@ -1,6 +1,6 @@
 //! The rules engine: a household's document, and the rules that it compiles to for each device.
 //!
-//! - `household`, `schedule`: the document. `holdings`: how much it may hold. `relaxations`: what a
+//! - `household`, `schedule`, `thing`: the document. `holdings`: how much it may hold. `relaxations`: what a
 //!   change of it permits.
 //! - `compiled`: the document compiled into one flat record, with `timeline` for what changes by the
 //!   clock, `custom_names` for lists, and `flags` for all that is not about categories.
@@ -20,4 +20,5 @@ pub mod operator;
 pub mod relaxations;
 pub mod safe_search;
 pub mod schedule;
+pub mod thing;
 pub mod timeline;

@@ -25,6 +25,7 @@ use crate::{
         operator::OperatorDefaults,
         safe_search::SearchLevel,
         schedule::{GrantTarget, Schedule},
+        thing::{Thing, ThingMode},
         timeline::Timeline,
     },
     unix_seconds::UnixSeconds,
@@ -56,6 +57,10 @@ pub enum Relaxation {
     SearchUnlock,
     /// Bypass names are no longer answered negatively.
     Bypass,
+    /// A thing is no longer limited to its domains.
+    ThingUnlimited,
+    /// A thing may reach a domain that it was blocked from.
+    ThingDomain(Name),
 }
 
 /// The devices that a relaxation affects, and when.
@@ -136,6 +141,7 @@ impl Relaxations {
         comparison.compare_rules(&subjects, taxonomy, defaults);
         for subject in &subjects {
             comparison.compare_entries(subject);
+            comparison.compare_things(subject);
         }
         // A later effect of a schedule is reported by naming the schedule.
         relaxations.losses = comparison
@@ -371,6 +377,35 @@ impl<'h> Comparison<'h> {
         }
     }
 
+    /// Compares the domains of a thing.
+    fn compare_things(&mut self, subject: &Subject<'_>) {
+        let thing = |household: &'h Household, id: Option<&Id>| {
+            id.and_then(|id| household.devices.get(id)?.thing.as_ref())
+        };
+        let Some(was) = thing(self.before, subject.before) else {
+            return;
+        };
+        let is = thing(self.after, subject.after);
+        if is == Some(was) || was.mode() == ThingMode::Off {
+            return;
+        }
+        if was.mode().blocks_new() && !is.is_some_and(|is| is.mode().blocks_new()) {
+            self.found.add(Relaxation::ThingUnlimited, subject, false);
+        }
+        // What is on a list before or after is compared; all other names by the mode.
+        let of_lists = |thing: &'h Thing| thing.allowed.keys().chain(thing.denied.keys());
+        let names: BTreeSet<&Name> = of_lists(was)
+            .chain(is.into_iter().flat_map(of_lists))
+            .collect();
+        for name in names {
+            let is_blocked = is.is_some_and(|is| is.blocks(name.borrow()));
+            if was.blocks(name.borrow()) && !is_blocked {
+                let loss = Relaxation::ThingDomain(name.clone());
+                self.found.add(loss, subject, false);
+            }
+        }
+    }
+
     /// What was found, each with the devices of the household that it affects.
     fn losses(self) -> impl Iterator<Item = (Relaxation, AffectedDevices)> {
         let devices = self.before.devices.keys().cloned().map(Some);
@@ -438,9 +473,7 @@ type Levels<'h> = [Option<&'h Settings>; 3];
 
 fn levels<'h>(household: &'h Household, device: Option<&Id>) -> Levels<'h> {
     let device: Option<&Device> = device.and_then(|id| household.devices.get(id));
-    let person = device
-        .and_then(|device| household.person_of(device))
-        .map(|person| &person.settings);
+    let person = household.person_of(device).map(|person| &person.settings);
     [
         Some(&household.settings),
         person,

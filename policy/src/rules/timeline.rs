@@ -21,9 +21,13 @@ use crate::{
         builtin_names::BuiltinNames,
         effective_rules::{EffectiveRules, Grants},
         flags::PolicyFlags,
-        household::{Attributed, Device, Filtering, Household, Settings, Switch, SwitchState},
+        household::{
+            Attributed, Device, Filtering, Household, Settings, Switch, SwitchState,
+            UNKNOWN_DEVICES,
+        },
         operator::OperatorDefaults,
         schedule::{GrantTarget, Schedule, Span},
+        thing::ThingMode,
     },
     unix_seconds::UnixSeconds,
 };
@@ -39,7 +43,7 @@ const CHANGES_AHEAD: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Phase {
     pub from: UnixSeconds,
-    /// The household's rules, then those that differ from them.
+    /// The rules of unnamed devices, then those that differ from them.
     pub rules: Vec<EffectiveRules>,
     /// The index in `rules` for each device.
     pub devices: Vec<u16>,
@@ -81,8 +85,8 @@ struct Levels<'h> {
     /// For each device, the flags that do not depend on the clock, and the levels that apply to it,
     /// from the household's down.
     chains: Vec<(PolicyFlags, Vec<usize>)>,
-    /// The flags of unnamed devices that do not depend on the clock.
-    of_unknown: PolicyFlags,
+    /// The same for unnamed devices.
+    of_unknown: (PolicyFlags, Vec<usize>),
 }
 
 impl<'h> Levels<'h> {
@@ -94,6 +98,8 @@ impl<'h> Levels<'h> {
         let (names, people): (Vec<&str>, Vec<Level<'h>>) = people.unzip();
         let mut levels = vec![Level::of(&household.settings)];
         levels.extend(people);
+        let unknown = names.binary_search(&UNKNOWN_DEVICES).ok();
+        let of_unknown = [Some(0), unknown.map(|place| place + 1)];
         let chain = |device: &'h Device| {
             let person = device
                 .person
@@ -119,7 +125,10 @@ impl<'h> Levels<'h> {
         Self {
             levels,
             chains,
-            of_unknown: at_all_hours(household, None),
+            of_unknown: (
+                at_all_hours(household, None),
+                of_unknown.into_iter().flatten().collect(),
+            ),
         }
     }
 
@@ -235,7 +244,8 @@ impl<'h> Levels<'h> {
     }
 
     fn phase(&self, from: UnixSeconds, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Phase {
-        let mut rows = vec![self.rules(self.of_unknown, &[0], from, ground, known)];
+        let (flags, chain) = &self.of_unknown;
+        let mut rows = vec![self.rules(*flags, chain, from, ground, known)];
         let mut place = |rules: EffectiveRules| {
             u16::try_from(index_in(&mut rows, rules)).expect("no more than devices")
         };
@@ -251,8 +261,8 @@ impl<'h> Levels<'h> {
     }
 }
 
-/// The flags that do not depend on the clock: whether the queries of a device are recorded, and
-/// whether they are private.
+/// The flags that do not depend on the clock: whether the queries of a device are recorded, whether
+/// they are private, and whether the device is limited to domains.
 fn at_all_hours(household: &Household, device: Option<&Device>) -> PolicyFlags {
     let mut flags = if device.is_some_and(|device| !device.log) {
         PolicyFlags::PRIVATE
@@ -261,6 +271,12 @@ fn at_all_hours(household: &Household, device: Option<&Device>) -> PolicyFlags {
     };
     if household.records(device) {
         flags.record();
+    }
+    let thing = device.and_then(|device| device.thing.as_ref());
+    if thing.is_some_and(|thing| thing.mode() != ThingMode::Off)
+        && household.filtering != Filtering::Off
+    {
+        flags.make_thing();
     }
     flags
 }

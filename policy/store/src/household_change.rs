@@ -31,8 +31,9 @@ use crate::{
     keys::revoke_lost,
     notices::{self, NewNotice},
     pending_erasures::{self, Erasure},
+    prompts::{self, AnsweredPrompt, Prompt},
     requests::{self, AccessRequest, RequestAnswer, RequestState},
-    sessions,
+    sessions, sightings,
     undo::UNDOES,
 };
 
@@ -53,6 +54,8 @@ pub struct HouseholdChange {
     pub allows: Option<(String, RequestAnswer)>,
     /// The version of the change that this one takes back.
     pub undoes: Option<u64>,
+    /// The prompt that the change answers, by identifier.
+    pub answers: Option<(String, AnsweredPrompt)>,
 }
 
 /// The result of a change.
@@ -66,6 +69,8 @@ pub struct HouseholdChanged {
     pub is_new: bool,
     /// The request that was allowed.
     pub allowed: Option<AccessRequest>,
+    /// The prompt that was answered.
+    pub answered: Option<Prompt>,
 }
 
 impl Store {
@@ -188,6 +193,8 @@ impl Store {
             notices,
             duties,
             allows,
+            answers,
+            names,
             audit,
         } = prepared;
         let mut transaction = self.begin_for(id.as_str()).await?;
@@ -197,6 +204,9 @@ impl Store {
         networks.apply(&mut transaction, id).await?;
         if loses {
             drop_lost(&mut transaction, by, id, after.as_ref()).await?;
+        }
+        if names {
+            sightings::forget_named(&mut transaction, id, after.as_ref()).await?;
         }
         for notice in &notices {
             notices::queue(&mut transaction, notice).await?;
@@ -211,6 +221,12 @@ impl Store {
             ),
             None => None,
         };
+        let answered = match &answers {
+            Some((prompt, answer)) => {
+                Some(prompts::answer(&mut transaction, id, prompt, answer).await?)
+            }
+            None => None,
+        };
         append_rendered(&mut transaction, by, audit).await?;
         transaction.commit().await?;
         Ok(Some(HouseholdChanged {
@@ -218,6 +234,7 @@ impl Store {
             version: (version + 1).unsigned_abs(),
             is_new,
             allowed,
+            answered,
         }))
     }
 }
@@ -236,6 +253,9 @@ struct Prepared {
     notices: Vec<NewNotice>,
     duties: Vec<Erasure>,
     allows: Option<(String, RequestAnswer)>,
+    answers: Option<(String, AnsweredPrompt)>,
+    /// Whether the household is removed, or the identifiers of its devices change.
+    names: bool,
     audit: RenderedEntry,
 }
 
@@ -262,6 +282,7 @@ impl Prepared {
             duties,
             allows,
             undoes,
+            answers,
         } = change;
         if let Some(after) = &mut after {
             after.version = (stored.version + 1).unsigned_abs();
@@ -285,15 +306,30 @@ impl Prepared {
             loses: before
                 .as_ref()
                 .is_some_and(|before| after.is_none() || !before.devices.keys().all(has_device)),
+            names: before
+                .as_ref()
+                .is_some_and(|before| has_other_identifiers(before, after.as_ref())),
             audit: audit(id, before, after.as_ref(), undoes),
             document,
             after,
             notices,
             duties,
             allows,
+            answers,
         };
         Ok((prepared, told))
     }
+}
+
+/// Whether a household is removed, or one of its devices has other identifiers.
+fn has_other_identifiers(before: &Household, after: Option<&Household>) -> bool {
+    let Some(after) = after else { return true };
+    let identifiers = |household: &'_ Household, id: &Id| {
+        let device = household.devices.get(id);
+        device.map(|device| device.identifiers.clone())
+    };
+    let mut devices = after.devices.keys();
+    devices.any(|id| identifiers(before, id) != identifiers(after, id))
 }
 
 /// A document as it is about to be stored, with the columns beside it.
@@ -428,7 +464,8 @@ impl Moves {
     }
 }
 
-/// Revokes the keys, ends the sessions, and removes the requests, of devices that the household no longer has.
+/// Revokes the keys, ends the sessions, and removes the requests and prompts, of devices that the
+/// household no longer has.
 async fn drop_lost(
     connection: &mut SqliteConnection,
     by: &Author,
@@ -443,7 +480,8 @@ async fn drop_lost(
     };
     revoke_lost(connection, by, id, is_lost).await?;
     sessions::forget_lost(connection, id, after).await?;
-    requests::forget_lost(connection, id, after).await
+    requests::forget_lost(connection, id, after).await?;
+    prompts::forget_lost(connection, id, after).await
 }
 
 /// The row of the audit: the whole document where a household is created or deleted, otherwise the

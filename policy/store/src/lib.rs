@@ -8,6 +8,7 @@
 //! - `negative_anchors`: names that are not validated for a while.
 //! - `undo`: a change of a household, taken back.
 //! - `choices`: counts of the households' choices. `requests`: requests to unblock a name.
+//! - `sightings`: devices without a name. `prompts`: what things want to reach.
 //! - `notices`: the outbox to account holders. `reports`: public reports of wrong blocks.
 //! - `audit`: the log, a chain of hashes; `audit_archive`, `audit_cut`: its old rows, exported and removed;
 //!   `audit_rows`: its pages; [`heads`], `chain`,
@@ -51,11 +52,13 @@ mod mandates;
 mod negative_anchors;
 mod notices;
 mod pending_erasures;
+mod prompts;
 mod reports;
 mod requests;
 mod retries;
 mod secret;
 mod sessions;
+mod sightings;
 mod store;
 mod time;
 mod undo;
@@ -85,6 +88,10 @@ pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use negative_anchors::{NegativeAnchorChanged, NegativeAnchorTerms, StoredNegativeAnchor};
 pub use notices::{Delivery, DueDelivery, NewNotice, OutboxCounts};
 pub use pending_erasures::{Erasure, PendingErasure};
+pub use prompts::{
+    AnsweredPrompt, GrownPrompt, PROMPT_DOMAINS_MAX, PROMPT_NAMES_MAX, Prompt, PromptAnswer,
+    PromptDomain, PromptState, ThingWants,
+};
 pub use reports::{REPORTS_OPEN_MAX, Report, ReportAge, ReportDecision, ReportOutcome, ReportPage};
 pub use requests::{
     AccessRequest, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, RequestAnswer, RequestDetails,
@@ -95,6 +102,7 @@ pub use sessions::{
     AGE_MAX as SESSION_AGE_MAX, IDLE_MAX as SESSION_IDLE_MAX, Session, SessionOwner,
     session_fingerprint,
 };
+pub use sightings::{DeviceGuess, SIGHTING_KEPT, SIGHTINGS_MAX, SeenDevice, Sighting};
 pub use store::Store;
 pub use undo::{ChangedSince, UNDOES, UndoneChange, take_back};
 pub use verification::{ChainFault, ChainReport};

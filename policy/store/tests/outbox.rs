@@ -30,6 +30,7 @@ fn home() -> Household {
         person: None,
         identifiers: Vec::new(),
         log: true,
+        thing: None,
         settings: Settings::default(),
     };
     home.devices.insert(id("phone"), device);
@@ -69,8 +70,8 @@ async fn change(
         let change = HouseholdChange {
             household: Some(home()),
             notices,
-            duties: Vec::new(),
             allows,
+            ..HouseholdChange::default()
         };
         Ok((change, ()))
     };

@@ -79,6 +79,7 @@ pub fn device(code: Code, identifiers: Vec<DeviceIdentifier>) -> Device {
         person: None,
         identifiers,
         log: true,
+        thing: None,
         settings: Settings {
             categories: code.switches(),
             ..Settings::default()

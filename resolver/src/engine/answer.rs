@@ -6,6 +6,7 @@ use policy::{
     decide::EffectivePolicy,
     identity::directory::{Identity, IdentitySource, Trust},
     name::WireName,
+    rules::household::Mac,
 };
 
 use crate::{
@@ -156,7 +157,10 @@ impl Engine {
             ..
         } = state;
         let query = reply.query;
-        metrics.identified(identity);
+        if metrics.identified(identity) {
+            let mac = query.edns.and_then(|edns| edns.mac);
+            self.report_unnamed(metrics, client, mac, query, batch);
+        }
         let key = QuestionKeyRef::of(query);
         let found = local_cache.find(&self.cache, &key);
         let is_known = found.is_some();
@@ -213,6 +217,23 @@ impl Engine {
                     metrics,
                 )
             }
+        }
+    }
+
+    /// Reports the device of a query that its household has not named. A forwarder's own address is
+    /// no device's.
+    #[cold]
+    #[inline(never)]
+    fn report_unnamed(
+        &self,
+        metrics: &mut WorkerMetrics,
+        client: &Client,
+        mac: Option<Mac>,
+        query: &Query<'_>,
+        batch: &BatchSnapshot<'_>,
+    ) {
+        if mac.is_some() || self.access.trust(client.source) != Trust::Forwarder {
+            metrics.unnamed(client, mac, query.name(), batch.at);
         }
     }
 

@@ -23,6 +23,7 @@ const SEPARATOR: &str = ", ";
 const OWN_LIST: &str = "own list";
 const PAUSED: &str = "paused";
 const BYPASS: &str = "filtering is on";
+const THING: &str = "not a domain of this device";
 const SAFE_SEARCH: &str = "safe search";
 /// Sub-errors of the draft's registry, by category slug. Other categories of the security layer are
 /// the DNS operator's policy (6); those of the household's choice have no sub-error.
@@ -225,6 +226,7 @@ impl<'t> Reason<'t> {
             Layer::DeviceDeny | Layer::PersonDeny | Layer::HouseholdDeny => Some(OWN_LIST),
             Layer::Paused => Some(PAUSED),
             Layer::Bypass => Some(BYPASS),
+            Layer::Thing => Some(THING),
             Layer::SafeSearchDeny | Layer::SafeSearch => Some(SAFE_SEARCH),
             _ => None,
         };

@@ -63,6 +63,8 @@ pub enum Count {
     EventDropped,
     /// Queries missing in a household's history, because the ring was full.
     ActivityDropped,
+    /// Signs of new devices, and new names of things, that found their ring full.
+    DetectionDropped,
     /// MAC addresses asserted by peers that may not assert one.
     UntrustedPeer,
     /// MAC addresses that no device, or more than one, has.
@@ -92,7 +94,7 @@ impl Count {
     }
 }
 
-pub(crate) const LAYERS: [Layer; 16] = Layer::ALL;
+pub(crate) const LAYERS: [Layer; 17] = Layer::ALL;
 /// The place of the first basis of mandates.
 pub(crate) const BASES_BEGIN: usize = Count::Verdicts as usize + LAYERS.len();
 pub(crate) const COUNTS: usize = BASES_BEGIN + BASES.len();
@@ -185,6 +187,10 @@ pub(crate) fn register() -> [Counter; COUNTS] {
             Count::ActivityDropped,
             counter!("ox_protect_activity_dropped_total"),
         ),
+        (
+            Count::DetectionDropped,
+            counter!("ox_protect_detection_dropped_total", "at" => "worker"),
+        ),
         (Count::UntrustedPeer, dropped("untrusted-peer")),
         (Count::UnknownMac, dropped("unknown-mac")),
         (Count::OtherDevice, dropped("other-device")),
@@ -209,7 +215,7 @@ pub(crate) fn register() -> [Counter; COUNTS] {
 }
 
 /// Help texts of the counters.
-const HELP: [(&str, &str); 29] = [
+const HELP: [(&str, &str); 30] = [
     ("ox_protect_queries_total", "Packets received, by transport"),
     (
         "ox_protect_verdicts_total",
@@ -322,6 +328,10 @@ const HELP: [(&str, &str); 29] = [
     (
         "ox_protect_activity_dropped_total",
         "Queries missing in their household's history because a ring was full",
+    ),
+    (
+        "ox_protect_detection_dropped_total",
+        "Signs of new devices and names new to things that were dropped, by the place that was full",
     ),
 ];
 

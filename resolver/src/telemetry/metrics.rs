@@ -17,15 +17,18 @@ use policy::{
     identity::directory::{Identity, IdentityEvent, IdentitySource},
     lists::current::{CurrentLists, FeedNames},
     name::NameRef,
+    rules::household::Mac,
+    unix_seconds::UnixSeconds,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::{
-    listener::udp,
+    listener::{client::Client, udp},
     message::types::Transport,
     telemetry::{
         activity::{ActivityEvent, ActivitySender},
         counters::{BASES_BEGIN, COUNTS, Count, Counters, describe, register},
+        detection::{DetectionReceiver, DetectionSender, NewDomain, UnknownDevice},
         event::{QueryEvent, QueryOutcome},
         name_sampler::{InlineName, NameSampler},
     },
@@ -52,6 +55,7 @@ pub struct WorkerMetrics {
     blocks: Producer<BlockEvent>,
     sampler: NameSampler,
     activity: ActivitySender,
+    detection: DetectionSender,
 }
 
 impl WorkerMetrics {
@@ -75,9 +79,10 @@ impl WorkerMetrics {
         });
     }
 
-    /// Counts how a client was identified.
+    /// Counts how a client was identified. Returns whether it is a device of a household that has not
+    /// named it.
     #[inline]
-    pub fn identified(&mut self, identity: &Identity) {
+    pub fn identified(&mut self, identity: &Identity) -> bool {
         self.count(match identity.source {
             IdentitySource::Mac => Count::ByMac,
             IdentitySource::Address => Count::ByAddress,
@@ -86,9 +91,29 @@ impl WorkerMetrics {
         });
         match identity.event {
             Some(IdentityEvent::UntrustedPeer) => self.count(Count::UntrustedPeer),
-            Some(IdentityEvent::UnknownMac) => self.count(Count::UnknownMac),
+            Some(IdentityEvent::UnknownMac) => {
+                self.count(Count::UnknownMac);
+                return identity.source == IdentitySource::Network;
+            }
             Some(IdentityEvent::OtherDevice) => self.count(Count::OtherDevice),
+            Some(IdentityEvent::UnknownAddress) => return true,
             None => {}
+        }
+        false
+    }
+
+    /// Reports a query of a device that its household has not named.
+    #[cold]
+    #[inline(never)]
+    pub fn unnamed(
+        &mut self,
+        client: &Client,
+        mac: Option<Mac>,
+        name: NameRef<'_>,
+        at: UnixSeconds,
+    ) {
+        if !self.detection.unknown_device(client.source, mac, name, at) {
+            self.count(Count::DetectionDropped);
         }
     }
 
@@ -106,13 +131,13 @@ impl WorkerMetrics {
                 verdict,
                 lists_stamp,
             } => (verdict, lists_stamp),
-            QueryOutcome::Unresolved if flags.is_recorded() => {
-                return self.send_activity(event, Verdict::of_layer(Layer::Default));
+            QueryOutcome::Unresolved if flags.is_watched() => {
+                return self.watch(event, Verdict::of_layer(Layer::Default));
             }
             QueryOutcome::Unresolved | QueryOutcome::CacheOnly => return,
         };
-        if flags.is_recorded() {
-            self.send_activity(event, verdict);
+        if flags.is_watched() {
+            self.watch(event, verdict);
         }
         self.counters
             .add(Count::Verdicts as usize + verdict.layer as usize, 1);
@@ -138,9 +163,17 @@ impl WorkerMetrics {
         self.send_block(verdict, lists_stamp);
     }
 
+    /// Sends a query to the consumers that want it: the activity of its household, and what things
+    /// newly ask for.
     #[cold]
     #[inline(never)]
-    fn send_activity(&mut self, event: &QueryEvent<'_>, verdict: Verdict) {
+    fn watch(&mut self, event: &QueryEvent<'_>, verdict: Verdict) {
+        let is_sent = self
+            .detection
+            .thing(event.policy, event.name, verdict, event.at);
+        if !is_sent {
+            self.count(Count::DetectionDropped);
+        }
         if !self
             .activity
             .send(event.policy, event.name, verdict, event.at)
@@ -170,6 +203,7 @@ struct WorkerSource {
     blocks: Consumer<BlockEvent>,
     sampled: Consumer<InlineName>,
     activity: Consumer<ActivityEvent>,
+    detection: DetectionReceiver,
 }
 
 /// Blocks by feed since the start.
@@ -344,6 +378,22 @@ impl QueryMetrics {
         }
     }
 
+    /// Drains the rings of unnamed devices, and of names that are new to things.
+    pub fn drain_detection(
+        &self,
+        mut device: impl FnMut(UnknownDevice),
+        mut domain: impl FnMut(NewDomain),
+    ) {
+        for source in self.sources().iter_mut() {
+            while let Ok(heard) = source.detection.devices.pop() {
+                device(heard);
+            }
+            while let Ok(heard) = source.detection.domains.pop() {
+                domain(heard);
+            }
+        }
+    }
+
     fn hits(&self) -> MutexGuard<'_, FeedHits> {
         self.hits
             .lock()
@@ -368,18 +418,21 @@ fn pair(sample_every: u32) -> (WorkerMetrics, WorkerSource) {
     let (blocks, block_consumer) = RingBuffer::new(BLOCK_RING_SLOTS);
     let (sampler, sampled) = NameSampler::one_of(sample_every);
     let (activity, activity_consumer) = ActivitySender::pair();
+    let (detection, detection_receiver) = DetectionSender::pair();
     (
         WorkerMetrics {
             counters: Arc::clone(&counters),
             blocks,
             sampler,
             activity,
+            detection,
         },
         WorkerSource {
             counters,
             blocks: block_consumer,
             sampled,
             activity: activity_consumer,
+            detection: detection_receiver,
         },
     )
 }

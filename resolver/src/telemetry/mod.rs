@@ -6,13 +6,16 @@
 //!        ──> block ring    feed and categories of a block          ──> metrics
 //!        ──> activity ring a query of a household that keeps a history
 //!        ──> sample ring   one name of N, of no client             ──> query_sample
+//!        ──> detection     an unnamed device; a name that is new to a thing
 //! ```
 //!
-//! There are three rings, because their slots differ: 32 octets for a block, about 300 with a name
-//! and a household. One ring of the widest slots would copy 300 octets for each blocked query.
+//! Each kind has a ring of its own, because their slots differ: 32 octets for a block, about 300
+//! with a name and a household. One ring of the widest slots would copy 300 octets for each blocked
+//! query.
 
 pub mod activity;
 pub mod counters;
+pub mod detection;
 pub mod event;
 pub mod metrics;
 pub mod name_sampler;

@@ -197,6 +197,7 @@ async fn a_trusted_network_may_query_for_devices_of_households_only() {
             person: None,
             identifiers,
             log: true,
+            thing: None,
             settings,
         };
         household.devices.insert("phone".parse().unwrap(), device);

@@ -58,6 +58,7 @@ fn family(household: &mut Household) {
             person: None,
             identifiers: vec![identifier],
             log: true,
+            thing: None,
             settings,
         };
         household.devices.insert(id.parse().unwrap(), device);

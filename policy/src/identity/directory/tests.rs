@@ -130,6 +130,38 @@ fn ways(directory: &Directory, networks: &[&str], macs: &[u8], ids: &[&str]) -> 
 }
 
 #[test]
+fn an_unknown_address_is_a_devices_where_the_network_has_several() {
+    let networks = ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/56"];
+    let directory = holding(&[household("a", &networks, &[1])]);
+    let event = |source: &str, mac| {
+        let identity = directory.identify(address(source), mac, false, UnixSeconds::FIRST);
+        assert_eq!(
+            identity.source == IdentitySource::Mac,
+            mac == Some(self::mac(1)),
+            "{source}"
+        );
+        identity.event
+    };
+    let unknown = Some(IdentityEvent::UnknownAddress);
+    for (source, expected) in [
+        ("192.0.2.9", unknown),
+        ("198.51.100.7", None),
+        ("2001:db8::9", unknown),
+    ] {
+        assert_eq!(event(source, None), expected, "{source}");
+        assert_eq!(event(source, Some(mac(1))), None, "{source}");
+        let other = event(source, Some(mac(2)));
+        assert_eq!(other, Some(IdentityEvent::UnknownMac), "{source}");
+    }
+    assert_eq!(
+        directory
+            .identify(address("203.0.113.1"), None, false, UnixSeconds::FIRST)
+            .event,
+        None
+    );
+}
+
+#[test]
 fn a_removed_household_leaves_no_index_entry_and_frees_its_slot() {
     let networks = ["192.0.2.0/24", "2001:db8::/48"];
     let macs = [1, 2];

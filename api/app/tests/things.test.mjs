@@ -1,0 +1,81 @@
+// New devices and things, as a person answers them. Each ends with a DNS query that proves it.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+
+import { closeBrowser, openBrowser, visit } from './browser.mjs';
+import { ask } from './dns.mjs';
+import { eventually, House, IPHONE } from './house.mjs';
+
+let house;
+
+before(openBrowser);
+after(closeBrowser);
+afterEach(async () => {
+  await house?.end();
+  house = undefined;
+});
+
+test('P-5 new device: one notice with a guess, and rules until it has a name', async () => {
+  house = await House.begin({ home: { preset: 'off' } });
+  const stranger = { from: '127.0.7.1', mac: 'a4:83:e7:00:53:01' };
+  const page = await house.parent();
+  await visit(page, house.origin, 'people/unknown-devices/blocked', 'Unknown devices');
+  await page.getByText('Money and shopping').click();
+  await page.getByRole('switch', { name: 'Block Gambling' }).click();
+  await house.willSee(stranger, 'bets.example', 'blocked');
+  await house.sees(IPHONE, 'bets.example', '192.0.2.10');
+  await ask(house.world.dns, 'gs-loc.apple.com', stranger);
+  await visit(page, house.origin, 'requests', 'Requests');
+  const card = page.getByRole('article', { name: /Apple/ });
+  await card.waitFor();
+  await card.getByText('Why we think so').click();
+  await card.getByText(/gs-loc\.apple\.com/).waitFor();
+  await card.getByRole('button', { name: 'It is someone’s' }).click();
+  await card.getByLabel('Name').fill("Tom's new phone");
+  await card.getByLabel('Whose is it?').selectOption({ label: 'Tom' });
+  await card.getByRole('button', { name: 'Save' }).click();
+  await page.getByText("Tom's new phone is added.").waitFor();
+  await page.getByText('Nothing is waiting for you.').waitFor();
+  await house.sees(stranger, 'bets.example', '192.0.2.10');
+  const { devices } = await house.api('GET', '/new-devices');
+  assert.deepEqual(devices, []);
+});
+
+/** Twenty names of a camera, under three registrable domains. */
+const SERVERS = [
+  ...Array.from({ length: 8 }, (_, n) => `s${n}.hik-connect.com`),
+  ...Array.from({ length: 8 }, (_, n) => `s${n}.ring.com`),
+  ...Array.from({ length: 4 }, (_, n) => `s${n}.stats.example`),
+];
+
+test('P-6 camera: one prompt; no blocks what it lists, yes works at once', async () => {
+  const camera = { from: '127.0.7.20' };
+  const devices = {
+    camera: { name: 'Front-door camera', kind: 'camera', identifiers: [{ address: camera.from }] },
+  };
+  house = await House.begin({ home: { preset: 'off' }, devices });
+  const page = await house.parent();
+  await visit(page, house.origin, 'devices/camera/details', 'Front-door camera');
+  await page.getByRole('radio', { name: /^Asking/ }).click();
+  await eventually('the camera is asked about', async () => {
+    const { mode } = await house.api('GET', '/devices/camera/thing');
+    return mode === 'asking';
+  });
+  for (const name of SERVERS) await house.sees(camera, name, 'blocked');
+  await visit(page, house.origin, 'requests', 'Requests');
+  const title = 'Front-door camera wants to reach 20 servers of 3 companies in 2 countries';
+  const card = page.getByRole('article', { name: 'Front-door camera' });
+  await card.getByRole('heading', { name: title }).waitFor();
+  assert.equal(await page.getByRole('article').count(), 1, 'one prompt');
+  await card.getByRole('button', { name: 'No', exact: true }).click();
+  await page.getByText('Front-door camera may not reach them').waitFor();
+  for (const name of SERVERS) await house.sees(camera, name, 'blocked');
+  await house.sees(IPHONE, 's1.ring.com', '192.0.2.52');
+
+  await house.sees(camera, 'news.example', 'blocked');
+  await card.getByRole('button', { name: 'Yes', exact: true }).click();
+  await page.getByText('Front-door camera may reach them').waitFor();
+  await house.sees(camera, 'news.example', '192.0.2.40');
+  await house.sees(camera, 's1.ring.com', 'blocked');
+});

@@ -1,0 +1,222 @@
+//! New devices, things and prompts over the API: what is refused, what keeps its author, what goes
+//! with what.
+
+use axum::http::Method;
+use jiff::Timestamp;
+use policy::{
+    name::Name,
+    rules::household::{DeviceIdentifier, Id},
+};
+use policy_store::{PromptDomain, SeenDevice, ThingWants};
+use serde_json::{Value, json};
+
+use crate::world::{Answer, World};
+
+const HOME: &str = "/v1/households/home";
+const THING: &str = "/v1/households/home/devices/phone/thing";
+const NEW_DEVICES: &str = "/v1/households/home/new-devices";
+const PROMPTS: &str = "/v1/households/home/prompts";
+const MAC: &str = "02:00:5e:00:53:09";
+
+fn id(text: &str) -> Id {
+    text.parse().unwrap()
+}
+
+impl World {
+    /// A device was seen, as the data path would report it.
+    pub async fn sees(&self, mac: &str) {
+        let seen = SeenDevice {
+            household: id("home"),
+            identifier: DeviceIdentifier::Mac(mac.parse().unwrap()),
+            seen: Timestamp::now(),
+            guess: None,
+        };
+        let store = &self.context.control.store;
+        store.note_sightings(&[seen]).await.unwrap();
+    }
+
+    /// A thing asked for these domains. Returns the prompt's path.
+    pub async fn wants(&self, device: &str, domains: &[&str]) -> String {
+        let domain = |domain: &&str| PromptDomain {
+            domain: Name::parse(domain).unwrap(),
+            names: vec![Name::parse(&format!("a.{domain}")).unwrap()],
+            first_seen: Timestamp::now(),
+            queries: 1,
+        };
+        let wants = ThingWants {
+            household: id("home"),
+            device: id(device),
+            domains: domains.iter().map(domain).collect(),
+        };
+        let store = &self.context.control.store;
+        let grown = store
+            .grow_prompts(&[wants], Timestamp::now())
+            .await
+            .unwrap();
+        format!("{PROMPTS}/{}", grown[0].prompt.id)
+    }
+
+    async fn answer(&self, path: &str, answer: &str) -> Answer {
+        self.put(path, &json!({ "answer": answer }).to_string())
+            .await
+    }
+}
+
+fn domains(list: &Value) -> Vec<&str> {
+    let list = list.as_array().unwrap().iter();
+    list.map(|entry| entry["domain"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_thing_has_domains_of_one_company_each_on_one_list_only() {
+    let world = World::with_home().await;
+    let first = world.get(THING).await.ok();
+    assert_eq!(
+        (&first.json["mode"], &first.json["set_by"]),
+        (&json!("off"), &Value::Null)
+    );
+    let set = r#"{"mode":"locked","allowed":[{"domain":"Maker.example"}],"denied":[{"domain":"x.test"}]}"#;
+    let made = world.put(THING, set).await.ok();
+    made.version();
+    assert_eq!(domains(&made.json["allowed"]), ["maker.example"]);
+    let many: Vec<Value> = (0..257)
+        .map(|n| json!({ "domain": format!("n{n}.example") }))
+        .collect();
+    for (body, status, code) in [
+        (
+            json!({ "allowed": [{ "domain": "co.uk" }] }),
+            422,
+            "public_suffix",
+        ),
+        (json!({ "allowed": [{ "domain": "a b" }] }), 422, "name"),
+        (
+            json!({ "allowed": [{ "domain": "x.test" }] }),
+            422,
+            "contradiction",
+        ),
+        (json!({ "denied": many }), 422, "limit"),
+        (json!({ "mode": "loud" }), 422, "body"),
+        (json!({ "allowed": ["a.test"] }), 422, "body"),
+    ] {
+        world
+            .put(THING, &body.to_string())
+            .await
+            .is_problem(status, code);
+    }
+    let nowhere = "/v1/households/home/devices/nothing/thing";
+    world
+        .put(nowhere, set)
+        .await
+        .is_problem(404, "unknown_device");
+    // What is sent back as it was read keeps author and time.
+    let shown = world.get(THING).await.ok().json;
+    let again = json!({ "allowed": [shown["allowed"][0], { "domain": "new.test" }] });
+    let after = world.put(THING, &again.to_string()).await.ok().json;
+    assert_eq!(after["allowed"][0], shown["allowed"][0]);
+    assert_eq!(domains(&after["allowed"]), ["maker.example", "new.test"]);
+    assert_eq!(
+        (&after["mode"], &after["denied"]),
+        (&shown["mode"], &shown["denied"])
+    );
+}
+
+#[tokio::test]
+async fn a_named_device_leaves_the_list_and_a_dismissed_one_stays() {
+    let world = World::with_home().await;
+    for mac in [MAC, "00:00:5e:00:53:0a"] {
+        world.sees(mac).await;
+    }
+    let listed = world.get(NEW_DEVICES).await.ok();
+    let version = listed.version();
+    let list = listed.json["devices"].as_array().unwrap().clone();
+    assert_eq!((list.len(), &listed.json["notify"]), (2, &json!(true)));
+    let of = |mac: &str| {
+        let is_it = |device: &&Value| device["identifiers"][0]["mac"] == mac;
+        let found = list.iter().find(is_it).unwrap();
+        (
+            found,
+            format!("{NEW_DEVICES}/{}", found["id"].as_str().unwrap()),
+        )
+    };
+    let (random, path) = of(MAC);
+    assert_eq!(
+        (&random["is_random_mac"], &random["guess"]),
+        (&json!(true), &Value::Null)
+    );
+    let body = r#"{"dismissed":true}"#;
+    let stale = [("if-match", "\"1\"")];
+    let refused = world.ask(Method::PUT, &path, &stale, body).await;
+    refused.is_problem(412, "version_mismatch");
+    let done = world.put(&path, body).await.ok();
+    assert_eq!(
+        (done.version(), &done.json["dismissed"]),
+        (version, &json!(true))
+    );
+    let none = format!("{NEW_DEVICES}/none");
+    world
+        .put(&none, body)
+        .await
+        .is_problem(404, "unknown_sighting");
+    let device = json!({ "identifiers": [{ "mac": "00:00:5e:00:53:0a" }] });
+    world
+        .put(&format!("{HOME}/devices/toy"), &device.to_string())
+        .await
+        .ok();
+    let listed = world.get(NEW_DEVICES).await.ok().json;
+    let left = listed["devices"].as_array().unwrap();
+    assert_eq!((left.len(), &left[0]["dismissed"]), (1, &json!(true)));
+    world.delete(HOME).await.ok();
+    let kept = &world.context.control.store;
+    assert_eq!(
+        kept.sightings(&id("home"), Timestamp::now()).await.unwrap(),
+        []
+    );
+}
+
+#[tokio::test]
+async fn an_answer_moves_the_domains_of_its_prompt_once() {
+    let world = World::with_home().await;
+    world.put(THING, r#"{"mode":"asking"}"#).await.ok();
+    let prompt = world.wants("phone", &["ring.com", "a.test"]).await;
+    assert_eq!(world.wants("phone", &["b.test"]).await, prompt, "it grows");
+    let listed = world.get(&format!("{PROMPTS}?state=open")).await.ok().json;
+    let groups = listed["prompts"][0]["groups"].as_array().unwrap();
+    let owners: Vec<&str> = groups
+        .iter()
+        .map(|group| group["owner"].as_str().unwrap())
+        .collect();
+    assert_eq!(owners, ["Ring", "a.test", "b.test"]);
+    let answered = world.answer(&prompt, "maker").await.ok();
+    answered.version();
+    assert_eq!(answered.json["answer"], "maker");
+    let thing = world.get(THING).await.ok().json;
+    assert_eq!(domains(&thing["allowed"]), ["ring.com"]);
+    assert_eq!(domains(&thing["denied"]), ["a.test", "b.test"]);
+    world
+        .answer(&prompt, "yes")
+        .await
+        .is_problem(409, "answered");
+    let open = world.get(&format!("{PROMPTS}?state=open")).await.ok().json;
+    assert_eq!(open["prompts"], json!([]));
+    let unknown = format!("{PROMPTS}/none");
+    world
+        .answer(&unknown, "yes")
+        .await
+        .is_problem(404, "unknown_prompt");
+    // A thing without a known maker.
+    world.put(&format!("{HOME}/devices/toy"), "{}").await.ok();
+    let toys = world.wants("toy", &["c.test"]).await;
+    world
+        .answer(&toys, "maker")
+        .await
+        .is_problem(409, "maker_unknown");
+    world.answer(&toys, "yes").await.ok();
+    // A device that is removed takes its prompts along.
+    let another = world.wants("toy", &["d.test"]).await;
+    world.delete(&format!("{HOME}/devices/toy")).await.ok();
+    world
+        .answer(&another, "yes")
+        .await
+        .is_problem(404, "unknown_prompt");
+}
