@@ -9,12 +9,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use api::{
-    app::login::{Login, Provider},
-    auth::oidc::{KeySet, OidcSettings, Tokens},
+use api::auth::{
+    oidc::{KeySet, OidcSettings, Tokens},
+    provider::{Login, Provider},
 };
 use async_trait::async_trait;
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Client, RequestBuilder, Url, header::CONTENT_TYPE};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -157,7 +157,15 @@ impl Provider for Server {
             ("client_id", &inner.client_id),
             ("code_verifier", verifier),
         ];
-        let mut request = inner.client.post(endpoint).form(&form);
+        // The query of an address has the encoding of a form.
+        let mut encoded = endpoint.clone();
+        encoded.set_query(None);
+        encoded.query_pairs_mut().extend_pairs(form);
+        let mut request = inner
+            .client
+            .post(endpoint)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(encoded.query().unwrap_or_default().to_owned());
         if let Some(path) = &inner.secret_file {
             let secret = tokio::fs::read_to_string(path).await;
             let secret = secret.map_err(|error| format!("{}: {error}", path.display()))?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use control::{Control, limits::LimitEntry};
 
 use crate::{
-    app::{login::Login, settings::AppSettings},
-    auth::{limits::Limits, oidc::Tokens},
+    app::settings::AppSettings,
+    auth::{limits::Limits, oidc::Tokens, provider::Login},
     event_streams::Streams,
     home_test::HomeTest,
     report_intake::ReportIntake,

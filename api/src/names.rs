@@ -20,16 +20,16 @@ use crate::{Context, problem::Problem};
 const AUTHORS: [&str; 3] = ["set_by", "asked_by", "answered_by"];
 
 /// The labels of keys, by author.
-pub type Labels = BTreeMap<String, String>;
+pub type KeyLabels = BTreeMap<String, String>;
 
 /// The labels of these authors, as far as they have any.
 pub async fn labels(
     context: &Context,
     household: &Id,
     authors: BTreeSet<String>,
-) -> Result<Labels, Problem> {
+) -> Result<KeyLabels, Problem> {
     let store = &context.control.store;
-    let mut labels = Labels::new();
+    let mut labels = KeyLabels::new();
     if authors.is_empty() {
         return Ok(labels);
     }
@@ -80,7 +80,7 @@ fn own(members: &Map<String, Value>) -> impl Iterator<Item = (&'static str, &str
         .filter_map(|field| Some((field, members.get(field)?.as_str()?)))
 }
 
-fn add(value: &mut Value, labels: &Labels) {
+fn add(value: &mut Value, labels: &KeyLabels) {
     match value {
         Value::Object(members) => {
             members.values_mut().for_each(|value| add(value, labels));

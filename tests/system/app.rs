@@ -1,11 +1,15 @@
 //! The parents' app on the real program: its files, sessions of browsers, links that open it.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{Api, CertificateIssuer, World};
+use crate::world::{Api, CertificateIssuer, World, eventually};
 
 const SESSION: &str = "/v1/session";
+/// A line that is not printed by then will not be.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A home that a browser will log into, and its parent's key.
 async fn home() -> (World, String) {
@@ -139,14 +143,18 @@ async fn over_tls_the_cookie_is_secure_and_no_cookie_of_plain_http_is_taken() {
     );
 }
 
-/// The secret of the link that the program prints last.
-fn printed_link(world: &World) -> String {
-    let said = world.daemon.stdout();
-    let link = said
-        .iter()
-        .rev()
-        .find_map(|line| line.strip_prefix("app link: "));
-    link.unwrap().rsplit('/').next().unwrap().to_owned()
+/// The secret of the link that the program prints at its start of this number.
+async fn printed_link(world: &World, start: usize) -> String {
+    let mut secret = None;
+    eventually("the link is printed", TIMEOUT, async || {
+        let said = world.daemon.stdout();
+        let mut links = said.iter().filter(|line| line.starts_with("app link: "));
+        let link = links.nth(start - 1);
+        secret = link.and_then(|link| Some(link.rsplit('/').next()?.to_owned()));
+        secret.is_some()
+    })
+    .await;
+    secret.unwrap()
 }
 
 #[tokio::test]
@@ -156,9 +164,9 @@ async fn a_demonstration_is_opened_by_a_link_marked_and_removed_as_a_whole() {
         .config("[app]\ndemonstration = true\n")
         .start()
         .await;
-    let first = printed_link(&world);
+    let first = printed_link(&world, 1).await;
     world.daemon.restart().await;
-    let second = printed_link(&world);
+    let second = printed_link(&world, 2).await;
     let outsider = world.api.with_key("");
     let old = outsider.post(SESSION, json!({ "link": first })).await;
     assert_eq!((old.status, old.problem()), (401, "link_wrong"));

@@ -12,7 +12,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use axum::{
     extract::{FromRequestParts, Query, State},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
@@ -27,8 +26,9 @@ use crate::{
     Context,
     auth::{
         guards,
-        oidc::{Refused, Tokens},
+        oidc::Refused,
         principal::Principal,
+        provider::Login,
         session::{self, own_origin},
     },
     client_address,
@@ -49,25 +49,6 @@ pub const SESSION_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Letters of each of state, nonce and verifier: 256 random bits in hexadecimal (RFC 7636, section
 /// 7.1).
 const WORD_LETTERS: usize = 64;
-
-/// What the program knows of the provider.
-#[async_trait]
-pub trait Provider: Send + Sync {
-    /// The address of the provider's log-in page, with these parameters. Fails with the reason.
-    async fn authorization_url(&self, parameters: &[(&str, &str)]) -> Result<String, String>;
-
-    /// Changes a code for an ID token. Fails with the reason.
-    async fn exchange(&self, code: &str, verifier: &str, redirect: &str) -> Result<String, String>;
-}
-
-/// Log-in by a provider.
-pub struct Login {
-    pub provider: Box<dyn Provider>,
-    /// Verifies the provider's ID tokens, whose audience is the app.
-    pub tokens: Tokens,
-    pub client_id: String,
-    pub scopes: String,
-}
 
 /// What binds a log-in to its browser.
 struct Binding {
@@ -195,7 +176,7 @@ pub async fn begin(State(context): State<Arc<Context>>, by: Visitor) -> Result<R
 
 /// What the provider sends back.
 #[derive(Deserialize)]
-pub struct Answer {
+pub struct ProviderAnswer {
     code: Option<String>,
     state: Option<String>,
     error: Option<String>,
@@ -205,7 +186,7 @@ pub struct Answer {
 pub async fn callback(
     State(context): State<Arc<Context>>,
     by: Visitor,
-    Query(answer): Query<Answer>,
+    Query(answer): Query<ProviderAnswer>,
 ) -> Result<Response, Problem> {
     let login = unavailable(&context)?;
     let parts = &by.0;

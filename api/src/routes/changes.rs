@@ -137,7 +137,7 @@ struct Reading<'r> {
     principal: &'r Principal,
     household: &'r Household,
     undone: &'r [UndoneChange],
-    labels: &'r names::Labels,
+    labels: &'r names::KeyLabels,
     now: Timestamp,
 }
 

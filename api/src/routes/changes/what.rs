@@ -13,14 +13,14 @@ pub struct ChangePart {
     /// `safe_search`, `search_unlock`, `bypass`, `person`, `device`, or another member of the
     /// household, person or device.
     pub text_key: String,
-    /// Where: `household`, `person` or `device`.
-    pub level: &'static str,
+    /// Where: `household`, `person:ID` or `device:ID`.
+    pub level: String,
     /// The person or device, by identifier. Null for the household.
     pub of: Option<String>,
     /// The name that the family uses for it.
     pub of_name: Option<String>,
-    /// Which one: the category's slug, the domain name, the name of the schedule. Null if there is
-    /// only one.
+    /// Which one: the category's slug, the domain name, the name of the schedule, of the person or
+    /// of the device. Null if there is only one.
     pub subject: Option<String>,
     /// What it was: the state of a switch, or what differs of other settings. Null if it was not
     /// set.
@@ -97,7 +97,12 @@ fn below(
         (Some(was), Some(is)) => pairs(Some(was), Some(is))
             .into_iter()
             .for_each(|(member, was, is)| setting(parts, place, member, (was, is))),
-        (was, is) => parts.push(part(place, word, None, (was.map(brief), is.map(brief)))),
+        (was, is) => parts.push(part(
+            place,
+            word,
+            place.name,
+            (was.map(brief), is.map(brief)),
+        )),
     }
 }
 
@@ -143,7 +148,10 @@ fn part(
 ) -> ChangePart {
     ChangePart {
         text_key: key.to_owned(),
-        level: place.level,
+        level: match place.of {
+            Some(id) => format!("{}:{id}", place.level),
+            None => place.level.to_owned(),
+        },
         of: place.of.map(str::to_owned),
         of_name: place.name.map(str::to_owned),
         subject: subject.map(str::to_owned),
@@ -226,9 +234,9 @@ mod tests {
             said(before, after),
             [
                 r#"household  category gambling: "allow" -> "block""#,
-                r#"device TV device : {"name":"TV"} -> null"#,
-                r#"person Ella schedule bed: {"to":"07:00"} -> {"to":"08:00"}"#,
-                r#"person Ella pause : null -> {"until":"c"}"#,
+                r#"device:tv TV device TV: {"name":"TV"} -> null"#,
+                r#"person:ella Ella schedule bed: {"to":"07:00"} -> {"to":"08:00"}"#,
+                r#"person:ella Ella pause : null -> {"until":"c"}"#,
                 r#"household  preset : null -> "strict""#,
             ]
         );
