@@ -35,6 +35,7 @@ INTEROP := binary(primaries) + binary(sharing) + (binary(system) & test(/^(clien
 ## http://127.0.0.1:8080.
 run: tools/compiler tools/mac-register app
 	cargo build --profile quick --package ox-protect
+	OX_PROTECT_APP__DEMONSTRATION=true \
 	OX_PROTECT_NEW_DEVICES__MAC_REGISTER='["target/mac-register/node_modules/oui-data/index.json"]' \
 		./target/quick/ox-protect serve
 
@@ -82,8 +83,10 @@ app-lint: app
 	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app run --silent check
 	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app run --silent lint
 
-## A browser on the real program: what a person clicks, and a DNS query that proves it.
+## A browser on the real program: what a person clicks, and a DNS query that proves it. The program is
+## built as `make lint` does it, so that it has the newest app embedded.
 app-test: tools/browser app
+	$(CHECKED) cargo build --workspace --all-targets
 	@PATH="$$(tests/node.sh):$$PATH" npm --prefix api/app test
 
 ## The promises of the whole, on the real program in a simulated Internet.
@@ -182,8 +185,8 @@ tools/tests: tools/nextest
 # The fonts are those that the app asks for first; without any, a page has no text.
 tools/browser:
 	@[ -x /usr/bin/chromium ] && [ -x /usr/sbin/nsd ] && \
-		ls /usr/share/fonts/truetype/dejavu >/dev/null 2>&1 || \
-		tests/install.sh chromium fonts-dejavu-core nsd
+		ls /usr/share/fonts/truetype/dejavu /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || \
+		tests/install.sh chromium fonts-dejavu-core libfaketime nsd
 
 # Without PEERS_ROOT the rivals are this Debian's; cdb writes dnsdist's list in either case.
 tools/peers: tools/compiler

@@ -185,11 +185,12 @@ impl Bed {
 
     /// Signs that are waiting in the rings.
     fn drain(&self) -> u32 {
-        let mut signs = 0;
-        self.engine
-            .metrics
-            .drain_detection(|_| signs += 1, |_| signs += 1);
-        signs
+        let signs = std::cell::Cell::new(0);
+        self.engine.metrics.drain_detection(
+            |_| signs.set(signs.get() + 1),
+            |_| signs.set(signs.get() + 1),
+        );
+        signs.get()
     }
 
     /// Lets each thing ask for new names, and empties the rings after so many queries. Returns how

@@ -30,6 +30,7 @@ mod warnings;
 
 pub use self::{
     api::Api,
+    app::{AppConfig, AppOidc},
     differences::differences,
     history::HistoryConfig,
     load::{Checked, load},

@@ -27,7 +27,7 @@ use control::{
     audit_pruning::AuditPruning,
     bogus_zones,
     certificate::{CertificateWatch, ServerCertificate},
-    detection, disk,
+    demonstration, detection, disk,
     households::load::load_all,
     lists::{
         self,
@@ -76,6 +76,7 @@ use self::{
 };
 use crate::{
     config::{self, Checked},
+    login,
     memory::{self, Budgets, Governed, KnownAtStart},
     stores::{self, Stores},
 };
@@ -193,6 +194,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         },
         reports: report_intake(&checked.config.reports),
         app: checked.config.app.settings(home_test.clone()),
+        login: login::login(&checked.config.app, checked.config.api.oidc.as_ref())?,
         home_test,
         limits: limits(&checked.config.api),
         tokens,
@@ -213,6 +215,10 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         let watch = parts.certificate_watch(listener, Arc::clone(certificate));
         tasks.spawn_endless(watch.run());
     }
+    let demonstration = match checked.config.app.demonstration {
+        true => demonstration_link(&context, &api_sockets.origin()?).await,
+        false => None,
+    };
     let affordable = parts.memory.budgets.api_connections;
     let fetchers = parts.manager.fetchers();
     let commands = parts.manager.sender();
@@ -220,6 +226,9 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
     let limited = parts.engine.limited_connections();
     let web = web_sockets.serve(&checked.config, &context, &limited, &ended)?;
     let api = api_sockets.serve(&checked.config.api, affordable, (&context, limited), ended)?;
+    if let Some(link) = demonstration {
+        say(&format!("app link: {link}"))?;
+    }
     Ok(ServingNode {
         context,
         engine: parts.engine,
@@ -237,6 +246,26 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         tasks,
         _stores: parts.stores,
     })
+}
+
+/// Makes the household of the demonstration and a link to it. A node works without it, too.
+async fn demonstration_link(context: &Context, origin: &str) -> Option<String> {
+    match demonstration::prepare(&context.control, jiff::Timestamp::now()).await {
+        Ok(Some(secret)) => {
+            let configured = context.app.as_ref().and_then(|app| app.origin.as_deref());
+            let origin = configured.unwrap_or(origin);
+            Some(format!("{origin}/app/#/link/{secret}"))
+        }
+        Ok(None) => {
+            tracing::warn!("there is a household of that name already: no demonstration is made");
+            None
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the demonstration cannot be made");
+            None
+        }
+    }
 }
 
 impl ServingNode {

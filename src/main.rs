@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod daemon;
+mod login;
 mod memory;
 mod oidc;
 mod stores;

@@ -12,10 +12,10 @@ use std::{
 use api::auth::oidc::{KeySet, LEEWAY_S_MAX, OidcSettings, Tokens};
 use async_trait::async_trait;
 use blocklist_loader::{PublicOnly, is_public};
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, RequestBuilder, Url, redirect};
 
 /// The largest key set, in octets. Real ones have some thousand.
-const OCTETS_MAX: usize = 1 << 20;
+pub const OCTETS_MAX: usize = 1 << 20;
 /// The timeout of a request to the provider.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -163,54 +163,56 @@ impl Server {
                 "api.oidc.jwks: {address} is not an address of the public Internet; allow_private = true would allow it"
             );
         }
-        let builder = Client::builder()
-            .no_proxy()
-            .referer(false)
-            .redirect(redirect::Policy::none());
-        let builder = builder
-            .timeout(TIMEOUT)
-            .user_agent(concat!("ox-protect/", env!("CARGO_PKG_VERSION")));
-        let builder = if allow_private {
-            builder
-        } else {
-            builder.dns_resolver(PublicOnly)
-        };
         Ok(Self {
-            client: builder.build()?,
+            client: client(allow_private)?,
             url,
         })
     }
+}
 
-    async fn ask(&self) -> Result<String, reqwest::Error> {
-        let mut response = self
-            .client
-            .get(self.url.clone())
-            .send()
-            .await?
-            .error_for_status()?;
-        let mut octets = Vec::new();
-        while let Some(piece) = response.chunk().await? {
-            octets.extend_from_slice(&piece);
-            // A truncated body is no JSON, and is refused as such.
-            if octets.len() > OCTETS_MAX {
-                break;
-            }
+/// A client for requests to a provider.
+pub fn client(allow_private: bool) -> reqwest::Result<Client> {
+    let builder = Client::builder()
+        .no_proxy()
+        .referer(false)
+        .redirect(redirect::Policy::none())
+        .timeout(TIMEOUT)
+        .user_agent(concat!("ox-protect/", env!("CARGO_PKG_VERSION")));
+    let builder = if allow_private {
+        builder
+    } else {
+        builder.dns_resolver(PublicOnly)
+    };
+    builder.build()
+}
+
+/// The answer to a request, if it is a good one. A longer answer is cut off behind `max` octets: it
+/// is then no JSON, and is refused as such.
+pub async fn read_limited(request: RequestBuilder, max: usize) -> Result<String, reqwest::Error> {
+    let mut response = request.send().await?.error_for_status()?;
+    let mut octets = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        octets.extend_from_slice(&piece);
+        if octets.len() > max {
+            break;
         }
-        Ok(String::from_utf8_lossy(&octets).into_owned())
     }
+    Ok(String::from_utf8_lossy(&octets).into_owned())
 }
 
 #[async_trait]
 impl KeySet for Server {
     async fn read(&self) -> Result<String, String> {
         let causes = |error: reqwest::Error| control::causes(&error.without_url());
-        self.ask().await.map_err(|error| {
-            format!(
-                "{}: {}",
-                self.url.origin().ascii_serialization(),
-                causes(error)
-            )
-        })
+        read_limited(self.client.get(self.url.clone()), OCTETS_MAX)
+            .await
+            .map_err(|error| {
+                format!(
+                    "{}: {}",
+                    self.url.origin().ascii_serialization(),
+                    causes(error)
+                )
+            })
     }
 
     fn has_changed(&self) -> bool {

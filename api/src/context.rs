@@ -6,7 +6,7 @@ use control::{Control, limits::LimitEntry};
 
 use crate::{
     app::settings::AppSettings,
-    auth::{limits::Limits, oidc::Tokens},
+    auth::{limits::Limits, oidc::Tokens, provider::Login},
     event_streams::Streams,
     home_test::HomeTest,
     report_intake::ReportIntake,
@@ -35,4 +35,6 @@ pub struct Context {
     pub tokens: Option<Tokens>,
     /// The parents' app. `None`: it is not served.
     pub app: Option<AppSettings>,
+    /// Log-in to the app by an OIDC provider, if one is configured.
+    pub login: Option<Login>,
 }

@@ -19,7 +19,8 @@
 //! - [`landing`]: the block page; [`home_test`]: names by which a browser tests its filter. Both have
 //!   listeners of their own.
 //! - [`problem`]: refusals (RFC 9457); `control_errors`: errors of `control` as problems;
-//!   `versioned`: answers with a version; `redact`: secrets in
+//!   `versioned`: answers with a version; `conditional`: reads that need no repetition; `names`:
+//!   labels beside keys; `packing`: gzip; `redact`: secrets in
 //!   feed definitions.
 //! - `openapi`: what the OpenAPI document says of all routes alike; `schema`: schemas of answers
 //!   without a type.
@@ -34,6 +35,7 @@ mod audited;
 pub mod auth;
 mod bodies;
 pub mod client_address;
+mod conditional;
 mod context;
 mod control_errors;
 pub mod event_streams;
@@ -41,7 +43,9 @@ mod extract;
 pub mod home_test;
 mod idempotency;
 pub mod landing;
+mod names;
 mod openapi;
+mod packing;
 pub mod panics;
 pub mod problem;
 mod redact;
@@ -115,6 +119,7 @@ fn complete(context: Arc<Context>, routes: routes::Routes, app: Router<Arc<Conte
             )
         })
         .layer(DefaultBodyLimit::max(extract::BODY_OCTETS_MAX))
+        .layer(packing::layer())
         .layer(middleware::from_fn(strict_http::read_strictly))
         .layer(middleware::from_fn(panics::caught))
         .with_state(context)

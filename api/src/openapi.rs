@@ -15,7 +15,7 @@ use utoipa::{
     },
 };
 
-use crate::{idempotency::KEY_OCTETS_MAX, problem::ProblemBody};
+use crate::{idempotency::KEY_OCTETS_MAX, names, problem::ProblemBody};
 
 /// The name of the security scheme.
 const KEY: &str = "key";
@@ -32,6 +32,15 @@ const ID: &str = r"^\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
     components(schemas(ProblemBody<'static>))
 )]
 struct ApiDocument;
+
+/// Operations whose answer a client need not read again.
+const CONDITIONAL: [&str; 5] = [
+    "get_household",
+    "get_household_home",
+    "get_household_history",
+    "get_person",
+    "get_device",
+];
 
 /// Operations that answer with a version, beside those that take `If-Match`.
 const VERSIONED: [&str; 16] = [
@@ -78,6 +87,7 @@ pub fn base() -> Document {
 
 /// Adds the common parts to all routes.
 pub fn complete(mut document: Document) -> Document {
+    names::describe(&mut document);
     for (path, item) in &mut document.paths.paths {
         let operations = [
             (&mut item.put, true, false),
@@ -98,7 +108,13 @@ pub fn complete(mut document: Document) -> Document {
                     describe_version(operation);
                 }
                 let id = operation.operation_id.as_deref().unwrap_or_default();
-                if VERSIONED.contains(&id) || id.starts_with("post_") && id.ends_with("_grant") {
+                let is_conditional = CONDITIONAL.contains(&id);
+                let has_version =
+                    VERSIONED.contains(&id) || id.starts_with("post_") && id.ends_with("_grant");
+                if is_conditional {
+                    describe_condition(operation);
+                }
+                if has_version {
                     describe_version(operation);
                 }
             }
@@ -161,6 +177,23 @@ fn describe_write(operation: &mut Operation) {
     let replayed =
         "`true` on a repetition of the answer to an earlier write with this Idempotency-Key.";
     add_header(operation, "2", "Idempotency-Replayed", replayed);
+}
+
+/// Describes the entity tag that a client sends back, and the answer to it.
+fn describe_condition(operation: &mut Operation) {
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    let known = ParameterBuilder::new()
+        .name("If-None-Match")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("The `ETag` of the answer that the client has."))
+        .schema(Some(text));
+    add_parameter(operation, known.build());
+    let unchanged = ResponseBuilder::new().description("nothing has changed; without a body");
+    operation
+        .responses
+        .responses
+        .insert("304".to_owned(), RefOr::T(unchanged.build()));
 }
 
 /// Describes the version of an answer.

@@ -15,7 +15,7 @@ here=$(dirname "$(realpath "$0")")
 PATH=$PATH:/usr/sbin
 folder=$(mktemp -d)
 children=()
-trap 'kill "${children[@]}" 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap 'kill "${children[@]}" 2>/dev/null || true; wait; rm -rf "$folder"' EXIT
 cd "$folder"
 authority=127.60.0.54 attacker=127.60.0.55 port=53 resolver=5456
 # Hostile queries a second while other clients' names are timed, and names of others a second.

@@ -34,6 +34,7 @@ pub mod audit_heads;
 pub mod audit_pruning;
 pub mod bogus_zones;
 pub mod certificate;
+pub mod demonstration;
 pub mod detection;
 pub mod disk;
 mod error;
@@ -65,7 +66,7 @@ use self::{
     activity::limits::HistoryLimits,
     detection::mac_register::MacRegister,
     explain::Explainer,
-    households::{events::HouseholdEvents, turns::HouseholdTurns},
+    households::{event_channels::HouseholdEvents, turns::HouseholdTurns},
     lists::model::ListControl,
     negative_anchors::NegativeAnchorRegistry,
     notifications::settings::Channels,

@@ -110,7 +110,7 @@ impl ExplainArguments {
             None => None,
         };
         Ok(Some(Subscriber {
-            household,
+            household: Arc::new(household),
             rules,
             device,
             at,

@@ -1,6 +1,8 @@
 //! The parents' app.
 
 use ::api::{app::settings::AppSettings, home_test::HomeTest};
+use std::path::PathBuf;
+
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,34 @@ pub struct AppConfig {
     /// The origin under which browsers reach the app. Absent: the `Host` of each request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// The provider at which families log in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<AppOidc>,
+    /// Whether the daemon makes a household for a first look at its start.
+    pub demonstration: bool,
+}
+
+/// `[app.oidc]`: log-in by authorisation code with PKCE. The claims are those of `[api.oidc]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppOidc {
+    /// The issuer, whose discovery document names its endpoints.
+    pub issuer: String,
+    /// The app's identifier at the provider, and the audience of its ID tokens.
+    pub client_id: String,
+    /// A file with the app's secret. Absent: a public client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_file: Option<PathBuf>,
+    /// The scopes that are asked for.
+    #[serde(default = "scopes")]
+    pub scopes: String,
+    /// Whether the provider may be at private addresses, and without TLS.
+    #[serde(default)]
+    pub allow_private: bool,
+}
+
+fn scopes() -> String {
+    "openid".to_owned()
 }
 
 impl Default for AppConfig {
@@ -22,6 +52,8 @@ impl Default for AppConfig {
         Self {
             enabled: true,
             origin: None,
+            oidc: None,
+            demonstration: false,
         }
     }
 }
@@ -33,12 +65,43 @@ impl AppConfig {
         self.enabled.then(|| AppSettings {
             origin: origin.map(|origin| origin.trim_end_matches('/').to_owned()),
             home_test,
-            has_oidc: false,
+            has_oidc: self.oidc.is_some(),
         })
     }
 
-    /// Checks that all values can be used.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// Checks that all values can be used. `has_claims`: there is `[api.oidc]`.
+    pub fn check(&self, has_claims: bool) -> Result<(), ConfigError> {
+        if let Some(oidc) = &self.oidc {
+            let is_web = |schemes: &[&str]| {
+                let url = Url::parse(&oidc.issuer);
+                url.is_ok_and(|url| schemes.contains(&url.scheme()))
+            };
+            let schemes: &[&str] = match oidc.allow_private {
+                true => &["https", "http"],
+                false => &["https"],
+            };
+            ConfigError::unless(
+                is_web(schemes),
+                "app.oidc.issuer",
+                "an https address, or http with allow_private = true",
+            )?;
+            ConfigError::unless(
+                !oidc.client_id.is_empty(),
+                "app.oidc.client_id",
+                "the app's identifier at the provider",
+            )?;
+            let has_openid = oidc.scopes.split(' ').any(|scope| scope == "openid");
+            ConfigError::unless(
+                has_openid,
+                "app.oidc.scopes",
+                "openid, and further ones behind a space",
+            )?;
+            ConfigError::unless(
+                has_claims,
+                "app.oidc",
+                "the claims with role and household are those of [api.oidc], which is missing",
+            )?;
+        }
         let is_origin = |text: &String| {
             Url::parse(text).is_ok_and(|url| {
                 let is_bare =
@@ -51,6 +114,11 @@ impl AppConfig {
             self.origin.as_ref().is_none_or(is_origin),
             "app.origin",
             "a scheme and a host, such as \"https://family.isp.example\"",
+        )?;
+        ConfigError::unless(
+            self.enabled || !self.demonstration,
+            "app.demonstration",
+            "the demonstration is for the app, which is off",
         )
     }
 }

@@ -214,7 +214,7 @@ fn check_sections(config: &Config) -> Result<(), ConfigError> {
     api::check(&config.api)?;
     config.landing.check()?;
     config.home_test.check()?;
-    config.app.check()?;
+    config.app.check(config.api.oidc.is_some())?;
     effect::check(config)?;
     config.store.check()?;
     config.recursion.check()

@@ -22,7 +22,7 @@ use super::{
     reports::Reports,
     store::StoreConfig,
 };
-use crate::oidc;
+use crate::{login, oidc};
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
@@ -102,6 +102,7 @@ impl Config {
             root(&mut files.chain);
             root(&mut files.key);
         }
+        self.app.oidc = self.app.oidc.map(|oidc| login::rooted(oidc, base));
         self.api.oidc = self.api.oidc.map(|settings| oidc::rooted(settings, base));
         self
     }

@@ -55,6 +55,16 @@ impl ApiSockets {
         })
     }
 
+    /// The origin of the public's listener.
+    pub fn origin(&self) -> io::Result<String> {
+        let scheme = if self.certificate.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        Ok(format!("{scheme}://{}", self.public.local_addr()?))
+    }
+
     /// Serves until `ended` changes, and then the requests under way. Says where. The node has memory
     /// for `affordable` connections. Clients that lose some are noted in `limited`.
     pub fn serve(

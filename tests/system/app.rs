@@ -1,11 +1,15 @@
 //! The parents' app on the real program: its files, sessions of browsers, links that open it.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{Api, CertificateIssuer, World};
+use crate::world::{Api, CertificateIssuer, World, eventually};
 
 const SESSION: &str = "/v1/session";
+/// A line that is not printed by then will not be.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A home that a browser will log into, and its parent's key.
 async fn home() -> (World, String) {
@@ -25,11 +29,11 @@ async fn home() -> (World, String) {
 
 /// Logs in; returns a client with the session's cookie and token, and the whole cookie.
 async fn log_in(world: &World, body: serde_json::Value) -> (Api, String) {
-    let nobody = world.api.with_key("");
-    let answer = nobody.post(SESSION, body).await.ok();
+    let outsider = world.api.with_key("");
+    let answer = outsider.post(SESSION, body).await.ok();
     let cookie = answer.header("set-cookie").unwrap().to_owned();
     let pair = cookie.split(';').next().unwrap();
-    let browser = nobody
+    let browser = outsider
         .with_header("cookie", pair)
         .with_header("x-csrf-token", answer.json["csrf"].as_str().unwrap())
         .with_header("sec-fetch-site", "same-origin");
@@ -137,6 +141,68 @@ async fn over_tls_the_cookie_is_secure_and_no_cookie_of_plain_http_is_taken() {
         (refused.status, refused.problem()),
         (401, "session_missing")
     );
+}
+
+/// The secret of the link that the program prints at its start of this number.
+async fn printed_link(world: &World, start: usize) -> String {
+    let mut secret = None;
+    eventually("the link is printed", TIMEOUT, async || {
+        let said = world.daemon.stdout();
+        let mut links = said.iter().filter(|line| line.starts_with("app link: "));
+        let link = links.nth(start - 1);
+        secret = link.and_then(|link| Some(link.rsplit('/').next()?.to_owned()));
+        secret.is_some()
+    })
+    .await;
+    secret.unwrap()
+}
+
+#[tokio::test]
+async fn a_demonstration_is_opened_by_a_link_marked_and_removed_as_a_whole() {
+    let world = World::with_zone("bets.example. 60 A 192.0.2.7")
+        .listing("gambling", "bets.example")
+        .config("[app]\ndemonstration = true\n")
+        .start()
+        .await;
+    let first = printed_link(&world, 1).await;
+    world.daemon.restart().await;
+    let second = printed_link(&world, 2).await;
+    let outsider = world.api.with_key("");
+    let old = outsider.post(SESSION, json!({ "link": first })).await;
+    assert_eq!((old.status, old.problem()), (401, "link_wrong"));
+    let (browser, _) = log_in(&world, json!({ "link": second })).await;
+    let me = browser.get("/v1/me").await.ok().json;
+    assert_eq!(
+        (&me["household"], &me["demonstration"]),
+        (&json!("demonstration"), &json!(true))
+    );
+    let home = browser
+        .get("/v1/households/demonstration/home")
+        .await
+        .ok()
+        .json;
+    assert_eq!(home["demonstration"], true);
+    let count = |list: &str| home[list].as_array().unwrap().len();
+    assert_eq!((count("people"), count("devices")), (3, 8));
+    let activity = browser
+        .get("/v1/households/demonstration/activity")
+        .await
+        .ok()
+        .json;
+    assert!(activity["asked"].as_u64().unwrap() > 1_000, "{activity}");
+    assert!(activity["blocked"].as_u64().unwrap() > 100, "{activity}");
+    let line = world.client("127.0.0.1");
+    assert_eq!(line.ask("bets.example. A").await, "blocked: gambling");
+    world.api.delete("/v1/households/demonstration").await.ok();
+    assert_eq!(line.ask("bets.example. A").await, "192.0.2.7");
+    assert_eq!(browser.get(SESSION).await.status, 401);
+    // A later household of the same name inherits nothing.
+    let later = "/v1/households/demonstration";
+    world.api.put(later, json!({})).await.ok();
+    let history = format!("{later}/history");
+    world.api.put(&history, json!({ "days": 30 })).await.ok();
+    let rest = world.api.get(&format!("{later}/activity")).await.ok();
+    assert_eq!(rest.json["asked"], 0);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod world;
 mod activity;
 mod aggressive;
 mod app;
+mod app_login;
 mod asking;
 mod attacks;
 mod bad_input;

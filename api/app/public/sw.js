@@ -43,12 +43,23 @@ async function named(request) {
   return answer;
 }
 
+async function forgetNamed(cache) {
+  const requests = await cache.keys();
+  const named = requests.filter(({ url }) => new URL(url).pathname.startsWith('/app/assets/'));
+  await Promise.all(named.map((request) => cache.delete(request)));
+}
+
 /** A file whose content changes under its name: the stored one only without a network. */
 async function newest(request, key) {
   const cache = await caches.open(SHELL);
   try {
     const answer = await fetch(request);
-    if (answer.ok) await cache.put(key, answer.clone());
+    if (!answer.ok) return answer;
+    const stored = await cache.match(key);
+    // A new page names new files; those of the old one would stay for good.
+    if (key === '/app/' && stored && stored.headers.get('etag') !== answer.headers.get('etag'))
+      await forgetNamed(cache);
+    await cache.put(key, answer.clone());
     return answer;
   } catch (error) {
     const stored = await cache.match(key);

@@ -272,7 +272,7 @@ test('the first visit asks whether to filter, and there is no way round it', asy
   };
   assert.deepEqual(await size('Filtering on'), await size('Filtering off'), 'neither is larger');
   await page.getByRole('button', { name: 'Filtering on' }).click();
-  await page.getByRole('button', { name: 'Moderate' }).click();
+  await page.getByRole('button', { name: /^Moderate/ }).click();
   await page.getByRole('heading', { level: 1, name: 'People and devices' }).waitFor();
   await house.willSee(IPHONE, 'bets.example', 'blocked');
   const { filtering, choice } = await house.api('GET', '');
@@ -327,6 +327,51 @@ test('without a network the app opens and says so', async () => {
   await page.getByText('No connection. The rules of your home hold all the same.').waitFor();
   await context.setOffline(false);
   await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+});
+
+test('a key logs in, a wrong one does not, and logging out ends it', async () => {
+  house = await House.begin();
+  const { secret } = await house.api('POST', '/keys', { role: 'parent', label: 'Mum' });
+  const { page } = await house.someone();
+  await page.goto(`${house.origin}/app/`);
+  await page.getByLabel('Key').fill('ox_wrong');
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByText('This key is not known.').waitFor();
+  await page.getByLabel('Key').fill(secret);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+  await page.reload();
+  await visit(page, house.origin, 'settings', 'Settings');
+  await page.getByRole('button', { name: 'Log out' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Log in' }).waitFor();
+  await page.reload();
+  await page.getByRole('heading', { level: 1, name: 'Log in' }).waitFor();
+});
+
+test('a change is in the history and can be undone', async () => {
+  house = await House.begin();
+  const page = await house.parent();
+  await visit(page, house.origin, 'devices/iphone/blocked', "Ella's iPhone");
+  await page.getByRole('switch', { name: 'Block Violence', checked: true }).click();
+  await page.locator('[data-proof]').getByText('is not blocked').waitFor();
+  await house.sees(IPHONE, 'brawl.example', '192.0.2.20');
+  await visit(page, house.origin, 'changes', 'Changes');
+  const change = "Ella's iPhone: Violence is allowed";
+  await page.getByText(change, { exact: true }).waitFor();
+  await page.getByRole('button', { name: `Undo: ${change}` }).click();
+  await page.getByText('Undone by Mum').waitFor();
+  await house.sees(IPHONE, 'brawl.example', 'blocked');
+});
+
+test('who is logged out from afar sees the log-in', async () => {
+  house = await House.begin();
+  const parent = await house.parent();
+  const child = await house.child();
+  await child.getByRole('heading', { name: 'Your rules' }).waitFor();
+  await visit(parent, house.origin, 'access', 'Who can use this app');
+  await parent.getByRole('button', { name: 'Log out: Ella' }).click();
+  await parent.getByRole('dialog').getByRole('button', { name: 'Log out' }).click();
+  await child.getByRole('heading', { level: 1, name: 'Log in' }).waitFor();
 });
 
 test('a link works once', async () => {

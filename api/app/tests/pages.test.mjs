@@ -146,6 +146,61 @@ test('nor have the log-in, the first choice and the page of a child', async () =
   assert.deepEqual(found, []);
 });
 
+test('nor have forms, dialogs, proofs and problems', async () => {
+  await fullHome();
+  const { page } = await someone(await world.link());
+  const found = [];
+  const check = async (what) => {
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme });
+      found.push(...(await violations(page)).map((line) => `${what} ${colorScheme}: ${line}`));
+    }
+  };
+  await visit(page, world.origin, 'devices/iphone/week', "Ella's iPhone");
+  await page.getByRole('button', { name: 'Change: Homework' }).click();
+  await page.getByText('Not on these dates (holidays)').click();
+  await check('schedule');
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('button', { name: 'Remove: Homework' }).click();
+  await page.getByRole('dialog').waitFor();
+  await check('dialog');
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
+  await visit(page, world.origin, 'devices/iphone/sites', "Ella's iPhone");
+  await page.getByText('Each search engine').click();
+  await page.getByRole('textbox', { name: 'Site' }).fill('not a name');
+  await page.getByRole('button', { name: 'Block', exact: true }).click();
+  await page.getByRole('alert').getByText('This is not the name of a site.').waitFor();
+  await check('problem');
+  await page.getByRole('textbox', { name: 'Site' }).fill('https://Site.Example/page');
+  await page.getByRole('button', { name: 'Block', exact: true }).click();
+  await page.locator('[data-proof]').getByText('site.example').waitFor();
+  await check('proof');
+  assert.deepEqual(found, []);
+});
+
+test('what has the focus is never covered by the bars', async () => {
+  await fullHome();
+  const viewport = { width: 320, height: 480 };
+  const { page } = await someone(await world.link(), { viewport });
+  const covered = [];
+  for (const fragment of ['', 'devices/iphone/blocked', 'people/ella/week', 'settings']) {
+    await visit(page, world.origin, fragment, PAGES[fragment]);
+    for (let presses = 0; presses < 40; presses += 1) {
+      await page.keyboard.press('Tab');
+      const hidden = await page.evaluate(() => {
+        const element = document.activeElement;
+        if (!element || element === document.body) return null;
+        const { x, y, width, height } = element.getBoundingClientRect();
+        const top = document.elementFromPoint(x + width / 2, y + height / 2);
+        const isSeen = !!top && (element.contains(top) || top.contains(element));
+        return isSeen ? null : element.outerHTML.slice(0, 100);
+      });
+      if (hidden) covered.push(`${fragment}: ${hidden}`);
+    }
+  }
+  assert.deepEqual(covered, []);
+});
+
 test('no page is wider than 320 px, in English and in Welsh', async () => {
   await fullHome();
   const wide = [];
@@ -234,6 +289,32 @@ test('hostile names are shown and do nothing', async () => {
   await page.getByText(HOSTILE.long).first().waitFor();
   assert.equal(dialogs, 0);
   assert.deepEqual(complaints, []);
+});
+
+test('the program has the files that were built, each with its type', async () => {
+  world = await World.start();
+  const get = async (path) => {
+    const answer = await fetch(`${world.origin}/app/${path}`);
+    return { answer, text: await answer.text() };
+  };
+  const page = await get('');
+  const built = readFileSync(new URL('index.html', DIST), 'utf8');
+  assert.equal(page.text, built, 'the program was compiled with another app: make app-test');
+  assert.match(page.answer.headers.get('content-security-policy'), /default-src 'none'/);
+  const types = {
+    'sw.js': /javascript/,
+    'brand.css': /text\/css/,
+    'icon.svg': /image\/svg/,
+    'icon-192.png': /image\/png/,
+    'manifest.webmanifest': /json/,
+  };
+  for (const [file, type] of Object.entries(types)) {
+    const { answer } = await get(file);
+    assert.equal(answer.status, 200, file);
+    assert.match(answer.headers.get('content-type'), type, file);
+  }
+  assert.equal((await get('a/path/of/the/page')).text, built);
+  assert.equal((await get('no-such-file.js')).answer.status, 404);
 });
 
 test('the first load is below 150 kB compressed', () => {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 
-import { closeBrowser, openBrowser, visit } from './browser.mjs';
+import { closeBrowser, openBrowser, violations, visit } from './browser.mjs';
 import { ask } from './dns.mjs';
 import { eventually, House, IPHONE } from './house.mjs';
 
@@ -32,6 +32,7 @@ test('P-5 new device: one notice with a guess, and rules until it has a name', a
   await card.getByText('Why we think so').click();
   await card.getByText(/gs-loc\.apple\.com/).waitFor();
   await card.getByRole('button', { name: 'It is someone’s' }).click();
+  assert.deepEqual(await violations(page), []);
   await card.getByLabel('Name').fill("Tom's new phone");
   await card.getByLabel('Whose is it?').selectOption({ label: 'Tom' });
   await card.getByRole('button', { name: 'Save' }).click();
@@ -68,6 +69,7 @@ test('P-6 camera: one prompt; no blocks what it lists, yes works at once', async
   const card = page.getByRole('article', { name: 'Front-door camera' });
   await card.getByRole('heading', { name: title }).waitFor();
   assert.equal(await page.getByRole('article').count(), 1, 'one prompt');
+  assert.deepEqual(await violations(page), []);
   await card.getByRole('button', { name: 'No', exact: true }).click();
   await page.getByText('Front-door camera may not reach them').waitFor();
   for (const name of SERVERS) await house.sees(camera, name, 'blocked');

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /app/assets/NAME.HASH.js   a file, kept by browsers for good
+//! /app/login/oidc            a log-in by the ISP's identity provider ([`login`])
 //! /app/settings.json         what the app must know before a log-in
 //! /app/anything.else         a file, or 404
 //! /app/anything              the page, which shows what the path says
@@ -10,6 +11,7 @@
 //! The page may load and connect to nothing but this origin, may not be framed, and has no inline
 //! script or style ([`AppSettings::policy`]).
 
+pub mod login;
 pub mod settings;
 
 use std::sync::Arc;
@@ -76,12 +78,16 @@ pub fn routes(settings: &AppSettings, files: MemoryServe) -> Router<Arc<Context>
         policy: settings.policy(),
         public: settings.public(),
     });
+    let logins = Router::new()
+        .route("/app/login/oidc", get(login::begin))
+        .route(login::CALLBACK, get(login::callback));
     Router::new()
         .route("/app", get(|| async { Redirect::permanent("/app/") }))
         .route("/app/settings.json", get(settings_of))
         .route("/app/", get(file))
         .route("/app/{*path}", get(file))
         .with_state(shared)
+        .merge(logins)
 }
 
 async fn settings_of(State(shared): State<Arc<Shared>>) -> Response {

@@ -6,5 +6,6 @@ pub(crate) mod known;
 pub mod limits;
 pub mod oidc;
 pub(crate) mod principal;
+pub mod provider;
 pub(crate) mod roles;
 pub(crate) mod session;

@@ -278,6 +278,15 @@ impl Tokens {
     /// The principal of a token. If its address has too many failures, `takes_turns` makes it wait
     /// for its turn.
     pub async fn read(&self, token: &str, takes_turns: bool) -> Result<Principal, Refused> {
+        self.read_with(token, takes_turns, None).await
+    }
+
+    async fn read_with(
+        &self,
+        token: &str,
+        takes_turns: bool,
+        nonce: Option<&str>,
+    ) -> Result<Principal, Refused> {
         if token.len() > TOKEN_OCTETS_MAX {
             return Err(Refused::Wrong("the token is too long"));
         }
@@ -312,11 +321,22 @@ impl Tokens {
         } else {
             None
         };
-        self.verify(token, header.alg, id)
+        self.verify(token, (header.alg, id), nonce)
+    }
+
+    /// The principal of an ID token, which carries this nonce (OpenID Connect Core, section
+    /// 3.1.3.7).
+    pub(crate) async fn read_bound(&self, token: &str, nonce: &str) -> Result<Principal, Refused> {
+        self.read_with(token, true, Some(nonce)).await
     }
 
     /// The principal of a token with a known key and algorithm.
-    fn verify(&self, token: &str, algorithm: Algorithm, id: String) -> Result<Principal, Refused> {
+    fn verify(
+        &self,
+        token: &str,
+        (algorithm, id): (Algorithm, String),
+        nonce: Option<&str>,
+    ) -> Result<Principal, Refused> {
         let keys = self.keys();
         let key = keys
             .all
@@ -326,6 +346,11 @@ impl Tokens {
             "the provider's key of this name is not used in this algorithm",
         ))?;
         let claims = self.claims(token, key, algorithm)?;
+        if let Some(nonce) = nonce
+            && claims.get("nonce").and_then(Value::as_str) != Some(nonce)
+        {
+            return Err(Refused::Wrong("the token is not for this log-in"));
+        }
         self.principal(&claims, id)
     }
 

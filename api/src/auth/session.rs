@@ -127,7 +127,11 @@ fn cookie_name(is_secure: bool) -> &'static str {
 
 /// The secret of the session whose cookie the request has. `None` if it has none, or several.
 pub fn secret(parts: &Parts) -> Option<String> {
-    let name = cookie_name(is_secure(parts));
+    cookie_of(parts, cookie_name(is_secure(parts)))
+}
+
+/// The value of a cookie that the request has once.
+pub fn cookie_of(parts: &Parts, name: &str) -> Option<String> {
     let lines = parts.headers.get_all(header::COOKIE).iter();
     let pairs = lines
         .filter_map(|line| line.to_str().ok())

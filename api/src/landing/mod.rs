@@ -197,7 +197,7 @@ impl Landing {
                 let (household, rules) = read_with_rules(control, &id).await?;
                 Some(Subscriber {
                     device: rules.device_by_address(client),
-                    household,
+                    household: household.into(),
                     rules,
                     at: Timestamp::now(),
                 })

@@ -12,12 +12,13 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 122] = [
+const CODES: [&str; 125] = [
     "another_version",
     "answer",
     "answered",
     "body",
     "by",
+    "changed_since",
     "channel",
     "cidr",
     "configured",
@@ -110,8 +111,10 @@ const CODES: [&str; 122] = [
     "time_zone",
     "token_wrong",
     "too_large",
+    "too_late",
     "too_wide",
     "unknown_category",
+    "unknown_change",
     "unknown_device",
     "unknown_devices",
     "unknown_engine",

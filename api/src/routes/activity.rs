@@ -244,6 +244,61 @@ pub async fn get(
     }))
 }
 
+/// Counts since an instant, such as midnight.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Today {
+    /// Since the hour (UTC) of this instant, RFC 3339.
+    since: Timestamp,
+    /// Queries.
+    queries: u64,
+    /// Queries that were blocked.
+    blocked: u64,
+    /// Blocked queries by the slug of each category that they were blocked for.
+    by_category: BTreeMap<String, u64>,
+}
+
+/// Counts of a household, or of one of its devices, between two instants. `None` if nothing is
+/// kept.
+pub async fn since(
+    context: &Context,
+    household: &Household,
+    device: Option<&Id>,
+    (since, now): (Timestamp, Timestamp),
+) -> Result<Option<Today>, Problem> {
+    let control = &context.control;
+    let is_kept = household
+        .kept()
+        .is_some_and(|kept| kept.days.min(control.history.days_max) > 0);
+    let Some(activity) = control.activity.as_ref().filter(|_| is_kept) else {
+        return Ok(None);
+    };
+    let before = since.saturating_sub(SignedDuration::from_mins(60));
+    let before = before.unwrap_or(Timestamp::MIN);
+    let view = View {
+        household,
+        device,
+        is_childs: device.is_some(),
+        hours: (before, now),
+        now,
+        silent_after: control.history.silent_after,
+    };
+    let mut sum = Sum::default();
+    let _seat = context.activity_seats.acquire().await;
+    let add = |hour| sum.add(&view, hour);
+    activity
+        .visit(&household.id, None, before, now, now, add)
+        .await?;
+    let blocked = sum.categories.iter().filter(|(_, count)| count.blocked > 0);
+    Ok(Some(Today {
+        since,
+        queries: sum.all.asked,
+        blocked: sum.all.blocked,
+        by_category: blocked
+            .map(|(category, count)| (category.to_string(), count.blocked))
+            .collect(),
+    }))
+}
+
 /// The device that the query names, if it names one.
 fn optional_device(device: Option<&str>) -> Result<Option<Id>, Problem> {
     device.map(|device| segment("device", device)).transpose()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::Response};
 use control::households::write::change_existing;
 use policy::{
     rules::household::{
@@ -20,7 +20,9 @@ use crate::{
         guards::{Anyone, Family, Viewer},
         principal::forbidden,
     },
+    conditional::Known,
     extract::{Body, IfMatch, Segments, check_name, segment},
+    names::named,
     problem::Problem,
     routes::households::given,
     versioned::{Versioned, made_or_changed, unknown_household},
@@ -233,7 +235,8 @@ pub async fn get(
     State(context): State<Arc<Context>>,
     _viewer: Viewer,
     Segments((id, device)): Segments<(String, String)>,
-) -> Result<Versioned<DeviceView>, Problem> {
+    known: Known,
+) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let device: Id = segment("device", &device)?;
     let household = context
@@ -243,7 +246,8 @@ pub async fn get(
         .await?
         .ok_or_else(|| unknown_household(&id))?;
     let view = DeviceView::of(&household, &device).ok_or_else(|| unknown_device(&device))?;
-    Ok(Versioned::read(household.version, view))
+    let answer = named(&context, &id, &view).await?;
+    Ok(known.of_version(household.version, answer))
 }
 
 /// Removes a device. Its queries get the household's settings from now on.

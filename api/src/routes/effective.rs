@@ -20,13 +20,15 @@ use policy::{
     rules::{
         builtin_names::{BuiltinName, BuiltinNames},
         compiled::HouseholdRules,
-        household::{Id, SwitchState},
+        household::{Household, Id, SwitchState},
         safe_search::SearchEngine,
         timeline::zone,
     },
     unix_seconds::UnixSeconds,
 };
+use serde_json::Value;
 
+pub use self::answer::EffectiveSummary;
 use self::answer::{
     Effective, EffectiveBypass, EffectiveGrant, EffectiveLevel, EffectiveName, EffectivePause,
     EffectiveSchedule, EffectiveState, EffectiveUnlock,
@@ -35,6 +37,7 @@ use crate::{
     Context,
     auth::guards::{Member, Viewer},
     extract::{Segments, segment},
+    names::named,
     problem::Problem,
     routes::{devices::unknown_device, history::History},
     versioned::Versioned,
@@ -52,7 +55,7 @@ pub async fn of_household(
     State(context): State<Arc<Context>>,
     _viewer: Viewer,
     Segments(id): Segments<String>,
-) -> Result<Versioned<Effective>, Problem> {
+) -> Result<Versioned<Value>, Problem> {
     let id: Id = segment("id", &id)?;
     effective(&context, &id, None).await
 }
@@ -64,7 +67,7 @@ pub async fn of_device(
     State(context): State<Arc<Context>>,
     _member: Member,
     Segments((id, device)): Segments<(String, String)>,
-) -> Result<Versioned<Effective>, Problem> {
+) -> Result<Versioned<Value>, Problem> {
     let id: Id = segment("id", &id)?;
     let device: Id = segment("device", &device)?;
     effective(&context, &id, Some(&device)).await
@@ -74,8 +77,9 @@ async fn effective(
     context: &Context,
     id: &Id,
     device: Option<&Id>,
-) -> Result<Versioned<Effective>, Problem> {
+) -> Result<Versioned<Value>, Problem> {
     let (household, rules) = read_with_rules(&context.control, id).await?;
+    let household = Arc::new(household);
     let place = device
         .map(|device| {
             rules
@@ -83,71 +87,107 @@ async fn effective(
                 .ok_or_else(|| unknown_device(device))
         })
         .transpose()?;
+    let at = Timestamp::now();
+    let changes = Changes::of(context, &household, at, &[place]).pop();
+    let version = household.version;
     let subscriber = Subscriber {
         household,
         rules,
         device: place,
-        at: Timestamp::now(),
+        at,
     };
-    let view = View {
-        context,
-        setters: Provenance {
-            subscriber: &subscriber,
-            taxonomy: &context.control.taxonomy,
-        },
-        now: subscriber.asker(),
-        changes: Changes::of(context, &subscriber),
+    let view = View::new(context, &subscriber, changes.unwrap_or_default());
+    let answer = named(context, id, &view.answer(device)).await?;
+    Ok(Versioned::read(version, answer))
+}
+
+/// What is in force on some devices of a household, in short.
+pub fn summaries(
+    context: &Context,
+    household: &Arc<Household>,
+    rules: &Arc<HouseholdRules>,
+    devices: &[Id],
+    at: Timestamp,
+) -> BTreeMap<Id, EffectiveSummary> {
+    let placed = devices
+        .iter()
+        .filter_map(|device| Some((device, rules.device_by_id(device)?)));
+    let (devices, places): (Vec<&Id>, Vec<Option<u16>>) =
+        placed.map(|(device, place)| (device, Some(place))).unzip();
+    let changes = Changes::of(context, household, at, &places);
+    let summary = |(place, changes): (Option<u16>, Changes)| {
+        let subscriber = Subscriber {
+            household: Arc::clone(household),
+            rules: Arc::clone(rules),
+            device: place,
+            at,
+        };
+        View::new(context, &subscriber, changes).summary()
     };
-    let version = subscriber.household.version;
-    Ok(Versioned::read(version, view.answer(device)))
+    let summaries = places.into_iter().zip(changes).map(summary);
+    devices.into_iter().cloned().zip(summaries).collect()
 }
 
 /// When the settings in force end.
+#[derive(Default)]
 struct Changes {
     categories: Vec<(Timestamp, CategorySet)>,
     paused: Option<Timestamp>,
 }
 
 impl Changes {
-    fn of(context: &Context, line: &Subscriber) -> Self {
+    /// Of several devices of a household, in the order of `places`. Each instant is compiled once.
+    fn of(
+        context: &Context,
+        household: &Household,
+        at: Timestamp,
+        places: &[Option<u16>],
+    ) -> Vec<Self> {
         let compile = |at| {
             Arc::new(HouseholdRules::compile(
-                &line.household,
+                household,
                 &context.control.taxonomy,
                 context.control.defaults,
                 at,
             ))
         };
-        let asker = |rules: &Arc<HouseholdRules>, at| {
-            EffectivePolicy::of(rules, line.device, UnixSeconds::of(at))
+        let askers = |rules: &Arc<HouseholdRules>, at| -> Vec<EffectivePolicy> {
+            let asker =
+                |place: &Option<u16>| EffectivePolicy::of(rules, *place, UnixSeconds::of(at));
+            places.iter().map(asker).collect()
         };
-        let mut rules = compile(line.at);
-        let now = asker(&rules, line.at);
-        let mut found = Self {
-            categories: Vec::new(),
-            paused: None,
-        };
-        let mut seen = CategorySet::EMPTY;
+        let mut rules = compile(at);
+        let now = askers(&rules, at);
+        let mut found: Vec<Self> = places.iter().map(|_| Self::default()).collect();
         for _ in 0..LOOKS_MAX {
-            let Some(at) = rules.until().timestamp().filter(|at| *at < line.at + AHEAD) else {
+            let Some(next) = rules.until().timestamp().filter(|next| *next < at + AHEAD) else {
                 break;
             };
-            rules = compile(at);
-            let then = asker(&rules, at);
-            let is_other = now
-                .blocked()
-                .without(then.blocked())
-                .union(then.blocked().without(now.blocked()))
-                .without(seen);
-            if !is_other.is_empty() {
-                seen = seen.union(is_other);
-                found.categories.push((at, is_other));
-            }
-            if found.paused.is_none() && then.flags().is_paused() != now.flags().is_paused() {
-                found.paused = Some(at);
+            rules = compile(next);
+            for ((changes, now), then) in found.iter_mut().zip(&now).zip(askers(&rules, next)) {
+                changes.note(next, now, &then);
             }
         }
         found
+    }
+
+    /// Notes what is different at an instant for the first time.
+    fn note(&mut self, at: Timestamp, now: &EffectivePolicy, then: &EffectivePolicy) {
+        let seen = self.categories.iter();
+        let seen = seen.fold(CategorySet::EMPTY, |seen, (_, changed)| {
+            seen.union(*changed)
+        });
+        let is_other = now
+            .blocked()
+            .without(then.blocked())
+            .union(then.blocked().without(now.blocked()))
+            .without(seen);
+        if !is_other.is_empty() {
+            self.categories.push((at, is_other));
+        }
+        if self.paused.is_none() && then.flags().is_paused() != now.flags().is_paused() {
+            self.paused = Some(at);
+        }
     }
 }
 
@@ -158,7 +198,48 @@ struct View<'v> {
     changes: Changes,
 }
 
-impl View<'_> {
+impl<'v> View<'v> {
+    fn new(context: &'v Context, subscriber: &'v Subscriber, changes: Changes) -> Self {
+        Self {
+            context,
+            setters: Provenance {
+                subscriber,
+                taxonomy: &context.control.taxonomy,
+            },
+            now: subscriber.asker(),
+            changes,
+        }
+    }
+
+    fn summary(&self) -> EffectiveSummary {
+        let Subscriber {
+            household,
+            rules,
+            device,
+            ..
+        } = self.line();
+        let mut blocked = self.categories();
+        blocked.retain(|_, state| state.is_block());
+        let grants = self.grants();
+        let paused = self.paused();
+        let ends = grants.iter().map(|grant| grant.until).chain(paused.until);
+        let changes = self.changes.categories.iter().map(|(at, _)| *at);
+        EffectiveSummary {
+            next_change: ends.chain(changes).chain(self.changes.paused).min(),
+            blocked,
+            filtering: household.filtering,
+            grants,
+            paused,
+            recorded: rules.is_recorded(*device) && days_kept(&self.context.control, rules) > 0,
+        }
+    }
+
+    fn paused(&self) -> EffectivePause {
+        let is_paused = self.now.flags().is_paused();
+        let pauser = self.setters.paused().filter(|_| is_paused);
+        EffectivePause::new(is_paused, self.changes.paused, pauser)
+    }
+
     fn line(&self) -> &Subscriber {
         self.setters.subscriber
     }
@@ -173,7 +254,6 @@ impl View<'_> {
         } = self.line();
         let flags = self.now.flags();
         let refused = flags.prevents(BuiltinName::Canary) || flags.prevents(BuiltinName::Relay);
-        let pauser = self.setters.paused().filter(|_| flags.is_paused());
         Effective {
             at: *at,
             bypass: EffectiveBypass::new(refused, self.setters.bypass()),
@@ -184,7 +264,7 @@ impl View<'_> {
             history: History::of(control, Some(household)),
             household: household.id.clone(),
             names: self.names(),
-            paused: EffectivePause::new(flags.is_paused(), self.changes.paused, pauser),
+            paused: self.paused(),
             preset: household.preset.clone(),
             recorded: rules.is_recorded(*place) && days_kept(control, rules) > 0,
             safe_search: self.safe_search(),

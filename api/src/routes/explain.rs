@@ -163,7 +163,7 @@ async fn subscriber(
         None => None,
     };
     Ok(Subscriber {
-        household,
+        household: Arc::new(household),
         rules,
         device,
         at,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::Response};
 use control::{
     Control,
     households::write::{change_existing, set_by},
@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Context,
     auth::guards::{Holder, Member},
+    conditional::Known,
     extract::{Body, IfMatch, Segments, segment},
+    names::named,
     problem::Problem,
     versioned::{Versioned, unknown_household},
 };
@@ -157,7 +159,8 @@ pub async fn get(
     State(context): State<Arc<Context>>,
     _member: Member,
     Segments(id): Segments<String>,
-) -> Result<Versioned<History>, Problem> {
+    known: Known,
+) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let household = context
         .control
@@ -166,7 +169,8 @@ pub async fn get(
         .await?
         .ok_or_else(|| unknown_household(&id))?;
     let history = History::of(&context.control, Some(&household));
-    Ok(Versioned::read(household.version, history))
+    let answer = named(&context, &id, &history).await?;
+    Ok(known.of_version(household.version, answer))
 }
 
 /// 503 if the file of the activity could not be opened at the start of the node.

@@ -3,17 +3,21 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::State,
+    extract::{FromRequestParts, State},
+    http::{HeaderValue, request::Parts},
     response::sse::{Event, KeepAlive, Sse},
 };
-use control::households::events::{Delivered, HouseholdEvent, OtherEvent, Subscription};
-use futures_util::{Stream, stream};
+use control::households::{
+    event_channels::{Delivered, EventId, Subscription},
+    events::{HouseholdEvent, OtherEvent},
+};
+use futures_util::{Stream, StreamExt, stream};
 use policy::rules::household::Id;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Context,
-    auth::guards::Member,
+    auth::{guards::Member, roles::Admits},
     event_streams::Seat,
     extract::{Segments, segment},
     panics,
@@ -46,28 +50,55 @@ impl Listener {
                 delivered = timeout_at(self.ends, self.events.next()) => delivered.ok()??,
             };
             let event = match delivered {
-                Delivered::Event(event)
-                    if !event.is_visible_to(self.device.as_ref(), self.is_of_family) =>
-                {
-                    continue;
+                Delivered::Event(event) => {
+                    let id = event.id;
+                    let event = event.event;
+                    if !event.is_visible_to(self.device.as_ref(), self.is_of_family) {
+                        continue;
+                    }
+                    return Some(written(&event.into_event()).id(id.to_string()));
                 }
-                Delivered::Event(event) => event.into_event(),
                 // A child does not learn how much the others do.
                 Delivered::Lost(lost) => OtherEvent::Lost {
-                    lost: self.device.is_none().then_some(lost),
-                }
-                .into(),
+                    lost: lost.filter(|_| self.device.is_none()),
+                },
             };
-            let data = serde_json::to_string(&event).expect("an event is plain data");
-            return Some(Event::default().event(event.kind()).data(data));
+            return Some(written(&event.into()));
         }
     }
 }
 
-/// Events of a household, from now on: `request`, `answer` and `change`; if its activity is kept,
+fn written(event: &HouseholdEvent) -> Event {
+    let data = serde_json::to_string(event).expect("an event is plain data");
+    Event::default().event(event.kind()).data(data)
+}
+
+/// The last event that a client has had, by `Last-Event-ID`. `Some(None)`: it cannot be read.
+pub struct LastEvent(pub Option<Option<EventId>>);
+
+impl Admits for LastEvent {}
+
+impl<S: Send + Sync> FromRequestParts<S> for LastEvent {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let last = parts.headers.get("last-event-id");
+        let read = |value: &HeaderValue| value.to_str().ok()?.parse().ok();
+        Ok(Self(last.map(read)))
+    }
+}
+
+/// What begins a stream: the identifier of the last event so far, so that a client that loses the
+/// connection before the first event can resume, too.
+pub fn begin(id: EventId) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::iter([Ok(Event::default().id(id.to_string()))])
+}
+
+/// Events of a household, from now on, or after the one of `Last-Event-ID`, if that was among the
+/// last 64 and less than ten minutes ago: `request`, `answer` and `change`; if its activity is kept,
 /// also `block`, and `silent` for a device that asked for a bypass of the filter and then for
 /// nothing more. A child sees events of its own device. An event named `lost` says how many a slow
-/// client missed. A stream ends after ten minutes; its client may open another one. It ends at once
+/// client missed; after a longer break their number is null. A stream ends after ten minutes; its client may open another one. It ends at once
 /// with the key or the token that opened it, its household or its device.
 #[utoipa::path(get, path = "/v1/households/{id}/events", operation_id = "get_household_events", tag = "requests", params(("id" = String, Path)),
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = HouseholdEvent),
@@ -76,14 +107,16 @@ pub async fn events(
     State(context): State<Arc<Context>>,
     Member(principal): Member,
     Segments(id): Segments<String>,
+    LastEvent(last): LastEvent,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let id: Id = segment("id", &id)?;
     if context.control.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
     }
     let seat = context.streams.take(&principal, Some(id.clone()))?;
+    let (newest, events) = context.control.events.subscribe(id, last);
     let listener = Listener {
-        events: context.control.events.subscribe(id),
+        events,
         is_of_family: principal.household.is_some(),
         device: principal.device,
         ends: Instant::now() + STREAM_ENDS,
@@ -92,5 +125,6 @@ pub async fn events(
     let stream = stream::unfold(listener, |mut listener| async move {
         Some((Ok(listener.next().await?), listener))
     });
+    let stream = begin(newest).chain(stream);
     Ok(Sse::new(panics::ended_by(stream)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use control::households::write::{change, set_by};
 use policy::{
     category::Taxonomy,
@@ -18,7 +18,9 @@ use crate::{
         guards::{Anyone, Family, Operator, Reader, Viewer},
         principal::{Principal, forbidden},
     },
+    conditional::Known,
     extract::{Body, IfMatch, Precondition, QueryParameters, Segments, check_name, segment},
+    names::named,
     problem::Problem,
     versioned::{Versioned, made_or_changed, unknown_household},
     written::Written,
@@ -298,7 +300,8 @@ pub async fn get(
     State(context): State<Arc<Context>>,
     _viewer: Viewer,
     Segments(id): Segments<String>,
-) -> Result<Versioned<Household>, Problem> {
+    known: Known,
+) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let household = context
         .control
@@ -306,7 +309,8 @@ pub async fn get(
         .household(&id)
         .await?
         .ok_or_else(|| unknown_household(&id))?;
-    Ok(Versioned::read(household.version, household))
+    let answer = named(&context, &id, &household).await?;
+    Ok(known.of_version(household.version, answer))
 }
 
 /// Removes a household. Its lines have no household from now on. The account holder is notified.

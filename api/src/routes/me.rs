@@ -7,6 +7,7 @@ use axum::{
     extract::State,
     http::{HeaderName, HeaderValue, header},
 };
+use control::demonstration::is_demonstration;
 use jiff::Timestamp;
 use policy::rules::household::Id;
 use policy_store::Role;
@@ -35,6 +36,8 @@ pub struct Me {
     pub label: Option<String>,
     /// When the token or the session ends, RFC 3339. Null for a key.
     pub expires_at: Option<Timestamp>,
+    /// Whether the household is a demonstration, whose activity is made up.
+    pub demonstration: bool,
     /// What each write of a session carries as `X-CSRF-Token`. Absent without a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -44,18 +47,20 @@ pub struct Me {
 /// Reads what the store knows of a principal.
 pub async fn of(context: &Context, principal: &Principal) -> Result<Me, Problem> {
     let store = &context.control.store;
-    let person = match (&principal.household, &principal.device) {
-        (Some(household), Some(device)) => store
-            .household(household)
-            .await?
-            .and_then(|household| household.devices.get(device)?.person.clone()),
-        _ => None,
+    let household = match &principal.household {
+        Some(household) => store.household(household).await?,
+        None => None,
     };
+    let device = household.as_ref().and_then(|household| {
+        let device = principal.device.as_ref()?;
+        household.devices.get(device)
+    });
     Ok(Me {
         role: principal.role,
         household: principal.household.clone(),
         device: principal.device.clone(),
-        person,
+        person: device.and_then(|device| device.person.clone()),
+        demonstration: household.as_ref().is_some_and(is_demonstration),
         label: store.label_of(&principal.author.actor).await?,
         expires_at: principal.expires_at,
         csrf: principal.session.as_ref().map(|shown| shown.csrf.clone()),

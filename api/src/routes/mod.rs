@@ -1,8 +1,10 @@
 //! The handlers, one file for each kind of resource.
 //!
+//! - `home`: a whole home in one read.
 //! - `households`, `networks`, `people`, `devices`: who there is; `keys`: who may change it.
 //! - `new_devices`: devices without a name; `things`, `prompts`: what cameras and the like may reach.
 //! - `session`, `links`, `me`: log-in to the app, links that open it, who asks.
+//! - `changes`: the history of a household's changes, and undo.
 //! - `level`: a household, a person or a device, whose settings `switches` and `schedules` change.
 //! - `effective`: the settings in force; `explain`: why a name is blocked or not.
 //! - `requests`: a child's requests; `household_events`: events of a household.
@@ -16,6 +18,7 @@
 
 pub mod activity;
 pub(crate) mod audit;
+pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod choices;
 pub(crate) mod devices;
@@ -24,6 +27,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod feeds;
 pub(crate) mod history;
+pub(crate) mod home;
 pub(crate) mod home_test;
 pub(crate) mod household_events;
 pub(crate) mod households;
@@ -113,6 +117,9 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         households::put,
         households::get,
         households::delete,
+        home::get,
+        changes::list,
+        changes::undo,
         networks::put_network,
         networks::delete_network,
         people::put,

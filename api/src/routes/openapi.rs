@@ -16,7 +16,7 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use utoipa::openapi::OpenApi;
 
-use crate::{Context, auth::roles::Admits, client_address, problem::Problem};
+use crate::{Context, auth::roles::Admits, client_address, conditional, problem::Problem};
 
 /// The path.
 pub const PATH: &str = "/openapi.json";
@@ -97,7 +97,8 @@ fn answer(written: &Written, headers: &HeaderMap) -> Response {
         (header::CACHE_CONTROL, CACHE_CONTROL),
         (header::VARY, HeaderValue::from_static("Accept-Encoding")),
     ];
-    if is_known(text(header::IF_NONE_MATCH), &written.tag) {
+    let tag = written.tag.to_str().unwrap_or_default();
+    if conditional::holds(text(header::IF_NONE_MATCH), tag) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     let json = [(
@@ -114,15 +115,6 @@ fn answer(written: &Written, headers: &HeaderMap) -> Response {
             .into_response(),
         false => (common, json, written.plain.clone()).into_response(),
     }
-}
-
-/// Whether a client has the document with this tag, by weak comparison (RFC 9110, section 13.1.2).
-fn is_known(if_none_match: &str, tag: &HeaderValue) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let ours = tag.to_str().map(opaque).unwrap_or_default();
-    if_none_match
-        .split(',')
-        .any(|known| known.trim() == "*" || opaque(known) == ours)
 }
 
 /// Whether a client accepts gzip (RFC 9110, section 12.5.3).

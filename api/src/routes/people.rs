@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::Response};
 use control::households::write::change_existing;
 use policy::{
     rules::household::{Household, Id, PEOPLE_MAX, Person, Settings},
@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Context,
     auth::guards::{Family, Viewer},
+    conditional::Known,
     extract::{Body, IfMatch, Segments, check_name, segment},
+    names::named,
     problem::Problem,
     versioned::{Versioned, made_or_changed, unknown_household},
     written::Written,
@@ -130,7 +132,8 @@ pub async fn get(
     State(context): State<Arc<Context>>,
     _viewer: Viewer,
     Segments((id, person)): Segments<(String, String)>,
-) -> Result<Versioned<PersonView>, Problem> {
+    known: Known,
+) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let person: Id = segment("person", &person)?;
     let household = context
@@ -140,7 +143,8 @@ pub async fn get(
         .await?
         .ok_or_else(|| unknown_household(&id))?;
     let view = PersonView::of(&household, &person).ok_or_else(|| unknown_person(&person))?;
-    Ok(Versioned::read(household.version, view))
+    let answer = named(&context, &id, &view).await?;
+    Ok(known.of_version(household.version, answer))
 }
 
 /// Removes a person and their settings. Their devices are assigned to no person from now on. The

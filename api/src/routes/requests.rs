@@ -36,6 +36,7 @@ use crate::{
         principal::{Principal, forbidden},
     },
     extract::{Body, IfMatch, Segments, check_length, segment},
+    names::named,
     problem::Problem,
     routes::{
         devices::unknown_device,
@@ -326,7 +327,7 @@ pub async fn list(
     State(context): State<Arc<Context>>,
     Member(principal): Member,
     Segments(id): Segments<String>,
-) -> Result<Json<Requests>, Problem> {
+) -> Result<Json<Value>, Problem> {
     let id: Id = segment("id", &id)?;
     if context.control.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
@@ -336,7 +337,8 @@ pub async fn list(
         .store
         .requests(&id, principal.device.as_ref(), Timestamp::now())
         .await?;
-    Ok(Json(Requests { requests }))
+    let answer = named(&context, &id, &Requests { requests }).await?;
+    Ok(Json(answer))
 }
 
 /// Answers a request. An allow applies from the next query on, for the given time.

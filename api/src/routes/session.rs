@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
 };
 use control::notifications::text::of_key;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::Household;
 use policy_store::{Author, Key, LinkError, SESSION_AGE_MAX, SessionOwner, session_fingerprint};
 use serde::{Deserialize, Serialize};
@@ -168,21 +168,38 @@ impl From<LinkError> for Problem {
     }
 }
 
+/// A session that has begun, with its secret.
+pub struct Begun {
+    pub secret: String,
+    principal: Principal,
+}
+
+/// Begins a session of at most this age, and ends the one that the browser had before.
+pub async fn begin_for(
+    context: &Context,
+    owner: &SessionOwner,
+    age: SignedDuration,
+    before: Option<&str>,
+) -> Result<Begun, Problem> {
+    let store = &context.control.store;
+    let (secret, begun) = store.begin_session(owner, age, Timestamp::now()).await?;
+    if let Some(before) = before {
+        end(context, before).await?;
+    }
+    let shown = ShownSession::of(&secret).ok_or_else(no_session)?;
+    context.limits.known.add_key(shown.fingerprint);
+    let principal = Principal::of_session(begun, shown);
+    Ok(Begun { secret, principal })
+}
+
 async fn begin(
     context: &Context,
     owner: SessionOwner,
     by: &LoggingIn,
 ) -> Result<LoggedIn, Problem> {
-    let store = &context.control.store;
-    let now = Timestamp::now();
-    let (secret, begun) = store.begin_session(&owner, SESSION_AGE_MAX, now).await?;
-    if let Some(before) = &by.before {
-        end(context, before).await?;
-    }
-    let shown = ShownSession::of(&secret).ok_or_else(no_session)?;
-    context.limits.known.add_key(shown.fingerprint);
+    let begun = begin_for(context, &owner, SESSION_AGE_MAX, by.before.as_deref()).await?;
+    let Begun { secret, principal } = begun;
     let cookie = set_cookie(&secret, SESSION_AGE_MAX, by.is_secure);
-    let principal = Principal::of_session(begun, shown);
     let me = me::of(context, &principal).await?;
     let headers = [
         (header::SET_COOKIE, cookie),

@@ -185,7 +185,7 @@ async fn a_block_by_the_operators_default_preset_says_so() {
         let line = directory.household_of(address).map(|rules| {
             let device = rules.device_by_address(address);
             Subscriber {
-                household: home.clone(),
+                household: std::sync::Arc::new(home.clone()),
                 rules,
                 device,
                 at: jiff::Timestamp::now(),

@@ -5,11 +5,13 @@
 mod accounts;
 mod app;
 mod authentication;
+mod changes;
 mod document;
 mod explanations;
 mod fake_lists;
 mod feeds;
 mod holdings;
+mod home;
 mod idempotency;
 mod lists;
 mod mandates;

@@ -31,6 +31,9 @@ const TABLE: &str = "
     family   PUT /v1/households/{id}
     viewer   GET /v1/households/{id}
     operator DELETE /v1/households/{id}
+    member   GET /v1/households/{id}/home
+    family   GET /v1/households/{id}/changes
+    family   POST /v1/households/{id}/changes/{version}/undo
     operator PUT /v1/households/{id}/networks/{cidr}
     operator DELETE /v1/households/{id}/networks/{cidr}
     family   PUT …/categories/{slug}

@@ -448,6 +448,6 @@ async fn a_child_learns_whose_device_it_is() {
     assert_eq!(
         me,
         json!({ "role": "child", "household": "home", "device": "phone", "person": "ella",
-            "label": null, "expires_at": null })
+            "label": null, "expires_at": null, "demonstration": false })
     );
 }

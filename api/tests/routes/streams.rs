@@ -22,13 +22,34 @@ pub struct Listener(BodyDataStream);
 
 impl Listener {
     pub async fn open(world: &World, key: &str, path: &str) -> Self {
-        let request = Request::get(path)
-            .header("authorization", key)
-            .body(Body::empty())
-            .unwrap();
+        Self::resume(world, key, path, None).await
+    }
+
+    /// Opens a stream behind the last event that the client has.
+    pub async fn resume(world: &World, key: &str, path: &str, last: Option<&str>) -> Self {
+        let mut request = Request::get(path).header("authorization", key);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let request = request.body(Body::empty()).unwrap();
         let response = world.router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         Self(response.into_body().into_data_stream())
+    }
+
+    /// The next event, with its identifier.
+    pub async fn next(&mut self) -> String {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.0.next()).await;
+            let piece = next
+                .expect("something is heard")
+                .expect("it is open")
+                .unwrap();
+            let text = String::from_utf8_lossy(&piece).into_owned();
+            if text.contains("data:") {
+                return text;
+            }
+        }
     }
 
     /// All remaining events of the stream.
@@ -36,7 +57,12 @@ impl Listener {
         let mut heard = String::new();
         let all = async {
             while let Some(piece) = self.0.next().await {
-                heard += &String::from_utf8_lossy(&piece.unwrap());
+                let piece = piece.unwrap();
+                let text = String::from_utf8_lossy(&piece);
+                // A stream begins with an identifier alone.
+                if text.contains("data:") {
+                    heard += &text;
+                }
             }
         };
         tokio::time::timeout(PATIENCE, all)
@@ -54,10 +80,16 @@ impl Listener {
             )
             .await
             .ok();
-        let next = tokio::time::timeout(PATIENCE, self.0.next())
-            .await
-            .expect("something is heard, or the end");
-        next.is_some_and(|piece| String::from_utf8_lossy(&piece.unwrap()).contains("change"))
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.0.next())
+                .await
+                .expect("something is heard, or the end");
+            let Some(piece) = next else { return false };
+            // A stream begins with an identifier alone.
+            if String::from_utf8_lossy(&piece.unwrap()).contains("change") {
+                return true;
+            }
+        }
     }
 }
 
@@ -170,4 +202,123 @@ async fn one_key_has_eight_streams_of_all_kinds_and_gets_its_places_back() {
     for listener in gone {
         listener.rest().await;
     }
+}
+
+/// A line of an event, such as its `id`.
+fn line<'e>(event: &'e str, name: &str) -> &'e str {
+    event
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        .unwrap_or_else(|| panic!("no {name} in {event}"))
+}
+
+async fn block(world: &World, name: &str) {
+    let path = format!("{HOME}/names/{name}");
+    world.put(&path, r#"{"state":"block"}"#).await.ok();
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_gets_what_it_missed() {
+    let world = World::with_home().await;
+    let parent = world.key_of(Role::Parent).await;
+    let mut stream = Listener::open(&world, &parent, EVENTS).await;
+    block(&world, "a.example").await;
+    let first = stream.next().await;
+    let last = line(&first, "id").to_owned();
+    drop(stream);
+    block(&world, "b.example").await;
+    block(&world, "c.example").await;
+    let mut stream = Listener::resume(&world, &parent, EVENTS, Some(&last)).await;
+    let versions = [stream.next().await, stream.next().await].map(|event| {
+        assert_eq!(line(&event, "event"), "change");
+        let data: serde_json::Value = serde_json::from_str(line(&event, "data")).unwrap();
+        data["version"].as_u64().unwrap()
+    });
+    let now = world.get(HOME).await.version();
+    assert_eq!(versions, [now - 1, now]);
+    for unknown in ["00000000-1", "rubbish", "18446744073709551616"] {
+        let mut stream = Listener::resume(&world, &parent, EVENTS, Some(unknown)).await;
+        let lost = stream.next().await;
+        assert_eq!(line(&lost, "event"), "lost", "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn a_later_device_of_the_same_name_learns_nothing_of_the_earlier_one() {
+    let world = World::with_home().await;
+    let parent = world.key_of(Role::Parent).await;
+    world
+        .put(
+            &format!("{HOME}/categories/gambling"),
+            r#"{"state":"block"}"#,
+        )
+        .await
+        .ok();
+    let mut stream = Listener::open(&world, &parent, EVENTS).await;
+    block(&world, "a.example").await;
+    let last = line(&stream.next().await, "id").to_owned();
+    let body = r#"{"name":"bets.example","device":"phone"}"#;
+    world.post(&format!("{HOME}/requests"), body).await.ok();
+    assert_eq!(line(&stream.next().await, "event"), "request");
+    let phone = format!("{HOME}/devices/phone");
+    world.delete(&phone).await.ok();
+    world.put(&phone, "{}").await.ok();
+    let child = world.key_of(Role::Child).await;
+    let mut stream = Listener::resume(&world, &child, EVENTS, Some(&last)).await;
+    assert_eq!(line(&stream.next().await, "event"), "lost");
+}
+
+#[tokio::test]
+async fn one_stream_brings_an_operator_the_requests_of_all_households() {
+    let world = World::with_home().await;
+    let operator = format!("Bearer {}", world.key);
+    for (household, network) in [("home", None), ("other", Some("198.51.100.0%2F24"))] {
+        let path = format!("/v1/households/{household}");
+        world.put(&path, "{}").await.ok();
+        if let Some(network) = network {
+            world
+                .put(&format!("{path}/networks/{network}"), "")
+                .await
+                .ok();
+        }
+        world.put(&format!("{path}/devices/tv"), "{}").await.ok();
+        world
+            .put(
+                &format!("{path}/categories/gambling"),
+                r#"{"state":"block"}"#,
+            )
+            .await
+            .ok();
+    }
+    let all = "/v1/events?households=true";
+    let auditor = world.key_of(Role::Auditor).await;
+    world
+        .as_key(&auditor, Method::GET, all, "")
+        .await
+        .is_problem(403, "role");
+    let mut stream = Listener::open(&world, &operator, all).await;
+    let mut seen = Vec::new();
+    for household in ["home", "other"] {
+        let path = format!("/v1/households/{household}/requests");
+        let made = world
+            .post(&path, r#"{"name":"bets.example","device":"tv"}"#)
+            .await
+            .ok();
+        let path = format!("{path}/{}", made.json["id"].as_str().unwrap());
+        world.put(&path, r#"{"answer":"deny"}"#).await.ok();
+        for kind in ["request", "answer"] {
+            let event = stream.next().await;
+            assert_eq!(line(&event, "event"), kind, "{event}");
+            let data: serde_json::Value = serde_json::from_str(line(&event, "data")).unwrap();
+            assert_eq!(
+                (&data["household"], &data["name"]),
+                (&household.into(), &"bets.example".into())
+            );
+            seen.push(line(&event, "id").to_owned());
+        }
+    }
+    drop(stream);
+    let mut stream = Listener::resume(&world, &operator, all, Some(&seen[1])).await;
+    assert_eq!(line(&stream.next().await, "id"), seen[2]);
+    assert_eq!(line(&stream.next().await, "id"), seen[3]);
 }

@@ -309,6 +309,7 @@ impl World {
             limits,
             tokens,
             app: Some(AppSettings::default()),
+            login: None,
         });
         Self {
             router: api::router(Arc::clone(&context)),

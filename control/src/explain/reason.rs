@@ -48,7 +48,7 @@ impl<'a> VerdictReason<'a> {
     }
 
     fn household(&self) -> Option<&'a Household> {
-        self.subscriber.map(|subscriber| &subscriber.household)
+        self.subscriber.map(|subscriber| &*subscriber.household)
     }
 
     fn provenance(&self) -> Option<Provenance<'a>> {

@@ -1,14 +1,10 @@
 //! Events of a household, as they happen: requests, answers, changes, blocked names, silent devices,
 //! new devices, prompts of things.
 //!
-//! A household has a channel while at least one subscriber listens. A subscriber that reads too
-//! slowly loses the oldest events and is told how many; a publisher never waits. How many
-//! subscribers there may be, and when each must end, is decided by the caller.
+//! `event_channels` brings them to subscribers. How many subscribers there may be, and when each must
+//! end, is decided by the caller.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 #[cfg(feature = "schema")]
@@ -19,12 +15,8 @@ use policy::{
 };
 use policy_store::{AccessRequest, activity::BypassSign};
 use serde::Serialize;
-use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::detection::new_device::NewDevice;
-
-/// Events that are kept for a slow subscriber.
-const QUEUED_MAX: usize = 64;
 
 /// Something that happened in a household. Its `kind` tells what.
 #[derive(Debug, Clone, Serialize)]
@@ -113,9 +105,9 @@ pub enum OtherEvent {
         /// The prompt.
         id: String,
     },
-    /// The client read too slowly and missed events.
+    /// The client read too slowly, or was away for too long, and missed events.
     Lost {
-        /// How many events were missed. Null to a child.
+        /// How many events were missed. Null if that is not known, and to a child.
         lost: Option<u64>,
     },
 }
@@ -205,6 +197,10 @@ impl ScopedEvent {
         }
     }
 
+    pub fn event(&self) -> &HouseholdEvent {
+        &self.event
+    }
+
     pub fn into_event(self) -> HouseholdEvent {
         self.event
     }
@@ -239,109 +235,4 @@ pub fn devices_affected(
     };
     let ids: BTreeSet<&Id> = before.devices.keys().chain(after.devices.keys()).collect();
     Some(ids.into_iter().filter(is_changed).cloned().collect())
-}
-
-type Channels = HashMap<Id, broadcast::Sender<ScopedEvent>>;
-
-/// The event channels of all households.
-#[derive(Default)]
-pub struct HouseholdEvents {
-    channels: Mutex<Channels>,
-    on_removal: OnceLock<Box<dyn Fn() + Send + Sync>>,
-}
-
-impl HouseholdEvents {
-    /// Calls `hook` after each write that removes a household or one of its devices. Only the first
-    /// hook counts.
-    pub fn on_removal(&self, hook: impl Fn() + Send + Sync + 'static) {
-        let _one_is_set = self.on_removal.set(Box::new(hook));
-    }
-
-    /// A household, or one of its devices, is no more.
-    pub(super) fn removed(&self) {
-        if let Some(hook) = self.on_removal.get() {
-            hook();
-        }
-    }
-
-    /// Sends an event to all subscribers of a household.
-    pub fn publish(&self, household: &Id, event: ScopedEvent) {
-        if let Some(channel) = self.channels().get(household) {
-            let _no_subscriber_is_left = channel.send(event);
-        }
-    }
-
-    /// Whether a household has a subscriber.
-    pub fn has_subscribers(&self, household: &Id) -> bool {
-        self.channels().contains_key(household)
-    }
-
-    /// Ends all subscriptions: the node shuts down.
-    pub fn close(&self) {
-        self.channels().clear();
-    }
-
-    /// Subscribes to a household's events from now on.
-    pub fn subscribe(self: &Arc<Self>, household: Id) -> Subscription {
-        let events = self
-            .channels()
-            .entry(household.clone())
-            .or_insert_with(|| broadcast::channel(QUEUED_MAX).0)
-            .subscribe();
-        Subscription {
-            events,
-            _membership: Membership {
-                all: Arc::clone(self),
-                household,
-            },
-        }
-    }
-
-    fn channels(&self) -> MutexGuard<'_, Channels> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a subscription delivers.
-#[derive(Debug)]
-pub enum Delivered {
-    Event(ScopedEvent),
-    /// The subscriber was too slow and lost so many events.
-    Lost(u64),
-}
-
-/// One subscriber's queue.
-pub struct Subscription {
-    events: broadcast::Receiver<ScopedEvent>,
-    /// Dropped after the receiver, so that it sees whether another one is left.
-    _membership: Membership,
-}
-
-impl Subscription {
-    /// The next event. `None` once the channel is closed.
-    pub async fn next(&mut self) -> Option<Delivered> {
-        match self.events.recv().await {
-            Ok(event) => Some(Delivered::Event(event)),
-            Err(RecvError::Lagged(lost)) => Some(Delivered::Lost(lost)),
-            Err(RecvError::Closed) => None,
-        }
-    }
-}
-
-/// Removes the household's channel with its last subscriber.
-struct Membership {
-    all: Arc<HouseholdEvents>,
-    household: Id,
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        let mut channels = self.all.channels();
-        if channels
-            .get(&self.household)
-            .is_some_and(|channel| channel.receiver_count() == 0)
-        {
-            channels.remove(&self.household);
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Households: stored, compiled, live; and what happens in them.
 
+pub mod event_channels;
 pub mod events;
 pub mod load;
 pub mod provenance;

@@ -15,7 +15,7 @@ use policy::{
 /// A household, and one of its devices, at an instant.
 pub struct Subscriber {
     /// The household's document.
-    pub household: Household,
+    pub household: Arc<Household>,
     /// The rules compiled from the same version of the document.
     pub rules: Arc<HouseholdRules>,
     /// The device's index in the rules. `None` if no device is named.

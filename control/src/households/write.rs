@@ -85,6 +85,8 @@ pub struct Beside {
     pub answers: Option<(String, AnsweredPrompt)>,
     /// Notices to holders of other accounts.
     pub notices: Vec<NewNotice>,
+    /// The version of the change that the write takes back.
+    pub undoes: Option<u64>,
 }
 
 /// Changes a household: stored, compiled, live, in this order. Its writers take turns, so what is
@@ -194,6 +196,7 @@ async fn write<T: Send + 'static, E: Send + 'static>(
                 notices,
                 duties,
                 allows: beside.allows,
+                undoes: beside.undoes,
                 answers: beside.answers,
             };
             Ok((change, edited))
@@ -211,7 +214,7 @@ async fn write<T: Send + 'static, E: Send + 'static>(
     let event = ScopedEvent::change(changed.version, edited.devices);
     control.events.publish(id, event);
     if edited.removes {
-        control.events.removed();
+        control.events.removed(id);
     }
     // From here on, what the household no longer wants is not counted. What was counted before is
     // erased while other writes go on.

@@ -22,7 +22,7 @@ pub struct AuditRecord {
     pub actor: String,
     /// The role of the author.
     pub role: String,
-    /// The action: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
+    /// The action: `create`, `change`, `undo`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
     /// `_failed` if it failed, with `_done` if its outcome has a row of its own.
     pub action: String,
     /// The subject: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID`,

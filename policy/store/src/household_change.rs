@@ -34,6 +34,7 @@ use crate::{
     prompts::{self, AnsweredPrompt, Prompt},
     requests::{self, AccessRequest, RequestAnswer, RequestState},
     sessions, sightings,
+    undo::UNDOES,
 };
 
 /// Documents with more octets are prepared a few at a time: many large households together take no
@@ -51,6 +52,8 @@ pub struct HouseholdChange {
     pub duties: Vec<Erasure>,
     /// The request that the change allows, by identifier.
     pub allows: Option<(String, RequestAnswer)>,
+    /// The version of the change that this one takes back.
+    pub undoes: Option<u64>,
     /// The prompt that the change answers, by identifier.
     pub answers: Option<(String, AnsweredPrompt)>,
 }
@@ -278,6 +281,7 @@ impl Prepared {
             notices,
             duties,
             allows,
+            undoes,
             answers,
         } = change;
         if let Some(after) = &mut after {
@@ -305,7 +309,7 @@ impl Prepared {
             names: before
                 .as_ref()
                 .is_some_and(|before| has_other_identifiers(before, after.as_ref())),
-            audit: audit(id, before, after.as_ref()),
+            audit: audit(id, before, after.as_ref(), undoes),
             document,
             after,
             notices,
@@ -482,7 +486,12 @@ async fn drop_lost(
 
 /// The row of the audit: the whole document where a household is created or deleted, otherwise the
 /// differences. A switch in a household with a long custom list then takes one line.
-fn audit(id: &Id, before: Option<Household>, after: Option<&Household>) -> RenderedEntry {
+fn audit(
+    id: &Id,
+    before: Option<Household>,
+    after: Option<&Household>,
+    undoes: Option<u64>,
+) -> RenderedEntry {
     let text = |household: &Household| plain(household).to_string();
     let (action, before, after) = match (before, after) {
         (None, after) => ("create", None, after.map(text)),
@@ -492,7 +501,12 @@ fn audit(id: &Id, before: Option<Household>, after: Option<&Household>) -> Rende
             drop_same(&mut before, &mut after);
             let (mut before, mut after) = (plain(&before), plain(&after));
             keep_differences(&mut before, &mut after);
-            ("change", Some(before.to_string()), Some(after.to_string()))
+            let mut action = "change";
+            if let Some(version) = undoes {
+                action = "undo";
+                after[UNDOES] = version.into();
+            }
+            (action, Some(before.to_string()), Some(after.to_string()))
         }
     };
     RenderedEntry {

@@ -6,6 +6,7 @@
 //!   one short transaction; `as_of`: earlier states.
 //! - `feeds`: feeds defined over REST. `mandates`: mandates beside the feeds.
 //! - `negative_anchors`: names that are not validated for a while.
+//! - `undo`: a change of a household, taken back.
 //! - `choices`: counts of the households' choices. `requests`: requests to unblock a name.
 //! - `sightings`: devices without a name. `prompts`: what things want to reach.
 //! - `notices`: the outbox to account holders. `reports`: public reports of wrong blocks.
@@ -60,6 +61,7 @@ mod sessions;
 mod sightings;
 mod store;
 mod time;
+mod undo;
 mod verification;
 mod write_queue;
 
@@ -102,4 +104,5 @@ pub use sessions::{
 };
 pub use sightings::{DeviceGuess, SIGHTING_KEPT, SIGHTINGS_MAX, SeenDevice, Sighting};
 pub use store::Store;
+pub use undo::{ChangedSince, UNDOES, UndoneChange, take_back};
 pub use verification::{ChainFault, ChainReport};

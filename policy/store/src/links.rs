@@ -197,6 +197,17 @@ impl Store {
         }
     }
 
+    /// Removes the unused links of a household that this author has made; without a row in the
+    /// audit, because nothing could be done with them since.
+    pub async fn remove_links_of(&self, household: &Id, made_by: &str) -> Result<(), StoreError> {
+        let delete = "DELETE FROM link WHERE household = ? AND made_by = ? AND used_at IS NULL";
+        let delete = sqlx::query(delete).bind(household.as_str()).bind(made_by);
+        self.database
+            .execute(delete, "removing links")
+            .await
+            .map(drop)
+    }
+
     /// Removes an unused link of a household, and writes that to the audit.
     pub async fn remove_link(
         &self,

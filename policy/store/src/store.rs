@@ -173,6 +173,14 @@ impl Store {
         random_hex(12)
     }
 
+    /// 256 random bits, in hexadecimal.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn fresh_secret() -> Result<String, StoreError> {
+        random_hex(32)
+    }
+
     #[must_use]
     pub fn health(&self) -> Health {
         Health(self.database.clone())

@@ -5,9 +5,12 @@
 import createClient, { type Middleware } from 'openapi-fetch';
 
 import type { components, paths } from '../generated/schema';
-import type { ContractPaths, Me } from './contract';
+import type { ContractPaths } from './contract';
 
 export type Schemas = components['schemas'];
+
+/** Who a session belongs to. */
+export type Me = Schemas['Me'];
 
 /** A refusal by the program, or no answer at all (`code` is `offline`). */
 export class Refused extends Error {

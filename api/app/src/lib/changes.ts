@@ -1,16 +1,18 @@
 // One change of the household's history as a sentence.
 
-import type { ChangePart } from './contract';
+import type { Schemas } from './api';
 import { t } from './i18n';
 import { moment } from './time.svelte';
 import { categoryTitle, deviceName, personName, scheduleName } from './who';
 
-/** The level of a change in words: the program writes `household`, `person:ID` or `device:ID`. */
-function where(level: string | null | undefined): string {
-  const [kind, ...rest] = (level ?? '').split(/[:/]/);
+type ChangePart = Schemas['ChangePart'];
+
+/** The level of a change in words: `household`, `person:ID` or `device:ID`. */
+function where(part: ChangePart): string {
+  const [kind, ...rest] = (part.level ?? '').split(':');
   const id = rest.join(':');
-  if (kind === 'device' || kind === 'devices') return deviceName(id);
-  if (kind === 'person' || kind === 'people') return personName(id);
+  if (kind === 'device') return part.of_name ?? deviceName(id);
+  if (kind === 'person') return part.of_name ?? personName(id);
   return t.who.home;
 }
 
@@ -32,8 +34,18 @@ function short(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
+/** The new value of a setting where it says something by itself. */
+function plain(part: ChangePart): string {
+  const value = part.after;
+  if (part.text_key === 'preset' && typeof value === 'string') return t.preset(value, value);
+  if (part.text_key === 'filtering' || part.text_key === 'log')
+    return value === 'on' || value === true ? t.actions.on : t.actions.off;
+  if (part.text_key === 'history') return t.settings.days(Number(field(value, 'days') ?? 0));
+  return typeof value === 'string' ? value : '';
+}
+
 export function sentence(part: ChangePart): string {
-  const at = where(part.level);
+  const at = where(part);
   const subject = part.subject ?? '';
   const isGone = part.after === null || part.after === undefined;
   switch (part.text_key) {
@@ -66,10 +78,15 @@ export function sentence(part: ChangePart): string {
     case 'safe_search':
       return t.changes.search(subject, short(field(part.after, 'level') ?? part.after), at);
     case 'device':
-      return isGone ? t.changes.gone(subject, at) : t.changes.device(subject);
     case 'person':
-      return isGone ? t.changes.gone(subject, at) : t.changes.person(subject);
-    default:
+      return isGone ? t.changes.gone(subject) : t.changes.added(subject);
+    case 'bypass':
+      return t.changes.other(t.bypass.title, state(part.before), state(part.after), at);
+    default: {
+      const words: Partial<Record<string, string>> = t.changes.fields;
+      const known = words[part.text_key];
+      if (known) return t.changes.field(known, plain(part), at);
       return t.changes.other(subject || part.text_key, short(part.before), short(part.after), at);
+    }
   }
 }

@@ -4,7 +4,7 @@ import type { Schemas } from './api';
 import { t } from './i18n';
 import { store } from './store.svelte';
 import { moment } from './time.svelte';
-import { author, categoryTitle, deviceName, personName, scheduleName } from './who';
+import { categoryTitle, deviceName, named, personName, scheduleName } from './who';
 
 export function sentence(verdict: Schemas['Explanation']): string {
   const at = verdict.device ? deviceName(verdict.device) : t.who.home;
@@ -17,8 +17,7 @@ export function sentence(verdict: Schemas['Explanation']): string {
       verdict.matches.flatMap((match) => titleOf(match.category)),
     );
   }
-  // `thing` is a layer that the document of this branch does not have yet.
-  switch (verdict.layer as string) {
+  switch (verdict.layer) {
     case 'thing':
       return t.why.thing(at);
     case 'mandatory':
@@ -49,7 +48,12 @@ function titles(verdict: Schemas['Explanation']): string[] {
 }
 
 function by(verdict: Schemas['Explanation']): string {
-  return author(verdict.setter?.by);
+  return verdict.setter ? setterName(verdict.setter) : '';
+}
+
+/** The program names the key beside its identifier where it has a label. */
+function setterName(setter: Schemas['Setter'] & { by_name?: string | null }): string {
+  return named(setter.by, setter.by_name);
 }
 
 function until(verdict: Schemas['Explanation']): string {
@@ -68,7 +72,7 @@ function setBy(verdict: Schemas['Explanation']): string {
   const device = deviceName(verdict.device);
   const owner = verdict.device ? personOf(verdict.device) : home;
   const level = { device, person: owner, household: home }[setter.layer as string] ?? home;
-  return t.why.bySomeone(author(setter.by), level, setter.at ? moment(setter.at) : '');
+  return t.why.bySomeone(setterName(setter), level, setter.at ? moment(setter.at) : '');
 }
 
 function personOf(device: string): string {

@@ -1,29 +1,12 @@
-// What this node offers beside the household's rules. Asked once, without a key.
+// What this node offers before a log-in.
 
-interface Features {
-  /** Whether the provider's own log-in is configured. */
-  oidc: boolean;
-  /** The zone of the harmless names of the home test. */
-  test_name: string | null;
-}
-
-const NOTHING: Features = { oidc: false, test_name: null };
-
-let asked: Promise<Features> | undefined;
-
-function features(): Promise<Features> {
-  asked ??= fetch('/app/settings.json')
-    .then(async (answer) =>
-      answer.ok ? { ...NOTHING, ...((await answer.json()) as Partial<Features>) } : NOTHING,
-    )
-    .catch(() => NOTHING);
-  return asked;
-}
-
+/** Whether the provider's own log-in is configured. */
 export async function providerLogin(): Promise<boolean> {
-  return (await features()).oidc;
-}
-
-export async function testName(): Promise<string | null> {
-  return (await features()).test_name;
+  try {
+    const answer = await fetch('/app/settings.json');
+    const settings = (await answer.json()) as { oidc?: boolean };
+    return settings.oidc === true;
+  } catch {
+    return false;
+  }
 }

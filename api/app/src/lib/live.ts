@@ -4,6 +4,7 @@
 // it again by itself after a break, but not after a refusal, so that is done here. After each break
 // everything is read again.
 
+import { answered, api } from './api';
 import { store } from './store.svelte';
 
 const RETRY_FIRST_MS = 500;
@@ -53,12 +54,18 @@ function open(): void {
     notice ??= setTimeout(() => (store.isConnected = false), SHOWN_AFTER_MS);
     if (stream.readyState !== EventSource.CLOSED) return;
     clearTimeout(retry);
-    retry = setTimeout(open, wait);
+    retry = setTimeout(openAgain, wait);
     wait = Math.min(wait * 2, RETRY_MAX_MS);
   };
   for (const [kind, follow] of Object.entries(FOLLOW)) {
     stream.addEventListener(kind, () => void read(follow));
   }
+}
+
+/** A refused stream does not say why. If the session has ended, this read ends it here as well. */
+async function openAgain(): Promise<void> {
+  await answered(api.GET('/v1/session')).catch(() => {});
+  if (store.me) open();
 }
 
 const all = () => store.refresh();

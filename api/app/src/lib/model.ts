@@ -4,6 +4,7 @@
 // docs/policy.md. Schedules and orders stand above; `effective` of the program knows those.
 
 import type { Schemas } from './api';
+import type { Authored } from './who';
 
 export type Household = Schemas['Household'];
 export type Settings = Schemas['Settings'];
@@ -38,8 +39,8 @@ export interface Found<T> {
   value: T;
   /** The level that says so; `preset` if none does. */
   from: Level | 'preset';
-  setBy?: string;
-  setAt?: string;
+  /** Who set it and when; nothing for a preset. */
+  set?: Authored & { set_at?: string };
 }
 
 /** A category's state for a level, and where it comes from. */
@@ -51,7 +52,7 @@ export function categoryState(
 ): Found<SwitchState> {
   for (const at of [level, ...above(home, level)]) {
     const found = own(home, at).categories[slug];
-    if (found) return { value: found.state, from: at, setBy: found.set_by, setAt: found.set_at };
+    if (found) return { value: found.state, from: at, set: found };
   }
   return { value: presetBlocks.has(slug) ? 'block' : 'allow', from: 'preset' };
 }
@@ -64,7 +65,7 @@ export function searchLevel(
 ): Found<Schemas['SearchLevel']> {
   for (const at of [level, ...above(home, level)]) {
     const found = own(home, at).safe_search?.[engine];
-    if (found) return { value: found.level, from: at, setBy: found.set_by, setAt: found.set_at };
+    if (found) return { value: found.level, from: at, set: found };
   }
   return { value: 'off', from: 'preset' };
 }
@@ -93,7 +94,7 @@ export function pauseOf(home: Household, level: Level): Found<string> | undefine
   for (const at of [level, ...above(home, level)]) {
     const pause = own(home, at).pause;
     if (pause && Date.parse(pause.until) > Date.now())
-      return { value: pause.until, from: at, setBy: pause.set_by, setAt: pause.set_at };
+      return { value: pause.until, from: at, set: pause };
   }
   return undefined;
 }

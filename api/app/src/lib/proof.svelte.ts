@@ -4,9 +4,9 @@
 // compiled rules of the device say whether it is blocked.
 
 import { answered, api } from './api';
-import { t } from './i18n';
 import { devicesOf, type Level } from './model';
 import { store } from './store.svelte';
+import { categoryTitle } from './who';
 
 export interface Proof {
   at: number;
@@ -64,13 +64,9 @@ async function check(device: string | null, subject: Subject) {
       )
     : await answered(api.GET('/v1/households/{id}/effective', { params: { path: { id } } }));
   const isBlocked = now.filtering !== 'off' && now.categories[slug]?.state === 'block';
-  return { subject: t.category(slug, titleOf(slug)), isName: false, isBlocked };
+  return { subject: categoryTitle(slug), isName: false, isBlocked };
 }
 
 function nameOf(slug: string): string | undefined {
   return store.categories.find((category) => category.slug === slug)?.names[0];
-}
-
-function titleOf(slug: string): string {
-  return store.categories.find((category) => category.slug === slug)?.title ?? slug;
 }

@@ -4,8 +4,7 @@
 // A change is drawn at once. It stays only if the program confirms it; a refusal removes it again
 // and says why.
 
-import { answered, api, Refused, type Schemas } from './api';
-import type { Me, NewDevices, Prompt } from './contract';
+import { answered, api, Refused, type Schemas, type Me } from './api';
 import { t } from './i18n';
 import type { Category, Household } from './model';
 
@@ -22,13 +21,15 @@ export interface Toast {
 /** How long a message stays; a problem stays until it is closed. */
 const TOAST_MS = 6_000;
 
+const NO_NEW_DEVICES: Schemas['NewDevices'] = { notify: true, devices: [], version: 0 };
+
 class Store {
   me = $state.raw<Me | null>(null);
   categories = $state.raw<Category[]>([]);
   presets = $state.raw<Schemas['Preset'][]>([]);
   requests = $state.raw<Schemas['Request'][]>([]);
-  prompts = $state.raw<Prompt[]>([]);
-  newDevices = $state.raw<NewDevices>({ notify: true, devices: [] });
+  prompts = $state.raw<Schemas['Prompt'][]>([]);
+  newDevices = $state.raw<Schemas['NewDevices']>(NO_NEW_DEVICES);
   keys = $state.raw<Schemas['Key'][]>([]);
   isConnected = $state(true);
   toasts = $state<Toast[]>([]);
@@ -71,11 +72,11 @@ class Store {
     return this.requests.filter((request) => request.state === 'open');
   }
 
-  get openPrompts(): Prompt[] {
+  get openPrompts(): Schemas['Prompt'][] {
     return this.prompts.filter((prompt) => prompt.state === 'open');
   }
 
-  get unseenDevices(): NewDevices['devices'] {
+  get unseenDevices(): Schemas['NewDevice'][] {
     return this.newDevices.devices.filter((device) => !device.dismissed);
   }
 
@@ -154,7 +155,7 @@ class Store {
   async refreshNewDevices(): Promise<void> {
     this.newDevices = await optional(
       answered(api.GET('/v1/households/{id}/new-devices', this.#here())),
-      { notify: true, devices: [] },
+      NO_NEW_DEVICES,
     );
   }
 
@@ -215,7 +216,7 @@ class Store {
     this.#defaultPreset = null;
     this.requests = [];
     this.prompts = [];
-    this.newDevices = { notify: true, devices: [] };
+    this.newDevices = NO_NEW_DEVICES;
     this.keys = [];
   }
 

@@ -1,18 +1,30 @@
 // Who a key, a level or a device is, in words.
 
-import { language, t } from './i18n';
-import type { Found, Level } from './model';
+import { currentLanguage, language, t } from './i18n';
+import type { Category, Found, Level } from './model';
 import { UNKNOWN_DEVICES } from './model';
 import { store } from './store.svelte';
 
-/** The author of a setting: the label of the key, or what else the program names. */
-export function author(setBy: string | undefined | null): string {
-  if (!setBy) return t.who.you;
-  if (setBy.startsWith('jwt:')) return t.who.account;
-  const key = store.keys.find((other) => `key:${other.id}` === setBy);
+/** A setting with its author; the program names the author's key beside it where it has a label. */
+export interface Authored {
+  set_by?: string | null;
+  set_by_name?: string | null;
+}
+
+/** The author of a setting. */
+export function author(set: Authored | undefined | null): string {
+  return named(set?.set_by, set?.set_by_name);
+}
+
+/** An author by its identifier and, where it is known, its label. */
+export function named(by: string | undefined | null, name?: string | null): string {
+  if (name) return name;
+  if (!by) return t.who.you;
+  if (by.startsWith('jwt:')) return t.who.account;
+  const key = store.keys.find((other) => `key:${other.id}` === by);
   if (key) return key.label || t.roles[key.role];
-  if (setBy.startsWith('key:')) return t.who.provider;
-  return setBy;
+  if (by.startsWith('key:')) return t.who.provider;
+  return by;
 }
 
 export function levelName(level: Level): string {
@@ -37,14 +49,25 @@ export function origin(found: Found<unknown>): string {
   return t.levels.from(levelName(found.from));
 }
 
-export function categoryTitle(slug: string): string {
-  const category = store.categories.find((other) => other.slug === slug);
-  return t.category(slug, category?.title ?? slug);
+function category(slug: string): Category | undefined {
+  return store.categories.find((other) => other.slug === slug);
 }
 
-/** A schedule by its id: the usual ones have a name in each language. */
+/** The title of a category in the app's language, where the taxonomy has it. */
+export function categoryTitle(slug: string): string {
+  const found = category(slug);
+  return (currentLanguage() === 'cy' && found?.welsh?.title) || found?.title || slug;
+}
+
+/** What a category covers, in the app's language. */
+export function aboutOf(slug: string): string {
+  const found = category(slug);
+  return (currentLanguage() === 'cy' ? found?.welsh?.about : undefined) ?? found?.about ?? '';
+}
+
+/** A schedule by its id: the usual ones have a name in each language; others are made of their name. */
 export function scheduleName(id: string): string {
-  return t.week.names[id as keyof typeof t.week.names] ?? id;
+  return t.week.names[id as keyof typeof t.week.names] ?? id.replaceAll('-', ' ');
 }
 
 /** A kind of device: ours by its word, that of another program as it is. */

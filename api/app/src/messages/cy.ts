@@ -1,6 +1,5 @@
 // Welsh. A noun stays singular after a number.
 
-import { ABOUT, GROUPS, TITLES } from './categories.cy';
 import type { Messages } from './en';
 
 /** "a, b a c". The format of `Intl` does not mutate the words behind "a" either, and few browsers have it. */
@@ -72,6 +71,7 @@ const cy: Messages = {
     title: 'Mewngofnodi',
     about: 'Gweld a newid beth sy’n cael ei rwystro gartref, i bob person a phob dyfais.',
     provider: 'Mewngofnodi gyda’ch darparwr',
+    failed: 'Ni weithiodd y mewngofnodi gyda’ch darparwr. Ceisiwch eto.',
     withKey: 'Gydag allwedd',
     key: 'Allwedd',
     keyAbout: 'Mae’n dechrau gydag ox_ ac yn dod gan eich darparwr.',
@@ -90,6 +90,7 @@ const cy: Messages = {
     offAbout: 'Ni chaiff dim ei rwystro ar eich rhan. Gallwch edrych o gwmpas a’i droi ymlaen.',
     later: 'Gallwch newid hyn unrhyw bryd, o dan Mwy, Gosodiadau.',
     howMuch: 'Faint ddylai gael ei rwystro i ddechrau?',
+    asBefore: (level, more) => `Popeth yn ${level}, a: ${more}`,
     howMuchAbout: 'Mae’n dal i’r cartref cyfan. Wedyn gallwch newid pob math, i unrhyw un.',
   },
   home: {
@@ -396,7 +397,7 @@ const cy: Messages = {
     undo: 'Dadwneud',
     undoLabel: (what) => `Dadwneud: ${what}`,
     undone: 'Wedi’i ddadwneud.',
-    wasUndone: 'Wedi’i ddadwneud',
+    undoneBy: (who) => `Dadwnaed gan ${who}`,
     states: {
       block: 'wedi’i rwystro',
       allow: 'wedi’i ganiatáu',
@@ -410,9 +411,24 @@ const cy: Messages = {
     schedule: (name, at) => `${at}: gosodwyd ${name}`,
     scheduleGone: (name, at) => `${at}: dilëwyd ${name}`,
     search: (engine, level, at) => `${at}: chwilio diogel ${engine}: ${level}`,
-    device: (name) => `Ychwanegwyd neu newidiwyd y ddyfais ${name}`,
-    person: (name) => `Ychwanegwyd neu newidiwyd y person ${name}`,
-    gone: (name, at) => `${at}: dilëwyd ${name}`,
+    added: (name) => `Ychwanegwyd ${name}`,
+    gone: (name) => `Dilëwyd ${name}`,
+    field: (what, value, at) => (value ? `${at}: ${what}: ${value}` : `${at}: newidiwyd ${what}`),
+    fields: {
+      filtering: 'hidlo',
+      preset: 'lefel',
+      history: 'yr hanes a gedwir',
+      contact: 'cyfeiriad hysbysiadau',
+      locale: 'iaith',
+      log: 'cyfrif yn yr hanes',
+      name: 'enw',
+      kind: 'math',
+      person: 'perchennog',
+      identifiers: 'cyfeiriadau',
+      thing: 'beth gaiff ei gyrraedd',
+      networks: 'rhwydweithiau',
+      time_zone: 'cylchfa amser',
+    },
     other: (what, before, after, at) => `${at}: ${what}: ${before} → ${after}`,
   },
   access: {
@@ -481,18 +497,33 @@ const cy: Messages = {
     link: 'Profi’r rhwydwaith hwn',
     about:
       'Mae’n gofyn am un dudalen brawf ddiniwed o bob math o’r ddyfais hon. Mae’n cymryd eiliadau ac nid oes angen cyfrif.',
-    aboutRules: 'Mae’n dangos beth mae rheolau’ch cartref yn ei ddweud nawr, fesul math.',
-    notHere:
-      'Nid yw’ch darparwr wedi gosod tudalennau prawf. Mewngofnodwch i weld rheolau’ch cartref.',
+    asDevice: 'Yma mae rheolau’r ddyfais hon yn dal.',
+    asHome: 'Yma mae rheolau’ch cartref yn dal.',
+    asStranger: 'Nid yw’r cyfeiriad hwn yn perthyn i gartref y mae’ch darparwr yn ei hidlo.',
+    notHere: 'Nid yw’ch darparwr wedi gosod tudalennau prawf.',
     run: 'Dechrau’r prawf',
     running: 'Yn profi …',
-    noAnswer:
-      'Nid yw’r tudalennau prawf yn ateb, felly nid yw’r prawf yn dweud dim. Ceisiwch eto wedyn.',
+    elsewhere:
+      'Ni ellir cyrraedd y tudalennau prawf. Mae’n ymddangos bod y ddyfais hon yn defnyddio gwasanaeth DNS arall, megis VPN, cyfnewidfa breifat neu osodiad yn y porwr.',
     filtered: (blocked, all) =>
       `Mae’r rhwydwaith hwn wedi’i hidlo: cafodd ${blocked} o ${all} math eu rhwystro.`,
-    unfiltered: 'Nid yw’r rhwydwaith hwn wedi’i hidlo: ni rwystrwyd dim.',
-    rules: (blocked, all) => `Mae ${blocked} o ${all} math wedi’u rhwystro gan eich rheolau.`,
-    differs: 'Nid fel y dywed eich rheolau',
+    unfiltered: 'Ni rwystrwyd dim.',
+    tooLittle: 'Dylai gael ei rwystro',
+    tooMuch: 'Dylid ei ganiatáu',
+    kinds: {
+      adult: 'Pornograffi a deunydd i oedolion',
+      violence: 'Trais',
+      weapons: 'Arfau a deunydd peryglus',
+      hate: 'Casineb ac eithafiaeth',
+      'self-harm': 'Hunan-niwed a hunanladdiad',
+      drugs: 'Cyffuriau',
+      gambling: 'Gamblo',
+      dating: 'Canlyn',
+      social: 'Rhwydweithiau cymdeithasol',
+      games: 'Gemau',
+      malware: 'Maleiswedd',
+      phishing: 'Gwe-rwydo',
+    },
   },
   more: {
     why: {
@@ -566,9 +597,22 @@ const cy: Messages = {
   },
   preset: (slug, title) =>
     ({ off: 'Dim', light: 'Ysgafn', moderate: 'Cymedrol', strict: 'Llym' })[slug] ?? title,
-  group: (group) => GROUPS[group] ?? group,
-  category: (slug, title) => TITLES[slug] ?? title,
-  about: (slug) => ABOUT[slug] ?? '',
+  group: (group) =>
+    ({
+      Adult: 'I oedolion',
+      Harm: 'Niweidiol',
+      Money: 'Arian a siopa',
+      Security: 'Diogelwch',
+      Privacy: 'Hysbysebu a thracio',
+      'Ways round': 'Ffyrdd o osgoi’r hidlydd',
+      Social: 'Cymdeithasol',
+      Leisure: 'Gemau, fideo a hamdden',
+      Sharing: 'Copïo a rhannu',
+      School: 'Ysgol',
+      Work: 'Gwaith',
+      Information: 'Gwybodaeth',
+      Devices: 'Dyfeisiau',
+    })[group] ?? group,
   problems: {
     unknown: (detail) => (detail ? `Ni weithiodd hynny: ${detail}` : 'Ni weithiodd hynny.'),
     codes: {
@@ -585,6 +629,7 @@ const cy: Messages = {
       safe_search:
         'Chwilio diogel sydd yn y ffordd, nid rhwystr. Newidiwch chwilio diogel yn lle hynny.',
       version_mismatch: 'Newidiodd rhywun arall hyn funud yn ôl. Edrychwch eto ac ailadroddwch.',
+      too_late: 'Dim ond am awr y gellir dadwneud newid.',
       changed_since: 'Newidiwyd hyn eto wedyn, felly ni ellir ei ddadwneud.',
       identifier_taken: 'Mae’r cyfeiriad hwn gan ddyfais arall eisoes.',
       identifier: 'Nid yw hwn yn gyfeiriad Wi-Fi (MAC) nac yn gyfeiriad IP.',

@@ -1,7 +1,5 @@
 // English. The type of this table is that of every language.
 
-import { ABOUT } from './categories.en';
-
 const list = new Intl.ListFormat('en-GB', { type: 'conjunction' });
 const count = (number: number, one: string, many = `${one}s`) =>
   `${number.toLocaleString('en-GB')} ${number === 1 ? one : many}`;
@@ -69,6 +67,7 @@ const en = {
     title: 'Log in',
     about: 'See and change what is blocked at home, for each person and each device.',
     provider: 'Log in with your provider',
+    failed: 'The log-in at your provider did not work. Try again.',
     withKey: 'With a key',
     key: 'Key',
     keyAbout: 'It begins with ox_ and comes from your provider.',
@@ -87,6 +86,7 @@ const en = {
     offAbout: 'Nothing is blocked on your behalf. You can still look around and switch it on.',
     later: 'You can change this at any time, under More, Settings.',
     howMuch: 'How much should be blocked to begin with?',
+    asBefore: (level: string, more: string) => `All of ${level}, and: ${more}`,
     howMuchAbout: 'It holds for the whole home. Afterwards you can change each kind, for anyone.',
   },
   home: {
@@ -389,7 +389,7 @@ const en = {
     undo: 'Undo',
     undoLabel: (what: string) => `Undo: ${what}`,
     undone: 'Undone.',
-    wasUndone: 'Undone',
+    undoneBy: (who: string) => `Undone by ${who}`,
     states: { block: 'blocked', allow: 'allowed', inherit: 'left to the others' },
     category: (what: string, state: string, at: string) => `${at}: ${what} is ${state}`,
     pause: (at: string, until: string) => `${at}: paused until ${until}`,
@@ -401,9 +401,25 @@ const en = {
     scheduleGone: (name: string, at: string) => `${at}: ${name} was removed`,
     search: (engine: string, level: string, at: string) =>
       `${at}: safe search of ${engine}: ${level}`,
-    device: (name: string) => `Device ${name} was added or changed`,
-    person: (name: string) => `Person ${name} was added or changed`,
-    gone: (name: string, at: string) => `${at}: ${name} was removed`,
+    added: (name: string) => `${name} was added`,
+    gone: (name: string) => `${name} was removed`,
+    field: (what: string, value: string, at: string) =>
+      value ? `${at}: ${what}: ${value}` : `${at}: ${what} was changed`,
+    fields: {
+      filtering: 'filtering',
+      preset: 'level',
+      history: 'activity that is kept',
+      contact: 'address for notices',
+      locale: 'language',
+      log: 'counted in the activity',
+      name: 'name',
+      kind: 'kind',
+      person: 'owner',
+      identifiers: 'addresses',
+      thing: 'what it may reach',
+      networks: 'networks',
+      time_zone: 'time zone',
+    },
     other: (what: string, before: string, after: string, at: string) =>
       `${at}: ${what}: ${before} → ${after}`,
   },
@@ -475,17 +491,33 @@ const en = {
     link: 'Test this network',
     about:
       'Asks for one harmless test page of each kind from this device. It takes some seconds and needs no account.',
-    aboutRules: 'Shows what the rules of your home say now, kind by kind.',
-    notHere: 'Your provider has not set up test pages. Log in to see the rules of your home.',
+    asDevice: 'Here the rules of this device hold.',
+    asHome: 'Here the rules of your home hold.',
+    asStranger: 'This address belongs to no home that your provider filters.',
+    notHere: 'Your provider has not set up test pages.',
     run: 'Start the test',
     running: 'Testing …',
-    noAnswer: 'The test pages do not answer, so the test says nothing. Try again later.',
+    elsewhere:
+      'The test pages cannot be reached. This device seems to use another DNS service than your provider’s, such as a VPN, a private relay or a setting of the browser.',
     filtered: (blocked: number, all: number) =>
       `This network is filtered: ${blocked} of ${all} kinds were blocked.`,
-    unfiltered: 'This network is not filtered: nothing was blocked.',
-    rules: (blocked: number, all: number) =>
-      `${blocked} of ${all} kinds are blocked by your rules.`,
-    differs: 'Not as your rules say',
+    unfiltered: 'Nothing was blocked.',
+    tooLittle: 'Should be blocked',
+    tooMuch: 'Should be allowed',
+    kinds: {
+      adult: 'Pornography and adult content',
+      violence: 'Violence',
+      weapons: 'Weapons and dangerous material',
+      hate: 'Hate and extremism',
+      'self-harm': 'Self-harm and suicide',
+      drugs: 'Drugs',
+      gambling: 'Gambling',
+      dating: 'Dating',
+      social: 'Social networks',
+      games: 'Games',
+      malware: 'Malware',
+      phishing: 'Phishing',
+    },
   },
   more: {
     why: {
@@ -573,8 +605,6 @@ const en = {
       Information: 'Information',
       Devices: 'Devices',
     })[group] ?? group,
-  category: (_slug: string, title: string): string => title,
-  about: (slug: string): string => ABOUT[slug] ?? '',
   problems: {
     unknown: (detail: string) => (detail ? `That did not work: ${detail}` : 'That did not work.'),
     codes: {
@@ -590,6 +620,7 @@ const en = {
       not_blocked: 'This site is not blocked.',
       safe_search: 'Safe search is in the way, not a block. Change safe search instead.',
       version_mismatch: 'Someone else changed this a moment ago. Look again and repeat it.',
+      too_late: 'A change can be undone for an hour only.',
       changed_since: 'This was changed again later, so it cannot be undone.',
       identifier_taken: 'Another device has this address already.',
       identifier: 'This is neither a Wi-Fi (MAC) nor an IP address.',

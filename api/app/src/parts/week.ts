@@ -1,10 +1,11 @@
 // The blocks of a schedule in a week that begins on Monday.
 
 import type { Schemas } from '../lib/api';
+import type { Authored } from '../lib/who';
 
 type Day = Schemas['DayOfWeek'];
 
-export type Schedule = Omit<Schemas['Schedule'], 'set_at' | 'set_by'> & { set_by?: string };
+export type Schedule = Omit<Schemas['Schedule'], 'set_at' | 'set_by'> & Authored;
 
 export const DAYS: Day[] = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
 

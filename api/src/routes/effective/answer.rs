@@ -53,6 +53,21 @@ pub struct Effective {
     pub version: u64,
 }
 
+/// What is in force on a device, in short.
+#[derive(Serialize, ToSchema)]
+pub struct EffectiveSummary {
+    /// The blocked categories, by slug.
+    pub blocked: BTreeMap<String, EffectiveState>,
+    pub filtering: Filtering,
+    /// The running grants, the nearest level first.
+    pub grants: Vec<EffectiveGrant>,
+    /// When anything of this changes by itself, within eight days, RFC 3339.
+    pub next_change: Option<Timestamp>,
+    pub paused: EffectivePause,
+    /// Whether the queries of this device are counted in the activity.
+    pub recorded: bool,
+}
+
 /// What is in force for a category.
 #[derive(Serialize, ToSchema)]
 pub struct EffectiveState {
@@ -76,6 +91,10 @@ pub struct EffectiveState {
 }
 
 impl EffectiveState {
+    pub fn is_block(&self) -> bool {
+        self.state == SwitchState::Block
+    }
+
     pub fn new(state: SwitchState, next_change: Option<Timestamp>, setter: Setter) -> Self {
         let Setter {
             layer,
@@ -121,7 +140,7 @@ pub struct EffectivePause {
     /// When it is on again, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    until: Option<Timestamp>,
+    pub until: Option<Timestamp>,
 }
 
 impl EffectivePause {
@@ -253,7 +272,7 @@ pub struct EffectiveGrant {
     /// The key that set it.
     set_by: String,
     /// When it ends, RFC 3339.
-    until: Timestamp,
+    pub until: Timestamp,
 }
 
 impl EffectiveGrant {

@@ -1,8 +1,11 @@
 //! DNSKEY data, RFC 4034 section 2, and the public keys in them.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use aws_lc_rs::signature::{ParsedPublicKey, RsaPublicKeyComponents};
+use aws_lc_rs::{
+    digest::{self, SHA256_OUTPUT_LEN},
+    signature::{ParsedPublicKey, RsaPublicKeyComponents},
+};
 use data_encoding::BASE64;
 use hickory_proto::rr::Record;
 
@@ -12,7 +15,7 @@ use super::{
     context::ValidationSettings,
     fault::ValidationFault,
 };
-use crate::weighed::heap_octets;
+use crate::weighed::{arc_octets, heap_octets};
 
 /// RFC 4034 section 2.1.1: the key may sign the zone's data.
 const FLAG_ZONE: u16 = 0x0100;
@@ -33,6 +36,9 @@ const EXPONENT_BITS_MAX: usize = 33;
 const POINT_UNCOMPRESSED: u8 = 4;
 /// What the cryptographic library allocates for a parsed key, in octets: an estimate.
 const PARSED_KEY_OCTETS: usize = 2_048;
+/// Signatures of a key that are remembered: those of the SOA RRset and of NSEC3 RRsets come with each
+/// denial, and an attacker asks for denials. A count.
+const REMEMBERED_MAX: usize = 16;
 
 /// A DNSKEY record. Its public key is parsed when it is first needed, and once.
 #[derive(Debug, Clone)]
@@ -46,6 +52,27 @@ pub struct ZoneKey {
     /// The whole data of the record.
     data: Box<[u8]>,
     public: OnceLock<PublicKey>,
+    verified: Arc<Mutex<VerifiedSignatures>>,
+}
+
+/// The signatures that verified last, each with what it signs, as digests. Whether a signature is
+/// that of a message does not change with time.
+#[derive(Debug, Default)]
+struct VerifiedSignatures {
+    digests: [[u8; SHA256_OUTPUT_LEN]; REMEMBERED_MAX],
+    count: usize,
+}
+
+impl VerifiedSignatures {
+    fn has(&self, digest: &[u8]) -> bool {
+        let known = self.count.min(REMEMBERED_MAX);
+        self.digests[..known].iter().any(|known| known == digest)
+    }
+
+    fn add(&mut self, digest: &[u8]) {
+        self.digests[self.count % REMEMBERED_MAX].copy_from_slice(digest);
+        self.count += 1;
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +101,7 @@ impl ZoneKey {
             protocol,
             data: data.into(),
             public: OnceLock::new(),
+            verified: Arc::default(),
         })
     }
 
@@ -157,12 +185,22 @@ impl ZoneKey {
 
     /// Checks a signature over a message.
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), ValidationFault> {
-        match self.public() {
-            PublicKey::Parsed(key) => key
-                .verify_sig(message, signature)
-                .map_err(|_| ValidationFault::SignatureWrong),
-            PublicKey::Unusable => Err(ValidationFault::KeyUnusable),
+        let PublicKey::Parsed(key) = self.public() else {
+            return Err(ValidationFault::KeyUnusable);
+        };
+        let mut both = digest::Context::new(&digest::SHA256);
+        both.update(&message.len().to_be_bytes());
+        both.update(message);
+        both.update(signature);
+        let both = both.finish();
+        let verified = || self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified().has(both.as_ref()) {
+            return Ok(());
         }
+        key.verify_sig(message, signature)
+            .map_err(|_| ValidationFault::SignatureWrong)?;
+        verified().add(both.as_ref());
+        Ok(())
     }
 
     fn public(&self) -> &PublicKey {
@@ -175,7 +213,10 @@ impl ZoneKey {
 
     /// Memory behind the key, in octets. A key that is not parsed yet counts as if it were.
     pub(super) fn heap_octets(&self) -> usize {
-        heap_octets(self.data.len()) + PARSED_KEY_OCTETS + 2 * self.data.len()
+        heap_octets(self.data.len())
+            + PARSED_KEY_OCTETS
+            + 2 * self.data.len()
+            + arc_octets::<Mutex<VerifiedSignatures>>()
     }
 }
 

@@ -40,6 +40,8 @@ pub enum ValidationFault {
     KeySize,
     #[error("no DNSKEY of the zone matches its DS RRset or its trust anchors")]
     KeyUntrusted,
+    #[error("more DNSKEYs of the zone have one key tag and algorithm than chance can explain")]
+    KeyTags,
     #[error("the zone has no DNSKEY RRset")]
     KeySetMissing,
     #[error("no NSEC or NSEC3 record proves the denial")]
@@ -78,6 +80,7 @@ impl ValidationFault {
             | Self::SignatureLabels
             | Self::WildcardForbidden
             | Self::DenialContradicted
+            | Self::KeyTags
             | Self::TooMuchWork => EdeCode::DNSSEC_BOGUS,
         }
     }
@@ -116,6 +119,7 @@ impl ValidationFault {
             Self::KeyUnusable => "key-unusable",
             Self::KeySize => "key-size",
             Self::KeyUntrusted => "key-untrusted",
+            Self::KeyTags => "key-tags",
             Self::KeySetMissing => "key-set-missing",
             Self::DenialMissing => "denial-missing",
             Self::DenialContradicted => "denial-contradicted",
@@ -140,10 +144,10 @@ impl ValidationFault {
             Self::SignatureExpired | Self::SignatureNotYetValid | Self::SignatureLifetime => 6,
             Self::SignatureWrong => 5,
             Self::KeyNotOfZone | Self::KeyRevoked | Self::KeyUnusable => 4,
-            Self::KeySize => 2,
+            Self::KeySize => 3,
             Self::SignatureAlgorithm => 1,
             Self::SignatureMissing => 0,
-            _ => 3,
+            _ => 2,
         }
     }
 }

@@ -15,6 +15,10 @@ use super::{
     rrsig::{self, VerifiedSet},
 };
 
+/// Keys of one tag and algorithm that a zone may have. A count, as in Unbound; by chance it has two.
+/// A zone with more is bogus as a whole, so that its signatures cost nothing (KeyTrap, CVE-2023-50387).
+const KEYS_PER_TAG_MAX: usize = 4;
+
 /// What a zone's DNSKEY RRset is worth.
 #[derive(Debug, Clone)]
 pub enum ZoneTrust {
@@ -109,6 +113,9 @@ impl ZoneKeys {
         if entries.is_empty() {
             return Err(fault);
         }
+        if share_tags(&keys) {
+            return Err(ValidationFault::KeyTags);
+        }
         // The RRset is not verified: keys that others vouch for may have been left out.
         if entries.iter().all(|key| key.has_unsupported_size()) {
             let is_named = |tag_and_algorithm: &(u16, u8)| {
@@ -171,6 +178,14 @@ impl ZoneKeys {
             + heap_octets(self.keys.capacity() * size_of::<ZoneKey>())
             + self.keys.iter().map(ZoneKey::heap_octets).sum::<usize>()
     }
+}
+
+/// Whether more keys have one tag and algorithm than a zone may have.
+fn share_tags(keys: &[ZoneKey]) -> bool {
+    let mut named: Vec<_> = keys.iter().map(|key| (key.tag, key.algorithm)).collect();
+    named.sort_unstable();
+    let mut groups = named.windows(KEYS_PER_TAG_MAX + 1);
+    groups.any(|group| group.first() == group.last())
 }
 
 #[cfg(test)]

@@ -150,3 +150,38 @@ fn a_key_is_parsed_once_and_shared_between_threads() {
     assert!(key.public.get().is_none(), "not before it is needed");
     assert!(std::ptr::eq(key.public(), key.public()));
 }
+
+#[test]
+fn a_signature_that_verified_is_remembered_with_what_it_signs() {
+    let signer = Signer::new("example", 13);
+    let key = signer.key();
+    let sign = |number: usize| {
+        let message = number.to_be_bytes().to_vec();
+        let signature = signer.sign(&message);
+        (message, signature)
+    };
+    let signed: Vec<_> = (0..3 * REMEMBERED_MAX).map(sign).collect();
+    for _ in 0..2 {
+        for (message, signature) in &signed {
+            assert_eq!(key.verify(message, signature), Ok(()));
+            assert_eq!(key.verify(message, signature), Ok(()), "again");
+            let mut other = message.clone();
+            other[0] ^= 1;
+            let wrong = Err(ValidationFault::SignatureWrong);
+            assert_eq!(key.verify(&other, signature), wrong);
+            // Nor does an octet belong to either.
+            let (head, tail) = signature.split_at(1);
+            assert_eq!(key.verify(&[&message[..], head].concat(), tail), wrong);
+        }
+    }
+    let remembered = key.verified.lock().unwrap().count;
+    assert_eq!(remembered, 2 * signed.len(), "the oldest were forgotten");
+    let few = &signed[..REMEMBERED_MAX];
+    for _ in 0..3 {
+        for (message, signature) in few {
+            assert_eq!(key.verify(message, signature), Ok(()));
+        }
+    }
+    let verified = key.verified.lock().unwrap().count - remembered;
+    assert_eq!(verified, few.len(), "each once");
+}

@@ -283,3 +283,24 @@ fn ds_records_times_keys_are_bounded() {
     let all = vec![ds; 8];
     assert_eq!(tags(from_ds(&set, all)), Err(ValidationFault::TooMuchWork));
 }
+
+/// KeyTrap, CVE-2023-50387: a zone in order has no such keys.
+#[test]
+fn a_zone_with_many_keys_of_one_tag_is_bogus_as_a_whole() {
+    let signer = Signer::new("example", 15);
+    let of_same_tag = |turns: std::ops::Range<usize>| {
+        turns.map(|turn| {
+            let mut data = signer.data();
+            data[4..].rotate_left(turn * 2);
+            opaque(name("example").borrow(), Rtype::DNSKEY, data)
+        })
+    };
+    for (count, outcome) in [(3, Ok(4)), (4, Err(ValidationFault::KeyTags))] {
+        let mut set = Signer::key_set(&[&signer]);
+        set.records.extend(of_same_tag(1..count + 1));
+        set.signatures.clear();
+        let set = signer.signed(set);
+        let keys = tags(from_ds(&set, vec![signer.ds()])).map(|tags| tags.len());
+        assert_eq!(keys, outcome, "{count}");
+    }
+}

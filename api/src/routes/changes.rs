@@ -1,0 +1,314 @@
+//! The history of a household's changes, and undo.
+
+mod what;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{Json, extract::State, http::StatusCode};
+use control::households::write::{Beside, change_beside};
+use jiff::{SignedDuration, Timestamp};
+use policy::rules::household::{DEVICES_MAX, Household, Id, PEOPLE_MAX};
+use policy_store::{AuditRecord, Role, SortOrder, UNDOES, UndoneChange, take_back};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use self::what::ChangePart;
+use crate::{
+    Context,
+    auth::{
+        guards::{Anyone, Family},
+        principal::{Principal, forbidden},
+    },
+    extract::{IfMatch, QueryParameters, Segments, segment},
+    names,
+    problem::Problem,
+    versioned::{Versioned, unknown_household},
+    written::Written,
+};
+
+/// For how long a change can be undone.
+const UNDO_WITHIN: SignedDuration = SignedDuration::from_hours(1);
+/// Changes on a page: the default and the most.
+const PAGE: u32 = 50;
+const PAGE_MAX: u32 = 200;
+/// Rows that are searched for the change of a version.
+const SEARCHED_MAX: u32 = 1_000;
+/// Members that only the operator changes.
+const OPERATORS: [&str; 2] = ["networks", "external_ref"];
+/// Members that a second parent does not change.
+const HOLDERS: [&str; 4] = ["filtering", "choice", "contact", "history"];
+
+/// Which changes to show.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct WhichChanges {
+    /// The cursor of the page: `next` of the page before.
+    cursor: Option<u64>,
+    /// Changes on a page, 1 to 200. Default: 50.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+}
+
+/// A change of a household.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ChangeEntry {
+    /// The version that it made.
+    version: u64,
+    /// RFC 3339.
+    at: Timestamp,
+    /// The author: a key, or the subject of a token.
+    by: String,
+    /// The label of that key. Null if there is none.
+    by_name: Option<String>,
+    /// The author's role.
+    role: String,
+    what: Vec<ChangePart>,
+    /// Until when this reader can undo it, RFC 3339, if nothing of it is changed before. Null if it
+    /// cannot.
+    undoable_until: Option<Timestamp>,
+    /// Who has undone it. Null if it is as it was done.
+    undone_by: Option<String>,
+    /// The label of that key. Null if there is none.
+    undone_by_name: Option<String>,
+    /// The version of the change that this one has undone. Null for other changes.
+    undoes: Option<u64>,
+}
+
+/// A page of changes, the newest first.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ChangePage {
+    changes: Vec<ChangeEntry>,
+    /// The cursor of the next page. Null on the last one.
+    next: Option<u64>,
+}
+
+/// The changes of a household, the newest first, as far as the audit is kept: who has changed what,
+/// and until when it can be undone.
+#[utoipa::path(get, path = "/v1/households/{id}/changes", operation_id = "list_household_changes", tag = "changes", params(("id" = String, Path), WhichChanges),
+    responses((status = 200, description = "a page", body = ChangePage), (status = 404, description = "no such household")))]
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    _family: Family,
+    Anyone(principal): Anyone,
+    Segments(id): Segments<String>,
+    QueryParameters(which): QueryParameters<WhichChanges>,
+) -> Result<Json<ChangePage>, Problem> {
+    let id: Id = segment("id", &id)?;
+    let limit = which.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
+    }
+    let store = &context.control.store;
+    let household = store.household(&id).await?;
+    let household = household.ok_or_else(|| unknown_household(&id))?;
+    let subject = subject(&id);
+    let page = store
+        .audit(Some(&subject), SortOrder::Newest, which.cursor, limit)
+        .await?;
+    let since = page.records.last().map_or(0, |record| record.sequence);
+    let undone = store.undone_changes(&id, since).await?;
+    let authors = page.records.iter().map(|record| record.actor.clone());
+    let authors = authors.chain(undone.iter().map(|undone| undone.by.clone()));
+    let labels = names::labels(&context, &id, authors.collect()).await?;
+    let reader = Reading {
+        principal: &principal,
+        household: &household,
+        undone: &undone,
+        labels: &labels,
+        now: Timestamp::now(),
+    };
+    let changes = page
+        .records
+        .iter()
+        .filter_map(|record| reader.entry(record));
+    Ok(Json(ChangePage {
+        changes: changes.collect(),
+        next: page.next,
+    }))
+}
+
+fn subject(id: &Id) -> String {
+    format!("household:{id}")
+}
+
+/// What a reader needs to show changes.
+struct Reading<'r> {
+    principal: &'r Principal,
+    household: &'r Household,
+    undone: &'r [UndoneChange],
+    labels: &'r names::KeyLabels,
+    now: Timestamp,
+}
+
+impl Reading<'_> {
+    /// `None` for a row that tells nothing: a setting was set again to the same value.
+    fn entry(&self, record: &AuditRecord) -> Option<ChangeEntry> {
+        let version = version(record)?;
+        let what = what::parts(
+            record.before.as_ref(),
+            record.after.as_ref(),
+            self.household,
+        );
+        if what.is_empty() && record.before.is_some() {
+            return None;
+        }
+        let undone = self.undone.iter().find(|undone| undone.version == version);
+        let ends = record.at + UNDO_WITHIN;
+        let is_undoable = undone.is_none()
+            && self.now < ends
+            && is_of_parts(record)
+            && may_undo(record, self.principal.role).is_ok();
+        let label = |author: &String| self.labels.get(author).cloned();
+        Some(ChangeEntry {
+            version,
+            at: record.at,
+            by: record.actor.clone(),
+            by_name: label(&record.actor),
+            role: record.role.clone(),
+            // A household that was made is not told in parts.
+            what: if record.before.is_some() {
+                what
+            } else {
+                Vec::new()
+            },
+            undoable_until: is_undoable.then_some(ends),
+            undone_by: undone.map(|undone| undone.by.clone()),
+            undone_by_name: undone.and_then(|undone| label(&undone.by)),
+            undoes: record.after.as_ref()?.get(UNDOES).and_then(Value::as_u64),
+        })
+    }
+}
+
+/// The version that a row has made.
+fn version(record: &AuditRecord) -> Option<u64> {
+    record.after.as_ref()?.get("version")?.as_u64()
+}
+
+/// Whether a row is a change of parts of a household, neither its beginning nor its end.
+fn is_of_parts(record: &AuditRecord) -> bool {
+    record.before.is_some() && record.after.is_some()
+}
+
+/// Refuses a change of what this role may not change.
+fn may_undo(record: &AuditRecord, role: Role) -> Result<(), Problem> {
+    let has = |member: &str| {
+        let sides = [&record.before, &record.after];
+        let mut sides = sides.into_iter().flatten();
+        sides.any(|side| side.get(member).is_some())
+    };
+    let log = |side: &Option<Value>, device: &str| {
+        let log = side.as_ref()?.get("devices")?.get(device)?.get("log")?;
+        log.as_bool()
+    };
+    // A device whose queries are counted again.
+    let devices = record
+        .before
+        .as_ref()
+        .and_then(|before| before.get("devices")?.as_object());
+    let is_logged_again = devices.into_iter().flatten().any(|(device, _)| {
+        let sides = (log(&record.before, device), log(&record.after, device));
+        sides == (Some(true), Some(false))
+    });
+    let foreign = OPERATORS
+        .into_iter()
+        .filter(|_| role != Role::Operator)
+        .chain(HOLDERS.into_iter().filter(|_| role == Role::SecondParent))
+        .find(|member| has(member));
+    let foreign = foreign.or_else(|| {
+        let is_holders = role == Role::SecondParent && is_logged_again;
+        is_holders.then_some("log")
+    });
+    match foreign {
+        Some(member) => Err(forbidden(role).with_field(member.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Undoes a change within an hour: what it changed gets the values that it had before, with their
+/// authors. Later changes of other settings stay. Notices are sent as for every write.
+#[utoipa::path(post, path = "/v1/households/{id}/changes/{version}/undo", operation_id = "undo_household_change", tag = "changes", params(("id" = String, Path), ("version" = u64, Path)),
+    responses((status = 200, description = "undone", body = Written), (status = 404, description = "no such household, or it has no such change"),
+        (status = 409, description = "a part of it was changed since: `changed_since`; or it is too old: `too_late`")))]
+pub async fn undo(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    Anyone(principal): Anyone,
+    Segments((id, of)): Segments<(String, String)>,
+    IfMatch(expected): IfMatch,
+) -> Result<Versioned<Written>, Problem> {
+    let id: Id = segment("id", &id)?;
+    let unknown = || Problem::not_found("unknown_change", format!("there is no change {of:?}"));
+    let of: u64 = of.parse().map_err(|_| unknown())?;
+    if context.control.directory.household(&id).is_none() {
+        return Err(unknown_household(&id));
+    }
+    let store = &context.control.store;
+    let page = store
+        .audit(Some(&subject(&id)), SortOrder::Newest, None, SEARCHED_MAX)
+        .await?;
+    let record = page
+        .records
+        .into_iter()
+        .find(|record| version(record) == Some(of) && is_of_parts(record))
+        .ok_or_else(unknown)?;
+    if record.at + UNDO_WITHIN <= Timestamp::now() {
+        let detail = "a change can be undone within an hour";
+        return Err(Problem::conflict("too_late", detail));
+    }
+    may_undo(&record, principal.role)?;
+    let beside = Beside {
+        undoes: Some(of),
+        ..Beside::default()
+    };
+    let name = id.clone();
+    let (changed, ()) = change_beside(
+        &context.control,
+        &author,
+        id,
+        expected,
+        beside,
+        move |now| {
+            let now = now.ok_or_else(|| unknown_household(&name))?;
+            Ok((Some(without(&record, &now)?), ()))
+        },
+    )
+    .await?;
+    Ok(Versioned::of(&changed, StatusCode::OK, |version| Written {
+        version,
+    }))
+}
+
+/// The household of today without a change.
+fn without(record: &AuditRecord, now: &Household) -> Result<Household, Problem> {
+    let since = |detail: String| Problem::conflict("changed_since", detail);
+    let mut document = serde_json::to_value(now).expect("a household is plain data");
+    let (before, after) = record.before.as_ref().zip(record.after.as_ref()).unzip();
+    let nothing = Value::Null;
+    take_back(
+        &mut document,
+        before.unwrap_or(&nothing),
+        after.unwrap_or(&nothing),
+    )
+    .map_err(|error| since(error.to_string()))?;
+    let household: Household =
+        serde_json::from_value(document).map_err(|error| since(error.to_string()))?;
+    check(&household).map_err(|detail| since(detail.to_owned()))?;
+    Ok(household)
+}
+
+/// What each write keeps, and a return of an earlier part may break.
+fn check(household: &Household) -> Result<(), &'static str> {
+    let mut identifiers = BTreeSet::new();
+    let devices = household.devices.values();
+    let is_own = devices
+        .flat_map(|device| &device.identifiers)
+        .all(|identifier| identifiers.insert(serde_json::json!(identifier).to_string()));
+    if !is_own {
+        return Err("an identifier of the device belongs to another one now");
+    }
+    match household.devices.len() <= DEVICES_MAX && household.people.len() <= PEOPLE_MAX {
+        true => Ok(()),
+        false => Err("the household has no room for it any more"),
+    }
+}
