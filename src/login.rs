@@ -14,7 +14,7 @@ use api::auth::{
     provider::{Login, Provider},
 };
 use async_trait::async_trait;
-use reqwest::{Client, RequestBuilder, Url, header::CONTENT_TYPE};
+use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -157,15 +157,7 @@ impl Provider for Server {
             ("client_id", &inner.client_id),
             ("code_verifier", verifier),
         ];
-        // The query of an address has the encoding of a form.
-        let mut encoded = endpoint.clone();
-        encoded.set_query(None);
-        encoded.query_pairs_mut().extend_pairs(form);
-        let mut request = inner
-            .client
-            .post(endpoint)
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(encoded.query().unwrap_or_default().to_owned());
+        let mut request = inner.client.post(endpoint).form(&form);
         if let Some(path) = &inner.secret_file {
             let secret = tokio::fs::read_to_string(path).await;
             let secret = secret.map_err(|error| format!("{}: {error}", path.display()))?;

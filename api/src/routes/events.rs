@@ -122,9 +122,14 @@ impl Listener {
     /// The next event to send. `None` once the stream or the node ends.
     async fn next(&mut self) -> Option<Event> {
         let of_households = async {
-            match &mut self.households {
-                Some(events) => events.next().await,
-                None => std::future::pending().await,
+            let Some(events) = &mut self.households else {
+                return std::future::pending().await;
+            };
+            loop {
+                match events.next().await {
+                    Some(Delivered::Event(event)) if !event.event.is_for_operators() => {}
+                    delivered => return delivered,
+                }
             }
         };
         tokio::select! {

@@ -12,7 +12,7 @@ use policy::rules::{
     },
     timeline::zone,
 };
-use policy_store::RequestState;
+use policy_store::{PromptState, RequestState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -40,6 +40,10 @@ pub struct Home {
     devices: Vec<HomeDevice>,
     /// Requests that wait for an answer.
     requests_open: usize,
+    /// Prompts of things that wait for an answer. 0 to a child.
+    prompts_open: usize,
+    /// Devices without a name that were seen and not dismissed. 0 to a child.
+    new_devices: usize,
     /// What was asked for since midnight, by the clocks of the household. Null if nothing is kept,
     /// and for readers outside of the family.
     today: Option<Today>,
@@ -113,12 +117,18 @@ pub async fn get(
         .requests(&id, principal.device.as_ref(), now)
         .await?;
     let is_open = |state: RequestState| state == RequestState::Open;
+    let (prompts_open, new_devices) = match principal.device {
+        Some(_) => (0, 0),
+        None => unanswered(&context, &id, now).await?,
+    };
     let home = Home {
         requests_open: requests
             .iter()
             .filter(|request| is_open(request.state))
             .count(),
         today: today(&context, &household, &principal, now).await?,
+        prompts_open,
+        new_devices,
         version: household.version,
         demonstration: is_demonstration(&household),
         people: people(&household, &principal),
@@ -127,6 +137,19 @@ pub async fn get(
     };
     let answer = named(&context, &id, &home).await?;
     Ok(known.of_content(household.version, &answer))
+}
+
+/// How many prompts and new devices wait for a parent.
+async fn unanswered(
+    context: &Context,
+    id: &Id,
+    now: Timestamp,
+) -> Result<(usize, usize), Problem> {
+    let store = &context.control.store;
+    let prompts = store.prompts(id, Some(PromptState::Open), now).await?;
+    let sightings = store.sightings(id, now).await?;
+    let new = sightings.iter().filter(|sighting| !sighting.dismissed);
+    Ok((prompts.len(), new.count()))
 }
 
 impl HomeHousehold {

@@ -68,10 +68,8 @@ async fn a_name_that_waits_for_an_answer_is_not_asked_again() {
             again.text
         );
     }
-    assert_eq!(
-        world.open_requests().await,
-        std::slice::from_ref(&first.json)
-    );
+    let open = world.open_requests().await;
+    assert_eq!((open.len(), &open[0]["id"]), (1, &first.json["id"]));
     // Another device asks for itself.
     assert_eq!(world.request_for("tv", "bets.example").await.status, 201);
     // What was answered may be asked again.

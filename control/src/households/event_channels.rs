@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! publish -> number -> ring of the household (64 events, 10 minutes) -> its subscribers
-//!                   -> ring of all (requests, answers, silent devices) -> operators
+//!                   -> ring of all (what wants an answer) -> operators, web push
 //! ```
 //!
 //! A household has a channel while a subscriber listens, and for [`KEPT`] after the last one left. A
@@ -233,14 +233,15 @@ impl HouseholdEvents {
         }
     }
 
-    /// Sends an event to all subscribers of a household, and to operators if it is for them.
+    /// Sends an event to all subscribers of a household, and to those of all households if it wants an
+    /// answer.
     pub fn publish(&self, household: &Id, event: ScopedEvent) {
         let now = Instant::now();
         let mut channels = self.channels();
         let channels = &mut *channels;
         channels.sweep(now);
-        let is_for_operators = event.is_for_operators();
-        if !is_for_operators && !channels.of_household.contains_key(household) {
+        let is_for_all = event.is_for_all();
+        if !is_for_all && !channels.of_household.contains_key(household) {
             return;
         }
         channels.last += 1;
@@ -254,7 +255,7 @@ impl HouseholdEvents {
             household,
             event,
         };
-        if is_for_operators {
+        if is_for_all {
             channels.of_all.ring.add(event.clone(), true, now);
             let _no_operator_listens = channels.of_all.sender.send(event.clone());
         }
@@ -309,7 +310,7 @@ impl HouseholdEvents {
         (id, subscription)
     }
 
-    /// Subscribes to the events of all households that are for operators.
+    /// Subscribes to the events of all households that want an answer of the family.
     pub fn subscribe_all(&self, last: Option<Option<EventId>>) -> (EventId, Subscription) {
         let channels = self.channels();
         let events = channels.of_all.sender.subscribe();
@@ -355,11 +356,21 @@ impl Channels {
 
 impl ScopedEvent {
     /// Whether operators get it, to pass it on by a push service of their own.
-    fn is_for_operators(&self) -> bool {
+    #[must_use]
+    pub fn is_for_operators(&self) -> bool {
         matches!(
             self.event(),
             HouseholdEvent::Request(_) | HouseholdEvent::Other(OtherEvent::Silent { .. })
         )
+    }
+
+    /// Whether the subscribers to all households get it: it wants an answer of the family.
+    fn is_for_all(&self) -> bool {
+        let is_of_devices = matches!(
+            self.event(),
+            HouseholdEvent::Other(OtherEvent::NewDevice { .. } | OtherEvent::Prompt { .. })
+        );
+        self.is_for_operators() || is_of_devices
     }
 }
 
