@@ -99,10 +99,19 @@ export class House {
     return this.world.api(method, `/v1/households/home${path}`, body);
   }
 
-  async activityIsKept() {
-    await eventually('activity is kept', async () => {
-      return (await this.api('GET', '/effective')).history.days === 7;
+  /** Does something, and waits until the program has confirmed what the page sends for it. */
+  async confirmed(page, method, path, act) {
+    const answered = page.waitForResponse((answer) => {
+      return answer.request().method() === method && answer.url().endsWith(path);
     });
+    await act();
+    assert.equal((await answered).ok(), true, `${method} ${path}`);
+  }
+
+  /** The parent chooses that activity is kept. */
+  async keepActivity(page) {
+    const days = page.getByLabel('Keep activity');
+    await this.confirmed(page, 'PUT', '/history', () => days.selectOption({ label: 'For 7 days' }));
   }
 
   /** Waits until so many queries are in the activity. */

@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from 'node:test';
 
 import { closeBrowser, openBrowser, violations, visit } from './browser.mjs';
 import { ask } from './dns.mjs';
-import { eventually, House, IPHONE } from './house.mjs';
+import { House, IPHONE } from './house.mjs';
 
 let house;
 
@@ -58,11 +58,8 @@ test('P-6 camera: one prompt; no blocks what it lists, yes works at once', async
   house = await House.begin({ home: { preset: 'off' }, devices });
   const page = await house.parent();
   await visit(page, house.origin, 'devices/camera/details', 'Front-door camera');
-  await page.getByRole('radio', { name: /^Asking/ }).click();
-  await eventually('the camera is asked about', async () => {
-    const { mode } = await house.api('GET', '/devices/camera/thing');
-    return mode === 'asking';
-  });
+  const asking = page.getByRole('radio', { name: /^Asking/ });
+  await house.confirmed(page, 'PUT', '/thing', () => asking.click());
   for (const name of SERVERS) await house.sees(camera, name, 'blocked');
   await visit(page, house.origin, 'requests', 'Requests');
   const title = 'Front-door camera wants to reach 20 servers of 3 companies in 2 countries';

@@ -378,6 +378,7 @@ const cy: Messages = {
     namesMore: (number) => `A ${count(number, 'chwiliad')} arall am wefannau eraill.`,
     times: (number) => `${number.toLocaleString('cy')} gwaith`,
     devices: 'Fesul dyfais',
+    last: (when) => `Gwelwyd ddiwethaf ${when}`,
   },
   silent: {
     since: (when) => `Heb ddefnyddio’ch hidlydd ers ${when}.`,

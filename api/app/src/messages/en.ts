@@ -370,6 +370,7 @@ const en = {
     namesMore: (number: number) => `And ${count(number, 'more look-up')} of other sites.`,
     times: (number: number) => count(number, 'time'),
     devices: 'By device',
+    last: (when: string) => `Last seen ${when}`,
   },
   silent: {
     since: (when: string) => `Has not used your filter since ${when}.`,
