@@ -14,7 +14,6 @@ use std::{
 };
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use crate::rules::{attributed::Attributed, safe_search::SearchLevel};
