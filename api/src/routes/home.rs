@@ -140,11 +140,7 @@ pub async fn get(
 }
 
 /// How many prompts and new devices wait for a parent.
-async fn unanswered(
-    context: &Context,
-    id: &Id,
-    now: Timestamp,
-) -> Result<(usize, usize), Problem> {
+async fn unanswered(context: &Context, id: &Id, now: Timestamp) -> Result<(usize, usize), Problem> {
     let store = &context.control.store;
     let prompts = store.prompts(id, Some(PromptState::Open), now).await?;
     let sightings = store.sightings(id, now).await?;
