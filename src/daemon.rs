@@ -40,7 +40,10 @@ use control::{
     },
     mandates,
     negative_anchors::{self, NegativeAnchorRegistry},
-    notifications::delivery::{self, Post},
+    notifications::{
+        delivery::{self, Post},
+        push::{self, Pusher},
+    },
     schedules,
     shutdown::BackgroundTasks,
     store_health,
@@ -180,6 +183,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         .config
         .home_test
         .described(web_sockets.home_test_ports());
+    let pusher = pusher(checked, &control).await?;
     let context = Arc::new(Context {
         activity_seats: tokio::sync::Semaphore::new(api::routes::activity::SEATS),
         streams: Streams::new(&control, tokens.clone()),
@@ -194,12 +198,16 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         },
         reports: report_intake(&checked.config.reports),
         app: checked.config.app.settings(home_test.clone()),
+        pusher: pusher.clone(),
         login: login::login(&checked.config.app, checked.config.api.oidc.as_ref())?,
         home_test,
         limits: limits(&checked.config.api),
         tokens,
         control,
     });
+    if let Some(pusher) = pusher {
+        tasks.spawn_endless(push::run(Arc::clone(&context.control), pusher));
+    }
     let announcer = Arc::new(parts.announcer(checked.config.store.audit_head_interval_s));
     parts.start_tasks(&tasks, &context.control, checked);
     let announcing = Arc::clone(&announcer);
@@ -246,6 +254,16 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         tasks,
         _stores: parts.stores,
     })
+}
+
+/// Sends notices to browsers, if the app is served.
+async fn pusher(checked: &Checked, control: &Control) -> anyhow::Result<Option<Arc<Pusher>>> {
+    let app = &checked.config.app;
+    if !app.enabled {
+        return Ok(None);
+    }
+    let pusher = Pusher::new(&control.store, &app.push_hosts, app.push_contact.clone());
+    Ok(Some(Arc::new(pusher.await?)))
 }
 
 /// Makes the household of the demonstration and a link to it. A node works without it, too.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use control::{Control, limits::LimitEntry};
+use control::{Control, limits::LimitEntry, notifications::push::Pusher};
 
 use crate::{
     app::settings::AppSettings,
@@ -35,6 +35,8 @@ pub struct Context {
     pub tokens: Option<Tokens>,
     /// The parents' app. `None`: it is not served.
     pub app: Option<AppSettings>,
+    /// Sends notices to browsers. `None`: the node does not.
+    pub pusher: Option<Arc<Pusher>>,
     /// Log-in to the app by an OIDC provider, if one is configured.
     pub login: Option<Login>,
 }

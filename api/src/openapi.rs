@@ -63,11 +63,12 @@ const VERSIONED: [&str; 16] = [
 ];
 
 /// The ends of paths to what has no version.
-const WITHOUT_VERSION: [&str; 5] = [
+const WITHOUT_VERSION: [&str; 6] = [
     "/keys/{key}",
     "/activity",
     "/{report}",
     "/session",
+    "/push",
     "/{link}",
 ];
 

@@ -17,6 +17,11 @@ pub struct AppConfig {
     /// The origin under which browsers reach the app. Absent: the `Host` of each request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// Hosts of further push services of browsers.
+    pub push_hosts: Vec<String>,
+    /// Whom a push service may write to, as `mailto:` or `https:` address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push_contact: Option<String>,
     /// The provider at which families log in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oidc: Option<AppOidc>,
@@ -52,6 +57,8 @@ impl Default for AppConfig {
         Self {
             enabled: true,
             origin: None,
+            push_hosts: Vec::new(),
+            push_contact: None,
             oidc: None,
             demonstration: false,
         }
@@ -71,6 +78,21 @@ impl AppConfig {
 
     /// Checks that all values can be used. `has_claims`: there is `[api.oidc]`.
     pub fn check(&self, has_claims: bool) -> Result<(), ConfigError> {
+        let is_contact = |text: &String| {
+            let is_named = text.starts_with("mailto:") || text.starts_with("https://");
+            is_named && text.bytes().all(|octet| octet.is_ascii_graphic())
+        };
+        ConfigError::unless(
+            self.push_contact.as_ref().is_none_or(is_contact),
+            "app.push_contact",
+            "an address such as \"mailto:operations@isp.example\"",
+        )?;
+        let is_host = |host: &String| !host.is_empty() && !host.contains(['/', ':', '@', '*']);
+        ConfigError::unless(
+            self.push_hosts.iter().all(is_host),
+            "app.push_hosts",
+            "host names without scheme and port, such as \"push.isp.example\"",
+        )?;
         if let Some(oidc) = &self.oidc {
             let is_web = |schemes: &[&str]| {
                 let url = Url::parse(&oidc.issuer);

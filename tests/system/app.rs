@@ -28,7 +28,7 @@ async fn home() -> (World, String) {
 }
 
 /// Logs in; returns a client with the session's cookie and token, and the whole cookie.
-async fn log_in(world: &World, body: serde_json::Value) -> (Api, String) {
+pub async fn log_in(world: &World, body: serde_json::Value) -> (Api, String) {
     let outsider = world.api.with_key("");
     let answer = outsider.post(SESSION, body).await.ok();
     let cookie = answer.header("set-cookie").unwrap().to_owned();

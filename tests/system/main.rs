@@ -11,6 +11,7 @@ mod activity;
 mod aggressive;
 mod app;
 mod app_login;
+mod app_push;
 mod asking;
 mod attacks;
 mod bad_input;

@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 125] = [
+const CODES: [&str; 126] = [
     "another_version",
     "answer",
     "answered",
@@ -90,6 +90,7 @@ const CODES: [&str; 125] = [
     "private_address",
     "provider_unavailable",
     "public_suffix",
+    "push",
     "query",
     "rate",
     "record_type",

@@ -3,7 +3,8 @@
 //! - `home`: a whole home in one read.
 //! - `households`, `networks`, `people`, `devices`: who there is; `keys`: who may change it.
 //! - `new_devices`: devices without a name; `things`, `prompts`: what cameras and the like may reach.
-//! - `session`, `links`, `me`: log-in to the app, links that open it, who asks.
+//! - `session`, `links`, `me`, `push`: log-in to the app, links that open it, who asks, notices to
+//!   browsers.
 //! - `changes`: the history of a household's changes, and undo.
 //! - `level`: a household, a person or a device, whose settings `switches` and `schedules` change.
 //! - `effective`: the settings in force; `explain`: why a name is blocked or not.
@@ -44,6 +45,7 @@ pub(crate) mod new_devices;
 pub(crate) mod openapi;
 pub(crate) mod people;
 pub(crate) mod prompts;
+pub(crate) mod push;
 pub mod reports;
 pub(crate) mod requests;
 pub(crate) mod schedules;
@@ -159,6 +161,9 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         session::get,
         session::delete,
         me::get,
+        push::key,
+        push::put,
+        push::delete,
         links::post,
         links::delete,
         keys::list,

@@ -9,7 +9,7 @@ use axum::{
 };
 use control::notifications::text::of_key;
 use jiff::{SignedDuration, Timestamp};
-use policy::rules::household::Household;
+use policy::rules::household::{Household, Id};
 use policy_store::{Author, Key, LinkError, SESSION_AGE_MAX, SessionOwner, session_fingerprint};
 use serde::{Deserialize, Serialize};
 
@@ -69,12 +69,22 @@ impl FromRequestParts<Arc<Context>> for LoggingIn {
 
 /// The session of the request's cookie.
 pub struct OwnSession {
-    principal: Principal,
+    pub principal: Principal,
     secret: String,
     is_secure: bool,
 }
 
 impl Admits for OwnSession {}
+
+impl OwnSession {
+    /// Its household and its fingerprint.
+    pub fn of_household(&self) -> Result<(&Id, u64), Problem> {
+        let shown = self.principal.session.as_ref();
+        let session = shown.map(|shown| shown.fingerprint);
+        let household = self.principal.household.as_ref();
+        household.zip(session).ok_or_else(no_session)
+    }
+}
 
 impl FromRequestParts<Arc<Context>> for OwnSession {
     type Rejection = Problem;

@@ -42,7 +42,14 @@ async fn no_route_under_v1_opens_without_a_key_in_force() {
         &world.key,
     ];
     let is_public = |method: &Method, path: &str| {
-        ["/v1/check", "/v1/home-test", "/v1/session"].contains(&path)
+        [
+            "/v1/check",
+            "/v1/home-test",
+            "/v1/session",
+            "/v1/push",
+            "/v1/push/key",
+        ]
+        .contains(&path)
             || path == "/v1/reports" && *method == Method::POST
     };
     let guarded =
@@ -146,9 +153,16 @@ async fn the_document_says_of_every_route_what_a_refusal_looks_like() {
                     "{method} {path}: {parameter}"
                 );
             }
-            let has_version = !["/{key}", "/{report}", "/activity", "/session", "/{link}"]
-                .iter()
-                .any(|end| path.ends_with(end));
+            let has_version = ![
+                "/{key}",
+                "/{report}",
+                "/activity",
+                "/session",
+                "/push",
+                "/{link}",
+            ]
+            .iter()
+            .any(|end| path.ends_with(end));
             assert_eq!(
                 takes_version,
                 ["put", "delete"].contains(&method.as_str()) && has_version,

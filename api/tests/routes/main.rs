@@ -18,6 +18,7 @@ mod mandates;
 mod negative_anchors;
 mod notices;
 mod panics;
+mod push;
 mod refusals;
 mod requests;
 mod roles;

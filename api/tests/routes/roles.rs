@@ -20,6 +20,9 @@ const TABLE: &str = "
     open     POST /v1/session
     open     GET /v1/session
     open     DELETE /v1/session
+    open     GET /v1/push/key
+    open     PUT /v1/push
+    open     DELETE /v1/push
     anyone   GET /v1/me
     holder   POST /v1/households/{id}/links
     holder   DELETE /v1/households/{id}/links/{link}

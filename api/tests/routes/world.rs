@@ -27,7 +27,7 @@ use control::{
     activity::limits::HistoryLimits,
     explain::Explainer,
     negative_anchors::{NegativeAnchorRegistry, NegativeAnchorSettings, NegativeTrustAnchor},
-    notifications::settings::Channels,
+    notifications::{push::Pusher, settings::Channels},
 };
 use jiff::Timestamp;
 use policy::{
@@ -290,6 +290,8 @@ impl World {
             list_writes: Default::default(),
             mandate_writes: Default::default(),
         });
+        let pusher = Pusher::new(&control.store, &["push.example".to_owned()], None).await;
+        let pusher = Some(Arc::new(pusher.unwrap()));
         let context = Arc::new(Context {
             streams: Streams::new(&control, tokens.clone()),
             control,
@@ -310,6 +312,7 @@ impl World {
             tokens,
             app: Some(AppSettings::default()),
             login: None,
+            pusher,
         });
         Self {
             router: api::router(Arc::clone(&context)),

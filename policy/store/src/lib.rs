@@ -14,7 +14,7 @@
 //!   `audit_rows`: its pages; [`heads`], `chain`,
 //!   `audit_heads`: signatures over it; `verification`: whether all of it is intact.
 //! - `keys`: API keys; `in_force`: the active ones; `secret`: random identifiers.
-//! - `sessions`: sessions of the app in browsers; `links`: links that open the app once.
+//! - `push`: browsers that want notices. `sessions`: sessions of the app in browsers; `links`: links that open the app once.
 //! - `retries`: idempotent writes.
 //! - [`activity`]: the activity of households as counts, in a file of its own; `pending_erasures`:
 //!   erasures that are still to be done there.
@@ -53,6 +53,7 @@ mod negative_anchors;
 mod notices;
 mod pending_erasures;
 mod prompts;
+mod push;
 mod reports;
 mod requests;
 mod retries;
@@ -92,6 +93,7 @@ pub use prompts::{
     AnsweredPrompt, GrownPrompt, PROMPT_DOMAINS_MAX, PROMPT_NAMES_MAX, Prompt, PromptAnswer,
     PromptDomain, PromptState, ThingWants,
 };
+pub use push::PushSubscription;
 pub use reports::{REPORTS_OPEN_MAX, Report, ReportAge, ReportDecision, ReportOutcome, ReportPage};
 pub use requests::{
     AccessRequest, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, RequestAnswer, RequestDetails,
