@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { after, afterEach, before, test } from 'node:test';
 import { brotliCompressSync } from 'node:zlib';
 
@@ -16,7 +17,7 @@ import {
   visit,
 } from './browser.mjs';
 import { verdict } from './dns.mjs';
-import { World } from './world.mjs';
+import { freePort, World } from './world.mjs';
 
 const DIST = new URL('../dist/', import.meta.url);
 
@@ -290,6 +291,54 @@ test('hostile names are shown and do nothing', async () => {
   assert.equal(dialogs, 0);
   assert.deepEqual(complaints, []);
 });
+
+test('the home test finds out what the network blocks, without an account', async () => {
+  const port = await freePort('127.0.0.1');
+  world = await World.start({
+    config: `[home_test]
+zone = "test.isp.example"
+addresses = ["127.0.0.1"]
+http = ["127.0.0.1:${port}"]
+`,
+  });
+  await world.home({ preset: 'moderate' });
+  await world.api('PUT', `${HOME}/networks/127.0.0.1%2F32`);
+  const { context, page } = await person(world);
+  people.push({ context });
+  // Chromium takes its resolver from the machine, so its look-ups are made here.
+  await context.route(/test\.isp\.example/, async (route) => {
+    const { hostname } = new URL(route.request().url());
+    const address = await verdict(world.dns, hostname);
+    if (address !== '127.0.0.1') return route.abort('namenotresolved');
+    const { status, headers, body } = await fetched(port, hostname);
+    return route.fulfill({ status, headers, body });
+  });
+  await page.goto(`${world.origin}/app/#/test`);
+  await page.getByText('Here the rules of your home hold.').waitFor();
+  await page.getByRole('button', { name: 'Start the test' }).click();
+  await page.getByText(/^This network is filtered/).waitFor();
+  assert.match(await page.locator('[data-test=gambling]').innerText(), /Gambling\s+Blocked$/);
+  assert.match(await page.locator('[data-test=social]').innerText(), /Social networks\s+Allowed$/);
+  assert.equal(await verdict(world.dns, 'gambling.test.isp.example'), 'blocked');
+});
+
+/** What the listener of the home test answers for a name. */
+function fetched(port, host) {
+  return new Promise((resolve, reject) => {
+    const asked = request({ host: '127.0.0.1', port, headers: { host } }, (answer) => {
+      let body = '';
+      answer.on('data', (part) => (body += part));
+      answer.on('end', () => {
+        const headers = {
+          'access-control-allow-origin': answer.headers['access-control-allow-origin'],
+        };
+        resolve({ status: answer.statusCode, headers, body });
+      });
+    });
+    asked.on('error', reject);
+    asked.end();
+  });
+}
 
 test('the program has the files that were built, each with its type', async () => {
   world = await World.start();

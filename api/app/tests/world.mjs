@@ -59,11 +59,11 @@ const LISTS = {
 
 export class World {
   /** Starts everything; `time` is the program's clock at the start, and the real one without it. */
-  static async start({ time } = {}) {
+  static async start({ time, config = '' } = {}) {
     const world = new World();
     world.folder = mkdtempSync(join(tmpdir(), 'ox-app-'));
     await world.#startAuthority();
-    await world.#startProgram(time);
+    await world.#startProgram(time, config);
     return world;
   }
 
@@ -158,7 +158,7 @@ zone:
     await ask({ address: AUTHORITY, port }, 'news.example');
   }
 
-  async #startProgram(time) {
+  async #startProgram(time, more) {
     const feeds = Object.entries(LISTS).map(([category, names]) => {
       writeFileSync(join(this.folder, `${category}.txt`), `${names.join('\n')}\n`);
       return `[[feeds]]
@@ -191,6 +191,7 @@ ipv6 = false
 dnssec = false
 local_records = ""
 trust_anchor_state = ""
+${more}
 ${feeds.join('')}`,
     );
     if (time) this.setClock(time);
@@ -272,7 +273,7 @@ async function end(child) {
   }
 }
 
-function freePort(address) {
+export function freePort(address) {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on('error', reject);
