@@ -297,10 +297,10 @@ async fn each_category_has_a_test_name_that_its_rules_decide() {
 }
 
 #[tokio::test]
-async fn without_a_home_test_there_is_no_such_route() {
+async fn without_a_home_test_its_route_says_so() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
     let api: &Api = &world.api;
     let answer = api.get("/v1/home-test").await;
     assert_eq!(answer.status, 404);
-    assert_eq!(answer.problem(), "unknown_route");
+    assert_eq!(answer.problem(), "unknown_home_test");
 }

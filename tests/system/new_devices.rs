@@ -98,7 +98,9 @@ async fn an_unknown_device_is_one_notice_with_a_guess_and_its_evidence() {
     assert_eq!(made_up["guess"]["maker"], "Ring");
     assert_eq!(made_up["guess"]["kind"], "doorbell or camera");
     let evidence = made_up["guess"]["evidence"][0].as_str().unwrap();
-    assert!(evidence.contains("fw.ring.com, es.ring.com"), "{evidence}");
+    // Two workers may have taken the queries.
+    let has = |name| evidence.contains(name);
+    assert!(has("fw.ring.com") && has("es.ring.com"), "{evidence}");
     // What is named leaves the list and gets the household's rules.
     world.device("house", "camera", ("mac", CAMERA)).await;
     assert_eq!(camera.ask("bets.example. A").await, "192.0.2.7");

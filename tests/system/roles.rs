@@ -115,7 +115,7 @@ async fn a_parent_switches_its_own_home_and_learns_nothing_of_another() {
         let nowhere = stranger
             .request(
                 method.clone(),
-                &path.replace("home", "none"),
+                &path.replacen("home", "none", 1),
                 Some(r#"{"state":"allow"}"#.to_owned()),
             )
             .await;

@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 126] = [
+const CODES: [&str; 127] = [
     "another_version",
     "answer",
     "answered",
@@ -122,6 +122,7 @@ const CODES: [&str; 126] = [
     "unknown_feed",
     "unknown_generation",
     "unknown_grant",
+    "unknown_home_test",
     "unknown_household",
     "unknown_key",
     "unknown_link",

@@ -44,7 +44,8 @@ const HOLDERS: [&str; 4] = ["filtering", "choice", "contact", "history"];
 #[serde(deny_unknown_fields)]
 pub struct WhichChanges {
     /// The cursor of the page: `next` of the page before.
-    cursor: Option<u64>,
+    #[param(minimum = 0)]
+    cursor: Option<i64>,
     /// Changes on a page, 1 to 200. Default: 50.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
@@ -99,12 +100,16 @@ pub async fn list(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
     }
+    let cursor =
+        which.cursor.map(u64::try_from).transpose().map_err(|_| {
+            Problem::value("cursor", "cursor", "a cursor is `next` of the page before")
+        })?;
     let store = &context.control.store;
     let household = store.household(&id).await?;
     let household = household.ok_or_else(|| unknown_household(&id))?;
     let subject = subject(&id);
     let page = store
-        .audit(Some(&subject), SortOrder::Newest, which.cursor, limit)
+        .audit(Some(&subject), SortOrder::Newest, cursor, limit)
         .await?;
     let since = page.records.last().map_or(0, |record| record.sequence);
     let undone = store.undone_changes(&id, since).await?;

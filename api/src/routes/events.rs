@@ -54,7 +54,6 @@ pub struct EventOfHousehold {
     /// The household.
     #[schema(value_type = String)]
     household: Id,
-    #[serde(flatten)]
     event: HouseholdEvent,
 }
 

@@ -110,7 +110,7 @@ impl FromRequestParts<Arc<Context>> for OfAddress {
 /// key: a client learns nothing that its own queries do not show.
 #[utoipa::path(get, path = "/v1/home-test", operation_id = "get_home_test", tag = "reports", security(()),
     responses((status = 200, description = "the names", body = ExpectedOutcomes),
-        (status = 404, description = "no names are configured: `unknown_route`"),
+        (status = 404, description = "no names are configured: `unknown_home_test`"),
         (status = 429, description = "too many from this address")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
@@ -118,7 +118,10 @@ pub async fn get(
     client: OfAddress,
 ) -> Result<Json<ExpectedOutcomes>, Problem> {
     let test = context.home_test.as_ref().ok_or_else(|| {
-        Problem::not_found("unknown_route", "the operator has configured no home test")
+        Problem::not_found(
+            "unknown_home_test",
+            "the operator has configured no home test",
+        )
     })?;
     let lists = context.control.lists.load();
     let category = |category: &Category| {

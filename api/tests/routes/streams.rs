@@ -311,7 +311,7 @@ async fn one_stream_brings_an_operator_the_requests_of_all_households() {
             assert_eq!(line(&event, "event"), kind, "{event}");
             let data: serde_json::Value = serde_json::from_str(line(&event, "data")).unwrap();
             assert_eq!(
-                (&data["household"], &data["name"]),
+                (&data["household"], &data["event"]["name"]),
                 (&household.into(), &"bets.example".into())
             );
             seen.push(line(&event, "id").to_owned());
