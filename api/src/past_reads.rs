@@ -132,7 +132,9 @@ mod tests {
         let mut waiting = Box::pin(join_all(
             households.iter().map(|home| seats.take(Some(home))),
         ));
-        assert!(waiting.as_mut().now_or_never().is_none());
+        // The runtime would let only some of them begin in one turn of a task.
+        let begun = tokio::task::unconstrained(waiting.as_mut()).now_or_never();
+        assert!(begun.is_none(), "one runs");
         let refused = seats.take(None).await.err().expect("too many wait");
         assert_eq!((refused.status().as_u16(), refused.code()), (429, "rate"));
         drop(running);

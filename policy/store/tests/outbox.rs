@@ -281,7 +281,7 @@ async fn a_request_is_answered_once_and_goes_with_its_device_and_with_time() {
 async fn a_notice_that_waits_takes_up_those_that_say_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    let at = |second| Timestamp::from_second(2_000_000_000 + second).unwrap();
+    let at = |second: i64| Timestamp::from_second(2_000_000_000 + second).unwrap();
     let of = |name: &str, subject: &str, second| NewNotice {
         document: json!({ "id": name, "at": at(second), "text": name, "subject": subject }),
         ..notice(name, at(second))

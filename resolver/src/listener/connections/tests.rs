@@ -6,6 +6,7 @@ use futures_util::FutureExt as _;
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
 use super::*;
+use crate::admission::LimitCause;
 
 fn address(last: u8) -> IpAddr {
     [192, 0, 2, last].into()
