@@ -192,10 +192,10 @@ mod tests {
 
     use super::*;
 
-    /// Rows as a family writes them that switches on and off all day.
+    /// Rows of a household that was made again and again.
     const ROWS: &str = "INSERT INTO audit (sequence, at, actor, role, action, subject, before, after, previous, hash)
         WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?)
-        SELECT n, '2026-11-30T10:00:00Z', 'key:a', 'parent', 'change', 'household:home', '{\"version\":1}', '{\"version\":1}', x'', x'' FROM number";
+        SELECT n, '2026-11-30T10:00:00Z', 'key:a', 'parent', 'change', 'household:home', NULL, '{\"version\":1}', x'', x'' FROM number";
 
     #[tokio::test]
     async fn a_time_that_is_too_many_changes_ago_is_refused() {
