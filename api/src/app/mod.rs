@@ -28,7 +28,7 @@ use tower::ServiceExt;
 use tracing::subscriber::NoSubscriber;
 
 use self::settings::AppSettings;
-use crate::{Context, problem::Problem};
+use crate::{Context, bodies::SharedDocument, problem::Problem};
 
 /// The page.
 const PAGE: &str = "/index.html";
@@ -120,6 +120,7 @@ async fn file(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     } else {
         let kept = if is_hashed { FOR_GOOD } else { ASK_AGAIN };
         answer.headers_mut().insert(header::CACHE_CONTROL, kept);
+        answer.extensions_mut().insert(SharedDocument);
     }
     guarded(answer, &shared)
 }
