@@ -15,10 +15,12 @@ use sha2::{Digest, Sha256};
 
 use crate::conditional::holds;
 
+/// The page.
+pub(super) const PAGE: &str = "/index.html";
 const MANIFEST: &str = "/manifest.webmanifest";
 const WORKER: &str = "/sw.js";
 /// The files with the name.
-const NAMED: [&str; 3] = [super::PAGE, MANIFEST, WORKER];
+const NAMED: [&str; 3] = [PAGE, MANIFEST, WORKER];
 /// The longest of these files, in octets.
 const FILE_OCTETS_MAX: usize = 64 << 10;
 /// Octets of a hash in an entity tag.

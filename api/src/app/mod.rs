@@ -30,11 +30,12 @@ use memory_serve::MemoryServe;
 use tower::ServiceExt;
 use tracing::subscriber::NoSubscriber;
 
-use self::{brand::NamedFile, settings::AppSettings};
+use self::{
+    brand::{NamedFile, PAGE},
+    settings::AppSettings,
+};
 use crate::{Context, problem::Problem};
 
-/// The page.
-const PAGE: &str = "/index.html";
 /// The prefix of files that are named after their content.
 const HASHED: &str = "/assets/";
 const FOR_GOOD: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
