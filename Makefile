@@ -190,7 +190,8 @@ tools/browser:
 
 # Without PEERS_ROOT the rivals are this Debian's; cdb writes dnsdist's list in either case.
 tools/peers: tools/compiler
-	@[ -x /usr/sbin/nsd ] && command -v cdb >/dev/null || tests/install.sh nsd tinycdb
+	@[ -x /usr/sbin/nsd ] && command -v cdb >/dev/null && command -v ldns-signzone >/dev/null || \
+		tests/install.sh nsd tinycdb ldnsutils
 	@[ -n "$(PEERS_ROOT)" ] || \
 		PATH=$$PATH:/usr/sbin command -v unbound pdns_recursor dnsdist kresd named | \
 		[ $$(wc -l) -eq 5 ] || tests/install.sh unbound pdns-recursor dnsdist knot-resolver bind9
