@@ -174,6 +174,10 @@ impl Language {
                 "The Internet is paused for now, as your family set it.",
                 "Mae'r rhyngrwyd wedi'i oedi am y tro, fel y gosododd eich teulu.",
             ),
+            (Layer::Thing, _) => (
+                "Your family decides which places this device may reach.",
+                "Eich teulu sy'n penderfynu pa leoedd y caiff y ddyfais hon eu cyrraedd.",
+            ),
             (Layer::SafeSearchDeny, _) => (
                 "Your family switched safe search on, which this address does not have.",
                 "Trodd eich teulu chwilio diogel ymlaen; nid yw ar gael yn y cyfeiriad hwn.",
