@@ -72,6 +72,7 @@ use tokio::{
 };
 
 use self::{
+    api_listeners::descriptors_for,
     data_path::DataPath,
     settings::{history_limits, limits, oidc_tokens, report_intake},
     signals::{SignalAction, Signals},
@@ -230,11 +231,12 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         false => None,
     };
     let affordable = parts.memory.budgets.api_connections;
+    let pages = descriptors_for(parts.memory.budgets.page_connections);
     let fetchers = parts.manager.fetchers();
     let commands = parts.manager.sender();
     tasks.spawn_endless(parts.manager.run());
     let limited = parts.engine.limited_connections();
-    let web = web_sockets.serve(&checked.config, &context, &limited, &ended)?;
+    let web = web_sockets.serve(&checked.config, &context, (pages, &limited), &ended)?;
     let api = api_sockets.serve(&checked.config.api, affordable, (&context, limited), ended)?;
     if let Some(link) = demonstration {
         say(&format!("app link: {link}"))?;

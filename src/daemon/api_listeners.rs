@@ -135,8 +135,9 @@ pub fn connections(max: usize) -> Connections {
     Connections::that_recognise(max, octets.max(HELD_OCTETS_MIN))
 }
 
-/// The API's share of the file descriptors: at most a fourth, so that resolutions keep theirs.
-fn descriptors_for(configured: usize) -> usize {
+/// The share of a listener in the file descriptors: at most a fourth, so that resolutions keep
+/// theirs.
+pub fn descriptors_for(configured: usize) -> usize {
     let available = getrlimit(Resource::Nofile).current;
     let share = available.map_or(configured, |available| {
         usize::try_from(available / 4).unwrap_or(configured)
@@ -145,7 +146,7 @@ fn descriptors_for(configured: usize) -> usize {
         tracing::warn!(
             configured,
             share,
-            "few file descriptors: the API has fewer connections than api.connections_max"
+            "few file descriptors: a listener of HTTP has fewer connections than it may have"
         );
     }
     configured.min(share)

@@ -24,9 +24,6 @@ use super::{
 };
 use crate::config::Config;
 
-/// Connections of each of these pages at a time.
-const CONNECTIONS_MAX: usize = 1_000;
-
 /// The sockets of one page.
 struct Page {
     name: &'static str,
@@ -122,19 +119,20 @@ impl WebSockets {
         (port(&self.home_test.http), port(&self.home_test.https))
     }
 
-    /// Serves until `ended` changes, and then the requests under way.
+    /// Serves until `ended` changes, and then the requests under way. The node has memory for
+    /// `affordable` connections of each page.
     pub fn serve(
         self,
         config: &Config,
         context: &Arc<Context>,
-        limited: &Arc<LimitedConnections>,
+        (affordable, limited): (usize, &Arc<LimitedConnections>),
         ended: &watch::Receiver<()>,
     ) -> anyhow::Result<JoinHandle<()>> {
         let mut listeners = JoinSet::new();
         let pages = landing::router(Arc::clone(context), config.landing.app.clone());
         let test = home_test::router();
         for (page, router) in [(self.landing, pages), (self.home_test, test)] {
-            let connections = connections(CONNECTIONS_MAX).noted_in(Arc::clone(limited));
+            let connections = connections(affordable).noted_in(Arc::clone(limited));
             let listener = |tls| ApiListener {
                 router: router.clone(),
                 connections: connections.clone(),

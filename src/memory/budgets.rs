@@ -4,6 +4,8 @@
 //! connections, whose number is bounded. The caches share the rest. A key of the configuration that
 //! names a budget (`dns.cache_mib`, `recursion.cache_mib`) holds before all of this.
 
+use std::net::SocketAddr;
+
 use resolver::recursor::CacheBudgets;
 
 use crate::config::Config;
@@ -26,6 +28,10 @@ const TCP_OCTETS: u64 = 8 << 20;
 /// A connection of the API, or an event stream. Measured: 14 KiB. As many octets of requests and
 /// answers are held for each, on average.
 pub const API_CONNECTION_OCTETS: u64 = 16 << 10;
+/// The connections of the block page, and of the home test, if they are configured: so many each, and
+/// at most an eighth of those of HTTP.
+const PAGE_CONNECTIONS: u64 = 1_000;
+const PAGE_DIVISOR: u64 = 8;
 /// Connections get a sixteenth of the memory at most, DNS half of that at most.
 const STREAMS_DIVISOR: u64 = 16;
 /// Caches get a fourth of the memory at least, whatever the other parts need.
@@ -72,6 +78,8 @@ pub struct Budgets {
     pub places: usize,
     /// How many connections the API may have. A count.
     pub api_connections: usize,
+    /// How many the block page and the home test may have, each. A count.
+    pub page_connections: usize,
 }
 
 impl Budgets {
@@ -84,8 +92,12 @@ impl Budgets {
         let places = wanted.min(affordable.max(PLACES_MIN));
         let resolutions = places * RESOLUTION_OCTETS;
         let api_wanted = config.api.connections_max as u64 * API_CONNECTION_OCTETS;
-        let streams = (total / STREAMS_DIVISOR).min(TCP_OCTETS + api_wanted);
-        let api_connections = (streams - TCP_OCTETS.min(streams / 2)) / API_CONNECTION_OCTETS;
+        let pages = pages(config);
+        let pages_wanted = pages * PAGE_CONNECTIONS * API_CONNECTION_OCTETS;
+        let streams = (total / STREAMS_DIVISOR).min(TCP_OCTETS + api_wanted + pages_wanted);
+        let http_connections = (streams - TCP_OCTETS.min(streams / 2)) / API_CONNECTION_OCTETS;
+        let page_connections = PAGE_CONNECTIONS.min(http_connections / PAGE_DIVISOR);
+        let api_connections = http_connections - pages * page_connections;
         let base = BASE_OCTETS + known.workers as u64 * WORKER_OCTETS;
         let others = base + lists + households + resolutions + streams;
         let caches = total.saturating_sub(others).max(total / CACHES_DIVISOR);
@@ -111,6 +123,7 @@ impl Budgets {
             },
             places: usize::try_from(places).unwrap_or(usize::MAX),
             api_connections: usize::try_from(api_connections).unwrap_or(usize::MAX),
+            page_connections: usize::try_from(page_connections).unwrap_or(usize::MAX),
         }
     }
 
@@ -145,6 +158,15 @@ impl Budgets {
     pub fn sum(&self) -> u64 {
         self.parts().iter().map(|(_, octets)| octets).sum()
     }
+}
+
+/// How many pages beside the API have listeners: the block page, the home test.
+fn pages(config: &Config) -> u64 {
+    let (landing, test) = (&config.landing, &config.home_test);
+    let has_listener =
+        |http: &[SocketAddr], https: &[SocketAddr]| !http.is_empty() || !https.is_empty();
+    u64::from(has_listener(&landing.http, &landing.https))
+        + u64::from(has_listener(&test.http, &test.https))
 }
 
 /// The octets of one resolution under way, for what is shown in use.
@@ -192,6 +214,22 @@ mod tests {
             small.answers + small.local_answers >= 64 << 17,
             "caches keep a fourth"
         );
+    }
+
+    #[test]
+    fn pages_beside_the_api_have_a_part_of_its_connections() {
+        let mut config = Config::default();
+        config.landing.http = vec!["127.0.0.1:80".parse().unwrap()];
+        let large = derived(65_536, &config, KNOWN);
+        assert_eq!(
+            (large.api_connections, large.page_connections),
+            (10_000, 1_000)
+        );
+        assert_eq!(large.streams, (8 << 20) + 11_000 * (16 << 10));
+        config.home_test.https = config.landing.http.clone();
+        let small = derived(64, &config, KNOWN);
+        assert_eq!((small.api_connections, small.page_connections), (96, 16));
+        assert_eq!(small.streams, 4 << 20);
     }
 
     #[test]

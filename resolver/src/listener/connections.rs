@@ -4,18 +4,20 @@
 //! 1. of the client with the most, if the new one has fewer: the one that waits longest;
 //! 2. otherwise of any client that has no fewer: the one that waits longest. An attack from more
 //!    addresses than there are places would otherwise keep all others out;
-//! 3. if none may give way, the client with the most loses its oldest one to a client with fewer.
+//! 3. if none may give way, the client with the most loses its oldest one to a client with fewer;
+//! 4. otherwise the one that has had queries under way for longest, if for two seconds without a
+//!    pause: names of slow servers, one behind the other, do not hold a place.
 //!
 //! A connection waits from the first read that finds nothing, and while its client does not read
 //! what it is sent. One whose first octets are in the kernel does not wait, however many connections
 //! are accepted before its task runs. Under pressure, idle connections are closed sooner (RFC 7766
 //! section 6.2.3).
 //!
-//! With a request under way, a connection does not wait, and is not closed among equal clients. A
-//! listener that knows credentials ([`Connections::that_recognise`]) protects so only the clients
-//! that it recognises: a stranger's connection waits from its beginning to its end, whatever it
-//! asks, and is behind no recognised one. A recognised client is a household, whatever its
-//! addresses.
+//! With a request under way, a connection does not wait. A listener that knows credentials
+//! ([`Connections::that_recognise`]) protects so only the clients that it recognises: a stranger's
+//! connection waits from its beginning to its end, whatever it asks, and gives way before those of
+//! recognised ones. A recognised client is a household, whatever its addresses; its requests take as
+//! long as they take.
 
 use std::{
     net::IpAddr,

@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use foldhash::{HashMap, HashMapExt};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{admission::ClientKey, shares::Groups};
 
@@ -15,6 +16,9 @@ const LOOKED_AT_MAX: usize = 64;
 /// Connections of one client that is recognised which strangers do not take: the devices of a
 /// family, or a portal's pool.
 const KEPT_OF_RECOGNISED: usize = 16;
+/// How long a connection without credentials may have requests under way, without a pause, before it
+/// makes room for a client with fewer connections: as long as a stub resolver waits, or a little less.
+const BUSY_MAX: Duration = Duration::from_secs(2);
 /// The turns of clients that are recognised are behind those of all strangers.
 const RECOGNISED: u64 = 1 << 63;
 
@@ -29,6 +33,8 @@ pub struct ConnectionTable {
     yielding: BTreeMap<u64, u64>,
     /// Their turns, by holder.
     turns: Groups<ConnectionHolder>,
+    /// Connections with requests under way, by the number that was next when the first one began.
+    busy: BTreeMap<u64, u64>,
     /// Connections of which nothing is known yet.
     new: usize,
     /// The next number of a connection or of a turn.
@@ -46,6 +52,8 @@ struct Place {
     state: ConnectionState,
     /// The connection's turn among those that may give way.
     turn: Option<u64>,
+    /// The connection's place among the busy ones, and since when.
+    busy: Option<(u64, Instant)>,
     octets: usize,
 }
 
@@ -86,6 +94,7 @@ impl ConnectionTable {
             places: HashMap::new(),
             yielding: BTreeMap::new(),
             turns: Groups::new(),
+            busy: BTreeMap::new(),
             new: 0,
             next: 0,
             octets: 0,
@@ -133,6 +142,7 @@ impl ConnectionTable {
             closing,
             state,
             turn: None,
+            busy: None,
             octets: 0,
         };
         self.places.insert(number, place);
@@ -152,7 +162,8 @@ impl ConnectionTable {
             .or_else(|| self.longest_waiting(holder, own))
             .or_else(of_largest)
             .map(|turn| self.yielding[&turn])
-            .or_else(|| self.holders.oldest(largest).filter(|_| is_smaller))?;
+            .or_else(|| self.holders.oldest(largest).filter(|_| is_smaller))
+            .or_else(|| self.longest_busy(own))?;
         self.close(closed)
     }
 
@@ -165,6 +176,17 @@ impl ConnectionTable {
         let of_larger = of_larger.map(|(turn, _)| *turn);
         // The least, and either if only one is there.
         of_larger.into_iter().chain(self.turns.oldest(holder)).min()
+    }
+
+    /// The connection that has had requests under way for longest, and for too long, if its client
+    /// has more connections than this. Where clients show credentials, that is theirs to do.
+    fn longest_busy(&self, own: usize) -> Option<u64> {
+        let (_, number) = self.busy.first_key_value()?;
+        let place = &self.places[number];
+        let is_long = |since: Instant| since.elapsed() >= BUSY_MAX;
+        let is_larger = self.holders.size(&place.holder) > own;
+        let is_too_long = place.busy.is_some_and(|(_, since)| is_long(since));
+        (self.protects_strangers && is_larger && is_too_long).then_some(*number)
     }
 
     fn close(&mut self, number: u64) -> Option<ConnectionHolder> {
@@ -198,6 +220,9 @@ impl ConnectionTable {
     fn remove(&mut self, number: u64) -> Option<Place> {
         self.set_turn(number, None);
         let place = self.places.remove(&number)?;
+        if let Some((begun, _)) = place.busy {
+            self.busy.remove(&begun);
+        }
         self.new -= usize::from(place.state.is_new);
         self.octets -= place.octets;
         self.holders.remove(&place.holder, number);
@@ -222,6 +247,17 @@ impl ConnectionTable {
             return;
         }
         self.new -= usize::from(before.is_new && !after.is_new);
+        match (place.busy, after.under_way) {
+            (None, 1..) => {
+                place.busy = Some((next, Instant::now()));
+                self.busy.insert(next, number);
+            }
+            (Some((begun, _)), 0) => {
+                place.busy = None;
+                self.busy.remove(&begun);
+            }
+            _ => {}
+        }
         let since = place.turn.unwrap_or(next) & !RECOGNISED;
         let class = [0, RECOGNISED][usize::from(after.is_recognised)];
         let turn = after.gives_way().then_some(since | class);

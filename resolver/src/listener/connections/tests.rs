@@ -396,3 +396,33 @@ async fn connections_that_wait_give_way_when_all_hold_too_many_octets() {
     again.hold(1_000);
     assert!(!is_closed(&again));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_pauses_makes_room_after_two_seconds() {
+    let connections = Connections::new(2);
+    let open = |last| connections.open(address(last));
+    let pauses = open(1).expect("room");
+    let never = open(2).expect("room");
+    pauses.work();
+    never.work();
+    tokio::time::advance(Duration::from_millis(1_900)).await;
+    never.work();
+    never.wait();
+    pauses.wait();
+    pauses.work();
+    assert!(open(3).is_none(), "not for two seconds");
+    tokio::time::advance(Duration::from_millis(100)).await;
+    let third = open(3).expect("the one that never pauses gives way");
+    never.closing().await;
+    third.work();
+    assert!(open(4).is_none(), "two have paused");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert!(open(1).is_none(), "it has as many as the other one");
+    // A client that shows a credential may have requests of any length.
+    let recognising = recognising(1);
+    let events = recognising.open(address(1)).expect("room");
+    events.work();
+    events.recognise(Some("home"));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert!(recognising.open(address(2)).is_none());
+}
