@@ -199,6 +199,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
             Box::new(move || is_ready.load(Ordering::Relaxed))
         },
         reports: report_intake(&checked.config.reports),
+        product_name: checked.config.app.name.clone(),
         app: checked.config.app.settings(home_test.clone()),
         pusher: pusher.clone(),
         login: login::login(&checked.config.app, checked.config.api.oidc.as_ref())?,
@@ -377,7 +378,11 @@ impl Parts {
         tasks: &BackgroundTasks,
     ) -> anyhow::Result<Self> {
         let store = &stores.store;
-        let post = Arc::new(Post::new(store, &checked.config.notices)?);
+        let post = Arc::new(Post::new(
+            store,
+            &checked.config.notices,
+            &checked.config.app.name,
+        )?);
         let directory = Arc::new(Directory::new(checked.defaults));
         let households = load_all(store, &directory, &checked.taxonomy, checked.defaults).await?;
         let taxonomy = Arc::new(checked.taxonomy.clone());

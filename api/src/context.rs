@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use control::{Control, limits::LimitEntry, notifications::push::Pusher};
+use control::{
+    Control, limits::LimitEntry, notifications::push::Pusher, product_name::ProductName,
+};
 
 use crate::{
     app::settings::AppSettings,
@@ -34,6 +36,8 @@ pub struct Context {
     pub limits: Limits,
     /// Verifies tokens of the OIDC provider, if one is configured.
     pub tokens: Option<Tokens>,
+    /// What families know the product as.
+    pub product_name: ProductName,
     /// The parents' app. `None`: it is not served.
     pub app: Option<AppSettings>,
     /// Sends notices to browsers. `None`: the node does not.

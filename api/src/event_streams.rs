@@ -57,10 +57,28 @@ struct Open {
     principal: Principal,
     /// The household whose events it sends.
     household: Option<Id>,
-    /// Whether its key was looked up since it was opened: the key may have ended between the two.
+    /// Whether its key or session was looked up since it was opened: it may have ended between the
+    /// two.
     is_checked: bool,
     /// The stream ends when this is dropped.
     _ends: oneshot::Sender<Infallible>,
+}
+
+/// What a stream depends on, beside its household and device.
+enum Credential {
+    Key(String),
+    Session(u64),
+}
+
+impl Open {
+    /// `None` for a token, which says itself when it ends.
+    fn credential(&self) -> Option<Credential> {
+        let key = || self.principal.author.actor.strip_prefix(KEY_ACTOR);
+        match &self.principal.session {
+            Some(session) => Some(Credential::Session(session.fingerprint)),
+            None => key().map(|key| Credential::Key(key.to_owned())),
+        }
+    }
 }
 
 impl Seats {
@@ -183,18 +201,13 @@ impl Shared {
                 .is_none_or(|household| directory.household(household).is_some())
     }
 
-    /// Streams whose key was not looked up yet: their numbers, and the identifiers of the keys.
-    fn unchecked(&self) -> Vec<(u64, String)> {
-        let of_key = |(number, open): (&u64, &Open)| {
-            let id = open
-                .principal
-                .author
-                .actor
-                .strip_prefix(KEY_ACTOR)
-                .filter(|_| !open.is_checked)?;
-            Some((*number, id.to_owned()))
-        };
-        self.seats().open.iter().filter_map(of_key).collect()
+    /// Streams whose key or session was not looked up yet: their numbers, and what to look up.
+    fn unchecked(&self) -> Vec<(u64, Credential)> {
+        let seats = self.seats();
+        let unchecked = seats.open.iter().filter(|(_, open)| !open.is_checked);
+        unchecked
+            .filter_map(|(number, open)| Some((*number, open.credential()?)))
+            .collect()
     }
 
     /// Ends the streams of revoked keys. `audited` is the last row of the audit that was read.
@@ -206,8 +219,12 @@ impl Shared {
             self.seats()
                 .end(|open| revocations.actors.contains(&open.principal.author.actor));
         }
-        for (number, key) in self.unchecked() {
-            let is_in_force = store.is_in_force(&key).await?;
+        for (number, credential) in self.unchecked() {
+            let is_in_force = match credential {
+                Credential::Key(key) => store.is_in_force(&key).await?,
+                // A key that is revoked ends its sessions.
+                Credential::Session(session) => store.has_session(session).await?,
+            };
             let mut seats = self.seats();
             match seats.open.get_mut(&number) {
                 Some(open) if is_in_force => open.is_checked = true,

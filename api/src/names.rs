@@ -1,8 +1,8 @@
 //! Names beside the keys of authors: a parent reads “Mum's phone” and not an identifier.
 //!
-//! Documents and answers name an author as `key:ID`. Each `set_by`, `asked_by` and `answered_by` of
-//! an answer gets a neighbour `…_name` with the label of that key. It is absent where there is no
-//! label: the key has none, it was made too long ago, or the author is no key.
+//! Documents and answers name an author as `key:ID`. Each `set_by`, `asked_by`, `answered_by` and
+//! `made_by` of an answer gets a neighbour `…_name` with the label of that key. It is absent where
+//! there is no label: the key has none, it was made too long ago, or the author is no key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use utoipa::openapi::{
 use crate::{Context, problem::Problem};
 
 /// The fields that name an author.
-const AUTHORS: [&str; 3] = ["set_by", "asked_by", "answered_by"];
+const AUTHORS: [&str; 4] = ["set_by", "asked_by", "answered_by", "made_by"];
 
 /// The labels of keys, by author.
 pub type KeyLabels = BTreeMap<String, String>;

@@ -63,11 +63,13 @@ const VERSIONED: [&str; 16] = [
 ];
 
 /// The ends of paths to what has no version.
-const WITHOUT_VERSION: [&str; 6] = [
+const WITHOUT_VERSION: [&str; 8] = [
     "/keys/{key}",
     "/activity",
     "/{report}",
     "/session",
+    "/sessions",
+    "/{session}",
     "/push",
     "/{link}",
 ];

@@ -24,6 +24,7 @@
 //! - [`certificate`]: a certificate for TLS listeners, read again when its files change.
 //! - [`store_health`]: whether the stores can be written. [`disk`]: how full their file systems are.
 //! - [`trust_anchors`]: looks at the keys of zones with trust anchors (RFC 5011).
+//! - [`product_name`]: what families know the product as.
 //! - [`shutdown`]: the background tasks, and their end.
 //!
 //! This crate knows no HTTP status, route or header. `api` maps its errors to problems, and the
@@ -46,6 +47,7 @@ pub mod lists;
 pub mod mandates;
 pub mod negative_anchors;
 pub mod notifications;
+pub mod product_name;
 pub mod schedules;
 pub mod shutdown;
 pub mod store_health;

@@ -1,6 +1,7 @@
 //! The parents' app.
 
 use ::api::{app::settings::AppSettings, home_test::HomeTest};
+use control::product_name::ProductName;
 use std::path::PathBuf;
 
 use reqwest::Url;
@@ -14,6 +15,8 @@ use super::error::ConfigError;
 pub struct AppConfig {
     /// Whether `/app/` is served on the API's listener.
     pub enabled: bool,
+    /// What families know the product as: in the app, on the block page, in letters.
+    pub name: ProductName,
     /// The origin under which browsers reach the app. Absent: the `Host` of each request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
@@ -56,6 +59,7 @@ impl Default for AppConfig {
     fn default() -> Self {
         Self {
             enabled: true,
+            name: ProductName::default(),
             origin: None,
             push_hosts: Vec::new(),
             push_contact: None,
@@ -70,6 +74,7 @@ impl AppConfig {
     pub fn settings(&self, home_test: Option<HomeTest>) -> Option<AppSettings> {
         let origin = self.origin.as_deref();
         self.enabled.then(|| AppSettings {
+            name: self.name.clone(),
             origin: origin.map(|origin| origin.trim_end_matches('/').to_owned()),
             home_test,
             has_oidc: self.oidc.is_some(),

@@ -17,6 +17,7 @@ fn builder() -> WorldBuilder {
         .config(
             "[dns]\nblocked_answer = \"landing\"\nlanding = [\"192.0.2.80\"]\n\
              [landing]\nhttp = [\"127.0.0.1:0\"]\napp = \"https://my.isp.example/app/\"\n\
+             [app]\nname = \"Teulu & Co\"\n\
              [home_test]\nzone = \"test.isp.example\"\naddresses = [\"192.0.2.81\"]\n\
              http = [\"127.0.0.1:0\"]\n",
         )
@@ -237,6 +238,7 @@ async fn parts_of_pages_and_hostile_hosts_get_no_page() {
             page.contains("the block page of your Internet provider"),
             "{page}"
         );
+        assert!(page.contains(" – Teulu &amp; Co</title>"), "{page}");
     }
     let method = browser.client.request(Method::PUT, &browser.page);
     assert_eq!(method.send().await.unwrap().status(), 403);

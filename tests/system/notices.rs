@@ -13,7 +13,7 @@ const SECRET: &str = "sixteen octets or more";
 async fn world(hook: &WebhookReceiver, mailbox: Option<&MailServer>) -> World {
     let smtp = mailbox.map_or_else(String::new, |mailbox| {
         format!(
-            "[notices.smtp]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Protect <protect@isp.example>\"\ntls = \"none\"\n",
+            "[notices.smtp]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"protect@isp.example\"\ntls = \"none\"\n[app]\nname = \"Teulu\"\n",
             mailbox.port()
         )
     });
@@ -110,6 +110,8 @@ async fn switching_off_applies_at_once_and_notifies_the_account_holder() {
     let mail = &mailbox.wait_for(2).await[1];
     for word in [
         "RCPT TO:<holder@example.org>",
+        "From: Teulu <protect@isp.example>",
+        "\r\nTeulu\r\n",
         "Subject: Filtering was switched off",
         "Auto-Submitted: auto-generated",
     ] {

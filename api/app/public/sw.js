@@ -2,6 +2,8 @@
 // It stores the files of the app and never an answer of the API.
 
 const SHELL = 'shell-1';
+/** The program writes the configured name here. */
+const NAME = 'OX Protect';
 
 self.addEventListener('install', (event) => {
   event.waitUntil(
@@ -72,7 +74,7 @@ async function newest(request, key) {
 self.addEventListener('push', (event) => {
   const message = event.data?.json() ?? {};
   event.waitUntil(
-    self.registration.showNotification(message.title ?? 'OX Protect', {
+    self.registration.showNotification(message.title ?? NAME, {
       body: message.body,
       tag: message.tag,
       icon: '/app/icon-192.png',

@@ -39,7 +39,7 @@ const PAGES = {
   requests: 'Requests',
   activity: 'Activity',
   changes: 'Changes',
-  access: 'Who can use this app',
+  access: 'Who can get in',
   why: 'Why is this blocked?',
   test: 'Home test',
   settings: 'Settings',
@@ -99,6 +99,8 @@ async function fullHome() {
   await world.api('PUT', `${HOME}/people/tom/pause`, { minutes: 30 });
   const request = { name: 'brawl.example', device: 'iphone', reason: 'for school' };
   await world.api('POST', `${HOME}/requests`, request);
+  await world.api('POST', `${HOME}/links`, { role: 'second-parent', label: 'Gran' });
+  await world.api('POST', `${HOME}/keys`, { role: 'parent', label: 'Old phone' });
   await verdict(world.dns, 'brawl.example', { from: '127.0.7.9' });
 }
 
@@ -339,6 +341,19 @@ function fetched(port, host) {
     asked.end();
   });
 }
+
+test('the app has the name that the operator gives it', async () => {
+  const name = `Teulu & "Co's" <b>`;
+  world = await World.start({ config: `[app]\nname = '''${name}'''\n` });
+  await world.home();
+  const { page, complaints } = await someone(await world.link());
+  await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+  await page.getByRole('link', { name, exact: true }).waitFor();
+  assert.equal(await page.title(), `Home – ${name}`);
+  const manifest = await (await fetch(`${world.origin}/app/manifest.webmanifest`)).json();
+  assert.deepEqual([manifest.name, manifest.short_name], [name, name]);
+  assert.deepEqual(complaints, []);
+});
 
 test('the program has the files that were built, each with its type', async () => {
   world = await World.start();

@@ -23,6 +23,8 @@ test('P-5 new device: one notice with a guess, and rules until it has a name', a
   await visit(page, house.origin, 'people/unknown-devices/blocked', 'Unknown devices');
   await page.getByText('Money and shopping').click();
   await page.getByRole('switch', { name: 'Block Gambling' }).click();
+  const hint = { identifier: { mac: stranger.mac }, dhcp_name: 'Toms-iPhone' };
+  await house.api('PUT', '/new-devices/hints', { hints: [hint] });
   await house.willSee(stranger, 'bets.example', 'blocked');
   await house.sees(IPHONE, 'bets.example', '192.0.2.10');
   await ask(house.world.dns, 'gs-loc.apple.com', stranger);
@@ -31,7 +33,9 @@ test('P-5 new device: one notice with a guess, and rules until it has a name', a
   await card.waitFor();
   await card.getByText('Why we think so').click();
   await card.getByText(/gs-loc\.apple\.com/).waitFor();
+  await card.getByText('“Toms-iPhone”').waitFor();
   await card.getByRole('button', { name: 'It is someone’s' }).click();
+  assert.equal(await card.getByLabel('Name').inputValue(), 'Toms-iPhone');
   assert.deepEqual(await violations(page), []);
   await card.getByLabel('Name').fill("Tom's new phone");
   await card.getByLabel('Whose is it?').selectOption({ label: 'Tom' });
@@ -77,4 +81,10 @@ test('P-6 camera: one prompt; no blocks what it lists, yes works at once', async
   await page.getByText('Front-door camera may reach them').waitFor();
   await house.sees(camera, 'news.example', '192.0.2.40');
   await house.sees(camera, 's1.ring.com', 'blocked');
+  await visit(page, house.origin, 'devices/camera', 'Front-door camera');
+  await page.getByText('As a thing (Asking): it may reach 1 place and may not reach 3.').waitFor();
+  const child = await house.opened(await house.world.link('child', { device: 'camera' }));
+  await child.getByRole('region', { name: 'Where this device may go' }).waitFor();
+  await child.getByText('ring.com', { exact: true }).waitFor();
+  assert.deepEqual(await violations(child), []);
 });

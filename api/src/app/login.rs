@@ -33,7 +33,7 @@ use crate::{
     },
     client_address,
     problem::Problem,
-    routes::session::begin_for,
+    routes::session::{BrowserBefore, begin_for},
 };
 
 /// The path to which the provider sends the browser back.
@@ -216,8 +216,8 @@ pub async fn callback(
     };
     match owner {
         Ok(owner) => {
-            let before = session::secret(parts);
-            let begun = begin_for(&context, &owner, SESSION_AGE, before.as_deref()).await?;
+            let browser = BrowserBefore::of(parts);
+            let begun = begin_for(&context, &owner, SESSION_AGE, &browser).await?;
             let session = session::set_cookie(&begun.secret, SESSION_AGE, is_secure);
             Ok(to(PAGE, [session, cookie("", 0, is_secure)]))
         }

@@ -9,8 +9,10 @@
 //! ```
 //!
 //! The page may load and connect to nothing but this origin, may not be framed, and has no inline
-//! script or style ([`AppSettings::policy`]).
+//! script or style ([`AppSettings::policy`]). The operator's name of the product stands in some files
+//! (`brand`).
 
+mod brand;
 pub mod login;
 pub mod settings;
 
@@ -23,15 +25,17 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
+use control::product_name::ProductName;
 use memory_serve::MemoryServe;
 use tower::ServiceExt;
 use tracing::subscriber::NoSubscriber;
 
-use self::settings::AppSettings;
+use self::{
+    brand::{NamedFile, PAGE},
+    settings::AppSettings,
+};
 use crate::{Context, bodies::SharedDocument, problem::Problem};
 
-/// The page.
-const PAGE: &str = "/index.html";
 /// The prefix of files that are named after their content.
 const HASHED: &str = "/assets/";
 const FOR_GOOD: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -65,6 +69,7 @@ pub fn embedded() -> MemoryServe {
 /// What the handlers share.
 struct Shared {
     files: Router,
+    name: ProductName,
     policy: HeaderValue,
     public: settings::PublicSettings,
 }
@@ -75,6 +80,7 @@ pub fn routes(settings: &AppSettings, files: MemoryServe) -> Router<Arc<Context>
     let files = tracing::subscriber::with_default(NoSubscriber::new(), || files.into_router());
     let shared = Arc::new(Shared {
         files,
+        name: settings.name.clone(),
         policy: settings.policy(),
         public: settings.public(),
     });
@@ -110,6 +116,7 @@ async fn file(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     parts.uri = uri;
     // What the router above has found out about the request is not about the files.
     parts.extensions.clear();
+    let named = NamedFile::of(&shared.name, &path, &mut parts);
     let answer = shared
         .files
         .clone()
@@ -118,6 +125,9 @@ async fn file(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     if answer.status() == StatusCode::NOT_FOUND {
         answer = unknown().into_response();
     } else {
+        if let Some(named) = named {
+            answer = named.rewrite(answer).await;
+        }
         let kept = if is_hashed { FOR_GOOD } else { ASK_AGAIN };
         answer.headers_mut().insert(header::CACHE_CONTROL, kept);
         answer.extensions_mut().insert(SharedDocument);

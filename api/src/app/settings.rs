@@ -1,6 +1,7 @@
 //! Settings of the app that the configuration gives.
 
 use axum::http::HeaderValue;
+use control::product_name::ProductName;
 use serde::Serialize;
 
 use crate::home_test::HomeTest;
@@ -8,6 +9,8 @@ use crate::home_test::HomeTest;
 /// Settings of the app.
 #[derive(Debug, Clone, Default)]
 pub struct AppSettings {
+    /// What the app is called.
+    pub name: ProductName,
     /// The origin under which browsers reach the app, such as `https://family.isp.example`. `None`:
     /// the `Host` of a request.
     pub origin: Option<String>,

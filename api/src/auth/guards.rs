@@ -389,6 +389,10 @@ guard! {
     Holder: &[Role::Operator, Role::Parent], Author: |principal: Principal| principal.author
 }
 guard! {
+    /// As [`Holder`], for handlers that ask in which session.
+    HolderPrincipal: &[Role::Operator, Role::Parent], Principal: |principal: Principal| principal
+}
+guard! {
     /// Those who may write in this household: its parents and the operator.
     Family: &[Role::Operator, Role::Parent, Role::SecondParent], Author: |principal: Principal| principal.author
 }

@@ -9,3 +9,4 @@ pub(crate) mod principal;
 pub mod provider;
 pub(crate) mod roles;
 pub(crate) mod session;
+pub(crate) mod user_agent;

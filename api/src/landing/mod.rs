@@ -220,6 +220,7 @@ impl Landing {
             name: visitor.name.as_ref(),
             asks_here: visitor.device().is_some(),
             app: self.app.as_deref(),
+            product: self.context.product_name.as_str(),
         }
     }
 

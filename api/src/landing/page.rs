@@ -29,6 +29,8 @@ pub(super) struct Pages<'v> {
     pub asks_here: bool,
     /// The address of the parents' app.
     pub app: Option<&'v str>,
+    /// The name of the product.
+    pub product: &'v str,
 }
 
 impl Pages<'_> {
@@ -145,10 +147,10 @@ impl Pages<'_> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
-                    title { (title) }
+                    title { (title) " – " (self.product) }
                     link rel="stylesheet" href=(STYLE_PATH);
                 }
-                body { main { h1 { (title) } (content) } }
+                body { main { p.brand { (self.product) } h1 { (title) } (content) } }
             }
         };
         Html(page.into_string())

@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 127] = [
+const CODES: [&str; 128] = [
     "another_version",
     "answer",
     "answered",
@@ -137,6 +137,7 @@ const CODES: [&str; 127] = [
     "unknown_request",
     "unknown_route",
     "unknown_schedule",
+    "unknown_session",
     "unknown_sighting",
     "uri_too_long",
     "version_mismatch",

@@ -19,7 +19,7 @@ const PAGE_MAX: u32 = 1_000;
 #[serde(deny_unknown_fields)]
 pub struct Pages {
     /// Only rows of this subject: `household:home`, `feed:gambling`, `mandate:court-7`,
-    /// `negative_trust_anchor:example`, `lists`.
+    /// `negative_trust_anchor:example`, `session:21403eb5fbc1`, `lists`.
     subject: Option<String>,
     /// `oldest` first (the default), or `newest`.
     #[serde(default)]

@@ -31,7 +31,7 @@ use serde_json::Value;
 pub use self::answer::EffectiveSummary;
 use self::answer::{
     Effective, EffectiveBypass, EffectiveGrant, EffectiveLevel, EffectiveName, EffectivePause,
-    EffectiveSchedule, EffectiveState, EffectiveUnlock,
+    EffectiveSchedule, EffectiveState, EffectiveThing, EffectiveUnlock,
 };
 use crate::{
     Context,
@@ -273,9 +273,15 @@ impl<'v> View<'v> {
                 flags.unlocks_search(),
                 self.setters.search_unlock(),
             ),
+            thing: self.thing(),
             time_zone: household.time_zone.clone(),
             version: household.version,
         }
+    }
+
+    fn thing(&self) -> Option<EffectiveThing> {
+        let thing = self.line().device()?.1.thing.as_ref()?;
+        Some(EffectiveThing::new(thing, self.now.thing().is_some()))
     }
 
     fn categories(&self) -> BTreeMap<String, EffectiveState> {

@@ -9,13 +9,15 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{rules::household::Id, text::Text};
-use policy_store::{KeyError, LINK_AGE_MAX, LINKS_MAX, Link, NewKey, Role};
+use policy_store::{KeyError, LINK_AGE_MAX, LINKS_MAX, Link, NewKey, OpenLink, Role};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     Context,
     auth::{guards::Holder, roles::Admits, session},
     extract::{Body, Segments, segment},
+    names::named,
     problem::Problem,
     routes::keys::SecretOf,
     versioned::unknown_household,
@@ -82,6 +84,31 @@ type LinkAnswer = (
     [(HeaderName, HeaderValue); 1],
     Json<MadeLink>,
 );
+
+/// The links that can still be used.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct OpenLinks {
+    /// The first to expire first.
+    links: Vec<OpenLink>,
+}
+
+/// The links of a household that can still be used, without their secrets.
+#[utoipa::path(get, path = "/v1/households/{id}/links", operation_id = "list_household_links", tag = "session", params(("id" = String, Path)),
+    responses((status = 200, description = "the links", body = OpenLinks), (status = 404, description = "no such household")))]
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    _holder: Holder,
+    Segments(id): Segments<String>,
+) -> Result<Json<Value>, Problem> {
+    let id: Id = segment("id", &id)?;
+    if context.control.directory.household(&id).is_none() {
+        return Err(unknown_household(&id));
+    }
+    let store = &context.control.store;
+    let links = store.open_links(&id, Timestamp::now()).await?;
+    let answer = named(&context, &id, &OpenLinks { links }).await?;
+    Ok(Json(answer))
+}
 
 /// Makes a link that opens the app once, with a key of its own. It ends with the key that made it.
 /// The account holder is notified when a parent's link is used.

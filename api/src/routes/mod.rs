@@ -3,8 +3,8 @@
 //! - `home`: a whole home in one read.
 //! - `households`, `networks`, `people`, `devices`: who there is; `keys`: who may change it.
 //! - `new_devices`: devices without a name; `things`, `prompts`: what cameras and the like may reach.
-//! - `session`, `links`, `me`, `push`: log-in to the app, links that open it, who asks, notices to
-//!   browsers.
+//! - `session`, `sessions`, `links`, `me`, `push`: log-in to the app, who is logged in, links that
+//!   open it, who asks, notices to browsers.
 //! - `changes`: the history of a household's changes, and undo.
 //! - `level`: a household, a person or a device, whose settings `switches` and `schedules` change.
 //! - `effective`: the settings in force; `explain`: why a name is blocked or not.
@@ -51,6 +51,7 @@ pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod service;
 pub(crate) mod session;
+pub(crate) mod sessions;
 pub(crate) mod switches;
 pub(crate) mod things;
 
@@ -132,6 +133,7 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         devices::delete,
         new_devices::list,
         new_devices::put,
+        new_devices::put_hints,
         new_devices::dismiss,
         things::get,
         things::put,
@@ -164,6 +166,10 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         push::key,
         push::put,
         push::delete,
+        sessions::list,
+        sessions::delete,
+        sessions::delete_all,
+        links::list,
         links::post,
         links::delete,
         keys::list,

@@ -9,13 +9,17 @@ use control::{
     households::write::{change_existing, set_by},
 };
 use jiff::Timestamp;
-use policy::rules::household::{Household, Id, NewDeviceSettings};
+use policy::{
+    rules::household::{DeviceIdentifier, Household, Id, NewDeviceSettings},
+    text::Text,
+};
+use policy_store::{DHCP_NAME_OCTETS_MAX, DeviceHint, SIGHTINGS_MAX};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Context,
     auth::guards::Family,
-    extract::{Body, IfMatch, Segments, segment},
+    extract::{Body, IfMatch, Segments, check_name, segment},
     problem::Problem,
     versioned::{Versioned, check_version, unknown_household},
 };
@@ -46,6 +50,54 @@ pub struct NewDevicesBody {
 pub struct DismissBody {
     /// The device stays on the list, and there is no event of it.
     dismissed: bool,
+}
+
+/// What the household's DHCP server knows of devices.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HintsBody {
+    /// At most 64. Others that were told before stay.
+    #[schema(max_items = 64)]
+    hints: Vec<HintBody>,
+}
+
+/// What the household's DHCP server knows of a device.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HintBody {
+    /// A `mac` or an `address`.
+    identifier: DeviceIdentifier,
+    /// The name that the device gave (DHCP option 12 or 81), at most 64 octets. Null takes an
+    /// earlier one back.
+    #[schema(value_type = Option<String>, max_length = 64)]
+    dhcp_name: Option<Text>,
+}
+
+impl HintBody {
+    fn read(self, place: usize) -> Result<DeviceHint, Problem> {
+        let field = |name: &str| format!("hints[{place}].{name}");
+        let Self {
+            identifier,
+            dhcp_name,
+        } = self;
+        let is_of_dhcp = matches!(
+            identifier,
+            DeviceIdentifier::Mac(_) | DeviceIdentifier::Address(_)
+        );
+        if !is_of_dhcp {
+            let detail = "a DHCP server knows a mac and an address";
+            return Err(Problem::value(&field("identifier"), "identifier", detail));
+        }
+        check_name(
+            &field("dhcp_name"),
+            dhcp_name.as_ref(),
+            DHCP_NAME_OCTETS_MAX,
+        )?;
+        Ok(DeviceHint {
+            identifier,
+            dhcp_name,
+        })
+    }
 }
 
 /// A device that was dismissed.
@@ -103,6 +155,41 @@ pub async fn put(
     let household = household.expect("a change of a setting deletes no household");
     let devices = answer(&context, household).await?;
     Ok(Versioned::of(&changed, StatusCode::OK, |_| devices))
+}
+
+/// Tells names that devices gave to the household's DHCP server, before or after their first query.
+/// They are evidence beside a new device of the same identifier, for seven days. No query is
+/// identified by them.
+#[utoipa::path(put, path = "/v1/households/{id}/new-devices/hints", operation_id = "put_new_device_hints", tag = "devices", request_body = HintsBody, params(("id" = String, Path)),
+    responses((status = 200, description = "told", body = NewDevices), (status = 404, description = "no such household"), (status = 422, description = "a value cannot be used")))]
+pub async fn put_hints(
+    State(context): State<Arc<Context>>,
+    _family: Family,
+    Segments(id): Segments<String>,
+    IfMatch(expected): IfMatch,
+    Body(HintsBody { hints }): Body<HintsBody>,
+) -> Result<Versioned<NewDevices>, Problem> {
+    let id: Id = segment("id", &id)?;
+    let store = &context.control.store;
+    let household = store.household(&id).await?;
+    let household = household.ok_or_else(|| unknown_household(&id))?;
+    check_version(expected, household.version)?;
+    if hints.len() > SIGHTINGS_MAX as usize {
+        let detail = format!("at most {SIGHTINGS_MAX} at once");
+        return Err(Problem::value("hints", "limit", detail));
+    }
+    let hints = (0..).zip(hints).map(|(place, hint)| hint.read(place));
+    let mut hints: Vec<DeviceHint> = hints.collect::<Result<_, _>>()?;
+    // Of a named device nothing need be guessed.
+    hints.retain(|hint| {
+        let mut devices = household.devices.values();
+        !devices.any(|device| device.identifiers.contains(&hint.identifier))
+    });
+    store
+        .tell_device_hints(&id, &hints, Timestamp::now())
+        .await?;
+    let devices = answer(&context, &household).await?;
+    Ok(Versioned::read(household.version, devices))
 }
 
 /// Sets whether the family wants to hear of a device. To name it, put a device with its identifiers:

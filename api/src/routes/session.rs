@@ -10,7 +10,10 @@ use axum::{
 use control::notifications::text::of_key;
 use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{Household, Id};
-use policy_store::{Author, Key, LinkError, SESSION_AGE_MAX, SessionOwner, session_fingerprint};
+use policy_store::{
+    Author, BegunSession, Key, LinkError, SESSION_AGE_MAX, SessionOwner, ToldBrowser,
+    session_fingerprint,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -20,6 +23,7 @@ use crate::{
         principal::Principal,
         roles::Admits,
         session::{self, ShownSession, check_origin, clear_cookie, left, set_cookie},
+        user_agent,
     },
     client_address,
     extract::Body,
@@ -47,8 +51,23 @@ pub struct LoggingIn {
     asking: Asking,
     client: std::net::IpAddr,
     is_secure: bool,
-    /// The session that the browser has so far.
-    before: Option<String>,
+    browser: BrowserBefore,
+}
+
+/// The browser of a log-in.
+pub struct BrowserBefore {
+    told: ToldBrowser,
+    /// The session that it has so far.
+    session: Option<String>,
+}
+
+impl BrowserBefore {
+    pub fn of(parts: &Parts) -> Self {
+        Self {
+            told: user_agent::told(&parts.headers),
+            session: session::secret(parts),
+        }
+    }
 }
 
 impl Admits for LoggingIn {}
@@ -62,7 +81,7 @@ impl FromRequestParts<Arc<Context>> for LoggingIn {
             asking: Asking::of(parts),
             client: client_address::of_request(parts),
             is_secure: session::is_secure(parts),
-            before: session::secret(parts),
+            browser: BrowserBefore::of(parts),
         })
     }
 }
@@ -189,16 +208,24 @@ pub async fn begin_for(
     context: &Context,
     owner: &SessionOwner,
     age: SignedDuration,
-    before: Option<&str>,
+    browser: &BrowserBefore,
 ) -> Result<Begun, Problem> {
     let store = &context.control.store;
-    let (secret, begun) = store.begin_session(owner, age, Timestamp::now()).await?;
-    if let Some(before) = before {
+    let begun = store.begin_session(owner, browser.told, age, Timestamp::now());
+    let BegunSession {
+        secret,
+        session,
+        ended,
+    } = begun.await?;
+    for fingerprint in ended {
+        has_ended(context, fingerprint);
+    }
+    if let Some(before) = &browser.session {
         end(context, before).await?;
     }
     let shown = ShownSession::of(&secret).ok_or_else(no_session)?;
     context.limits.known.add_key(shown.fingerprint);
-    let principal = Principal::of_session(begun, shown);
+    let principal = Principal::of_session(session, shown);
     Ok(Begun { secret, principal })
 }
 
@@ -207,7 +234,7 @@ async fn begin(
     owner: SessionOwner,
     by: &LoggingIn,
 ) -> Result<LoggedIn, Problem> {
-    let begun = begin_for(context, &owner, SESSION_AGE_MAX, by.before.as_deref()).await?;
+    let begun = begin_for(context, &owner, SESSION_AGE_MAX, &by.browser).await?;
     let Begun { secret, principal } = begun;
     let cookie = set_cookie(&secret, SESSION_AGE_MAX, by.is_secure);
     let me = me::of(context, &principal).await?;
@@ -222,10 +249,15 @@ async fn begin(
 async fn end(context: &Context, secret: &str) -> Result<(), Problem> {
     context.control.store.end_session(secret).await?;
     if let Some(fingerprint) = session_fingerprint(secret) {
-        context.streams.end_of_session(fingerprint);
-        context.limits.known.forget(fingerprint);
+        has_ended(context, fingerprint);
     }
     Ok(())
+}
+
+/// Ends the streams of a session that has ended.
+pub fn has_ended(context: &Context, fingerprint: u64) {
+    context.streams.end_of_session(fingerprint);
+    context.limits.known.forget(fingerprint);
 }
 
 /// Who is logged in in this browser, with the token that each write carries as `X-CSRF-Token`.

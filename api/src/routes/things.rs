@@ -70,6 +70,20 @@ pub struct DomainView {
     set_at: Timestamp,
 }
 
+impl DomainView {
+    /// The domains of a list, by name.
+    pub fn all(domains: &BTreeMap<Name, AttributedDomain>) -> Vec<Self> {
+        let domains = domains.iter().map(|(domain, entry)| Self {
+            domain: domain.clone(),
+            set_by: entry.set_by.clone(),
+            set_at: entry.set_at,
+        });
+        let mut domains: Vec<Self> = domains.collect();
+        domains.sort_by_cached_key(|view| view.domain.to_string());
+        domains
+    }
+}
+
 /// The domains of a thing.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Thing)]
@@ -91,15 +105,7 @@ impl ThingView {
     fn of(household: &Household, device: &Id) -> Option<Self> {
         let thing = household.devices.get(device)?.thing.as_ref();
         let list = |domains: fn(&Thing) -> &BTreeMap<Name, AttributedDomain>| {
-            let domains = thing.into_iter().flat_map(domains);
-            let domains = domains.map(|(domain, entry)| DomainView {
-                domain: domain.clone(),
-                set_by: entry.set_by.clone(),
-                set_at: entry.set_at,
-            });
-            let mut domains: Vec<DomainView> = domains.collect();
-            domains.sort_by_cached_key(|view| view.domain.to_string());
-            domains
+            thing.map_or_else(Vec::new, |thing| DomainView::all(domains(thing)))
         };
         Some(Self {
             mode: thing.map_or(ThingMode::Off, Thing::mode),

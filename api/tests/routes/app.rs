@@ -27,6 +27,12 @@ const fn asset(route: &'static str, content_type: &'static str, bytes: &'static 
     }
 }
 
+const MANIFEST: Asset = asset(
+    "/manifest.webmanifest",
+    "application/manifest+json",
+    br#"{"name":"OX Protect","short_name":"Protect"}"#,
+);
+
 const FILES: &[Asset] = &[
     asset("/index.html", "text/html", b"<!doctype html>the page"),
     asset("/sw.js", "text/javascript", b"// the worker"),
@@ -186,6 +192,51 @@ async fn the_app_may_reach_the_test_names_that_the_operator_has_set() {
         ),
         "{policy}"
     );
+}
+
+#[tokio::test]
+async fn the_operators_name_stands_in_title_manifest_and_worker() {
+    const TITLED: &[Asset] = &[
+        asset("/index.html", "text/html", b"<title>OX Protect</title>"),
+        asset("/sw.js", "text/javascript", b"const NAME = 'OX Protect';"),
+        MANIFEST,
+    ];
+    let world = World::new().await;
+    let settings = AppSettings {
+        name: "Tom's <Family> & \"Co\"".parse().unwrap(),
+        ..AppSettings::default()
+    };
+    let files = MemoryServe::new(TITLED)
+        .enable_brotli(true)
+        .enable_gzip(true);
+    let app = api::app::routes(&settings, files).with_state(world.context);
+    let text = async |path| {
+        // However the browser takes it, and whatever it has: the name is in it.
+        let headers = [
+            ("accept-encoding", "br, gzip"),
+            ("if-none-match", "/index.html"),
+        ];
+        let got = get(&app, path, &headers).await;
+        assert_eq!(
+            (got.status, got.header("content-encoding")),
+            (200, ""),
+            "{path}"
+        );
+        assert_eq!(got.header("cache-control"), "no-cache", "{path}");
+        assert!(got.header("content-security-policy").contains("'self'"));
+        let tag = got.header("etag").to_owned();
+        let again = get(&app, path, &[("if-none-match", &tag)]).await;
+        assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
+        String::from_utf8(got.body).unwrap()
+    };
+    let title = "<title>Tom's &lt;Family&gt; &amp; &quot;Co&quot;</title>";
+    assert_eq!(text("/app/people").await, title);
+    let worker = r#"const NAME = 'Tom\u0027s <Family> & \"Co\"';"#;
+    assert_eq!(text("/app/sw.js").await, worker);
+    let manifest = text("/app/manifest.webmanifest").await;
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let name = settings.name.as_str();
+    assert_eq!(manifest, json!({ "name": name, "short_name": name }));
 }
 
 #[tokio::test]

@@ -158,6 +158,8 @@ async fn the_document_says_of_every_route_what_a_refusal_looks_like() {
                 "/{report}",
                 "/activity",
                 "/session",
+                "/sessions",
+                "/{session}",
                 "/push",
                 "/{link}",
             ]

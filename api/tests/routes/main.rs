@@ -14,6 +14,7 @@ mod holdings;
 mod home;
 mod idempotency;
 mod lists;
+mod logged_in;
 mod mandates;
 mod negative_anchors;
 mod notices;

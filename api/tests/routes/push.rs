@@ -67,6 +67,12 @@ async fn a_browser_gets_notices_as_long_as_its_session_lasts() {
             .collect()
     };
     assert_eq!(world.endpoints().await, of(&["one", "three", "two"]));
+    // A browser has one subscription: a child that asks often takes no place of its parents.
+    for number in 0..70 {
+        world.subscribes(&three, &format!("three{number}")).await;
+    }
+    world.subscribes(&three, "three").await;
+    assert_eq!(world.endpoints().await, of(&["one", "three", "two"]));
     world.browse(&one, Method::DELETE, PUSH, "").await.ok();
     assert_eq!(world.endpoints().await, of(&["three", "two"]));
     world

@@ -24,6 +24,10 @@ const TABLE: &str = "
     open     PUT /v1/push
     open     DELETE /v1/push
     anyone   GET /v1/me
+    holder   GET /v1/households/{id}/sessions
+    holder   DELETE /v1/households/{id}/sessions
+    holder   DELETE /v1/households/{id}/sessions/{session}
+    holder   GET /v1/households/{id}/links
     holder   POST /v1/households/{id}/links
     holder   DELETE /v1/households/{id}/links/{link}
     operator GET /v1/limits
@@ -66,6 +70,7 @@ const TABLE: &str = "
     family   PUT /v1/households/{id}/devices/{device}/thing/mud
     family   GET /v1/households/{id}/new-devices
     family   PUT /v1/households/{id}/new-devices
+    family   PUT /v1/households/{id}/new-devices/hints
     family   PUT /v1/households/{id}/new-devices/{sighting}
     family   GET /v1/households/{id}/prompts
     family   PUT /v1/households/{id}/prompts/{prompt}

@@ -18,7 +18,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    fn of(answer: &Answer) -> Self {
+    pub fn of(answer: &Answer) -> Self {
         let cookie = answer.header("set-cookie");
         Self {
             cookie: cookie.split(';').next().unwrap().to_owned(),
@@ -29,7 +29,7 @@ impl Browser {
 
 impl World {
     /// Logs in by a body such as `{"key":"…"}`, with more headers.
-    async fn logs_in(&self, body: Value, headers: &[(&str, &str)]) -> Answer {
+    pub async fn logs_in(&self, body: Value, headers: &[(&str, &str)]) -> Answer {
         let mut all = vec![
             ("content-type", "application/json"),
             ("host", "home.example"),
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// A link of `home`, made by a parent.
-    async fn link(&self, body: Value) -> Answer {
+    pub async fn link(&self, body: Value) -> Answer {
         self.post(LINKS, &body.to_string()).await
     }
 }

@@ -27,9 +27,16 @@ impl Listener {
 
     /// Opens a stream behind the last event that the client has.
     pub async fn resume(world: &World, key: &str, path: &str, last: Option<&str>) -> Self {
-        let mut request = Request::get(path).header("authorization", key);
-        if let Some(last) = last {
-            request = request.header("last-event-id", last);
+        let last = last.map(|last| ("last-event-id", last));
+        let headers: Vec<_> = [("authorization", key)].into_iter().chain(last).collect();
+        Self::with(world, &headers, path).await
+    }
+
+    /// Opens a stream by a request with these headers.
+    pub async fn with(world: &World, headers: &[(&str, &str)], path: &str) -> Self {
+        let mut request = Request::get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let request = request.body(Body::empty()).unwrap();
         let response = world.router.clone().oneshot(request).await.unwrap();

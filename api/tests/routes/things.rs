@@ -7,7 +7,7 @@ use policy::{
     name::Name,
     rules::household::{DeviceIdentifier, Id},
 };
-use policy_store::{PromptDomain, SeenDevice, ThingWants};
+use policy_store::{PromptDomain, Role, SeenDevice, ThingWants};
 use serde_json::{Value, json};
 
 use crate::world::{Answer, World};
@@ -118,6 +118,111 @@ async fn a_thing_has_domains_of_one_company_each_on_one_list_only() {
     assert_eq!(
         (&after["mode"], &after["denied"]),
         (&shown["mode"], &shown["denied"])
+    );
+}
+
+#[tokio::test]
+async fn a_dhcp_name_is_shown_as_evidence_and_names_nothing() {
+    let world = World::with_home().await;
+    let hints = format!("{NEW_DEVICES}/hints");
+    let tell = async |identifier: Value, name: Value| {
+        let body = json!({ "hints": [{ "identifier": identifier, "dhcp_name": name }] });
+        world.put(&hints, &body.to_string()).await
+    };
+    // A lease comes before the first query.
+    let mac = json!({ "mac": MAC });
+    let told = tell(mac.clone(), json!("Ellas-iPhone")).await.ok();
+    assert_eq!(told.json["devices"], json!([]), "it was not seen");
+    world.sees(MAC).await;
+    world.sees("00:00:5e:00:53:0a").await;
+    let seen = world.get(NEW_DEVICES).await.ok().json;
+    let of = |mac: &str| {
+        let mut devices = seen["devices"].as_array().unwrap().iter();
+        let device = devices.find(|device| device["identifiers"][0]["mac"] == mac);
+        device.unwrap().clone()
+    };
+    let told = of(MAC);
+    assert_eq!(told["dhcp_name"], "Ellas-iPhone");
+    assert_eq!(told["guess"]["maker"], "Apple");
+    let evidence = json!(["its name at the router is “Ellas-iPhone”"]);
+    assert_eq!(told["guess"]["evidence"], evidence);
+    let other = of("00:00:5e:00:53:0a");
+    assert_eq!(
+        (&other["dhcp_name"], &other["guess"]),
+        (&Value::Null, &Value::Null)
+    );
+    for (identifier, name, code) in [
+        (json!({ "token": "abc" }), json!("a"), "identifier"),
+        (json!({ "mac": "x" }), json!("a"), "body"),
+        (mac.clone(), json!("a".repeat(65)), "limit"),
+        (mac.clone(), json!(" "), "limit"),
+        (mac.clone(), json!("a\u{202e}b"), "text"),
+        (mac.clone(), json!("a\nb"), "text"),
+    ] {
+        tell(identifier, name).await.is_problem(422, code);
+    }
+    let many: Vec<Value> = (0..65)
+        .map(|n| json!({ "identifier": { "address": format!("192.0.2.{n}") }, "dhcp_name": "a" }))
+        .collect();
+    let many = json!({ "hints": many }).to_string();
+    world.put(&hints, &many).await.is_problem(422, "limit");
+    let taken_back = tell(mac, Value::Null).await.ok().json;
+    let mut devices = taken_back["devices"].as_array().unwrap().iter();
+    assert!(devices.all(|device| device["dhcp_name"] == Value::Null));
+}
+
+#[tokio::test]
+async fn effective_and_explanations_show_a_things_mode_and_lists() {
+    let world = World::with_home().await;
+    let effective = "/v1/households/home/effective/phone";
+    let plain = world.get(effective).await.ok();
+    assert_eq!(plain.json["thing"], Value::Null, "it is no thing");
+    let set = r#"{"mode":"asking","allowed":[{"domain":"maker.example"}],"denied":[{"domain":"x.test"}]}"#;
+    world.put(THING, set).await.ok();
+    let (key, _) = world.key_in(Role::Child, "home").await;
+    let child = world.as_key(&key, Method::GET, effective, "").await.ok();
+    for answer in [child, world.get(effective).await.ok()] {
+        let thing = &answer.json["thing"];
+        assert_eq!(
+            (&thing["mode"], &thing["in_force"], &thing["layer"]),
+            (&json!("asking"), &json!(true), &json!("device"))
+        );
+        assert_eq!(domains(&thing["allowed"]), ["maker.example"]);
+        assert_eq!(domains(&thing["denied"]), ["x.test"]);
+        assert!(thing["set_by"].is_string() && thing["denied"][0]["set_at"].is_string());
+    }
+    let whole = world.get("/v1/households/home/effective").await.ok();
+    assert_eq!(whole.json["thing"], Value::Null);
+    let explain = async |name: &str| {
+        let path = format!("/v1/explain?name={name}&household=home&device=phone");
+        world.get(&path).await.ok().json
+    };
+    let denied = explain("a.x.test").await;
+    assert_eq!(
+        (&denied["layer"], &denied["entry"], &denied["source"]),
+        (&json!("thing"), &json!("x.test"), &json!("thing"))
+    );
+    let reason = "a.x.test is blocked: this device may not reach x.test.";
+    assert_eq!(denied["reason"], reason);
+    let new = explain("new.example").await;
+    assert_eq!(
+        (&new["layer"], &new["entry"]),
+        (&json!("thing"), &Value::Null)
+    );
+    assert!(
+        new["reason"]
+            .as_str()
+            .unwrap()
+            .ends_with("; the parents are asked.")
+    );
+    assert_eq!(explain("maker.example").await["verdict"], "allow");
+    // The lists rest while filtering is off, and stay as they are.
+    let off = r#"{"filtering":"off"}"#;
+    world.put("/v1/households/home", off).await.ok();
+    let rests = world.get(effective).await.ok().json;
+    assert_eq!(
+        (&rests["thing"]["in_force"], &rests["thing"]["mode"]),
+        (&json!(false), &json!("asking"))
     );
 }
 

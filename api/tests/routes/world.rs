@@ -310,6 +310,7 @@ impl World {
             }),
             limits,
             tokens,
+            product_name: control::product_name::ProductName::default(),
             app: Some(AppSettings::default()),
             login: None,
             pusher,

@@ -71,6 +71,25 @@ pub(super) fn guess(
     })
 }
 
+/// A guess with what a DHCP name tells, which any device may give: it adds evidence, and fills in
+/// what nothing better tells.
+pub(super) fn with_dhcp_name(
+    guess: Option<DeviceGuess>,
+    dhcp_name: Option<&str>,
+) -> Option<DeviceGuess> {
+    let Some(name) = dhcp_name else { return guess };
+    let maker = Makers::shipped().by_dhcp_name(name);
+    let mut guess = guess.unwrap_or_default();
+    if guess.maker.is_none() && guess.kind.is_none() {
+        guess.maker = maker.map(|maker| maker.name.clone());
+        guess.kind = maker.map(|maker| maker.kind.clone());
+    }
+    guess
+        .evidence
+        .push(format!("its name at the router is “{name}”"));
+    Some(guess)
+}
+
 /// The maker of most clues; of several the first.
 pub(super) fn most_frequent(clues: &[Clue]) -> Option<&'static Maker> {
     let count = |maker: &Maker| clues.iter().filter(|(other, _)| *other == maker).count();
@@ -125,6 +144,24 @@ mod tests {
         let samsung = Some("00:00:60:00:53:01");
         let names = ["fw.ring.com", "cdn.samsungotn.net"];
         assert_eq!(guessed(samsung, &names), is("Samsung", "television"));
+    }
+
+    #[test]
+    fn a_dhcp_name_is_evidence_and_never_outdoes_what_was_seen() {
+        let told = |guess, name| with_dhcp_name(guess, Some(name)).unwrap();
+        let alone = told(None, "Ellas-iPhone");
+        assert_eq!(alone.maker.as_deref(), Some("Apple"));
+        assert_eq!(alone.evidence, ["its name at the router is “Ellas-iPhone”"]);
+        let unheard = told(None, "<b>kitchen</b>");
+        assert_eq!((&unheard.maker, &unheard.kind), (&None, &None));
+        assert_eq!(unheard.evidence.len(), 1);
+        let mut clues = Vec::new();
+        note(&mut clues, Name::parse("fw.ring.com").unwrap());
+        let seen = guess(&register(), None, &clues);
+        let both = told(seen, "iPhone");
+        assert_eq!(both.maker.as_deref(), Some("Ring"));
+        assert_eq!(both.evidence.len(), 2);
+        assert_eq!(with_dhcp_name(None, None), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Makers of devices, recognised by the names that their devices ask for. The names are data:
+//! Makers of devices, recognised by the names that their devices ask for, or give themselves at a
+//! DHCP server. The names are data:
 //! `makers.toml`.
 
 use std::{collections::HashMap, sync::LazyLock};
@@ -21,6 +22,9 @@ pub struct Maker {
     /// The beginnings of the maker's names in the IEEE register, in any letter case.
     #[serde(default)]
     register: Vec<String>,
+    /// The beginnings of words in the names that its devices give to a DHCP server, lower case.
+    #[serde(default)]
+    dhcp: Vec<String>,
     /// Suffixes of the names that its devices ask for.
     names: Vec<Name>,
 }
@@ -67,6 +71,23 @@ impl Makers {
         Some(&self.makers[*place])
     }
 
+    /// The maker whose devices give such a name to a DHCP server: `Ellas-iPhone`, `LAPTOP-4F2K`.
+    #[must_use]
+    pub fn by_dhcp_name(&self, name: &str) -> Option<&Maker> {
+        let name = name.to_lowercase();
+        let words: Vec<&str> = name
+            .split(|letter: char| !letter.is_alphanumeric())
+            .collect();
+        self.makers.iter().find(|maker| {
+            let mut beginnings = maker.dhcp.iter();
+            beginnings.any(|beginning| {
+                words
+                    .iter()
+                    .any(|word| word.starts_with(beginning.as_str()))
+            })
+        })
+    }
+
     /// The maker with a name of the IEEE register.
     #[must_use]
     pub fn by_registered(&self, registered: &str) -> Option<&Maker> {
@@ -106,6 +127,8 @@ mod tests {
         }
         for maker in &makers.makers {
             assert!(maker.country.len() == 2, "{maker:?}");
+            let is_word = |word: &String| word.len() >= 3 && *word == word.to_lowercase();
+            assert!(maker.dhcp.iter().all(is_word), "{maker:?}");
             assert!(
                 !maker.kind.is_empty() && !maker.name.is_empty(),
                 "{maker:?}"
@@ -133,6 +156,16 @@ mod tests {
         );
         assert_eq!(kind("www.apple.com"), None, "asked for by everything");
         assert_eq!(kind("notring.com"), None);
+        let called = |name| {
+            Makers::shipped()
+                .by_dhcp_name(name)
+                .map(|maker| &*maker.kind)
+        };
+        assert_eq!(called("DESKTOP-4F2K"), Some("Windows computer"));
+        assert_eq!(called("android-1234"), Some("Android phone or tablet"));
+        assert_eq!(called("SonosZP"), Some("speaker"));
+        assert_eq!(called("myiphone"), None, "a word begins with it");
+        assert_eq!(called(""), None);
         let registered = |name| Makers::shipped().by_registered(name);
         assert_eq!(registered("Sonos, Inc.").unwrap().kind, "speaker");
         assert_eq!(registered("TP-LINK TECHNOLOGIES").unwrap().name, "TP-Link");

@@ -62,6 +62,7 @@ pub async fn run(control: Arc<Control>, engine: Arc<Engine>, shutdown: Shutdown)
 async fn expire(control: &Control) -> Result<(), StoreError> {
     let now = Timestamp::now();
     control.store.expire_sightings(now).await?;
+    control.store.expire_device_hints(now).await?;
     control.store.expire_prompts(now).await
 }
 

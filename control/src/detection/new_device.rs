@@ -5,7 +5,7 @@ use policy::rules::household::DeviceIdentifier;
 use policy_store::{DeviceGuess, Sighting};
 use serde::Serialize;
 
-use super::mac_register::is_random;
+use super::{guess::with_dhcp_name, mac_register::is_random};
 
 /// A device that the household has not named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,6 +21,10 @@ pub struct NewDevice {
     pub identifiers: Vec<DeviceIdentifier>,
     /// Whether it made its MAC address up: the same device may come with another one.
     pub is_random_mac: bool,
+    /// The name that it gave to a DHCP server, as others tell. Null if none is known. A device gives
+    /// what name it likes, so this identifies nothing.
+    #[cfg_attr(feature = "schema", schema(required))]
+    pub dhcp_name: Option<String>,
     /// What it may be. Null if nothing tells.
     #[cfg_attr(feature = "schema", schema(required))]
     pub guess: Option<DeviceGuess>,
@@ -36,7 +40,8 @@ impl From<Sighting> for NewDevice {
             first_seen: sighting.first_seen,
             last_seen: sighting.last_seen,
             identifiers: vec![sighting.identifier],
-            guess: sighting.guess,
+            guess: with_dhcp_name(sighting.guess, sighting.dhcp_name.as_deref()),
+            dhcp_name: sighting.dhcp_name,
             dismissed: sighting.dismissed,
         }
     }

@@ -72,7 +72,7 @@ pub struct Explanation {
     category: Option<String>,
     /// All blocked categories.
     categories: Vec<String>,
-    /// The deciding entry: of a feed, a bundle, a custom list, or a mandate.
+    /// The deciding entry: of a feed, a bundle, a custom list, a thing's list, or a mandate.
     entry: Option<String>,
     /// Where that entry is listed.
     source: Option<EntrySource>,
@@ -121,6 +121,8 @@ enum EntrySource {
     /// The names that a category of the taxonomy brings itself.
     Bundle,
     OwnList,
+    /// The domains that a thing may not reach.
+    Thing,
     Mandate,
 }
 
@@ -412,6 +414,10 @@ fn deciding_entry(
             Some(EntrySource::OwnList),
             Some(own.value.scope),
         );
+    }
+    if let Some(domain) = reason.denial() {
+        let entry = domain.to_string();
+        return (Some(entry), Some(EntrySource::Thing), Some(Scope::Subtree));
     }
     if let Some(mandate) = mandate {
         let entry = mandate.target.to_string();

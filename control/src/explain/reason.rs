@@ -13,13 +13,14 @@ use policy::{
         custom_names::ListOwner,
         household::{Attributed, CustomName, Filtering, Household},
         safe_search::SearchEngine,
+        thing::{Thing, ThingMode},
         timeline::zone,
     },
 };
 
 use super::display::shown;
 use crate::households::{
-    provenance::{Provenance, Setter},
+    provenance::{Provenance, Setter, thing_denial},
     subscriber::Subscriber,
 };
 
@@ -199,9 +200,7 @@ impl<'a> VerdictReason<'a> {
             Layer::Bypass => {
                 format!("{asked} is answered so that software keeps to this filter{because_of}.")
             }
-            Layer::Thing => {
-                format!("{asked} is not among the domains that this device may reach.")
-            }
+            Layer::Thing => self.of_thing(),
             Layer::SafeSearch => format!(
                 "{asked} leads to its safe search{because_of}, as set for this {set_for}{}.",
                 self.although()
@@ -227,6 +226,31 @@ impl<'a> VerdictReason<'a> {
                 self.why_not(setter),
                 self.trouble()
             ),
+        }
+    }
+
+    /// The thing whose lists decided.
+    fn thing(&self) -> Option<&'a Thing> {
+        let of_thing = self.subscriber.filter(|_| self.layer() == Layer::Thing);
+        of_thing?.device()?.1.thing.as_ref()
+    }
+
+    /// The entry by which the thing is denied the name.
+    pub fn denial(&self) -> Option<&'a Name> {
+        let (domain, _) = thing_denial(self.thing()?, self.name().borrow())?;
+        Some(domain)
+    }
+
+    fn of_thing(&self) -> String {
+        let asked = &self.explained.names[0];
+        match (self.denial(), self.thing().map(Thing::mode)) {
+            (Some(domain), _) => {
+                format!("{asked} is blocked: this device may not reach {domain}.")
+            }
+            (None, Some(ThingMode::Asking)) => format!(
+                "{asked} is not among the domains that this device may reach; the parents are asked."
+            ),
+            (None, _) => format!("{asked} is not among the domains that this device may reach."),
         }
     }
 

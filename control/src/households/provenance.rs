@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use policy::{
     category::{CategorySet, Taxonomy},
-    name::NameRef,
+    name::{Name, NameRef},
     rules::{
         household::{Attributed, Id, Settings, SwitchState},
         schedule::{Grant, GrantTarget, Schedule},
+        thing::{AttributedDomain, Thing},
         timeline::zone,
     },
 };
@@ -169,10 +170,7 @@ impl<'a> Provenance<'a> {
     /// Who denied a name to a thing, or limited the thing to its domains.
     pub fn thing(&self, name: NameRef<'_>) -> Option<Setter> {
         let thing = self.subscriber.device()?.1.thing.as_ref()?;
-        let denied = name
-            .ancestors()
-            .find_map(|ancestor| thing.denied.get(&ancestor.to_owned()));
-        let of_entry = denied.map(|entry| Setter::of("device", entry));
+        let of_entry = thing_denial(thing, name).map(|(_, entry)| Setter::of("device", entry));
         Some(of_entry.unwrap_or_else(|| Setter::of("device", &thing.mode)))
     }
 
@@ -217,4 +215,13 @@ impl<'a> Provenance<'a> {
             self.find(|(word, settings)| Some((word, settings.categories.get(slug)?)))?;
         (set.value.state == state).then(|| Setter::of(layer, set))
     }
+}
+
+/// The entry by which a thing is denied a name.
+pub fn thing_denial<'t>(
+    thing: &'t Thing,
+    name: NameRef<'_>,
+) -> Option<(&'t Name, &'t AttributedDomain)> {
+    name.ancestors()
+        .find_map(|ancestor| thing.denied.get_key_value(&ancestor.to_owned()))
 }

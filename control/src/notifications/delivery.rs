@@ -27,7 +27,7 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use super::settings::{Channels, NoticeSettings, Smtp, SmtpTls};
-use crate::{causes, shutdown::Shutdown};
+use crate::{causes, product_name::ProductName, shutdown::Shutdown};
 
 /// How often the outbox is read.
 const TICK: Duration = Duration::from_millis(500);
@@ -61,12 +61,18 @@ struct Webhook {
 
 struct Mail {
     from: Mailbox,
+    /// The last line of each letter.
+    product: ProductName,
     transport: AsyncSmtpTransport<Tokio1Executor>,
 }
 
 impl Post {
     /// Prepares the channels of the settings. Does not connect to them yet.
-    pub fn new(store: &Store, settings: &NoticeSettings) -> anyhow::Result<Self> {
+    pub fn new(
+        store: &Store,
+        settings: &NoticeSettings,
+        product: &ProductName,
+    ) -> anyhow::Result<Self> {
         let webhook = match &settings.webhook {
             Some(url) => {
                 let client = reqwest::Client::builder()
@@ -85,7 +91,7 @@ impl Post {
         let mail = settings
             .smtp
             .as_ref()
-            .map(|smtp| mail(smtp).context("notices.smtp"))
+            .map(|smtp| mail(smtp, product).context("notices.smtp"))
             .transpose()?;
         Ok(Self {
             store: store.clone(),
@@ -300,11 +306,13 @@ fn sign(secret: &[u8], now: Timestamp, body: &str) -> String {
     format!("t={},v1={digest}", now.as_second())
 }
 
-fn mail(smtp: &Smtp) -> anyhow::Result<Mail> {
-    let from: Mailbox = smtp
+fn mail(smtp: &Smtp, product: &ProductName) -> anyhow::Result<Mail> {
+    let mut from: Mailbox = smtp
         .from
         .parse()
         .with_context(|| format!("from = {:?}", smtp.from))?;
+    // A sender without a name of its own has the product's.
+    from.name.get_or_insert_with(|| product.to_string());
     let builder = match smtp.tls {
         SmtpTls::Starttls => AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(&smtp.host)?,
         SmtpTls::Implicit => AsyncSmtpTransport::<Tokio1Executor>::relay(&smtp.host)?,
@@ -320,6 +328,7 @@ fn mail(smtp: &Smtp) -> anyhow::Result<Mail> {
     };
     Ok(Mail {
         from,
+        product: product.clone(),
         transport: builder.build(),
     })
 }
@@ -360,7 +369,12 @@ impl Mail {
             .date_now();
         let mut message = message
             .header(ContentType::TEXT_PLAIN)
-            .body(text("text") + &repeated(&due.document))
+            .body(format!(
+                "{}{}\n{}\n",
+                text("text"),
+                repeated(&due.document),
+                self.product
+            ))
             .map_err(|error| causes(&error))?;
         let generated = HeaderName::new_from_ascii_str("Auto-Submitted");
         message

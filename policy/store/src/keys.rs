@@ -473,28 +473,31 @@ async fn make_room(connection: &mut SqliteConnection, household: &Id) -> Result<
 }
 
 /// Revokes the keys of a removed household, or those of its removed devices, in the same
-/// transaction: a later household or device with the same identifier must not inherit them.
+/// transaction: a later household or device with the same identifier must not inherit them. Returns
+/// the revoked ones.
 pub(crate) async fn revoke_lost(
     connection: &mut SqliteConnection,
     by: &Author,
     household: &Id,
     is_lost: impl Fn(&Key) -> bool,
-) -> Result<(), StoreError> {
+) -> Result<Vec<Key>, StoreError> {
     let query =
         sqlx::query(select!("WHERE household = ? AND revoked_at IS NULL")).bind(household.as_str());
     let rows = query
         .fetch_all(&mut *connection)
         .await
         .map_err(step("listing keys"))?;
+    let mut revoked = Vec::new();
     for row in &rows {
         let key = read(row).map_err(step("reading a key"))?;
         if is_lost(&key) {
-            revoke(connection, by, key).await?;
+            revoked.push(revoke(connection, by, key).await?);
         }
     }
-    Ok(())
+    Ok(revoked)
 }
 
+/// Revokes a key, and ends its sessions.
 async fn revoke(
     connection: &mut SqliteConnection,
     by: &Author,
@@ -512,6 +515,10 @@ async fn revoke(
         .execute(&mut *connection)
         .await
         .map_err(step("revoking a key"))?;
+    let end = sqlx::query("DELETE FROM session WHERE key = ?").bind(&key.id);
+    end.execute(&mut *connection)
+        .await
+        .map_err(step("ending the sessions of a key"))?;
     tell(connection, by, "revoke", &key).await?;
     Ok(key)
 }

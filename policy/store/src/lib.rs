@@ -8,13 +8,14 @@
 //! - `negative_anchors`: names that are not validated for a while.
 //! - `undo`: a change of a household, taken back.
 //! - `choices`: counts of the households' choices. `requests`: requests to unblock a name.
-//! - `sightings`: devices without a name. `prompts`: what things want to reach.
+//! - `sightings`: devices without a name; `device_hints`: what others tell of them. `prompts`: what things want to reach.
 //! - `notices`: the outbox to account holders. `reports`: public reports of wrong blocks.
 //! - `audit`: the log, a chain of hashes; `audit_archive`, `audit_cut`: its old rows, exported and removed;
 //!   `audit_rows`: its pages; [`heads`], `chain`,
 //!   `audit_heads`: signatures over it; `verification`: whether all of it is intact.
 //! - `keys`: API keys; `in_force`: the active ones; `secret`: random identifiers.
-//! - `push`: browsers that want notices. `sessions`: sessions of the app in browsers; `links`: links that open the app once.
+//! - `push`: browsers that want notices. `sessions`: sessions of the app in browsers; `logged_in`: who has one, and
+//!   its end from afar; `links`: links that open the app once.
 //! - `retries`: idempotent writes.
 //! - [`activity`]: the activity of households as counts, in a file of its own; `pending_erasures`:
 //!   erasures that are still to be done there.
@@ -36,6 +37,7 @@ mod chain;
 mod choices;
 mod condition;
 mod database;
+mod device_hints;
 pub mod error;
 mod failure;
 mod feeds;
@@ -48,6 +50,7 @@ mod identity;
 mod in_force;
 mod keys;
 mod links;
+mod logged_in;
 mod mandates;
 mod negative_anchors;
 mod notices;
@@ -73,6 +76,7 @@ pub use audit_rows::{AuditPage, AuditRecord, SortOrder};
 pub use chain::Findings;
 pub use choices::{ChoiceCount, ChoiceDay};
 pub use condition::WriteFailure;
+pub use device_hints::{DHCP_NAME_OCTETS_MAX, DeviceHint};
 pub use error::{ChangeError, KEYS_MAX, KeyError, OpenFault, StoreError};
 pub use failure::FailureReason;
 pub use feeds::{FeedChanged, StoredFeed};
@@ -84,7 +88,8 @@ pub use households::{HouseholdBatch, ScanPosition, StoredHouseholds};
 pub use identity::StorePaths;
 pub use in_force::{Revocations, fingerprint};
 pub use keys::{Key, NewKey, Role};
-pub use links::{LINK_AGE_MAX, LINKS_MAX, Link, LinkError};
+pub use links::{LINK_AGE_MAX, LINKS_MAX, Link, LinkError, OpenLink};
+pub use logged_in::{EndedSessions, ListedSession, SessionsToEnd};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use negative_anchors::{NegativeAnchorChanged, NegativeAnchorTerms, StoredNegativeAnchor};
 pub use notices::{Delivery, DueDelivery, NewNotice, OutboxCounts};
@@ -101,8 +106,8 @@ pub use requests::{
 };
 pub use retries::{AttemptState, StoredAnswer, WriteAttempt};
 pub use sessions::{
-    AGE_MAX as SESSION_AGE_MAX, IDLE_MAX as SESSION_IDLE_MAX, Session, SessionOwner,
-    session_fingerprint,
+    AGE_MAX as SESSION_AGE_MAX, BegunSession, IDLE_MAX as SESSION_IDLE_MAX, Session, SessionOwner,
+    ToldBrowser, session_fingerprint,
 };
 pub use sightings::{DeviceGuess, SIGHTING_KEPT, SIGHTINGS_MAX, SeenDevice, Sighting};
 pub use store::Store;

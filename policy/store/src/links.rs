@@ -50,6 +50,16 @@ pub struct Link {
     pub expires_at: Timestamp,
 }
 
+/// A link that can still be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct OpenLink {
+    #[serde(flatten)]
+    pub link: Link,
+    /// Who made it: `key:ID`, `jwt:SUBJECT`.
+    pub made_by: String,
+}
+
 /// Why a link opens nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -83,6 +93,37 @@ struct Row {
     maker_role: String,
     expires_at: i64,
     used_at: Option<i64>,
+}
+
+#[derive(FromRow)]
+struct OpenRow {
+    id: String,
+    role: String,
+    device: Option<String>,
+    label: String,
+    made_by: String,
+    expires_at: i64,
+}
+
+impl OpenRow {
+    /// `None` if the row cannot be read: such a link makes no key.
+    fn open(self) -> Option<OpenLink> {
+        let device = match self.device {
+            Some(device) => Some(device.parse().ok()?),
+            None => None,
+        };
+        let link = Link {
+            id: self.id,
+            role: self.role.parse().ok()?,
+            device,
+            label: self.label,
+            expires_at: second(self.expires_at),
+        };
+        Some(OpenLink {
+            link,
+            made_by: self.made_by,
+        })
+    }
 }
 
 impl Row {
@@ -197,6 +238,25 @@ impl Store {
         }
     }
 
+    /// The links of a household that can still be used, the first to expire first.
+    pub async fn open_links(
+        &self,
+        household: &Id,
+        now: Timestamp,
+    ) -> Result<Vec<OpenLink>, StoreError> {
+        let select = "SELECT id, role, device, label, made_by, expires_at FROM link
+            WHERE household = ? AND expires_at > ? AND used_at IS NULL AND (made_by NOT LIKE 'key:%' OR EXISTS (
+                SELECT 1 FROM api_key WHERE api_key.id = substr(made_by, 5) AND revoked_at IS NULL))
+            ORDER BY expires_at, id";
+        let rows: Vec<OpenRow> = sqlx::query_as(select)
+            .bind(household.as_str())
+            .bind(now.as_second())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(step("listing links"))?;
+        Ok(rows.into_iter().filter_map(OpenRow::open).collect())
+    }
+
     /// Removes the unused links of a household that this author has made; without a row in the
     /// audit, because nothing could be done with them since.
     pub async fn remove_links_of(&self, household: &Id, made_by: &str) -> Result<(), StoreError> {
@@ -228,17 +288,62 @@ impl Store {
         if deleted.rows_affected() == 0 {
             return Ok(false);
         }
-        let told = json!({ "household": household });
-        let deed = AuditEntry {
-            action: "delete",
-            subject: &format!("link:{id}"),
-            before: Some(&told),
-            after: None,
-        };
-        append(&mut transaction, by, &deed).await?;
+        tell_withdrawn(&mut transaction, by, household, id).await?;
         transaction.commit().await?;
         Ok(true)
     }
+}
+
+/// The identifiers of the keys that links of a household have made.
+pub(crate) async fn keys_of_links(
+    connection: &mut SqliteConnection,
+    household: &Id,
+) -> Result<Vec<String>, StoreError> {
+    let select = "SELECT key FROM link WHERE household = ? AND key IS NOT NULL";
+    sqlx::query_scalar(select)
+        .bind(household.as_str())
+        .fetch_all(connection)
+        .await
+        .map_err(step("listing keys of links"))
+}
+
+/// Removes all unused links of a household, and writes that to the audit. Returns how many could
+/// still be used.
+pub(crate) async fn withdraw_all(
+    connection: &mut SqliteConnection,
+    by: &Author,
+    household: &Id,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let delete =
+        "DELETE FROM link WHERE household = ? AND used_at IS NULL AND expires_at > ? RETURNING id";
+    let ids: Vec<String> = sqlx::query_scalar(delete)
+        .bind(household.as_str())
+        .bind(now.as_second())
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(step("removing links"))?;
+    for id in &ids {
+        tell_withdrawn(connection, by, household, id).await?;
+    }
+    Ok(ids.len())
+}
+
+/// Writes to the audit that a link was removed.
+async fn tell_withdrawn(
+    connection: &mut SqliteConnection,
+    by: &Author,
+    household: &Id,
+    id: &str,
+) -> Result<(), StoreError> {
+    let told = json!({ "household": household });
+    let deed = AuditEntry {
+        action: "delete",
+        subject: &format!("link:{id}"),
+        before: Some(&told),
+        after: None,
+    };
+    append(connection, by, &deed).await.map(drop)
 }
 
 /// Revokes the keys that links made for sessions which are over, because no other session can begin

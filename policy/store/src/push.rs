@@ -1,5 +1,6 @@
 //! Browsers that want notices of a household by web push, and the key by which push services know
-//! this node. A subscription is good as long as the session that made it.
+//! this node. A subscription is good as long as the session that made it, and is removed with it (a
+//! trigger of migration 15).
 
 use jiff::Timestamp;
 use policy::rules::household::Id;
@@ -11,9 +12,6 @@ use crate::{
     error::{StoreError, step},
     sessions::IDLE_MAX,
 };
-
-/// The most subscriptions of one household. A further one replaces the oldest.
-const SUBSCRIPTIONS_MAX: i64 = 64;
 
 /// A browser that wants notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +46,8 @@ fn column(session: u64) -> Vec<u8> {
 }
 
 impl Store {
-    /// Adds the subscription of a session, or replaces the one of this endpoint.
+    /// Stores the subscription of a session in place of the one that it had, and of any of this
+    /// endpoint. A household has no more of them than sessions.
     pub async fn add_push_subscription(
         &self,
         household: &Id,
@@ -57,15 +56,13 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin_for(household.as_str()).await?;
-        let excess =
-            "DELETE FROM push_subscription WHERE sha256 IN (SELECT sha256 FROM push_subscription
-            WHERE household = ? ORDER BY at DESC LIMIT -1 OFFSET ?)";
-        sqlx::query(excess)
+        // A child that subscribes often takes no place of its parents.
+        sqlx::query("DELETE FROM push_subscription WHERE household = ? AND session = ?")
             .bind(household.as_str())
-            .bind(SUBSCRIPTIONS_MAX - 1)
+            .bind(column(session))
             .execute(&mut *transaction)
             .await
-            .map_err(step("removing the oldest subscriptions"))?;
+            .map_err(step("removing the subscription before"))?;
         let insert = "INSERT OR REPLACE INTO push_subscription (sha256, household, device, actor, session, endpoint, public, secret, locale, at)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         sqlx::query(insert)

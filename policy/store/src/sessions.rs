@@ -2,7 +2,8 @@
 //!
 //! A session acts for a key, and ends with it; or for the subject of a token, and ends with the
 //! household or the device. It also ends when it was not used for [`IDLE_MAX`], and in any case at
-//! its end. Sessions are not written to the audit: the key is, and what the session changes.
+//! its end. Its beginning is not written to the audit: the key is, what the session changes, and its
+//! end from afar (`logged_in`).
 
 use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{Household, Id};
@@ -22,12 +23,16 @@ use crate::{
 pub const IDLE_MAX: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The longest life of a session for a key.
 pub const AGE_MAX: SignedDuration = SignedDuration::from_hours(180 * 24);
-/// The most sessions of one household. A further one ends the oldest.
+/// The most sessions of one household, and for one key or subject. A further one ends the oldest of
+/// the same key or subject, so that a child's log-ins do not log its parents out.
 const SESSIONS_MAX: i64 = 512;
+const SESSIONS_OF_ONE_MAX: i64 = 32;
 /// How exactly the last use is known: a use within this time of the last one is not written.
 const SEEN_WITHIN: SignedDuration = SignedDuration::from_hours(12);
 /// The prefix of a session's secret.
 const PREFIX: &str = "oxs_";
+/// Random octets of an identifier.
+const ID_OCTETS: usize = 6;
 /// Random octets of a secret.
 const SECRET_OCTETS: usize = 32;
 
@@ -59,7 +64,24 @@ impl SessionOwner {
 }
 
 /// The prefix of a key's identifier in the name of its author.
-const KEY_ACTOR: &str = "key:";
+pub(crate) const KEY_ACTOR: &str = "key:";
+
+/// A session that has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BegunSession {
+    /// What the cookie holds.
+    pub secret: String,
+    pub session: Session,
+    /// The fingerprints of the sessions that it has ended.
+    pub ended: Vec<u64>,
+}
+
+/// What a browser has told of itself, in words of the program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ToldBrowser {
+    pub browser: Option<&'static str>,
+    pub system: Option<&'static str>,
+}
 
 /// A session in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,13 +149,14 @@ fn digest(secret: &str) -> Vec<u8> {
 
 impl Store {
     /// Begins a session, which ends after `age` at the latest. Returns its secret here and never
-    /// again. Removes sessions that are over.
+    /// again. Removes sessions that are over, and the oldest beyond the bounds.
     pub async fn begin_session(
         &self,
         owner: &SessionOwner,
+        told: ToldBrowser,
         age: SignedDuration,
         now: Timestamp,
-    ) -> Result<(String, Session), StoreError> {
+    ) -> Result<BegunSession, StoreError> {
         let secret = format!("{PREFIX}{}", random_hex(SECRET_OCTETS)?);
         let household = owner.household.as_str();
         let mut transaction = self.begin_for(household).await?;
@@ -143,16 +166,23 @@ impl Store {
         over.execute(&mut *transaction)
             .await
             .map_err(step("removing sessions that are over"))?;
-        let excess =
-            "DELETE FROM session WHERE sha256 IN (SELECT sha256 FROM session WHERE household = ?
-            ORDER BY begun_at DESC LIMIT -1 OFFSET ?)";
-        let excess = sqlx::query(excess).bind(household).bind(SESSIONS_MAX - 1);
-        excess
-            .execute(&mut *transaction)
-            .await
-            .map_err(step("ending the oldest sessions"))?;
-        let insert = "INSERT INTO session (sha256, key, actor, role, household, device, begun_at, seen_at, ends_at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8)";
+        let of_one = Some(owner.author.actor.as_str());
+        let mut ended = Vec::new();
+        for (actor, max) in [(of_one, SESSIONS_OF_ONE_MAX), (None, SESSIONS_MAX)] {
+            let excess = "DELETE FROM session WHERE sha256 IN (SELECT sha256 FROM session
+                WHERE household = ?1 AND (?2 IS NULL OR actor = ?2)
+                ORDER BY begun_at DESC, rowid DESC LIMIT -1 OFFSET ?3) RETURNING sha256";
+            let hashes: Vec<Vec<u8>> = sqlx::query_scalar(excess)
+                .bind(household)
+                .bind(actor)
+                .bind(max - 1)
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(step("ending the oldest sessions"))?;
+            ended.extend(hashes.iter().map(|hash| leading(hash)));
+        }
+        let insert = "INSERT INTO session (sha256, key, actor, role, household, device, begun_at, seen_at, ends_at, id, browser, system)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11)";
         let ends_at = second((now + age).as_second());
         let insert = sqlx::query(insert)
             .bind(digest(&secret))
@@ -162,7 +192,10 @@ impl Store {
             .bind(household)
             .bind(owner.device.as_ref().map(Id::as_str))
             .bind(now.as_second())
-            .bind(ends_at.as_second());
+            .bind(ends_at.as_second())
+            .bind(random_hex(ID_OCTETS)?)
+            .bind(told.browser)
+            .bind(told.system);
         insert
             .execute(&mut *transaction)
             .await
@@ -173,7 +206,11 @@ impl Store {
             ends_at: ends_at.min(now + IDLE_MAX),
             is_due: false,
         };
-        Ok((secret, session))
+        Ok(BegunSession {
+            secret,
+            session,
+            ended,
+        })
     }
 
     /// The session of a secret, if it is in force. Called for every request with the cookie.

@@ -1,6 +1,6 @@
 //! Sightings: devices that a household has not named, by the identifier that tells each from the
 //! others. They are forgotten some days after the device was last seen, when the identifier becomes
-//! a named device's, and with the household.
+//! a named device's, and with the household. So are the hints to them (`device_hints`).
 
 use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{DeviceIdentifier, Household, Id};
@@ -44,6 +44,8 @@ pub struct Sighting {
     pub dismissed: bool,
     /// `None` if nothing tells what it is.
     pub guess: Option<DeviceGuess>,
+    /// The name that it gave to a DHCP server, as others tell.
+    pub dhcp_name: Option<String>,
 }
 
 /// A device that was seen, to be stored.
@@ -63,6 +65,7 @@ struct Row {
     last_seen: i64,
     dismissed: bool,
     guess: Option<String>,
+    dhcp_name: Option<String>,
 }
 
 impl Row {
@@ -74,6 +77,7 @@ impl Row {
             first_seen: second(self.first_seen),
             last_seen: second(self.last_seen),
             dismissed: self.dismissed,
+            dhcp_name: self.dhcp_name,
             guess: self
                 .guess
                 .and_then(|guess| serde_json::from_str(&guess).ok()),
@@ -81,19 +85,20 @@ impl Row {
     }
 }
 
-fn key(identifier: &DeviceIdentifier) -> String {
+pub(crate) fn key(identifier: &DeviceIdentifier) -> String {
     serde_json::to_string(identifier).expect("an identifier is plain data")
 }
 
-/// Deletes the sightings of identifiers that named devices have, in the transaction that names them;
-/// all of a household that is removed.
+/// Deletes the sightings of identifiers that named devices have, and the hints to them, in the
+/// transaction that names them; all of a household that is removed.
 pub(crate) async fn forget_named(
     connection: &mut SqliteConnection,
     household: &Id,
     after: Option<&Household>,
 ) -> Result<(), StoreError> {
-    let select = sqlx::query_as("SELECT identifier FROM sighting WHERE household = ?");
-    let seen: Vec<(String,)> = select
+    let select = "SELECT identifier FROM sighting WHERE household = ?1
+        UNION SELECT identifier FROM device_hint WHERE household = ?1";
+    let seen: Vec<(String,)> = sqlx::query_as(select)
         .bind(household.as_str())
         .fetch_all(&mut *connection)
         .await
@@ -104,13 +109,17 @@ pub(crate) async fn forget_named(
             devices.any(|device| device.identifiers.iter().any(|own| key(own) == identifier))
         });
         if is_named {
-            let delete = sqlx::query("DELETE FROM sighting WHERE household = ? AND identifier = ?");
-            delete
-                .bind(household.as_str())
-                .bind(identifier)
-                .execute(&mut *connection)
-                .await
-                .map_err(step("forgetting sightings"))?;
+            for delete in [
+                "DELETE FROM sighting WHERE household = ? AND identifier = ?",
+                "DELETE FROM device_hint WHERE household = ? AND identifier = ?",
+            ] {
+                sqlx::query(delete)
+                    .bind(household.as_str())
+                    .bind(&identifier)
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(step("forgetting sightings"))?;
+            }
         }
     }
     Ok(())
@@ -123,8 +132,11 @@ impl Store {
         household: &Id,
         now: Timestamp,
     ) -> Result<Vec<Sighting>, StoreError> {
-        let select = "SELECT id, identifier, first_seen, last_seen, dismissed, guess FROM sighting
-            WHERE household = ? AND last_seen >= ? ORDER BY first_seen DESC, id";
+        let select =
+            "SELECT id, sighting.identifier, first_seen, last_seen, dismissed, guess, dhcp_name
+            FROM sighting LEFT JOIN device_hint ON device_hint.household = sighting.household
+                AND device_hint.identifier = sighting.identifier AND told_at >= ?2
+            WHERE sighting.household = ?1 AND last_seen >= ?2 ORDER BY first_seen DESC, id";
         let rows: Vec<Row> = sqlx::query_as(select)
             .bind(household.as_str())
             .bind((now - SIGHTING_KEPT).as_second())

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use policy::rules::household::{Household, Id};
+use jiff::Timestamp;
+use policy::rules::household::{DeviceIdentifier, Household, Id};
 use policy_store::{
-    AttemptState, Author, ChangeError, HouseholdChanged, NewKey, ScanPosition, Store, StoreError,
-    StoredAnswer, WriteAttempt,
+    AttemptState, Author, ChangeError, DeviceHint, HouseholdChanged, NewKey, PushSubscription,
+    Role, SESSION_AGE_MAX, SIGHTING_KEPT, ScanPosition, SessionOwner, Store, StoreError,
+    StoredAnswer, ToldBrowser, WriteAttempt, session_fingerprint,
 };
 
 type Refusal = &'static str;
@@ -701,4 +703,78 @@ async fn answers_of_a_household_are_bounded_whatever_its_keys() {
     assert_eq!(first, AttemptState::Fresh, "forgotten");
     let last = store.begin_once(&attempt(199)).await.unwrap();
     assert_eq!(last, AttemptState::Done(kept));
+}
+
+async fn rows(place: &Place, table: &str) -> i64 {
+    let raw = sqlx::SqlitePool::connect(&place.url()).await.unwrap();
+    let count = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")));
+    count.fetch_one(&raw).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_browsers_subscription_goes_with_its_session() {
+    let place = Place::new();
+    let store = place.open().await;
+    edit(&store, "home", |_| ()).await.unwrap();
+    let new = NewKey::new(Role::Parent, Some(id("home")), None, "").unwrap();
+    let (_, key) = store.create_key(&by(), new).await.unwrap();
+    let owner = SessionOwner::of_key(&key).unwrap();
+    let now = Timestamp::now();
+    let begun = store
+        .begin_session(&owner, ToldBrowser::default(), SESSION_AGE_MAX, now)
+        .await
+        .unwrap();
+    let session = session_fingerprint(&begun.secret).unwrap();
+    let subscription = |endpoint: &str| PushSubscription {
+        device: None,
+        actor: owner.author.actor.clone(),
+        endpoint: endpoint.to_owned(),
+        public: vec![4],
+        secret: vec![1],
+        locale: String::new(),
+    };
+    for endpoint in ["https://push.example/1", "https://push.example/2"] {
+        store
+            .add_push_subscription(&id("home"), session, &subscription(endpoint), now)
+            .await
+            .unwrap();
+    }
+    assert_eq!(rows(&place, "push_subscription").await, 1);
+    store.revoke_key(&by(), None, &key.id).await.unwrap();
+    assert!(!store.has_session(session).await.unwrap());
+    assert_eq!(rows(&place, "push_subscription").await, 0);
+}
+
+#[tokio::test]
+async fn hints_are_bounded_and_forgotten() {
+    let place = Place::new();
+    let store = place.open().await;
+    edit(&store, "home", |_| ()).await.unwrap();
+    let now = Timestamp::now();
+    let hint = |number: u8| DeviceHint {
+        identifier: DeviceIdentifier::Address([192, 0, 2, number].into()),
+        dhcp_name: Some("phone".parse().unwrap()),
+    };
+    for number in 0..70 {
+        store
+            .tell_device_hints(&id("home"), &[hint(number)], now)
+            .await
+            .unwrap();
+    }
+    assert_eq!(rows(&place, "device_hint").await, 64);
+    store
+        .expire_device_hints(now + SIGHTING_KEPT)
+        .await
+        .unwrap();
+    assert_eq!(rows(&place, "device_hint").await, 64);
+    let later = now + SIGHTING_KEPT + jiff::SignedDuration::from_secs(1);
+    store.expire_device_hints(later).await.unwrap();
+    assert_eq!(rows(&place, "device_hint").await, 0);
+    store
+        .tell_device_hints(&id("home"), &[hint(1)], now)
+        .await
+        .unwrap();
+    let gone = |_: Option<Household>| Ok::<_, Refusal>(None);
+    store.change(&by(), &id("home"), None, gone).await.unwrap();
+    assert_eq!(rows(&place, "device_hint").await, 0);
 }

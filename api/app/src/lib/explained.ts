@@ -19,7 +19,7 @@ export function sentence(verdict: Schemas['Explanation']): string {
   }
   switch (verdict.layer) {
     case 'thing':
-      return t.why.thing(at);
+      return verdict.entry ? t.why.thingDenied(at, verdict.entry, by(verdict)) : t.why.thing(at);
     case 'mandatory':
       return t.why.order(at);
     case 'security':

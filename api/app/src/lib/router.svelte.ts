@@ -30,6 +30,11 @@ export function parameters(): URLSearchParams {
   return new URLSearchParams(location.hash.split('?')[1] ?? '');
 }
 
+/** The site for which the block page has sent someone here: `#/ask/SITE`. */
+export function askedFor(): string {
+  return place.path[0] === 'ask' ? (place.path[1] ?? '') : '';
+}
+
 /** A link to a page; each part may have any characters. */
 export function to(...parts: string[]): string {
   return `#/${parts.map(encodeURIComponent).join('/')}`;

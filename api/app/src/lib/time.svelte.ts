@@ -24,6 +24,15 @@ export function moment(at: string | number): string {
   return `${date.toLocaleDateString(language(), { day: 'numeric', month: 'long' })}, ${time}`;
 }
 
+/** "today", "yesterday", "3 June": an instant that is known roughly. */
+export function day(at: string): string {
+  const date = new Date(at);
+  const days = Math.round((midnight(new Date(now())) - midnight(date)) / 86_400_000);
+  if (days === 0) return t.time.day.today;
+  if (days === 1) return t.time.day.yesterday;
+  return date.toLocaleDateString(language(), { day: 'numeric', month: 'long' });
+}
+
 function midnight(date: Date): number {
   return new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
 }

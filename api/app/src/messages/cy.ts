@@ -9,7 +9,6 @@ const count = (number: number, noun: string) => `${number.toLocaleString('cy')} 
 
 const cy: Messages = {
   app: {
-    name: 'OX Protect',
     starting: 'Un eiliad …',
     offline:
       'Dim cysylltiad ar hyn o bryd. Efallai fod yr hyn a welwch yn hen; mae’r ap yn dal i drio.',
@@ -47,6 +46,7 @@ const cy: Messages = {
     today: (time) => `heddiw ${time}`,
     yesterday: (time) => `ddoe ${time}`,
     tomorrow: (time) => `yfory ${time}`,
+    day: { today: 'heddiw', yesterday: 'ddoe' },
     seconds: (number) => count(number, 'eiliad'),
     minutes: (number) => count(number, 'munud'),
     hours: (number) => count(number, 'awr'),
@@ -183,6 +183,9 @@ const cy: Messages = {
         : `Mae ${count(number, 'math')} wedi’u rhwystro.`,
     see: 'Gweld pa rai',
     running: (name, until) => `Mae ${name} ar waith, tan ${until}.`,
+    thing: (mode, allowed, denied) =>
+      `Fel peth (${mode}): caiff gyrraedd ${count(allowed, 'lle')} ac ni chaiff gyrraedd ${denied}.`,
+    thingRests: 'Tra bo hidlo i ffwrdd, mae’r rhestrau hyn yn gorffwys.',
     recorded: 'Caiff cyfrifon y ddyfais hon eu cofnodi.',
     notRecorded: 'Ni chofnodir dim o’r ddyfais hon.',
   },
@@ -315,6 +318,15 @@ const cy: Messages = {
     asked: 'Mae rhywun yn gofyn',
     from: (device, when) => `Ar ${device}, ${when}.`,
     category: (titles) => `Wedi’i rwystro fel ${list(titles)}.`,
+    forWhom: 'I bwy?',
+    onlyDevice: (device) => `Dim ond ${device}`,
+    allOf: (person) => `Holl ddyfeisiau ${person}`,
+    everyone: 'Pawb gartref',
+    forWhat: 'Ar gyfer beth?',
+    thisSite: 'Dim ond y wefan hon',
+    allListed: (titles) => `Popeth o’r math ${list(titles)}`,
+    nearer: (titles, at) =>
+      `Mae rheol ${at} yn rhwystro ${list(titles)}. Caniatewch yno, neu am awr.`,
     allowHour: 'Caniatáu am awr',
     allowHourLabel: (name) => `Caniatáu am awr: ${name}`,
     allowAlways: 'Caniatáu bob amser',
@@ -433,7 +445,7 @@ const cy: Messages = {
     other: (what, before, after, at) => `${at}: ${what}: ${before} → ${after}`,
   },
   access: {
-    title: 'Pwy all ddefnyddio’r ap hwn',
+    title: 'Pwy all ddod i mewn',
     holderOnly: 'Dim ond deiliad y cyfrif all newid hyn.',
     invite: 'Gwahodd rhywun',
     who: 'I bwy mae?',
@@ -449,11 +461,28 @@ const cy: Messages = {
     link: 'Dolen',
     copy: 'Copïo',
     copied: 'Wedi’i gopïo.',
-    keys: 'Mewn defnydd',
+    sessions: 'Wedi mewngofnodi',
+    sessionsAbout: 'Pob porwr y mae’r ap hwn ar agor ynddo ar gyfer eich cartref.',
+    own: 'Y porwr hwn',
     since: (when) => `ers ${when}`,
-    revoke: 'Allgofnodi',
-    revokeQuestion: (name) => `Allgofnodi ${name}? Mae apiau agored yn cau ar unwaith.`,
-    none: 'Dim un eto.',
+    lastUsed: (when) => `defnyddiwyd ddiwethaf ${when}`,
+    end: 'Allgofnodi',
+    endQuestion: (name) => `Allgofnodi ${name}? Mae’r ap yno’n cau ar unwaith.`,
+    endOthers: 'Allgofnodi pawb arall',
+    endOthersQuestion:
+      'Allgofnodi pawb arall a thynnu’n ôl bob dolen nas defnyddiwyd? Dim ond y porwr hwn sy’n aros.',
+    endedOthers: (sessions, links) =>
+      `${count(sessions, 'porwr')} wedi’u hallgofnodi, ${count(links, 'dolen')} wedi’u tynnu’n ôl.`,
+    links: 'Dolenni nas defnyddiwyd',
+    linksAbout: 'Gall unrhyw un sydd â dolen o’r fath ddod i mewn gyda hi, unwaith.',
+    until: (when) => `tan ${when}`,
+    withdraw: 'Tynnu’n ôl',
+    withdrawQuestion: (name) => `Tynnu’r ddolen ar gyfer ${name} yn ôl? Wedyn nid yw’n agor dim.`,
+    keys: 'Allweddi',
+    keysAbout: 'Mae allwedd yn agor yr ap hwn mewn unrhyw borwr, mor aml ag y mynnir.',
+    revoke: 'Dod â’r allwedd i ben',
+    revokeQuestion: (name) =>
+      `Dod ag allwedd ${name} i ben? Mae apiau a agorwyd gyda hi’n cau ar unwaith.`,
   },
   why: {
     title: 'Pam mae hwn wedi’i rwystro?',
@@ -480,7 +509,10 @@ const cy: Messages = {
       `Wedi’i rwystro ar ${at}, gan ei fod wedi’i restru fel ${list(titles)}${setBy ? `, ${setBy}` : ''}.`,
     bypass: (at) => `Atebir “nid yw’n bod” ar ${at}, fel bod y ddyfais yn cadw at eich hidlydd.`,
     ownDeny: (at, who) => `Wedi’i rwystro ar ${at}, gan i ${who} ei roi ar eich rhestr eich hun.`,
-    thing: (at) => `Wedi’i rwystro ar ${at}, gan na chaiff y peth hwn ei gyrraedd.`,
+    thing: (at) =>
+      `Wedi’i rwystro ar ${at}, gan nad yw ar restr yr hyn y caiff y peth hwn ei gyrraedd.`,
+    thingDenied: (at, domain, who) =>
+      `Wedi’i rwystro ar ${at}, gan i ${who} benderfynu na chaiff y peth hwn gyrraedd ${domain}.`,
     other: (at) => `Wedi’i rwystro ar ${at}.`,
     byPreset: 'y mae’r lefel a ddewiswyd yn ei rwystro',
     bySchedule: (name, until) => `y mae ${name} yn ei rwystro${until ? ` tan ${until}` : ''}`,
@@ -533,7 +565,7 @@ const cy: Messages = {
     },
     test: { title: 'Prawf cartref', about: 'A yw’r rhwydwaith hwn wedi’i hidlo, a sut?' },
     changes: { title: 'Newidiadau', about: 'Pwy newidiodd beth, a dadwneud.' },
-    access: { title: 'Pwy all ddefnyddio’r ap hwn', about: 'Ail riant, plant, ffonau eraill.' },
+    access: { title: 'Pwy all ddod i mewn', about: 'Ail riant, plant, ffonau eraill.' },
     settings: {
       title: 'Gosodiadau',
       about: 'Hidlo ymlaen neu i ffwrdd, beth sy’n cael ei gofnodi, iaith, allgofnodi.',
@@ -586,6 +618,15 @@ const cy: Messages = {
     recordedAbout: (days, names) =>
       `Am ${count(days, 'diwrnod')}: faint mae’r ddyfais hon yn gofyn amdano fesul awr a math${names ? ', ac enwau gwefannau a ataliwyd' : ''}. Nid yr hyn rwyt ti’n ei ddarllen, ei ysgrifennu na’i wylio.`,
     notRecorded: 'Ni chofnodir dim o’r ddyfais hon.',
+    thing: 'Ble caiff y ddyfais hon fynd',
+    thingModes: {
+      off: 'Nid yw ei rhestrau’n cael effaith.',
+      learning: 'Caiff fynd i unrhyw le; rhoddir ar y rhestr i ble mae’n mynd.',
+      asking: 'Dim ond i leoedd ar y rhestr. Gofynnir i dy rieni am rai newydd.',
+      locked: 'Dim ond i leoedd ar y rhestr.',
+    },
+    mayReach: 'Caiff gyrraedd',
+    mayNotReach: 'Ni chaiff gyrraedd',
     blocked: (number) => `Beth sydd wedi’i rwystro (${number})`,
     blockedAbout: 'Wrth ochr pob un mae’n dweud o ble daw’r rheol.',
     layers: {
@@ -624,6 +665,10 @@ const cy: Messages = {
       csrf: 'Mae’r dudalen hon wedi dyddio. Llwythwch hi eto.',
       link_used: 'Mae’r ddolen hon wedi’i defnyddio. Gofynnwch am un newydd.',
       link_expired: 'Mae’r ddolen hon yn rhy hen. Gofynnwch am un newydd.',
+      link_wrong: 'Nid yw’r ddolen hon yn hysbys. Gofynnwch am un newydd.',
+      unknown_session: 'Wedi allgofnodi eisoes.',
+      unknown_link: 'Defnyddiwyd neu tynnwyd y ddolen hon yn ôl eisoes.',
+      unknown_key: 'Mae’r allwedd hon wedi dod i ben eisoes.',
       role: 'Dim ond deiliad y cyfrif all wneud hyn.',
       mandatory: 'Mae’r gyfraith neu lys yn mynnu’r rhwystr hwn, felly ni ellir ei godi gartref.',
       not_blocked: 'Nid yw’r wefan hon wedi’i rhwystro.',

@@ -6,7 +6,6 @@ const count = (number: number, one: string, many = `${one}s`) =>
 
 const en = {
   app: {
-    name: 'OX Protect',
     starting: 'One moment …',
     offline: 'No connection at the moment. What you see may be old; the app keeps trying.',
     noNetwork: 'No connection. The rules of your home hold all the same.',
@@ -43,6 +42,7 @@ const en = {
     today: (time: string) => `today ${time}`,
     yesterday: (time: string) => `yesterday ${time}`,
     tomorrow: (time: string) => `tomorrow ${time}`,
+    day: { today: 'today', yesterday: 'yesterday' },
     seconds: (number: number) => count(number, 'second'),
     minutes: (number: number) => count(number, 'minute'),
     hours: (number: number) => count(number, 'hour'),
@@ -177,6 +177,9 @@ const en = {
       number === 0 ? 'Nothing is blocked.' : `${count(number, 'kind is', 'kinds are')} blocked.`,
     see: 'See which',
     running: (name: string, until: string) => `${name} is running, until ${until}.`,
+    thing: (mode: string, allowed: number, denied: number) =>
+      `As a thing (${mode}): it may reach ${count(allowed, 'place')} and may not reach ${denied}.`,
+    thingRests: 'While filtering is off, these lists rest.',
     recorded: 'Counts of this device are recorded.',
     notRecorded: 'Nothing of this device is recorded.',
   },
@@ -308,6 +311,15 @@ const en = {
     asked: 'Someone asks',
     from: (device: string, when: string) => `On ${device}, ${when}.`,
     category: (titles: string[]) => `Blocked as ${list.format(titles)}.`,
+    forWhom: 'For whom?',
+    onlyDevice: (device: string) => `Only ${device}`,
+    allOf: (person: string) => `All devices of ${person}`,
+    everyone: 'Everyone at home',
+    forWhat: 'For what?',
+    thisSite: 'Only this site',
+    allListed: (titles: string[]) => `Everything of the kind ${list.format(titles)}`,
+    nearer: (titles: string[], at: string) =>
+      `A rule of ${at} blocks ${list.format(titles)}. Allow it there, or for an hour.`,
     allowHour: 'Allow 1 hour',
     allowHourLabel: (name: string) => `Allow 1 hour: ${name}`,
     allowAlways: 'Always allow',
@@ -425,7 +437,7 @@ const en = {
       `${at}: ${what}: ${before} → ${after}`,
   },
   access: {
-    title: 'Who can use this app',
+    title: 'Who can get in',
     holderOnly: 'Only the account holder can change this.',
     invite: 'Invite someone',
     who: 'Who is it for?',
@@ -440,11 +452,28 @@ const en = {
     link: 'Link',
     copy: 'Copy',
     copied: 'Copied.',
-    keys: 'In use',
+    sessions: 'Logged in',
+    sessionsAbout: 'Each browser in which this app is open for your home.',
+    own: 'This browser',
     since: (when: string) => `since ${when}`,
-    revoke: 'Log out',
-    revokeQuestion: (name: string) => `Log ${name} out? Opened apps close at once.`,
-    none: 'None yet.',
+    lastUsed: (when: string) => `last used ${when}`,
+    end: 'Log out',
+    endQuestion: (name: string) => `Log ${name} out? The app there closes at once.`,
+    endOthers: 'Log out all others',
+    endOthersQuestion:
+      'Log all others out and take back all links that were not used? Only this browser stays.',
+    endedOthers: (sessions: number, links: number) =>
+      `${count(sessions, 'browser')} logged out, ${count(links, 'link')} taken back.`,
+    links: 'Links that were not used',
+    linksAbout: 'Anyone who has such a link can get in with it, once.',
+    until: (when: string) => `until ${when}`,
+    withdraw: 'Take back',
+    withdrawQuestion: (name: string) => `Take the link for ${name} back? It then opens nothing.`,
+    keys: 'Keys',
+    keysAbout: 'A key opens this app in any browser, as often as one likes.',
+    revoke: 'End the key',
+    revokeQuestion: (name: string) =>
+      `End the key of ${name}? Apps that were opened with it close at once.`,
   },
   why: {
     title: 'Why is this blocked?',
@@ -473,7 +502,10 @@ const en = {
       `Answered with “does not exist” on ${at}, so that the device keeps to your filter.`,
     ownDeny: (at: string, who: string) =>
       `Blocked on ${at}, because ${who} put it on the own list.`,
-    thing: (at: string) => `Blocked on ${at}, because this thing may not reach it.`,
+    thing: (at: string) =>
+      `Blocked on ${at}, because it is not on the list of what this thing may reach.`,
+    thingDenied: (at: string, domain: string, who: string) =>
+      `Blocked on ${at}, because ${who} decided that this thing may not reach ${domain}.`,
     other: (at: string) => `Blocked on ${at}.`,
     byPreset: 'which the chosen level blocks',
     bySchedule: (name: string, until: string) =>
@@ -527,7 +559,7 @@ const en = {
     },
     test: { title: 'Home test', about: 'Is this network filtered, and how?' },
     changes: { title: 'Changes', about: 'Who changed what, and undo.' },
-    access: { title: 'Who can use this app', about: 'Second parent, children, other phones.' },
+    access: { title: 'Who can get in', about: 'Second parent, children, other phones.' },
     settings: {
       title: 'Settings',
       about: 'Filtering on or off, what is recorded, language, log out.',
@@ -578,6 +610,15 @@ const en = {
     recordedAbout: (days: number, names: boolean) =>
       `For ${count(days, 'day')}: how much this device asks for by hour and kind${names ? ', and the names of sites that were stopped' : ''}. Not what you read, write or watch.`,
     notRecorded: 'Nothing of this device is recorded.',
+    thing: 'Where this device may go',
+    thingModes: {
+      off: 'Its lists have no effect.',
+      learning: 'It may go anywhere; where it goes is put on the list.',
+      asking: 'Only to places on the list. Your parents are asked about new ones.',
+      locked: 'Only to places on the list.',
+    },
+    mayReach: 'It may reach',
+    mayNotReach: 'It may not reach',
     blocked: (number: number) => `What is blocked (${number})`,
     blockedAbout: 'Behind each it says where the rule comes from.',
     layers: {
@@ -616,6 +657,10 @@ const en = {
       csrf: 'This page is out of date. Load it again.',
       link_used: 'This link has been used. Ask for a new one.',
       link_expired: 'This link is too old. Ask for a new one.',
+      link_wrong: 'This link is not known. Ask for a new one.',
+      unknown_session: 'Already logged out.',
+      unknown_link: 'This link was used or taken back already.',
+      unknown_key: 'This key has ended already.',
       role: 'Only the account holder can do this.',
       mandatory: 'A law or a court requires this block, so it cannot be lifted at home.',
       not_blocked: 'This site is not blocked.',

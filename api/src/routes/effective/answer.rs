@@ -10,12 +10,16 @@ use policy::{
     rules::{
         household::{Attributed, CustomName, Filtering, Id, SearchLevel, SwitchState},
         schedule::{ClockTime, DayOfWeek, Grant, Schedule},
+        thing::{Thing, ThingMode},
     },
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{routes::history::History, written::target_fields};
+use crate::{
+    routes::{history::History, things::DomainView},
+    written::target_fields,
+};
 
 /// The settings in force at an instant.
 #[derive(Serialize, ToSchema)]
@@ -47,6 +51,8 @@ pub struct Effective {
     /// All schedules, the nearest level first.
     pub schedules: Vec<EffectiveSchedule>,
     pub search_unlock: EffectiveUnlock,
+    /// The domains that the device may reach. Null for a device that is no thing.
+    pub thing: Option<EffectiveThing>,
     /// The IANA name of the household's time zone.
     pub time_zone: String,
     /// The version of the rules. Also the `ETag`.
@@ -219,6 +225,38 @@ impl EffectiveUnlock {
             set_at: setter.as_ref().and_then(|setter| setter.at),
             set_by: setter.map(|setter| setter.by),
             unlocked,
+        }
+    }
+}
+
+/// The domains of a thing.
+#[derive(Serialize, ToSchema)]
+pub struct EffectiveThing {
+    /// The domains that it may reach.
+    allowed: Vec<DomainView>,
+    /// The domains that it may not reach.
+    denied: Vec<DomainView>,
+    /// Whether the lists have an effect: not in the mode `off`, and not while filtering is off.
+    in_force: bool,
+    #[schema(schema_with = level_words)]
+    layer: &'static str,
+    mode: ThingMode,
+    /// When the mode was set, RFC 3339.
+    set_at: Timestamp,
+    /// The key that set the mode.
+    set_by: String,
+}
+
+impl EffectiveThing {
+    pub fn new(thing: &Thing, in_force: bool) -> Self {
+        Self {
+            allowed: DomainView::all(&thing.allowed),
+            denied: DomainView::all(&thing.denied),
+            in_force,
+            layer: "device",
+            mode: thing.mode(),
+            set_at: thing.mode.set_at,
+            set_by: thing.mode.set_by.clone(),
         }
     }
 }
