@@ -6,7 +6,7 @@
 //!
 //! - [`server`]: HTTP/1.1 connections; `announced`, [`tls`]: their start, with a PROXY header and a
 //!   TLS handshake; `answered_stream`: refusals with a body; `bodies`: who waits for whom;
-//!   `recognition`: who has shown a credential.
+//!   `recognition`: who has shown a credential; `pace`: how fast requests may follow each other.
 //! - [`client_address`]: the client behind a reverse proxy; [`strict_http`]: requests that are
 //!   refused whatever their route; [`panics`]: answers to panics.
 //! - [`auth`]: keys, tokens, sessions of browsers, roles and rate limits.
@@ -47,6 +47,7 @@ mod idempotency;
 pub mod landing;
 mod names;
 mod openapi;
+mod pace;
 mod packing;
 pub mod panics;
 pub mod past_reads;

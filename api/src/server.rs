@@ -38,6 +38,7 @@ use crate::{
     answered_stream::{AnsweredStream, whole},
     bodies::{AnswerBody, RequestBody},
     client_address::{SecureTransport, TrustedProxies, contains},
+    pace::Pace,
     problem::{ClosesConnection, Problem},
     recognition::RequestConnection,
     strict_http::{HEADER_OCTETS_MAX, TARGET_OCTETS_MAX},
@@ -206,25 +207,35 @@ impl ApiListener {
         place: &Arc<Connection>,
         mut end: watch::Receiver<()>,
     ) {
+        let pace = Arc::new(Pace::new());
         let service = service_fn(|request: Request<Incoming>| {
             let router = self.router.clone();
-            let place = Arc::clone(place);
-            let mut request =
-                request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&place))));
-            let connection = RequestConnection::new(&place);
-            request.extensions_mut().insert(connection);
+            let (place, pace) = (Arc::clone(place), Arc::clone(&pace));
             let client = self.trusted_proxies.client(peer, request.headers());
-            if self.tls.is_some() || self.trusted_proxies.says_secure(peer, request.headers()) {
-                request.extensions_mut().insert(SecureTransport);
-            }
-            request.extensions_mut().insert(client);
+            let is_secure =
+                self.tls.is_some() || self.trusted_proxies.says_secure(peer, request.headers());
             let is_shared = self.trusted_proxies.contains(peer);
             Box::pin(async move {
+                if !is_shared {
+                    pace.wait(place.is_recognised()).await;
+                }
+                let mut request =
+                    request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&place))));
+                let connection = RequestConnection::new(&place);
+                request.extensions_mut().insert(connection);
+                if is_secure {
+                    request.extensions_mut().insert(SecureTransport);
+                }
+                request.extensions_mut().insert(client);
                 let mut answer = router
                     .oneshot(request)
                     .await
                     .unwrap_or_else(|never| match never {});
-                let closes = answer.extensions().get::<ClosesConnection>().is_some();
+                if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+                    pace.refuse();
+                }
+                let closes = answer.extensions().get::<ClosesConnection>().is_some()
+                    || (answer.status().is_client_error() && !place.is_recognised());
                 if closes && !is_shared {
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(header::CONNECTION, close);

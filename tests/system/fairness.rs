@@ -618,18 +618,21 @@ async fn bodies_that_are_not_whole_hold_a_bounded_memory() {
     }
     let limited = "ox_protect_api_connections_limited_total";
     let closed = async || world.api.metric_of(limited, &[("how", "closed")]).await;
-    let enough = (BODIES - CONNECTIONS_MAX * (16 << 10) / BODY_OCTETS) as f64;
+    let enough = BODIES - CONNECTIONS_MAX * (16 << 10) / BODY_OCTETS;
     let within = Duration::from_secs(30);
     eventually("the oldest are closed", within, async || {
-        closed().await >= enough
+        closed().await >= enough as f64
     })
     .await;
-    // The last one is read to its end.
-    let mut last = held.pop().expect("some");
-    last.write_all(b" ").await.expect("it is open");
-    let mut begin = [0; 12];
-    last.read_exact(&mut begin).await.expect("an answer");
-    assert_eq!(&begin, b"HTTP/1.1 400", "spaces are no object");
+    // Those that are left are read to their end: spaces are no object.
+    let mut answered = 0;
+    for mut connection in held {
+        let mut begin = [0; 12];
+        let _closed_before = connection.write_all(b" ").await;
+        let read = connection.read_exact(&mut begin).await;
+        answered += usize::from(read.is_ok() && &begin == b"HTTP/1.1 400");
+    }
+    assert!((1..=BODIES - enough).contains(&answered), "{answered}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

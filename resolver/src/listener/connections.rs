@@ -95,12 +95,17 @@ impl Connections {
         self.hold(|_| ConnectionHolder::Client(client.clone()))
     }
 
-    /// The same for a listener that accepts faster than the tasks of its connections run. Lets
-    /// them run first, and again while new connections are all that could make room.
+    /// The same for a listener that accepts faster than the tasks of its connections run. If all
+    /// are taken, lets them run first, and again while new connections are all that could make
+    /// room.
     pub async fn open_after(
         &self,
         open: impl Fn(&Self) -> Option<Connection>,
     ) -> Option<Connection> {
+        let has_room = !self.table().is_full();
+        if has_room {
+            return open(self);
+        }
         loop {
             yield_now().await;
             let opened = open(self);
@@ -196,6 +201,12 @@ impl Connection {
             table.set_client(self.number, ClientKey::Household(household.into()));
         }
         table.change(self.number, |state| state.is_recognised = true);
+    }
+
+    /// Whether the client has shown a credential in force.
+    #[must_use]
+    pub fn is_recognised(&self) -> bool {
+        self.connections.table().is_recognised(self.number)
     }
 
     /// Says that the connection holds more octets of a request or of an answer. May close others

@@ -234,6 +234,11 @@ impl ConnectionTable {
         self.remove(number);
     }
 
+    pub fn is_recognised(&self, number: u64) -> bool {
+        let place = self.places.get(&number);
+        place.is_some_and(|place| place.state.is_recognised)
+    }
+
     /// Changes the state of a connection. One that must close has no place any more.
     pub fn change(&mut self, number: u64, change: impl FnOnce(&mut ConnectionState)) {
         let next = self.number();
