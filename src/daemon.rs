@@ -19,7 +19,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use api::{Context, event_streams::Streams};
+use api::{Context, event_streams::Streams, past_reads::PastReads};
 use control::{
     Control,
     activity::{aggregate, retention, sample},
@@ -29,6 +29,7 @@ use control::{
     certificate::{CertificateWatch, ServerCertificate},
     demonstration, detection, disk,
     households::load::load_all,
+    limit_watch,
     lists::{
         self,
         command::ListCommand,
@@ -185,7 +186,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<ServingNode> {
         .described(web_sockets.home_test_ports());
     let pusher = pusher(checked, &control).await?;
     let context = Arc::new(Context {
-        activity_seats: tokio::sync::Semaphore::new(api::routes::activity::SEATS),
+        past_reads: PastReads::default(),
         streams: Streams::new(&control, tokens.clone()),
         render_metrics: parts.render_metrics(metrics),
         limited: {
@@ -549,6 +550,13 @@ impl Parts {
         let recursor = Arc::clone(&self.recursor);
         tasks.spawn_finishing(bogus_zones::run(
             move || recursor.bogus_zones(),
+            Arc::clone(&self.status),
+            Arc::clone(&self.live),
+            shutdown.clone(),
+        ));
+        let engine = Arc::clone(&self.engine);
+        tasks.spawn_finishing(limit_watch::run(
+            move || control::limits::current(&engine, jiff::Timestamp::now()),
             Arc::clone(&self.status),
             Arc::clone(&self.live),
             shutdown.clone(),

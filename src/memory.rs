@@ -15,7 +15,7 @@ mod limit;
 mod pressure;
 
 pub use self::{
-    budgets::{Budgets, KnownAtStart},
+    budgets::{API_CONNECTION_OCTETS, Budgets, KnownAtStart},
     governor::{Governed, run},
     limit::find,
 };

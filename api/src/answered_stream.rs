@@ -34,6 +34,8 @@ pub struct AnsweredStream<S> {
     written: usize,
     /// Since the client reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Whether something was written behind the last flush.
+    has_written: bool,
 }
 
 impl<S: AsyncWrite + Unpin> AnsweredStream<S> {
@@ -44,6 +46,7 @@ impl<S: AsyncWrite + Unpin> AnsweredStream<S> {
             own: Vec::new(),
             written: 0,
             stalled: None,
+            has_written: false,
         }
     }
 
@@ -115,6 +118,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for AnsweredStream<S> {
         context: &mut Context<'_>,
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.has_written = true;
         let written = self.poll_answer(context, octets);
         self.poll_progress(context, written)
     }
@@ -126,6 +130,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for AnsweredStream<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.has_written = true;
         let mut filled = slices.iter().filter(|slice| !slice.is_empty());
         let written = match (filled.next(), filled.next()) {
             (Some(only), None) => self.poll_answer(context, only),
@@ -149,7 +154,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for AnsweredStream<S> {
             Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(context),
             other => other,
         };
-        self.poll_progress(context, flushed)
+        let flushed = self.poll_progress(context, flushed);
+        // The HTTP library flushes when it has handed over all that it has.
+        if flushed.is_ready() && std::mem::take(&mut self.has_written) {
+            self.place.release();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -220,6 +230,7 @@ fn bare(octets: &[u8]) -> Option<(usize, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
@@ -243,6 +254,27 @@ mod tests {
         };
         let (written, ()) = tokio::join!(stream.write_all(&[0; 900]), slow);
         written.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_flushed_is_not_held_any_more() {
+        let connections = control::Connections::that_recognise(2, 100);
+        let open = |last| connections.open([192, 0, 2, last].into()).expect("room");
+        let (place, other) = (Arc::new(open(1)), open(2));
+        place.find_nothing();
+        place.hold(90);
+        let (_client, server) = duplex(1_000);
+        let mut stream = AnsweredStream::new(server, Arc::clone(&place));
+        stream.write_all(&[0; 90]).await.unwrap();
+        stream.flush().await.unwrap();
+        other.hold(90);
+        assert!(place.closing().now_or_never().is_none(), "it is written");
+        other.release();
+        // The library flushes also while it reads a body.
+        place.hold(90);
+        stream.flush().await.unwrap();
+        other.hold(11);
+        assert!(place.closing().now_or_never().is_some(), "101 of 100");
     }
 
     #[tokio::test]

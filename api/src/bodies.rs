@@ -1,5 +1,6 @@
 //! Bodies of requests and answers. While a client owes octets, its connection may be closed in
-//! favour of another one; while it waits for an answer, it may not.
+//! favour of another one; while it waits for an answer, it may not, if it has shown a credential in
+//! force. What is read and not handled, and what is to be written, counts as held.
 
 use std::{
     future::Future as _,
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Body;
+use axum::{body::Body, response::Response};
 use control::Connection;
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 
@@ -60,6 +61,9 @@ impl HttpBody for RequestBody {
                 Some(Err(axum::Error::new(late)))
             }),
             ready => {
+                if let Poll::Ready(Some(Ok(frame))) = &ready {
+                    self.place.hold(octets_of(frame));
+                }
                 self.look_at_end();
                 ready.map_err(axum::Error::new)
             }
@@ -75,15 +79,41 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// An answer's body. Behind its end, the connection waits for the client.
+fn octets_of(frame: &Frame<Bytes>) -> usize {
+    frame.data_ref().map_or(0, Bytes::len)
+}
+
+/// In the extensions of an answer: its body is a document that all clients share, and takes no
+/// memory of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedDocument;
+
+/// An answer's body. Its octets count as held until they are written. Behind its end, the connection
+/// waits for the client.
 pub struct AnswerBody {
     body: Body,
     place: Arc<Connection>,
+    /// Whether each part counts as it comes: the whole has no known length.
+    counts_parts: bool,
 }
 
 impl AnswerBody {
-    pub fn new(body: Body, place: Arc<Connection>) -> Self {
-        Self { body, place }
+    pub fn new(answer: Response, place: Arc<Connection>) -> Response<Self> {
+        let is_shared = answer.extensions().get::<SharedDocument>().is_some();
+        answer.map(|body| {
+            let whole = body.size_hint().exact();
+            // Those of the request are read.
+            place.release();
+            if let Some(octets) = whole.filter(|_| !is_shared) {
+                place.hold(usize::try_from(octets).unwrap_or(usize::MAX));
+            }
+            let counts_parts = whole.is_none() && !is_shared;
+            Self {
+                body,
+                place,
+                counts_parts,
+            }
+        })
     }
 }
 
@@ -101,7 +131,11 @@ impl HttpBody for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let part = Pin::new(&mut self.body).poll_frame(context);
+        if let (true, Poll::Ready(Some(Ok(frame)))) = (self.counts_parts, &part) {
+            self.place.hold(octets_of(frame));
+        }
+        part
     }
 
     fn is_end_stream(&self) -> bool {
@@ -110,5 +144,36 @@ impl HttpBody for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+    use control::Connections;
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_holds_its_octets_and_a_shared_document_none() {
+        let connections = Connections::that_recognise(9, 100);
+        for (is_shared, is_closed) in [(false, true), (true, false)] {
+            let open = |last| Arc::new(connections.open([192, 0, 2, last].into()).expect("room"));
+            let (place, other) = (open(1), open(2));
+            place.find_nothing();
+            // What the request held is read.
+            place.hold(90);
+            let mut answer = vec![b' '; 60].into_response();
+            if is_shared {
+                answer.extensions_mut().insert(SharedDocument);
+            }
+            let answer = AnswerBody::new(answer, Arc::clone(&place));
+            other.hold(40);
+            assert!(place.closing().now_or_never().is_none(), "100 of 100");
+            other.hold(1);
+            assert_eq!(place.closing().now_or_never().is_some(), is_closed);
+            drop(answer);
+        }
     }
 }

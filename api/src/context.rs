@@ -11,6 +11,7 @@ use crate::{
     auth::{limits::Limits, oidc::Tokens, provider::Login},
     event_streams::Streams,
     home_test::HomeTest,
+    past_reads::PastReads,
     report_intake::ReportIntake,
 };
 
@@ -18,8 +19,8 @@ use crate::{
 pub struct Context {
     /// Households, lists and everything else that has nothing to do with HTTP.
     pub control: Arc<Control>,
-    /// Bounds how many answers about activity are added up at a time.
-    pub activity_seats: tokio::sync::Semaphore,
+    /// Bounds how many reads of the past run at a time.
+    pub past_reads: PastReads,
     /// The open event streams.
     pub streams: Streams,
     /// Renders the metrics.

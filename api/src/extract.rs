@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt, str::FromStr};
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use policy::text::{REFUSAL, Text};
@@ -13,10 +13,16 @@ use serde::{
     de::{DeserializeOwned, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::{auth::roles::Admits, problem::Problem};
+use crate::{
+    auth::{principal::Principal, roles::Admits},
+    problem::Problem,
+};
 
 /// The largest body, in octets. The longest custom list of a device is far smaller.
 pub const BODY_OCTETS_MAX: usize = 256 << 10;
+/// The largest body of a request without a credential, in octets: a report, each of whose
+/// characters JSON writes as six.
+const OPEN_BODY_OCTETS_MAX: usize = 16 << 10;
 
 /// Path segments as text. Each handler parses its own with [`segment`].
 pub struct Segments<T>(pub T);
@@ -117,7 +123,10 @@ impl<T> Admits for Body<T> {}
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Problem> {
+        let has_principal = request.extensions().get::<Principal>().is_some();
+        let octets_max = [OPEN_BODY_OCTETS_MAX, BODY_OCTETS_MAX][usize::from(has_principal)];
+        DefaultBodyLimit::max(octets_max).apply(&mut request);
         // Compressed bodies are refused (RFC 9110, section 8.4).
         let coding = request
             .headers()
@@ -141,7 +150,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                     status @ StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
                         status,
                         "too_large",
-                        format!("a body has at most {BODY_OCTETS_MAX} octets"),
+                        format!("a body has at most {octets_max} octets"),
                     ),
                     status => Problem::new(status, "body", "the body could not be read"),
                 })?;

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! - [`server`]: HTTP/1.1 connections; `announced`, [`tls`]: their start, with a PROXY header and a
-//!   TLS handshake; `answered_stream`: refusals with a body; `bodies`: who waits for whom.
+//!   TLS handshake; `answered_stream`: refusals with a body; `bodies`: who waits for whom;
+//!   `recognition`: who has shown a credential.
 //! - [`client_address`]: the client behind a reverse proxy; [`strict_http`]: requests that are
 //!   refused whatever their route; [`panics`]: answers to panics.
 //! - [`auth`]: keys, tokens, sessions of browsers, roles and rate limits.
@@ -14,6 +15,7 @@
 //! - `extract`: path segments, query, body and preconditions of a request.
 //! - [`routes`]: the handlers, one file for each kind of resource; `audited`: their operations on
 //!   lists, written to the audit.
+//! - [`past_reads`]: how many reads of the past run at a time.
 //! - [`event_streams`]: how many streams of server-sent events there may be, and when each must
 //!   end.
 //! - [`landing`]: the block page; [`home_test`]: names by which a browser tests its filter. Both have
@@ -47,7 +49,9 @@ mod names;
 mod openapi;
 mod packing;
 pub mod panics;
+pub mod past_reads;
 pub mod problem;
+mod recognition;
 mod redact;
 pub mod report_intake;
 pub mod routes;

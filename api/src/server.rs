@@ -39,7 +39,9 @@ use crate::{
     bodies::{AnswerBody, RequestBody},
     client_address::{SecureTransport, TrustedProxies, contains},
     problem::{ClosesConnection, Problem},
+    recognition::RequestConnection,
     strict_http::{HEADER_OCTETS_MAX, TARGET_OCTETS_MAX},
+    tls,
 };
 
 /// The pause after a connection could not be accepted: the process has no file descriptor left
@@ -182,12 +184,12 @@ impl ApiListener {
         place: &Arc<Connection>,
         (deadline, mut end): (Instant, watch::Receiver<()>),
     ) {
-        let Some(tls) = &self.tls else {
+        let Some(acceptor) = &self.tls else {
             return self.converse(stream, peer, place, end).await;
         };
         place.find_nothing();
         let shaken = tokio::select! {
-            shaken = timeout_at(deadline, tls.accept(stream)) => shaken,
+            shaken = timeout_at(deadline, acceptor.accept_with(stream, tls::bounded)) => shaken,
             _ = end.changed() => return,
         };
         match shaken {
@@ -209,6 +211,8 @@ impl ApiListener {
             let place = Arc::clone(place);
             let mut request =
                 request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&place))));
+            let connection = RequestConnection::new(&place);
+            request.extensions_mut().insert(connection);
             let client = self.trusted_proxies.client(peer, request.headers());
             if self.tls.is_some() || self.trusted_proxies.says_secure(peer, request.headers()) {
                 request.extensions_mut().insert(SecureTransport);
@@ -225,7 +229,7 @@ impl ApiListener {
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(header::CONNECTION, close);
                 }
-                Ok::<_, Infallible>(answer.map(|body| AnswerBody::new(body, place)))
+                Ok::<_, Infallible>(AnswerBody::new(answer, place))
             })
         });
         let mut connection = http1::Builder::new()

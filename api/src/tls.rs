@@ -5,12 +5,21 @@ use std::sync::Arc;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig,
+        ServerConfig, ServerConnection,
         crypto::aws_lc_rs::default_provider,
         server::ResolvesServerCert,
         version::{TLS12, TLS13},
     },
 };
+
+/// What a connection encrypts before the client reads, in octets: one record (RFC 8446, section
+/// 5.1). The library's default is four times as much.
+const ENCRYPTED_OCTETS_MAX: usize = 16 << 10;
+
+/// Bounds what a new connection holds.
+pub fn bounded(connection: &mut ServerConnection) {
+    connection.set_buffer_limit(Some(ENCRYPTED_OCTETS_MAX));
+}
 
 /// Shakes hands with the certificate that `certificate` has at that moment.
 #[must_use]

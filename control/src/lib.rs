@@ -41,6 +41,7 @@ pub mod disk;
 mod error;
 pub mod explain;
 pub mod households;
+pub mod limit_watch;
 pub mod limits;
 pub mod lists;
 pub mod mandates;

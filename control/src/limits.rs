@@ -9,7 +9,7 @@ use resolver::{
 use serde::Serialize;
 
 /// What is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum LimitKind {
@@ -28,7 +28,7 @@ pub enum LimitKind {
 }
 
 /// Why something is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum LimitReason {
@@ -44,6 +44,44 @@ pub enum LimitReason {
     /// All connections of DNS over TCP or of the API are taken, and its own are refused, or closed
     /// for those of other clients.
     Connections,
+}
+
+impl LimitKind {
+    /// The word for it in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Household => "household",
+            Self::Address => "address",
+            Self::Device => "device",
+            Self::Operator => "operator",
+            Self::Zone => "zone",
+            Self::Network => "network",
+        }
+    }
+}
+
+impl LimitReason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Resolutions,
+        Self::Failures,
+        Self::Queries,
+        Self::Responses,
+        Self::Connections,
+    ];
+
+    /// The word for it in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Resolutions => "resolutions",
+            Self::Failures => "failures",
+            Self::Queries => "queries",
+            Self::Responses => "responses",
+            Self::Connections => "connections",
+        }
+    }
 }
 
 /// A client, a zone or a network that was limited in the last minute.

@@ -11,7 +11,7 @@
 //! key       c o m 0x00 e x a m p l e 0x00 a d s 0x00      (the order of a tree: parents come first)
 //! ```
 
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 /// The longest name in wire form, in octets, the root label included (RFC 1035 section 2.3.4).
 pub const NAME_OCTETS_MAX: usize = 255;
@@ -55,6 +55,13 @@ pub struct Name(Box<[u8]>);
 /// A borrowed canonical name, as on the query path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameRef<'a>(&'a [u8]);
+
+/// By the octets of its wire form: a map of names is looked up in by a borrowed name.
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl Name {
     /// Parses a name as people and feeds write it: any case, with or without the trailing dot,
@@ -181,7 +188,18 @@ impl<'a> NameRef<'a> {
     /// Whether this name is `ancestor` or below it.
     #[must_use]
     pub fn is_within(self, ancestor: NameRef<'_>) -> bool {
-        ancestor.is_root() || self.ancestors().any(|name| name.0 == ancestor.0)
+        let Some(above) = self.0.len().checked_sub(ancestor.0.len()) else {
+            return false;
+        };
+        if self.0[above..] != *ancestor.0 {
+            return false;
+        }
+        // The octets may be the end of a label.
+        let mut start = 0;
+        while start < above {
+            start += 1 + usize::from(self.0[start]);
+        }
+        start == above
     }
 
     #[must_use]
@@ -518,6 +536,12 @@ mod tests {
                 && !is_within("a.not.example.com")
                 && !is_within("t.example.com")
         );
+        // A label may have the octets of a longer name's end.
+        let top = Name::parse("com").unwrap();
+        for wire in [b"\x04\x03com\x00".as_slice(), b"\x05x\x03com\x00"] {
+            let odd = NameRef::from_wire(wire).unwrap();
+            assert!(!odd.is_within(top.borrow()), "{wire:?}");
+        }
     }
 
     proptest! {
@@ -533,6 +557,23 @@ mod tests {
             let mut key = Vec::new();
             name.write_key(&mut key);
             prop_assert_eq!(name_of_key(&key).unwrap(), name.to_owned());
+        }
+
+        #[test]
+        fn a_name_is_within_exactly_its_ancestors(
+            lengths in prop::collection::vec(1_u8..4, 0..8),
+            others in prop::collection::vec(1_u8..4, 0..4),
+        ) {
+            // Labels that look like the length octets of others.
+            let wire = |lengths: &[u8]| {
+                let labels = lengths.iter().flat_map(|length| vec![*length; usize::from(*length) + 1]);
+                labels.chain([0]).collect::<Vec<u8>>()
+            };
+            let (name, other) = (wire(&lengths), wire(&others));
+            let name = NameRef::from_wire(&name).unwrap();
+            let other = NameRef::from_wire(&other).unwrap();
+            let is_ancestor = other.is_root() || name.ancestors().any(|above| above == other);
+            prop_assert_eq!(name.is_within(other), is_ancestor);
         }
 
         #[test]

@@ -20,11 +20,15 @@ use tokio::{
 };
 
 use super::stdout::say;
-use crate::config::Api;
+use crate::{config::Api, memory::API_CONNECTION_OCTETS};
 
 /// Connections of the operator's listener at a time: monitoring, portals and persons. They are
 /// apart, so that the public cannot take them.
 const OPERATOR_CONNECTIONS_MAX: usize = 250;
+
+/// Octets of requests and answers that a listener's connections hold at least: four of the largest
+/// bodies.
+const HELD_OCTETS_MIN: usize = 1 << 20;
 
 /// The API's sockets and certificate.
 pub struct ApiSockets {
@@ -80,12 +84,12 @@ impl ApiSockets {
         };
         let listener = |router, connections_max| ApiListener {
             router,
-            connections: Connections::new(connections_max).noted_in(Arc::clone(&limited)),
+            connections: connections(connections_max).noted_in(Arc::clone(&limited)),
             trusted_proxies: TrustedProxies::new(&api.trusted_proxies),
             proxy_from: api.proxy_from.clone(),
             tls: tls.clone(),
         };
-        let connections_max = connections(api.connections_max.min(affordable));
+        let connections_max = descriptors_for(api.connections_max.min(affordable));
         let mut listeners = JoinSet::new();
         let router = match self.operator {
             Some(socket) => {
@@ -125,8 +129,14 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(ACCEPT_QUEUE.into())
 }
 
+/// The connections of a listener, which together hold what the node's memory has for them.
+pub fn connections(max: usize) -> Connections {
+    let octets = max * API_CONNECTION_OCTETS as usize;
+    Connections::that_recognise(max, octets.max(HELD_OCTETS_MIN))
+}
+
 /// The API's share of the file descriptors: at most a fourth, so that resolutions keep theirs.
-fn connections(configured: usize) -> usize {
+fn descriptors_for(configured: usize) -> usize {
     let available = getrlimit(Resource::Nofile).current;
     let share = available.map_or(configured, |available| {
         usize::try_from(available / 4).unwrap_or(configured)

@@ -10,10 +10,7 @@ use api::{
     server::{self, ApiListener},
     tls,
 };
-use control::{
-    Connections,
-    certificate::{CertificateFiles, ServerCertificate},
-};
+use control::certificate::{CertificateFiles, ServerCertificate};
 use resolver::listener::connections::LimitedConnections;
 use tokio::{
     net::TcpListener,
@@ -21,7 +18,10 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{api_listeners::bind, stdout::say};
+use super::{
+    api_listeners::{bind, connections},
+    stdout::say,
+};
 use crate::config::Config;
 
 /// Connections of each of these pages at a time.
@@ -134,7 +134,7 @@ impl WebSockets {
         let pages = landing::router(Arc::clone(context), config.landing.app.clone());
         let test = home_test::router();
         for (page, router) in [(self.landing, pages), (self.home_test, test)] {
-            let connections = Connections::new(CONNECTIONS_MAX).noted_in(Arc::clone(limited));
+            let connections = connections(CONNECTIONS_MAX).noted_in(Arc::clone(limited));
             let listener = |tls| ApiListener {
                 router: router.clone(),
                 connections: connections.clone(),

@@ -23,8 +23,9 @@ const RESOLUTIONS_DIVISOR: u64 = 4;
 const PLACES_MIN: u64 = 256;
 /// DNS over TCP: the connections of a listener, with their messages. Measured: 2 to 3 MiB.
 const TCP_OCTETS: u64 = 8 << 20;
-/// A connection of the API, or an event stream. Measured: 14 KiB.
-const API_CONNECTION_OCTETS: u64 = 16 << 10;
+/// A connection of the API, or an event stream. Measured: 14 KiB. As many octets of requests and
+/// answers are held for each, on average.
+pub const API_CONNECTION_OCTETS: u64 = 16 << 10;
 /// Connections get a sixteenth of the memory at most, DNS half of that at most.
 const STREAMS_DIVISOR: u64 = 16;
 /// Caches get a fourth of the memory at least, whatever the other parts need.

@@ -18,7 +18,9 @@ use tokio::{
     net::{TcpSocket, TcpStream, UdpSocket},
 };
 
-use crate::world::{Asked, Behaviour, Client, Internet, Switch, Unbound, World, ask_all, quantile};
+use crate::world::{
+    Asked, Behaviour, Client, Internet, Switch, Unbound, World, ask_all, eventually, quantile,
+};
 
 /// Zones whose servers do not respond.
 const DEAD_ZONES: usize = 12;
@@ -41,6 +43,8 @@ macro_rules! wrong_key {
 /// other, the answers to which it does not read.
 const BUSY: [&[u8]; 1] =
     [concat!(wrong_key!(), wrong_key!(), wrong_key!(), wrong_key!()).as_bytes()];
+/// Requests that a client of an attack sends one behind the other.
+const PIPELINED: usize = 16;
 /// How hard the attack is. The short run is part of the tests; `ATTACK_SCALE=1` (or 3, 10) runs the
 /// default configuration under 1,500 queries a second for dead zones, or 15,000 below one zone that
 /// answers, or 10,000 connections to the API or to DNS over TCP, times that number.
@@ -429,7 +433,7 @@ async fn connections_to_the_api_that_send_nothing_stop_no_toggle() {
 /// the last ones.
 struct Crowd {
     to: SocketAddr,
-    begins: &'static [&'static [u8]],
+    begins: Vec<Vec<u8>>,
     held: VecDeque<TcpStream>,
     held_max: usize,
     begun: usize,
@@ -437,11 +441,11 @@ struct Crowd {
 
 impl Crowd {
     /// Begins as many connections as it holds. As far as descriptors allow: half of this process's.
-    async fn gather(to: SocketAddr, begins: &'static [&'static [u8]], held_max: usize) -> Self {
+    async fn gather(to: SocketAddr, begins: &[impl AsRef<[u8]>], held_max: usize) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let mut crowd = Self {
             to,
-            begins,
+            begins: begins.iter().map(|begin| begin.as_ref().to_vec()).collect(),
             held: VecDeque::new(),
             held_max: held_max.min(usize::try_from(descriptors / 2).unwrap_or(usize::MAX)),
             begun: 0,
@@ -469,7 +473,7 @@ impl Crowd {
         // The listener may have closed the connection already.
         if let Ok(mut connection) = socket.connect(self.to).await {
             let _ = connection
-                .write_all(self.begins[number % self.begins.len()])
+                .write_all(&self.begins[number % self.begins.len()])
                 .await;
             self.held.push_back(connection);
         }
@@ -508,15 +512,38 @@ async fn toggle_often(world: &World, round: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_at_the_api_stops_no_name_and_no_toggle() {
-    crowd_the_api(&SILENT).await;
+    crowd_the_api(|_| SILENT.map(<[u8]>::to_vec).to_vec(), is_of_crowd).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_with_wrong_keys_stops_no_name_and_no_toggle() {
-    crowd_the_api(&BUSY).await;
+    crowd_the_api(|_| BUSY.map(<[u8]>::to_vec).to_vec(), is_of_crowd).await;
 }
 
-async fn crowd_the_api(begins: &'static [&'static [u8]]) {
+/// What is answered without a key does not close its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_asks_without_a_key_stops_no_name_and_no_toggle() {
+    let asks = "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n".repeat(PIPELINED);
+    crowd_the_api(|_| vec![asks.into_bytes()], is_of_crowd).await;
+}
+
+/// The key is in force, and its household has one share of the connections, whatever the addresses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_with_one_homes_key_is_limited_as_that_home() {
+    let asks = |key: &str| {
+        let ask = "GET /v1/presets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer";
+        format!("{ask} {key}\r\n\r\n").repeat(PIPELINED)
+    };
+    let is_that_home = |limit: &Value| limit["kind"] == "household" && limit["name"] == "away";
+    crowd_the_api(|key| vec![asks(key).into_bytes()], is_that_home).await;
+}
+
+/// Connections that each begin with what `begins` makes of another home's key, beside names and
+/// toggles. One of the clients that `is_named` is limited.
+async fn crowd_the_api(
+    begins: impl FnOnce(&str) -> Vec<Vec<u8>>,
+    is_named: impl Fn(&Value) -> bool,
+) {
     raise_descriptors();
     let Scale {
         to_api, api_takes, ..
@@ -530,10 +557,17 @@ async fn crowd_the_api(begins: &'static [&'static [u8]]) {
     let both = async |round: &'static str| {
         tokio::join!(ask_cold_names(&other, round), toggle_often(&world, round)).0
     };
+    world.api.household("away", json!({})).await.ok();
+    let key = world
+        .api
+        .post("/v1/households/away/keys", json!({ "role": "parent" }))
+        .await
+        .ok();
+    let begins = begins(key.json["secret"].as_str().expect("a secret"));
     let before = both("before").await;
-    let mut crowd = Crowd::gather(world.daemon.addresses().api(), begins, to_api).await;
+    let mut crowd = Crowd::gather(world.daemon.addresses().api(), &begins, to_api).await;
     let during = crowd.beside(both("during")).await;
-    assert_named(&world).await;
+    assert_named(&world, is_named).await;
     drop(crowd);
     let rounds = Rounds([before, during, both("after").await]);
     rounds.print("beside a crowd at the API");
@@ -543,20 +577,59 @@ async fn crowd_the_api(begins: &'static [&'static [u8]]) {
     assert!(limited > 0.0, "all places were taken");
 }
 
-/// The API names addresses of the crowd as limited by connections.
-async fn assert_named(world: &World) {
+/// Whether one of the crowd's addresses is limited.
+fn is_of_crowd(limit: &Value) -> bool {
+    let name = limit["name"].as_str().unwrap_or_default();
+    limit["kind"] == "address" && name.starts_with("127.128.")
+}
+
+/// The API names such a client as limited by connections, and says since when.
+async fn assert_named(world: &World, is_named: impl Fn(&Value) -> bool) {
     let answer = world.api.get("/v1/limits").await.ok().json;
     let limits = answer["limits"].as_array().expect("a list");
-    let is_of_crowd = |limit: &Value| {
-        let name = limit["name"].as_str().unwrap_or_default();
-        limit["kind"] == "address" && name.starts_with("127.128.") && limit["queries"] != 0
+    let by_connections = |limit: &&Value| {
+        limit["reason"] == "connections" && limit["queries"] != 0 && limit["since"].is_string()
     };
-    let by_connections = |limit: &&Value| limit["reason"] == "connections";
-    let named = limits.iter().filter(by_connections);
-    assert!(
-        named.filter(|limit| is_of_crowd(limit)).count() > 0,
-        "{answer}"
-    );
+    let mut named = limits.iter().filter(by_connections);
+    assert!(named.any(is_named), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_are_not_whole_hold_a_bounded_memory() {
+    /// The place for this many connections is 1.6 MiB.
+    const CONNECTIONS_MAX: usize = 100;
+    const BODY_OCTETS: usize = 200_000;
+    const BODIES: usize = 24;
+    let world = World::builder(zones())
+        .config(&format!("[api]\nconnections_max = {CONNECTIONS_MAX}\n"))
+        .start()
+        .await;
+    let head = |key: &str, path: &str| {
+        let head = format!("{path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n");
+        format!("{head}Content-Type: application/json\r\nContent-Length: {BODY_OCTETS}\r\n\r\n")
+    };
+    let head = head(&world.daemon.key(), "PUT /v1/households/home");
+    let half = [head.as_bytes(), &[b' '; BODY_OCTETS - 1]].concat();
+    let mut held = Vec::new();
+    for _ in 0..BODIES {
+        let mut connection = connect("127.0.66.1", world.daemon.addresses().api()).await;
+        connection.write_all(&half).await.ok();
+        held.push(connection);
+    }
+    let limited = "ox_protect_api_connections_limited_total";
+    let closed = async || world.api.metric_of(limited, &[("how", "closed")]).await;
+    let enough = (BODIES - CONNECTIONS_MAX * (16 << 10) / BODY_OCTETS) as f64;
+    let within = Duration::from_secs(30);
+    eventually("the oldest are closed", within, async || {
+        closed().await >= enough
+    })
+    .await;
+    // The last one is read to its end.
+    let mut last = held.pop().expect("some");
+    last.write_all(b" ").await.expect("it is open");
+    let mut begin = [0; 12];
+    last.read_exact(&mut begin).await.expect("an answer");
+    assert_eq!(&begin, b"HTTP/1.1 400", "spaces are no object");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -570,7 +643,7 @@ async fn a_crowd_at_dns_over_tcp_stops_no_name_over_tcp() {
     let before = ask_cold_names(&other, "before").await;
     let mut crowd = Crowd::gather(world.daemon.addresses().dns(), &BEGINS, scale().to_dns).await;
     let during = crowd.beside(ask_cold_names(&other, "during")).await;
-    assert_named(&world).await;
+    assert_named(&world, is_of_crowd).await;
     drop(crowd);
     let after = ask_cold_names(&other, "after").await;
     let rounds = Rounds([before, during, after]);

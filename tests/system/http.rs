@@ -173,6 +173,40 @@ async fn behind_a_wrong_key_the_connection_closes() {
     }
 }
 
+/// The key stands in the head: a client without one cannot have a body read.
+#[tokio::test]
+async fn a_wrong_key_is_refused_before_the_body_comes() {
+    let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
+    let api = world.daemon.addresses().api();
+    for target in [
+        "PUT /v1/households/home",
+        "PUT /v1/households/home/categories/gambling",
+        "POST /v1/households/home/requests",
+        "POST /v1/feeds",
+    ] {
+        for header in [
+            "",
+            "Authorization: Bearer ox_0\r\n",
+            "Authorization: Bearer ox_0\r\nIdempotency-Key: a\r\n",
+            "Cookie: ox_session=0\r\nIdempotency-Key: a\r\n",
+        ] {
+            let body = "Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
+            let request = format!("{target} HTTP/1.1\r\nHost: a\r\n{header}{body}");
+            let (status, code) = refusal(&say(api, request.as_bytes()).await);
+            assert_eq!(status, 401, "{target} {header}: {code}");
+        }
+    }
+    // What needs no key has a small body.
+    let long = format!(
+        "POST /v1/reports HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 20000\r\n\r\n{:20000}",
+        "{"
+    );
+    assert_eq!(
+        refusal(&say(api, long.as_bytes()).await),
+        (413, "too_large".to_owned())
+    );
+}
+
 #[tokio::test]
 async fn a_stream_of_a_key_that_the_command_line_revokes_ends() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;

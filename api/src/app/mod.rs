@@ -34,7 +34,7 @@ use self::{
     brand::{NamedFile, PAGE},
     settings::AppSettings,
 };
-use crate::{Context, problem::Problem};
+use crate::{Context, bodies::SharedDocument, problem::Problem};
 
 /// The prefix of files that are named after their content.
 const HASHED: &str = "/assets/";
@@ -130,6 +130,7 @@ async fn file(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         }
         let kept = if is_hashed { FOR_GOOD } else { ASK_AGAIN };
         answer.headers_mut().insert(header::CACHE_CONTROL, kept);
+        answer.extensions_mut().insert(SharedDocument);
     }
     guarded(answer, &shared)
 }

@@ -43,7 +43,8 @@ use super::{
     session::{self, ShownSession},
 };
 use crate::{
-    Context, client_address, extract::segment, problem::Problem, versioned::unknown_household,
+    Context, client_address, extract::segment, problem::Problem, recognition::RequestConnection,
+    versioned::unknown_household,
 };
 
 /// The prefix of the routes of one household.
@@ -84,10 +85,11 @@ fn is_reading(method: &Method) -> bool {
 }
 
 /// What a request counts against, beside its principal.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Asking {
     client: IpAddr,
     is_write: bool,
+    connection: Option<RequestConnection>,
 }
 
 impl Asking {
@@ -95,6 +97,20 @@ impl Asking {
         Self {
             client: client_address::of_request(parts),
             is_write: !is_reading(&parts.method),
+            connection: RequestConnection::of(&parts.extensions),
+        }
+    }
+
+    /// Counts a request of a principal. Its connection is a recognised client's from then on.
+    fn count(&self, limits: &Limits, actor: &Actor) -> Result<(), Problem> {
+        let household = (actor.kind != ActorKind::Operator).then_some(&*actor.counted);
+        self.recognised(household);
+        limits.ask(actor, self.is_write).map_err(Problem::too_often)
+    }
+
+    fn recognised(&self, household: Option<&str>) {
+        if let Some(connection) = &self.connection {
+            connection.recognise(household);
         }
     }
 }
@@ -130,7 +146,7 @@ pub(crate) async fn of_key(
     asking: Asking,
     context: &Context,
 ) -> Result<Principal, Problem> {
-    let Asking { client, is_write } = asking;
+    let client = asking.client;
     let limits = &context.limits;
     let known = &context.limits.known;
     let wrong = || unauthorized("key_wrong", "this key is not in force");
@@ -145,8 +161,8 @@ pub(crate) async fn of_key(
     }
     let is_known = actor.is_some() || known.holds(fingerprint);
     match &actor {
-        Some(actor) => limits.ask(actor, is_write).map_err(Problem::too_often)?,
-        None if is_known => {}
+        Some(actor) => asking.count(limits, actor)?,
+        None if is_known => asking.recognised(None),
         None => fail(limits, client)?,
     }
     let key = context.control.store.authenticate(secret).await?;
@@ -156,7 +172,7 @@ pub(crate) async fn of_key(
         .filter(|principal| principal.exists_in(&context.control.directory))
     {
         if actor.is_none() {
-            admitted(&principal, fingerprint, is_write, context)?;
+            admitted(&principal, fingerprint, &asking, context)?;
         }
         return Ok(principal);
     }
@@ -176,7 +192,10 @@ pub(crate) async fn of_session(
     parts: &Parts,
     context: &Context,
 ) -> Result<Principal, Problem> {
-    let Asking { client, is_write } = Asking::of(parts);
+    let asking = Asking::of(parts);
+    let Asking {
+        client, is_write, ..
+    } = asking;
     let limits = &context.limits;
     let known = &context.limits.known;
     let Some(shown) = ShownSession::of(secret) else {
@@ -187,8 +206,8 @@ pub(crate) async fn of_session(
     let actor = known.actor(fingerprint);
     let is_known = actor.is_some() || known.holds(fingerprint);
     match &actor {
-        Some(actor) => limits.ask(actor, is_write).map_err(Problem::too_often)?,
-        None if is_known => {}
+        Some(actor) => asking.count(limits, actor)?,
+        None if is_known => asking.recognised(None),
         None => fail(limits, client)?,
     }
     let now = Timestamp::now();
@@ -208,7 +227,7 @@ pub(crate) async fn of_session(
         return Err(no_session());
     };
     if actor.is_none() {
-        admitted(&principal, fingerprint, is_write, context)?;
+        admitted(&principal, fingerprint, &asking, context)?;
     }
     if let Some(shown) = principal.session.as_ref().filter(|_| is_write) {
         shown.check_write(parts)?;
@@ -233,14 +252,14 @@ async fn of_token(
     asking: Asking,
     context: &Context,
 ) -> Result<Principal, Problem> {
-    let Asking { client, is_write } = asking;
+    let client = asking.client;
     let limits = &context.limits;
     let known = &context.limits.known;
     let fingerprint = known.fingerprint(token);
     let actor = known.actor(fingerprint);
     let failures = match &actor {
         Some(actor) => {
-            limits.ask(actor, is_write).map_err(Problem::too_often)?;
+            asking.count(limits, actor)?;
             Ok(())
         }
         None => limits.fail(client),
@@ -248,7 +267,7 @@ async fn of_token(
     let refused = match tokens.read(token, failures.is_err()).await {
         Ok(principal) if principal.exists_in(&context.control.directory) => {
             if actor.is_none() {
-                admitted(&principal, fingerprint, is_write, context)?;
+                admitted(&principal, fingerprint, &asking, context)?;
             }
             return Ok(principal);
         }
@@ -276,7 +295,7 @@ async fn of_token(
 fn admitted(
     principal: &Principal,
     fingerprint: u64,
-    is_write: bool,
+    asking: &Asking,
     context: &Context,
 ) -> Result<(), Problem> {
     let (counted, kind) = match &principal.household {
@@ -288,9 +307,9 @@ fn admitted(
         counted: counted.into(),
         kind,
     };
-    let counted = context.limits.ask(&actor, is_write);
+    let counted = asking.count(&context.limits, &actor);
     context.limits.known.remember(fingerprint, actor);
-    counted.map_err(Problem::too_often)
+    counted
 }
 
 /// Admits a principal with one of these roles, if the path is in its household and device.

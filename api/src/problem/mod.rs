@@ -127,6 +127,9 @@ impl From<StoreError> for Problem {
                 "this node is about to end; ask again",
             );
         }
+        if let StoreError::TooLongAgo { .. } = error {
+            return Self::value("at", "limit", error.to_string());
+        }
         if let StoreError::Archived { .. } = error {
             return Self::not_found("not_kept", error.to_string()).with_field("at".to_owned());
         }

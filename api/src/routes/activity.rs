@@ -40,8 +40,6 @@ const TOP_MAX: usize = 1_000;
 /// The most different names, by device, that are added up for an answer. Further ones are counted
 /// in `blocked_names_more`.
 const NAMES_MAX: usize = 20_000;
-/// The most answers that are added up at a time.
-pub const SEATS: usize = 4;
 
 /// The part of the activity to show.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -222,7 +220,7 @@ pub async fn get(
         .filter(|_| days > 0)
     {
         // A few at a time: reading the counts of ninety days takes long.
-        let _seat = context.activity_seats.acquire().await;
+        let _seat = context.past_reads.activity.take(Some(&id)).await?;
         activity
             .visit(&id, None, begin, now, now, |hour| sum.add(&view, hour))
             .await?;
@@ -283,7 +281,8 @@ pub async fn since(
         silent_after: control.history.silent_after,
     };
     let mut sum = Sum::default();
-    let _seat = context.activity_seats.acquire().await;
+    let seats = &context.past_reads.activity;
+    let _seat = seats.take(Some(&household.id)).await?;
     let add = |hour| sum.add(&view, hour);
     activity
         .visit(&household.id, None, before, now, now, add)

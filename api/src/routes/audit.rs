@@ -106,6 +106,7 @@ pub async fn verify(
     State(context): State<Arc<Context>>,
     _reader: Reader,
 ) -> Result<Json<Verified>, Problem> {
+    let _seat = context.past_reads.audit.take(None).await?;
     let signed_head = context
         .control
         .store

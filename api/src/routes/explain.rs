@@ -87,6 +87,16 @@ pub async fn explain(
         Problem::value("type", "record_type", format!("{text:?} is no record type"))
     })?;
     let past = question.at.as_deref().map(past_time).transpose()?;
+    let _seat = match past {
+        Some(_) => Some(
+            context
+                .past_reads
+                .explanations
+                .take(household.as_ref())
+                .await?,
+        ),
+        None => None,
+    };
     let control = &context.control;
     let subscriber = match &household {
         None if device.is_some() => {

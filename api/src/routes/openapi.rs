@@ -8,6 +8,7 @@ use std::{
 };
 
 use axum::{
+    Extension,
     body::Bytes,
     extract::{FromRequestParts, State},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
@@ -16,7 +17,10 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use utoipa::openapi::OpenApi;
 
-use crate::{Context, auth::roles::Admits, client_address, conditional, problem::Problem};
+use crate::{
+    Context, auth::roles::Admits, bodies::SharedDocument, client_address, conditional,
+    problem::Problem,
+};
 
 /// The path.
 pub const PATH: &str = "/openapi.json";
@@ -105,15 +109,17 @@ fn answer(written: &Written, headers: &HeaderMap) -> Response {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     )];
+    let shared = Extension(SharedDocument);
     match takes_gzip(text(header::ACCEPT_ENCODING)) {
         true => (
+            shared,
             common,
             json,
             [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))],
             written.packed.clone(),
         )
             .into_response(),
-        false => (common, json, written.plain.clone()).into_response(),
+        false => (shared, common, json, written.plain.clone()).into_response(),
     }
 }
 

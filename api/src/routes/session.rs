@@ -157,7 +157,7 @@ async fn owner_of_key(
     key: &str,
     by: &LoggingIn,
 ) -> Result<SessionOwner, Problem> {
-    let principal = guards::of_key(key, by.asking, context).await?;
+    let principal = guards::of_key(key, by.asking.clone(), context).await?;
     let Some(household) = principal.household else {
         let detail = "the app is for families: log in with a key of a household";
         return Err(Problem::value("key", "role", detail));

@@ -295,7 +295,7 @@ impl World {
         let context = Arc::new(Context {
             streams: Streams::new(&control, tokens.clone()),
             control,
-            activity_seats: tokio::sync::Semaphore::new(1),
+            past_reads: api::past_reads::PastReads::default(),
             limited: Box::new(Vec::new),
             render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
             is_ready: Box::new(|| true),

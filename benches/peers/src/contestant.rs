@@ -1,5 +1,5 @@
-//! Who is measured, and how each is set up: one thread, no validation, no logs, everything else as
-//! its makers ship it.
+//! Who is measured, and how each is set up: one thread, no validation unless a trust anchor is given,
+//! no logs, everything else as its makers ship it.
 //!
 //! A rival may be newer than this machine's: with a root folder (see `newer.sh`) it is run inside
 //! of that by `chroot`.
@@ -15,7 +15,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use crate::reload::{Change, Tell};
+use crate::{
+    reload::{Change, Tell},
+    world::Anchor,
+};
 
 /// BIND's ports go up from here by the last octet of the address that another contestant would have.
 const BIND_FIRST_PORT: u16 = 5_300;
@@ -200,7 +203,7 @@ impl Place {
         name: &str,
         address: &str,
         upstream: &str,
-        hints: &str,
+        (hints, anchor): (&str, Option<&Anchor>),
         list: Option<&[String]>,
     ) -> anyhow::Result<Vec<String>> {
         let folder = self.folder(name)?;
@@ -211,6 +214,9 @@ impl Place {
         };
         let place = self.inside(&folder);
         let hints = write("root.hints", hints)?;
+        let anchor_file = anchor
+            .map(|anchor| write("root.anchor", &(anchor.record() + "\n")))
+            .transpose()?;
         let rpz = list
             .filter(|_| !matches!(kind, Kind::Unbound | Kind::Dnsdist))
             .map(|list| write("rpz.zone", &rpz(list, 1)))
@@ -222,11 +228,14 @@ impl Place {
                     .filter(|_| kind == Kind::Unbound)
                     .map(|list| write("list.conf", &local_zones(list)))
                     .transpose()?;
-                let module = if rpz.is_some() {
-                    "respip iterator"
-                } else {
-                    "iterator"
+                let module = match (&rpz, &anchor_file) {
+                    (Some(_), _) => "respip iterator",
+                    (None, Some(_)) => "validator iterator",
+                    (None, None) => "iterator",
                 };
+                let trust = anchor_file
+                    .map(|file| format!(" trust-anchor-file: \"{file}\"\n"))
+                    .unwrap_or_default();
                 let include = zones
                     .map(|zones| format!(" include: \"{zones}\"\n"))
                     .unwrap_or_default();
@@ -240,24 +249,31 @@ impl Place {
                         "server:\n directory: \"{place}\"\n chroot: \"\"\n username: \"\"\n pidfile: \"{place}/pid\"\n interface: {address}@53\n num-threads: 1\n \
                      so-reuseport: yes\n so-rcvbuf: 4m\n so-sndbuf: 4m\n msg-cache-size: 256m\n rrset-cache-size: 512m\n outgoing-range: 8192\n \
                      num-queries-per-thread: 4096\n minimal-responses: yes\n module-config: \"{module}\"\n access-control: 127.0.0.0/8 allow\n \
-                     do-not-query-localhost: no\n root-hints: \"{hints}\"\n do-ip6: no\n use-syslog: no\n logfile: \"\"\n verbosity: 0\n{include}\
+                     do-not-query-localhost: no\n root-hints: \"{hints}\"\n do-ip6: no\n use-syslog: no\n logfile: \"\"\n verbosity: 0\n{trust}{include}\
                      {policy}include: \"{control}\"\n"
                     ),
                 )?;
                 self.command(kind, &["-d", "-c", &config])
             }
             Kind::Pdns => {
-                let policy = rpz.map_or(Ok(String::new()), |rpz| {
-                    write(
-                        "rpz.lua",
-                        &format!("rpzFile(\"{rpz}\", {{policyName=\"list\"}})\n"),
-                    )
-                    .map(|lua| format!("lua-config-file={lua}\n"))
-                })?;
+                let policy =
+                    rpz.map(|rpz| format!("rpzFile(\"{rpz}\", {{policyName=\"list\"}})\n"));
+                let trust = anchor.map(|anchor| {
+                    let record = anchor.record();
+                    let data = record.split_once(" DS ").map(|(_, data)| data);
+                    let data = data.unwrap_or_default();
+                    format!("clearTA()\naddTA(\".\", \"{data}\")\n")
+                });
+                let lua = policy.into_iter().chain(trust).collect::<String>();
+                let policy = match lua.is_empty() {
+                    true => String::new(),
+                    false => format!("lua-config-file={}\n", write("config.lua", &lua)?),
+                };
+                let dnssec = anchor.map_or("off", |_| "validate");
                 write(
                     "recursor.conf",
                     &format!(
-                        "local-address={address}\nlocal-port=53\nthreads=1\nhint-file={hints}\nallow-from=127.0.0.0/8\ndont-query=\ndnssec=off\n\
+                        "local-address={address}\nlocal-port=53\nthreads=1\nhint-file={hints}\nallow-from=127.0.0.0/8\ndont-query=\ndnssec={dnssec}\n\
                      max-cache-entries=2000000\nmax-packetcache-entries=1000000\nreuseport=yes\ndaemon=no\nsocket-dir={place}\nquiet=yes\nloglevel=0\n\
                      disable-syslog=yes\nsecurity-poll-suffix=\nwrite-pid=no\n{policy}"
                     ),
@@ -299,10 +315,15 @@ impl Place {
                 let policy = rpz
                     .map(|rpz| format!("policy.add(policy.rpz(policy.DENY, '{rpz}'))\n"))
                     .unwrap_or_default();
+                let trust = anchor_file.map_or("trust_anchors.remove('.')".to_owned(), |file| {
+                    // Its cache on disk has the keys of an earlier run.
+                    let _it_may_not_be_there = fs::remove_dir_all(folder.join("cache"));
+                    format!("trust_anchors.remove('.')\ntrust_anchors.add_file('{file}', true)")
+                });
                 let config = write(
                     "kresd.conf",
                     &format!(
-                        "net.listen('{address}', 53, {{ kind = 'dns' }})\nlog_level('crit')\ntrust_anchors.remove('.')\nmodules = {{ 'hints > iterate', 'policy' }}\n\
+                        "net.listen('{address}', 53, {{ kind = 'dns' }})\nlog_level('crit')\n{trust}\nmodules = {{ 'hints > iterate', 'policy' }}\n\
                      cache.open(1024 * MB, 'lmdb://{place}/cache')\nhints.root_file('{hints}')\n{policy}"
                     ),
                 )?;
@@ -319,12 +340,22 @@ impl Place {
                         format!("zone \"rpz.local\" {{ type primary; file \"{rpz}\"; }};\n"),
                     )
                 });
+                let (validation, trust) = anchor.map_or(("no", String::new()), |anchor| {
+                    let Anchor {
+                        tag,
+                        algorithm,
+                        digest_type,
+                        digest,
+                    } = anchor;
+                    let key = format!("static-ds {tag} {algorithm} {digest_type} \"{digest}\"");
+                    ("yes", format!("trust-anchors {{ . {key}; }};\n"))
+                });
                 let config = write(
                     "named.conf",
                     &format!(
                         "options {{ directory \"{place}\"; listen-on port {port} {{ {listen}; }}; listen-on-v6 {{ none; }}; recursion yes; allow-query {{ 127.0.0.0/8; }};\n\
-                     allow-recursion {{ 127.0.0.0/8; }}; dnssec-validation no; minimal-responses yes; recursive-clients 20000; max-cache-size 1g;\n\
-                     pid-file none; empty-zones-enable no; querylog no; {option} }};\nlogging {{ category default {{ null; }}; }};\ncontrols {{ }};\n\
+                     allow-recursion {{ 127.0.0.0/8; }}; dnssec-validation {validation}; minimal-responses yes; recursive-clients 20000; max-cache-size 1g;\n\
+                     pid-file none; empty-zones-enable no; querylog no; {option} }};\nlogging {{ category default {{ null; }}; }};\ncontrols {{ }};\n{trust}\
                      zone \".\" {{ type hint; file \"{hints}\"; }};\n{zone}"
                     ),
                 )?;

@@ -38,7 +38,7 @@ use ours::Setting;
 use process::Server;
 use reload::Reload;
 use report::{Measured, Round};
-use world::World;
+use world::{SignedWorld, World};
 
 /// With one worker a server has the first alone; with two it shares the second with the generator.
 const SERVER_CORES: [usize; 2] = [0, 1];
@@ -57,6 +57,8 @@ const LISTED_SHARE: f64 = 0.2;
 const COLD_OUTSTANDING: usize = 64;
 const NXDOMAIN: usize = 3;
 const SERVFAIL: usize = 2;
+/// The AD bit, in the fourth octet of a message.
+const AD: u8 = 0x20;
 
 /// Measures OX Protect beside its rivals.
 #[derive(Parser)]
@@ -96,6 +98,10 @@ struct Run {
     /// Names a round that were not asked for before.
     #[arg(long, default_value_t = 10_000)]
     cold: usize,
+    /// Signed names a round that were not asked for before, for contestants that validate. 0: none is
+    /// measured.
+    #[arg(long, default_value_t = 10_000)]
+    cold_dnssec: usize,
     /// Names on the list.
     #[arg(long, default_value_t = 1_000_000)]
     names: usize,
@@ -209,9 +215,19 @@ fn run(options: &Run) -> anyhow::Result<()> {
     let output = options.output.canonicalize().context("it was just made")?;
     println!("generating {} names and the queries", options.names);
     let list = mix::listed(options.names);
-    let plain = Mix::new(&list, 0.0);
-    let filter = Mix::new(&list, LISTED_SHARE);
+    let mixes = Mixes {
+        plain: Mix::new(&list, 0.0),
+        filter: Mix::new(&list, LISTED_SHARE),
+        dnssec: Mix::signed_zones(),
+    };
     let _world = World::start(&output.join("world"), GENERATOR_CORE)?;
+    let signed = (options.cold_dnssec > 0)
+        .then(|| {
+            let names = options.rounds * options.cold_dnssec;
+            println!("signing {names} names");
+            SignedWorld::start(&output.join("signed"), GENERATOR_CORE, names)
+        })
+        .transpose()?;
     let mut contestants = Vec::new();
     let lines = options
         .households
@@ -223,13 +239,8 @@ fn run(options: &Run) -> anyhow::Result<()> {
     let place = Place::new(options.root.clone(), output.join("peers"))?;
     for (number, setting) in settings(options).into_iter().enumerate() {
         let label = setting.label();
-        let mix = if setting.mix == "plain" {
-            &plain
-        } else {
-            &filter
-        };
-        match start(&setting, number, options, &place, &list) {
-            Ok(mut contestant) => match warm(&mut contestant, mix, lines) {
+        match start(&setting, number, options, &place, (&list, signed.as_ref())) {
+            Ok(mut contestant) => match warm(&mut contestant, mixes.of(setting.mix), lines) {
                 Ok(()) => {
                     println!(
                         "{label}: ready in {:.0} ms, warm",
@@ -252,14 +263,12 @@ fn run(options: &Run) -> anyhow::Result<()> {
     for number in 0..options.rounds {
         println!("round {} of {}", number + 1, options.rounds);
         let cold = Mix::cold(number, options.cold);
+        let cold_signed = Mix::cold_signed(number, options.cold_dnssec);
         // Who fails one round is out with all of them: the others go on.
         contestants.retain_mut(|contestant| {
-            let mix = if contestant.measured.mix == "plain" {
-                &plain
-            } else {
-                &filter
-            };
-            let result = contestant.round(mix, &cold, load);
+            let mix = contestant.measured.mix;
+            let cold = if mix == "dnssec" { &cold_signed } else { &cold };
+            let result = contestant.round(mixes.of(mix), cold, load);
             result
                 .inspect_err(|error| {
                     println!("{}: not measured: {error:#}", contestant.measured.name)
@@ -281,6 +290,23 @@ fn run(options: &Run) -> anyhow::Result<()> {
         serde_json::to_string_pretty(&report::json(&measured)).context("our own values")?,
     )?;
     write("peers-rounds.jsonl", report::rounds(&measured))
+}
+
+/// What is asked for, by the name of the mix.
+struct Mixes {
+    plain: Mix,
+    filter: Mix,
+    dnssec: Mix,
+}
+
+impl Mixes {
+    fn of(&self, name: &str) -> &Mix {
+        match name {
+            "plain" => &self.plain,
+            "dnssec" => &self.dnssec,
+            _ => &self.filter,
+        }
+    }
 }
 
 /// Who is measured, and how.
@@ -353,6 +379,20 @@ fn settings(options: &Run) -> Vec<Wanted> {
             }
         }
     }
+    let validates = |kind: &Kind| {
+        let does_not = [Kind::Echo, Kind::Dnsdist, Kind::UnboundRpz];
+        options.cold_dnssec > 0 && !does_not.contains(kind)
+    };
+    let wanted = Kind::ALL.into_iter().filter(is_wanted).filter(validates);
+    all.extend(wanted.map(|kind| Wanted {
+        kind,
+        lists: false,
+        mix: "dnssec",
+        setting: Setting {
+            workers: 1,
+            households: 0,
+        },
+    }));
     all
 }
 
@@ -361,12 +401,14 @@ fn start(
     number: usize,
     options: &Run,
     place: &Place,
-    list: &[String],
+    (list, signed): (&[String], Option<&SignedWorld>),
 ) -> anyhow::Result<Contestant> {
     let address = format!("127.0.3.{}", number + 1);
     let name = format!("{number}-{}", wanted.kind.name());
     let on = wanted.lists.then_some(list);
-    let hints = world::root_hints();
+    let signed = signed.filter(|_| wanted.mix == "dnssec");
+    let hints = signed.map_or_else(world::root_hints, |signed| signed.hints.clone());
+    let root = (&*hints, signed.map(|signed| &signed.anchor));
     let command = match wanted.kind {
         Kind::Echo => {
             vec![
@@ -394,13 +436,13 @@ fn start(
                 &options.ox,
                 &folder,
                 &address,
-                &hints,
+                root,
                 text.as_deref(),
                 wanted.setting,
             ))?
         }
         // dnsdist stands in front of the Unbound without a list, which was started before it.
-        kind => place.set_up(kind, &name, &address, &unbound_address(options), &hints, on)?,
+        kind => place.set_up(kind, &name, &address, &unbound_address(options), root, on)?,
     };
     let version = place.version(wanted.kind);
     let began = Instant::now();
@@ -413,8 +455,11 @@ fn start(
         .kind
         .door(address.parse().context("our own address")?);
     // Listed where the list is on: only then is it sure that it is in force.
-    let probe = mix::packet(&list[0], 1);
-    while !is_right(address, &probe, wanted.lists) {
+    let probe = match signed {
+        Some(_) => mix::signed_packet(&("ns.".to_owned() + &mix::signed_zone(0))),
+        None => mix::packet(&list[0], 1),
+    };
+    while !is_right(address, &probe, wanted.lists, signed.is_some()) {
         ensure!(!server.has_ended(), "it ended by itself; see {name}.log");
         ensure!(
             began.elapsed() < READY_WITHIN,
@@ -438,7 +483,7 @@ fn start(
     };
     let kind = wanted.kind;
     let ready = Instant::now();
-    let resolves = wanted.mix == "plain" && !matches!(wanted.kind, Kind::Echo | Kind::Dnsdist);
+    let resolves = wanted.mix != "filter" && !matches!(wanted.kind, Kind::Echo | Kind::Dnsdist);
     Ok(Contestant {
         kind,
         folder: name,
@@ -461,8 +506,9 @@ fn unbound_address(options: &Run) -> String {
     format!("127.0.3.{}", place.map_or(0, |place| place + 1))
 }
 
-/// Whether a probe from the first line is answered, and as it must be.
-fn is_right(address: SocketAddr, probe: &[u8], blocked: bool) -> bool {
+/// Whether a probe from the first line is answered, and as it must be: an answer that is validated has
+/// AD.
+fn is_right(address: SocketAddr, probe: &[u8], blocked: bool, validated: bool) -> bool {
     let ask = || {
         let socket = UdpSocket::bind((Ipv4Addr::from(blast::FIRST_LINE), 0))?;
         socket.set_read_timeout(Some(PROBE_PATIENCE))?;
@@ -470,9 +516,10 @@ fn is_right(address: SocketAddr, probe: &[u8], blocked: bool) -> bool {
         let mut reply = [0; 512];
         socket
             .recv(&mut reply)
-            .map(|_| usize::from(reply[3] & 0x0f))
+            .map(|_| (usize::from(reply[3] & 0x0f), reply[3] & AD != 0))
     };
-    ask().is_ok_and(|rcode| rcode == if blocked { NXDOMAIN } else { 0 })
+    let expected = if blocked { NXDOMAIN } else { 0 };
+    ask().is_ok_and(|(rcode, ad)| rcode == expected && (ad || !validated))
 }
 
 /// Has every question answered once, and goes on until all are.
@@ -583,9 +630,11 @@ impl Contestant {
         } else {
             None
         };
+        let is_signed = self.measured.mix == "dnssec";
         self.measured.rounds.push(Round {
             cpu_us,
-            cold_us,
+            cold_us: cold_us.filter(|_| !is_signed),
+            cold_dnssec_us: cold_us.filter(|_| is_signed),
             qps: outcome.qps(),
             p50_us: outcome.latency_us(0.5),
             p99_us: outcome.latency_us(0.99),
@@ -646,7 +695,19 @@ mod tests {
         ] {
             assert!(labels.iter().any(|label| label == expected), "{labels:?}");
         }
-        assert_eq!(settings(&options(&["bind"])).len(), 2);
+        assert_eq!(settings(&options(&["bind"])).len(), 3);
+        let signed: Vec<&str> = labels
+            .iter()
+            .filter_map(|label| label.strip_suffix(", 0 households, dnssec mix"))
+            .collect();
+        let validators = [
+            "ox-protect",
+            "unbound",
+            "pdns-recursor",
+            "knot-resolver",
+            "bind",
+        ];
+        assert_eq!(signed, validators);
         assert!(
             labels.iter().all(|label| !label.contains("workers")),
             "one worker, unless more are wanted"

@@ -12,6 +12,10 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 pub const DOMAINS: usize = 10_000;
 /// Top-level domains of the world.
 pub const TLDS: usize = 10;
+/// Zones of the signed Internet.
+pub const SIGNED_ZONES: usize = 100;
+/// An OPT record that takes 1,232 octets, with DO (RFC 6891 section 6.1.2, RFC 3225).
+const OPT_DO: [u8; 11] = [0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0];
 /// Names in front of a domain.
 const HOSTS: [&str; 8] = ["www", "api", "cdn", "img", "mail", "m", "static", "app"];
 /// A, AAAA and HTTPS, and their shares in percent.
@@ -27,6 +31,17 @@ const SEED: u64 = 20_261_121;
 /// A domain of the world, by its number.
 pub fn domain(number: usize) -> String {
     format!("d{number}.tld{}", number % TLDS)
+}
+
+/// A zone of the signed Internet, by its number.
+pub fn signed_zone(number: usize) -> String {
+    format!("z{number}.signed")
+}
+
+/// The first label of a name of the signed Internet. Each run has names of its own, because some
+/// rivals keep their cache on disk.
+pub fn signed_label(number: usize) -> String {
+    format!("p{}n{number}", std::process::id())
 }
 
 /// A name that is on no list and asked often.
@@ -76,7 +91,7 @@ pub fn changed(list: &[String], count: usize) -> (Vec<String>, Vec<String>) {
 
 /// Packets to ask, and what the answers to them must be.
 pub struct Mix {
-    /// Queries without EDNS, ids zero.
+    /// Queries, ids zero. Those for signed names have DO, the others no EDNS.
     pub packets: Vec<Box<[u8]>>,
     /// The share of them that is listed, 0 to 1.
     pub listed_share: f64,
@@ -152,6 +167,25 @@ impl Mix {
         }
     }
 
+    /// A name of each signed zone: to warm a cache with their keys.
+    pub fn signed_zones() -> Self {
+        let names = (0..SIGNED_ZONES).map(|number| "ns.".to_owned() + &signed_zone(number));
+        Self {
+            packets: names.map(|name| signed_packet(&name)).collect(),
+            listed_share: 0.0,
+        }
+    }
+
+    /// Signed names that were not asked for before, in zones whose keys are known.
+    pub fn cold_signed(round: usize, count: usize) -> Self {
+        let numbers = round * count..(round + 1) * count;
+        let name = |number| signed_label(number) + "." + &signed_zone(number % SIGNED_ZONES);
+        Self {
+            packets: numbers.map(|number| signed_packet(&name(number))).collect(),
+            listed_share: 0.0,
+        }
+    }
+
     /// Each distinct packet once: to warm a cache.
     pub fn distinct(&self) -> Self {
         let mut seen = HashSet::new();
@@ -189,6 +223,14 @@ pub fn packet(name: &str, record_type: u16) -> Box<[u8]> {
     packet.push(0);
     packet.extend(record_type.to_be_bytes());
     packet.extend(1_u16.to_be_bytes());
+    packet.into()
+}
+
+/// A query for an address, with DO.
+pub fn signed_packet(name: &str) -> Box<[u8]> {
+    let mut packet = packet(name, 1).into_vec();
+    packet[11] = 1;
+    packet.extend(OPT_DO);
     packet.into()
 }
 

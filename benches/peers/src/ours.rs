@@ -10,6 +10,7 @@ use policy_store::Store;
 use crate::{
     blast::FIRST_LINE,
     reload::{Change, Tell},
+    world::Anchor,
 };
 
 /// Households that are put in at a time.
@@ -30,7 +31,7 @@ pub async fn set_up(
     program: &Path,
     folder: &Path,
     address: &str,
-    hints: &str,
+    (hints, anchor): (&str, Option<&Anchor>),
     list: Option<&str>,
     setting: Setting,
 ) -> anyhow::Result<Vec<String>> {
@@ -56,12 +57,15 @@ pub async fn set_up(
         "off"
     };
     let workers = setting.workers;
+    let dnssec = anchor.map_or("dnssec = false".to_owned(), |anchor| {
+        format!("trust_anchors = [\"{}\"]", anchor.record())
+    });
     write(
         "ox-protect.toml",
         &format!(
             "[dns]\nlisten = [\"{address}:53\"]\nworkers = {workers}\ncache_mib = 512\n[api]\nlisten = \"{address}:0\"\n[store]\nurl = \"sqlite:store.db\"\n\
          [lists]\ndirectory = \"lists\"\n[policy]\ndefault_preset = \"{preset}\"\n\
-         [recursion]\nroot_hints = \"root.hints\"\ndo_not_query = []\nipv6 = false\n{feed}"
+         [recursion]\nroot_hints = \"root.hints\"\ndo_not_query = []\nipv6 = false\n{dnssec}\n{feed}"
         ),
     )?;
     if setting.households > 0 {

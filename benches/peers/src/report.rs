@@ -16,6 +16,8 @@ pub struct Round {
     pub cpu_us: f64,
     /// The same for names that must be asked for at an authority; none for who does not resolve.
     pub cold_us: Option<f64>,
+    /// The same for signed names, asked with DO of a contestant that validates.
+    pub cold_dnssec_us: Option<f64>,
     /// Replies a second.
     pub qps: f64,
     /// Median latency, in microseconds.
@@ -43,7 +45,7 @@ pub struct Measured {
     pub households: u32,
     /// Threads that answer.
     pub workers: usize,
-    /// `plain`, or `filter`: a fifth of the queries is for listed names.
+    /// `plain`; `filter`: a fifth of the queries is for listed names; `dnssec`: signed names.
     pub mix: &'static str,
     /// In order.
     pub rounds: Vec<Round>,
@@ -68,14 +70,20 @@ impl Measured {
         median(self.rounds.iter().map(value))
     }
 
+    /// The median of the rounds that have a figure.
+    fn median_of_some(&self, value: impl Fn(&Round) -> Option<f64>) -> Option<f64> {
+        let values: Vec<f64> = self.rounds.iter().filter_map(value).collect();
+        (!values.is_empty()).then(|| median(values))
+    }
+
     /// Microseconds of CPU for a name that must be asked for.
     fn cold(&self) -> Option<f64> {
-        let cold: Vec<f64> = self
-            .rounds
-            .iter()
-            .filter_map(|round| round.cold_us)
-            .collect();
-        (!cold.is_empty()).then(|| median(cold))
+        self.median_of_some(|round| round.cold_us)
+    }
+
+    /// The same for signed names.
+    fn cold_dnssec(&self) -> Option<f64> {
+        self.median_of_some(|round| round.cold_dnssec_us)
     }
 
     fn lost(&self) -> u64 {
@@ -100,6 +108,7 @@ impl Measured {
             "households": self.households,
             "cpu_us_per_query": self.median(|round| round.cpu_us),
             "cold_cpu_us_per_query": self.cold(),
+            "cold_dnssec_cpu_us_per_query": self.cold_dnssec(),
             "qps": self.median(|round| round.qps),
             "p50_us": self.median(|round| round.p50_us),
             "p99_us": self.median(|round| round.p99_us),
@@ -136,7 +145,7 @@ pub fn rounds(all: &[Measured]) -> String {
         for (number, round) in measured.rounds.iter().enumerate() {
             let row = json!({
                 "name": measured.name, "lists": measured.lists, "households": measured.households, "mix": measured.mix, "round": number,
-                "cpu_us": round.cpu_us, "cold_us": round.cold_us, "qps": round.qps, "p50_us": round.p50_us, "p99_us": round.p99_us, "lost": round.lost, "stolen": round.stolen,
+                "cpu_us": round.cpu_us, "cold_us": round.cold_us, "cold_dnssec_us": round.cold_dnssec_us, "qps": round.qps, "p50_us": round.p50_us, "p99_us": round.p99_us, "lost": round.lost, "stolen": round.stolen,
             });
             let _ = writeln!(text, "{row}");
         }
@@ -150,15 +159,15 @@ fn or_dash(figure: Option<String>) -> String {
 
 /// The table for people, in Markdown.
 pub fn table(all: &[Measured]) -> String {
-    let mut text = "| contestant | version | lists | households | mix | CPU us/query | x echo | cold us/query | qps | p50 us | p99 us | lost | RSS MiB | octets/name | start ms | \
+    let mut text = "| contestant | version | lists | households | mix | CPU us/query | x echo | cold us/query | cold dnssec us/query | qps | p50 us | p99 us | lost | RSS MiB | octets/name | start ms | \
         reload ms | worst ms in it | lost in it |\n\
-        |---|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+        |---|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for measured in all {
         let ratio = floor(all).map_or(f64::NAN, |floor| measured.ratio(floor));
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {:.2} | {ratio:.2} | {} | {:.0} | {:.0} | {:.0} | {} | {:.0} | {} | {:.0} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {:.2} | {ratio:.2} | {} | {} | {:.0} | {:.0} | {:.0} | {} | {:.0} | {} | {:.0} | {} | {} | {} |",
             measured.name,
             measured.version,
             if measured.lists { "on" } else { "off" },
@@ -166,6 +175,7 @@ pub fn table(all: &[Measured]) -> String {
             measured.mix,
             measured.median(|round| round.cpu_us),
             or_dash(measured.cold().map(|cold| format!("{cold:.1}"))),
+            or_dash(measured.cold_dnssec().map(|cold| format!("{cold:.1}"))),
             measured.median(|round| round.qps),
             measured.median(|round| round.p50_us),
             measured.median(|round| round.p99_us),
@@ -193,6 +203,7 @@ mod tests {
         let round = |cpu_us| Round {
             cpu_us,
             cold_us: (name == "ours").then_some(60.0),
+            cold_dnssec_us: (name == "ours").then_some(90.0),
             qps: 1e6 / cpu_us,
             p50_us: 1.0,
             p99_us: 2.0,
@@ -251,6 +262,7 @@ mod tests {
         }
         for (field, value) in [
             ("cold_cpu_us_per_query", json!(60.0)),
+            ("cold_dnssec_cpu_us_per_query", json!(90.0)),
             ("reload_ms", json!(1_634.5)),
             ("reload_worst_ms", json!(2.25)),
             ("reload_lost", json!(4)),
@@ -270,10 +282,10 @@ mod tests {
             "{rows}"
         );
         let columns: Vec<usize> = rows.lines().map(|row| row.matches('|').count()).collect();
-        assert_eq!(columns, [19; 4], "{rows}");
+        assert_eq!(columns, [20; 4], "{rows}");
         assert!(
             table(&[echo.clone(), ours.clone()])
-                .contains("| ours | 1 | on | 7 | filter | 1.50 | 1.50 | 60.0 | 666667 |")
+                .contains("| ours | 1 | on | 7 | filter | 1.50 | 1.50 | 60.0 | 90.0 | 666667 |")
         );
         assert_eq!(rounds(&[echo, ours]).lines().count(), 6);
     }

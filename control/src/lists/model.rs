@@ -408,6 +408,10 @@ pub enum EventKind {
     ZoneBogus,
     /// None is any more, or other zones are worse.
     ZoneNotBogus,
+    /// A client, a zone or a network is limited, a hundred times or more.
+    Limited,
+    /// It was not for a minute, or others are limited more.
+    NotLimited,
     /// A zone with trust anchors has a new key that signs its keys.
     TrustAnchorNew,
     /// Such a key is trusted from now on.
@@ -444,6 +448,8 @@ impl EventKind {
             Self::MemoryEnough => "memory_enough",
             Self::ZoneBogus => "zone_bogus",
             Self::ZoneNotBogus => "zone_not_bogus",
+            Self::Limited => "limited",
+            Self::NotLimited => "not_limited",
             Self::TrustAnchorNew => "trust_anchor_new",
             Self::TrustAnchorTrusted => "trust_anchor_trusted",
             Self::TrustAnchorMissing => "trust_anchor_missing",

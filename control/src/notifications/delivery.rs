@@ -333,6 +333,17 @@ fn mail(smtp: &Smtp, product: &ProductName) -> anyhow::Result<Mail> {
     })
 }
 
+/// The sentence of a notice that has taken up others.
+fn repeated(document: &Value) -> String {
+    let (times, first) = (&document["times"], &document["first_at"]);
+    match (times.as_u64(), first.as_str()) {
+        (Some(times), Some(first)) => {
+            format!("\nThis has happened {times} times since {first}.\n")
+        }
+        _ => String::new(),
+    }
+}
+
 impl Mail {
     async fn deliver(&self, due: &DueDelivery) -> Result<(), String> {
         let text = |key: &str| {
@@ -358,7 +369,12 @@ impl Mail {
             .date_now();
         let mut message = message
             .header(ContentType::TEXT_PLAIN)
-            .body(format!("{}\n{}\n", text("text"), self.product))
+            .body(format!(
+                "{}{}\n{}\n",
+                text("text"),
+                repeated(&due.document),
+                self.product
+            ))
             .map_err(|error| causes(&error))?;
         let generated = HeaderName::new_from_ascii_str("Auto-Submitted");
         message
@@ -377,6 +393,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_notice_that_has_taken_up_others_says_how_many_there_were() {
+        let at = "2026-11-30T10:00:00Z";
+        let document = json!({ "at": "2026-11-30T12:00:00Z", "times": 3, "first_at": at });
+        assert_eq!(
+            repeated(&document),
+            format!("\nThis has happened 3 times since {at}.\n")
+        );
+        assert_eq!(repeated(&json!({ "at": at })), "");
+    }
 
     #[test]
     fn a_signature_is_over_the_time_and_the_body() {

@@ -19,6 +19,9 @@ use crate::{
 
 /// Rows of the audit that are reverted at a time.
 const BATCH: u32 = 500;
+/// The most rows that are reverted for one answer: each is read and parsed, and one of the few
+/// connections for reading is taken meanwhile.
+const CHANGES_MAX: u32 = 20_000;
 /// The prefix of a mandate's identifier in the subject of a row, and the first text after all such
 /// subjects.
 const MANDATE: &str = "mandate:";
@@ -69,6 +72,9 @@ impl Store {
 
     /// The household as of a time; `None` if it did not exist. Changes before the beginning of the
     /// audit cannot be reverted.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLongAgo`] where [`CHANGES_MAX`] changes or more were made since then.
     pub async fn household_at(
         &self,
         id: &Id,
@@ -94,6 +100,7 @@ impl Store {
             .map_err(unreadable)?;
         let subject = format!("household:{id}");
         let mut below = i64::MAX;
+        let mut reverted = 0;
         'rows: loop {
             let rows = sqlx::query(
                 "SELECT sequence, at, before, after FROM audit WHERE subject = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
@@ -127,6 +134,12 @@ impl Store {
             }
             if rows.len() < BATCH as usize {
                 break;
+            }
+            reverted += BATCH;
+            if reverted >= CHANGES_MAX {
+                return Err(StoreError::TooLongAgo {
+                    changes: CHANGES_MAX,
+                });
             }
         }
         document
@@ -178,6 +191,37 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// Rows of a household that was made again and again.
+    const ROWS: &str = "INSERT INTO audit (sequence, at, actor, role, action, subject, before, after, previous, hash)
+        WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?)
+        SELECT n, '2026-11-30T10:00:00Z', 'key:a', 'parent', 'change', 'household:home', NULL, '{\"version\":1}', x'', x'' FROM number";
+
+    #[tokio::test]
+    async fn a_time_that_is_too_many_changes_ago_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}/store.db", folder.path().display());
+        let home: Id = "home".parse().unwrap();
+        let past: Timestamp = "2026-11-30T09:00:00Z".parse().unwrap();
+        for (rows, is_told) in [(CHANGES_MAX - 1, true), (CHANGES_MAX, false)] {
+            let file = url.replace(".db", &format!("-{rows}.db"));
+            let store = Store::open(&file).await.unwrap();
+            let insert = sqlx::query(ROWS).bind(rows);
+            store
+                .database
+                .execute(insert, "rows of a test")
+                .await
+                .unwrap();
+            let then = store.household_at(&home, past).await;
+            match then {
+                Ok(then) => assert!(is_told && then.is_none()),
+                Err(StoreError::TooLongAgo { changes }) => {
+                    assert!(!is_told && changes == CHANGES_MAX);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
 
     #[test]
     fn additions_removals_and_changes_are_reverted() {

@@ -144,6 +144,9 @@ pub enum StoreError {
         "changes up to {until} were exported from the audit; the state before is not known here"
     )]
     Archived { until: Timestamp },
+    /// The state of that time is too many changes ago.
+    #[error("since then the household was changed more than {changes} times")]
+    TooLongAgo { changes: u32 },
     /// A feed's definition cannot be read.
     #[error("the stored definition of feed {feed:?} cannot be read")]
     FeedDocument {

@@ -3,14 +3,22 @@
 
 use jiff::Timestamp;
 use policy::rules::household::Id;
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use sqlx::{FromRow, SqliteConnection};
 
 use crate::{
     Store,
+    audit::hexadecimal,
     error::{StoreError, step},
     time::second,
 };
+
+/// The notices of a household that are kept, beside those that wait for their delivery.
+const KEPT_MAX: u32 = 100;
+/// Members of a document that each notice has of its own. `times` and `first_at` tell of notices that
+/// were taken up.
+const OF_EACH: [&str; 5] = ["id", "at", "text", "times", "first_at"];
 
 /// A notice to be queued.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,18 +85,24 @@ struct Row {
     document: String,
 }
 
-/// Queues a notice, in the transaction of the event.
+/// Queues a notice, in the transaction of the event. One that says the same and waits for its next
+/// attempt takes it up. Of those that do not wait, the newest stay.
 pub(crate) async fn queue(
     connection: &mut SqliteConnection,
     notice: &NewNotice,
 ) -> Result<(), StoreError> {
-    let insert = "INSERT INTO notice (id, household, at, document) VALUES (?, ?, ?, ?)";
+    let content = content(notice);
+    if take_up(connection, notice, &content).await? {
+        return Ok(());
+    }
+    let insert = "INSERT INTO notice (id, household, at, document, content) VALUES (?, ?, ?, ?, ?)";
     let insert = sqlx::query(insert)
         .bind(&notice.id)
         .bind(notice.household.as_str())
         .bind(notice.at.as_second());
     let inserted = insert
         .bind(notice.document.to_string())
+        .bind(content)
         .execute(&mut *connection)
         .await
         .map_err(step("queueing a notice"))?;
@@ -104,7 +118,68 @@ pub(crate) async fn queue(
             .await
             .map_err(step("queueing a notice"))?;
     }
-    Ok(())
+    let delete = "DELETE FROM notice WHERE household = ?1
+        AND sequence <= (SELECT sequence FROM notice WHERE household = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET ?2)
+        AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.notice = notice.sequence AND state = 'queued')";
+    let delete = sqlx::query(delete)
+        .bind(notice.household.as_str())
+        .bind(KEPT_MAX);
+    delete
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(step("forgetting notices"))
+}
+
+/// What a notice says and to whom, without what each notice has of its own, as a hash.
+fn content(notice: &NewNotice) -> String {
+    let mut document = notice.document.clone();
+    if let Some(members) = document.as_object_mut() {
+        members.retain(|name, _| !OF_EACH.contains(&name.as_str()));
+    }
+    let said = json!([document, notice.to]).to_string();
+    hexadecimal(&Sha256::digest(said))
+}
+
+/// Adds a notice to the newest one of the household that says the same, if all deliveries of that one
+/// wait for a later second: none of them is under way. Returns whether there is one.
+async fn take_up(
+    connection: &mut SqliteConnection,
+    notice: &NewNotice,
+    content: &str,
+) -> Result<bool, StoreError> {
+    let select = "SELECT sequence, document FROM notice WHERE household = ? AND content = ?
+        AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.notice = notice.sequence AND (state <> 'queued' OR due <= ?))
+        ORDER BY sequence DESC LIMIT 1";
+    let select = sqlx::query_as(select)
+        .bind(notice.household.as_str())
+        .bind(content)
+        .bind(notice.at.as_second());
+    let waiting: Option<(i64, String)> = select
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(step("reading the notices"))?;
+    let Some((sequence, before)) = waiting else {
+        return Ok(false);
+    };
+    let before: Value = serde_json::from_str(&before).unwrap_or_default();
+    let mut document = notice.document.clone();
+    if let Some(members) = document.as_object_mut() {
+        let first = before.get("first_at").or_else(|| before.get("at"));
+        let times = before.get("times").and_then(Value::as_u64).unwrap_or(1) + 1;
+        members.insert("id".to_owned(), before["id"].clone());
+        members.insert("first_at".to_owned(), first.cloned().unwrap_or_default());
+        members.insert("times".to_owned(), times.into());
+    }
+    let update = sqlx::query("UPDATE notice SET at = ?, document = ? WHERE sequence = ?")
+        .bind(notice.at.as_second())
+        .bind(document.to_string())
+        .bind(sequence);
+    update
+        .execute(connection)
+        .await
+        .map_err(step("queueing a notice"))?;
+    Ok(true)
 }
 
 /// Queues a message to the operator alone, without a household.
@@ -208,8 +283,8 @@ impl Store {
         })
     }
 
-    /// Deletes notices before this time that were delivered or had no channel. Given-up notices
-    /// stay.
+    /// Deletes notices before this time that were delivered or had no channel. Of the given-up
+    /// ones, the newest of each household stay.
     pub async fn forget_notices(&self, before: Timestamp) -> Result<(), StoreError> {
         let delete = "DELETE FROM notice WHERE at < ? AND NOT EXISTS
             (SELECT 1 FROM delivery WHERE delivery.notice = notice.sequence AND state <> 'delivered')";

@@ -17,6 +17,8 @@ use crate::{
 
 /// The most open requests of one household.
 pub const REQUESTS_OPEN_MAX: u32 = 200;
+/// The most requests of one household that are kept: beyond, the oldest answered ones are forgotten.
+pub const REQUESTS_KEPT_MAX: u32 = 1_000;
 /// The most requests of one device in a day.
 pub const REQUESTS_PER_DAY_MAX: u32 = 20;
 /// How long a request is kept, answered or not.
@@ -253,6 +255,26 @@ async fn check_limits(
     Ok(())
 }
 
+/// Forgets the oldest answered requests of a household with more than [`REQUESTS_KEPT_MAX`]. Fewer
+/// than that are open, so that one is left.
+async fn forget_answered(
+    connection: &mut SqliteConnection,
+    household: &Id,
+) -> Result<(), StoreError> {
+    let delete = "DELETE FROM request WHERE household = ?1 AND state <> 'open'
+        AND (SELECT count(*) FROM request WHERE household = ?1) > ?2
+        AND sequence <= (SELECT sequence FROM request WHERE household = ?1 AND state <> 'open'
+            ORDER BY sequence LIMIT 1 OFFSET (SELECT count(*) FROM request WHERE household = ?1) - ?2 - 1)";
+    let delete = sqlx::query(delete)
+        .bind(household.as_str())
+        .bind(REQUESTS_KEPT_MAX);
+    delete
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(step("forgetting requests"))
+}
+
 async fn insert(
     connection: &mut SqliteConnection,
     household: &Id,
@@ -310,6 +332,7 @@ impl Store {
             asked,
         };
         insert(&mut transaction, household, &request).await?;
+        forget_answered(&mut transaction, household).await?;
         transaction.commit().await?;
         Ok((request, true))
     }
@@ -321,11 +344,12 @@ impl Store {
         device: Option<&Id>,
         now: Timestamp,
     ) -> Result<Vec<AccessRequest>, StoreError> {
-        let select = "SELECT * FROM request WHERE household = ?1 AND at >= ?2 AND (?3 IS NULL OR device = ?3) ORDER BY sequence DESC LIMIT 1000";
+        let select = "SELECT * FROM request WHERE household = ?1 AND at >= ?2 AND (?3 IS NULL OR device = ?3) ORDER BY sequence DESC LIMIT ?4";
         let select = sqlx::query_as(select)
             .bind(household.as_str())
             .bind((now - KEPT).as_second())
-            .bind(device.map(Id::as_str));
+            .bind(device.map(Id::as_str))
+            .bind(REQUESTS_KEPT_MAX);
         let rows: Vec<Row> = select
             .fetch_all(&self.pool)
             .await

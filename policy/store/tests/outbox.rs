@@ -276,3 +276,108 @@ async fn a_request_is_answered_once_and_goes_with_its_device_and_with_time() {
         "the device is gone, and what it asked for"
     );
 }
+
+#[tokio::test]
+async fn a_notice_that_waits_takes_up_those_that_say_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let at = |second: i64| Timestamp::from_second(2_000_000_000 + second).unwrap();
+    let of = |name: &str, subject: &str, second| NewNotice {
+        document: json!({ "id": name, "at": at(second), "text": name, "subject": subject }),
+        ..notice(name, at(second))
+    };
+    let queue = async |notice| change(&store, vec![notice], None).await.unwrap();
+    let due = async |second| store.notices_due("webhook", at(second), 99).await.unwrap();
+    let names = async |second| {
+        let due = due(second).await;
+        due.into_iter().map(|due| due.id).collect::<Vec<_>>()
+    };
+    // A first attempt may be under way: nothing is added to it.
+    queue(of("a", "loosened", 0)).await;
+    queue(of("b", "loosened", 0)).await;
+    assert_eq!(names(0).await, ["a", "b"]);
+    for channel in ["webhook", "email"] {
+        for due in store.notices_due(channel, at(0), 9).await.unwrap() {
+            let later = Delivery::Later(at(60), "out of order".to_owned());
+            store.settle_notice(&due, &later).await.unwrap();
+        }
+    }
+    for number in 0..50 {
+        queue(of(&format!("c{number}"), "loosened", 10)).await;
+    }
+    queue(of("d", "a new key", 10)).await;
+    assert_eq!(names(10).await, ["d"]);
+    let all = due(60).await;
+    assert_eq!(all.len(), 3);
+    let taken_up = all.iter().find(|due| due.id == "b").unwrap();
+    assert_eq!(
+        taken_up.document,
+        json!({ "id": "b", "at": at(10), "text": "c49", "subject": "loosened", "times": 51, "first_at": at(0) })
+    );
+    assert_eq!((taken_up.attempts, taken_up.queued_at), (1, at(10)));
+    // In that second their attempts may be under way.
+    queue(of("e", "loosened", 60)).await;
+    assert_eq!(due(60).await.len(), 4);
+}
+
+#[tokio::test]
+async fn of_delivered_and_given_up_notices_the_newest_of_a_household_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let now = Timestamp::from_second(2_000_000_000).unwrap();
+    let waits = notice("waits", now);
+    change(&store, vec![waits], None).await.unwrap();
+    for number in 0..120 {
+        let name = format!("n{number}");
+        change(&store, vec![notice(&name, now)], None)
+            .await
+            .unwrap();
+        for channel in ["webhook", "email"] {
+            let due = store.notices_due(channel, now, 9).await.unwrap();
+            let due = due.into_iter().find(|due| due.id == name).unwrap();
+            let dead = Delivery::Dead("no such mailbox".to_owned());
+            store.settle_notice(&due, &dead).await.unwrap();
+        }
+    }
+    let counts = store.count_notices().await.unwrap();
+    assert_eq!((counts.queued, counts.dead), (2, 2 * 100));
+}
+
+#[tokio::test]
+async fn a_household_keeps_a_bounded_number_of_requests_and_all_open_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    change(&store, Vec::new(), None).await.unwrap();
+    let home = id("home");
+    let begin = Timestamp::from_second(2_000_000_000).unwrap();
+    let ask = async |number: i64| {
+        let asked = RequestDetails {
+            name: Name::parse(&format!("n{number}.example")).unwrap(),
+            categories: Vec::new(),
+            reason: None,
+            asked_by: "key:c".to_owned(),
+            answer: None,
+        };
+        let device = id(&format!("phone-{}", number % 60));
+        let at = begin + SignedDuration::from_secs(number);
+        let asked = store.add_request(&home, &device, asked, at).await.unwrap();
+        asked.0
+    };
+    let oldest = ask(0).await;
+    for number in 1..1_020 {
+        let asked = ask(number).await;
+        store
+            .deny_request::<()>(&home, &asked.id, &answer("deny"))
+            .await
+            .unwrap();
+    }
+    let last = ask(1_020).await;
+    let kept = store.requests(&home, None, last.at).await.unwrap();
+    assert_eq!(kept.len(), 1_000);
+    assert_eq!(
+        (&kept[0], &kept[999]),
+        (&last, &oldest),
+        "the open ones stay"
+    );
+    assert_eq!(kept[998].asked.name, Name::parse("n22.example").unwrap());
+}

@@ -98,6 +98,7 @@ impl LimitedGroups {
         if self.groups.len() >= LIMITED_MAX && !self.groups.contains_key(&key) {
             if now.saturating_sub(self.swept) >= SWEPT_EVERY {
                 self.forget_old(now);
+                self.forget_light();
             }
             if self.groups.len() >= LIMITED_MAX {
                 return;
@@ -112,6 +113,22 @@ impl LimitedGroups {
             limited.last = now;
             limited.queries += 1;
         }
+    }
+
+    /// Makes room among too many: those that were limited as often as half of all, or less often, are
+    /// forgotten. A crowd in which each is limited once hides none that is limited all the time.
+    fn forget_light(&mut self) {
+        if self.groups.len() < LIMITED_MAX {
+            return;
+        }
+        let mut queries: Vec<u64> = self
+            .groups
+            .values()
+            .map(|limited| limited.queries)
+            .collect();
+        let (_, median, _) = queries.select_nth_unstable(LIMITED_MAX / 2);
+        let median = *median;
+        self.groups.retain(|_, limited| limited.queries > median);
     }
 
     fn forget_old(&mut self, now: Duration) {
@@ -136,6 +153,26 @@ impl LimitedGroups {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crowd_hides_no_group_that_is_limited_more() {
+        let mut groups = LimitedGroups::default();
+        let at = Duration::from_millis;
+        let zone =
+            |number: usize| LimitedGroup::Zone(Name::parse(&format!("z{number}.test")).unwrap());
+        for number in 0..5 * LIMITED_MAX {
+            groups.note(zone(number), LimitCause::Connections, at(number as u64));
+            groups.note(zone(0), LimitCause::Connections, at(number as u64));
+        }
+        let last = zone(5 * LIMITED_MAX);
+        let now = at(5 * LIMITED_MAX as u64 + 1_000);
+        groups.note(last.clone(), LimitCause::Connections, now);
+        let shown = groups.current(now);
+        assert!(shown.len() <= LIMITED_MAX);
+        assert_eq!(shown[0].0, zone(0), "from the beginning");
+        assert_eq!(shown[0].2.queries as usize, 5 * LIMITED_MAX + 1);
+        assert!(shown.iter().any(|(group, ..)| *group == last));
+    }
 
     #[test]
     fn a_group_is_shown_for_a_minute_and_groups_are_bounded() {

@@ -121,6 +121,13 @@ impl<E: Environment> Recursor<E> {
         if !is_prefetch && let Some(found) = self.synthesised(context, name, rtype) {
             return Ok(found);
         }
+        if let Some(broken) = self.known_broken(context, chain, name, rtype) {
+            context.trace(self.environment.now(), || {
+                format!("{name}: bogus, as its zone is; its servers are not asked")
+            });
+            self.note_bogus(chain, name, rtype, &broken);
+            return Err(ResolutionFailure::Bogus(broken.fault));
+        }
         let response = self.query_authorities(context, chain, name, rtype).await;
         if let Err(failure) = &response {
             self.cache_failure(chain, name, rtype, *failure);

@@ -89,9 +89,40 @@ impl<E: Environment> Recursor<E> {
         }
     }
 
+    /// Where the chain of trust is known to break, if it breaks at or above the zone of a name that is
+    /// to be validated: nothing that the servers of the zone may say is secure then. Another query
+    /// asks them when this knowledge ends.
+    pub(super) fn known_broken(
+        &self,
+        context: &QueryContext,
+        chain: &LookupChain<'_>,
+        name: NameRef<'_>,
+        rtype: Rtype,
+    ) -> Option<BrokenChain> {
+        if !chain.is_client_query() || context.checking_disabled {
+            return None;
+        }
+        let now = self.environment.now();
+        // The DS RRset of a zone belongs to its parent.
+        let place = match rtype {
+            Rtype::DS => name.parent().unwrap_or(name),
+            _ => name,
+        };
+        let delegation = self.delegations.closest(place, now, false)?;
+        let zone = delegation.zone.borrow();
+        let ChainTrust::Broken(broken) = self.trust.get(zone, now)? else {
+            return None;
+        };
+        let anchors = self.anchors.load();
+        let (anchored, _) = anchors.closest(name)?;
+        // A trust anchor below the zone begins another chain.
+        let is_of_zone = zone.is_within(anchored) && !self.has_negative_anchor(name);
+        is_of_zone.then_some(broken)
+    }
+
     /// Notes that an answer is bogus. Where the bounds of the client query ended the validation, this
     /// is noted for the client's name, and not as the fault of the zone.
-    fn note_bogus(
+    pub(super) fn note_bogus(
         &self,
         chain: &LookupChain<'_>,
         name: NameRef<'_>,

@@ -281,6 +281,41 @@ async fn another_ds_record_counts_when_the_ttl_of_the_old_one_is_over() {
     assert_eq!(answer, "NoError 10.0.0.4 secure");
 }
 
+/// What the servers of a broken zone may say is not secure, so they are asked nothing for a minute.
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_is_known_to_be_broken_is_not_asked() {
+    let (recursor, script, [com, _]) = signed_internet(5, true);
+    let renewed = Arc::new(SignedZone::new("example.com.", EXAMPLE));
+    for server in [FIRST, SECOND] {
+        script.serve(server, signed_authority(vec![Arc::clone(&renewed)]));
+    }
+    let answer = validated(&recursor, "ns2.example.com").await;
+    assert!(answer.starts_with("Bogus"), "{answer}");
+    let asked_zone = |script: &Script| {
+        let queries = script.queries();
+        [FIRST, SECOND].map(|server| at(&queries, server)).concat()
+    };
+    assert!(!asked_zone(&script).is_empty());
+    for name in ["www.example.com", "none.example.com", "ns1.example.com"] {
+        let again = validated(&recursor, name).await;
+        assert_eq!(again, answer, "{name}");
+        assert_eq!(asked_zone(&script), [""; 0], "{name}");
+    }
+    // A client that does not want validation has what the zone says.
+    let unchecked = DnssecBits {
+        checking_disabled: true,
+        ..DnssecBits::default()
+    };
+    let said = asked(&recursor, "www.example.com", unchecked).await;
+    assert_eq!(said, "NoError 192.0.2.1 insecure");
+    // The parent publishes the key of today.
+    let com = Arc::new(com.with(&records_of_com(&renewed, 5, true)));
+    script.serve(TLD, signed_authority(vec![com]));
+    sleep(Duration::from_secs(61)).await;
+    let mended = validated(&recursor, "www.example.com").await;
+    assert_eq!(mended, "NoError 192.0.2.1 secure");
+}
+
 /// Each answer has eight wrong signatures, and a query may cause sixteen.
 #[tokio::test(start_paused = true)]
 async fn a_fault_that_was_found_is_told_when_a_retry_is_too_much_work() {

@@ -108,8 +108,10 @@ impl TrustAnchors {
     /// The anchors that cover a name: those of its closest ancestor that has any, or its own.
     #[must_use]
     pub fn closest(&self, name: NameRef<'_>) -> Option<(NameRef<'_>, &[TrustAnchor])> {
-        (0..=name.label_count()).rev().find_map(|labels| {
-            let (zone, anchors) = self.0.get_key_value(&name.last_labels(labels).to_owned())?;
+        let root = Name::root();
+        let mut zones = name.ancestors().chain([root.borrow()]);
+        zones.find_map(|zone| {
+            let (zone, anchors) = self.0.get_key_value(zone.wire())?;
             Some((zone.borrow(), &anchors[..]))
         })
     }

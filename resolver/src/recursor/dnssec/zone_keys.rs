@@ -96,6 +96,10 @@ impl ZoneKeys {
         if set.rtype != Rtype::DNSKEY || keys.is_empty() {
             return Err(ValidationFault::KeySetMissing);
         }
+        // Before a digest of each: the keys that another server has are within the budget, too.
+        if share_tags(&keys) {
+            return Err(ValidationFault::KeyTags);
+        }
         let mut fault = ValidationFault::KeyUntrusted;
         let mut entries = Vec::new();
         for key in keys.iter().filter(|key| key.is_supported(context.settings)) {
@@ -112,9 +116,6 @@ impl ZoneKeys {
         }
         if entries.is_empty() {
             return Err(fault);
-        }
-        if share_tags(&keys) {
-            return Err(ValidationFault::KeyTags);
         }
         // The RRset is not verified: keys that others vouch for may have been left out.
         if entries.iter().all(|key| key.has_unsupported_size()) {

@@ -1,5 +1,7 @@
 //! Tests of the trust in a zone's keys.
 
+use hickory_proto::rr::Record;
+
 use super::*;
 use crate::recursor::dnssec::{
     anchors::TrustAnchor,
@@ -268,39 +270,60 @@ fn keys_are_kept_as_long_as_their_set() {
 fn ds_records_times_keys_are_bounded() {
     let signer = Signer::new("example", 13);
     let mut set = Signer::key_set(&[&signer]);
-    // Keys with one tag: moving octets by an even distance keeps it.
-    let base = signer.data();
-    for turn in 1..200_usize {
-        let mut data = base.clone();
-        data[4..].rotate_left(turn % 30 * 2 + 2);
-        let swapped = 4 + turn % 60;
-        data.swap(swapped, swapped + 2);
-        set.records
-            .push(opaque(name("example").borrow(), Rtype::DNSKEY, data));
-    }
+    set.records.extend(of_same_tag(&signer, 1..4));
     let mut ds = signer.ds();
     ds.digest[0] ^= 1;
     let all = vec![ds; 8];
-    assert_eq!(tags(from_ds(&set, all)), Err(ValidationFault::TooMuchWork));
+    let usable = with_context(|context| UsableDs::pick(all.into_iter(), context.settings));
+    let usable = usable.expect("a usable DS");
+    // Each set costs up to 8 digests for each of its 4 keys. One query may cause 128.
+    let faults = with_context(|context| {
+        let sets = (0..17).map(|_| ZoneKeys::from_ds(&set, &usable, context).unwrap_err());
+        sets.collect::<Vec<_>>()
+    });
+    assert_eq!(faults[0], ValidationFault::KeyUntrusted);
+    assert_eq!(faults[16], ValidationFault::TooMuchWork);
+}
+
+/// Keys with the tag of the signer's: moving octets by an even distance keeps it.
+fn of_same_tag(signer: &Signer, turns: std::ops::Range<usize>) -> impl Iterator<Item = Record> {
+    turns.map(|turn| {
+        let mut data = signer.data();
+        data[4..].rotate_left(turn % 14 * 2);
+        let swapped = 4 + turn / 14;
+        data.swap(swapped, swapped + 2);
+        opaque(name("example").borrow(), Rtype::DNSKEY, data)
+    })
 }
 
 /// KeyTrap, CVE-2023-50387: a zone in order has no such keys.
 #[test]
 fn a_zone_with_many_keys_of_one_tag_is_bogus_as_a_whole() {
     let signer = Signer::new("example", 15);
-    let of_same_tag = |turns: std::ops::Range<usize>| {
-        turns.map(|turn| {
-            let mut data = signer.data();
-            data[4..].rotate_left(turn * 2);
-            opaque(name("example").borrow(), Rtype::DNSKEY, data)
-        })
-    };
     for (count, outcome) in [(3, Ok(4)), (4, Err(ValidationFault::KeyTags))] {
         let mut set = Signer::key_set(&[&signer]);
-        set.records.extend(of_same_tag(1..count + 1));
+        set.records.extend(of_same_tag(&signer, 1..count + 1));
         set.signatures.clear();
         let set = signer.signed(set);
         let keys = tags(from_ds(&set, vec![signer.ds()])).map(|tags| tags.len());
         assert_eq!(keys, outcome, "{count}");
     }
+}
+
+/// The second server's keys are within the budget of the query, so the zone is known to be broken and
+/// not asked for each name anew.
+#[test]
+fn eighty_keys_of_one_tag_cost_no_digest() {
+    let signer = Signer::new("example", 15);
+    let mut set = Signer::key_set(&[&signer]);
+    set.records.extend(of_same_tag(&signer, 1..80));
+    let usable = with_context(|context| {
+        UsableDs::pick([signer.ds()].into_iter(), context.settings).expect("a usable DS")
+    });
+    with_context(|context| {
+        for _ in 0..4 {
+            let fault = ZoneKeys::from_ds(&set, &usable, context).unwrap_err();
+            assert_eq!(fault, ValidationFault::KeyTags);
+        }
+    });
 }
