@@ -340,9 +340,17 @@ impl Drop for Internet {
     }
 }
 
-/// Parses a name, which is absolute with or without a final dot.
+/// Parses a name, which is absolute with or without a final dot. With an escape (`\DDD`) its labels may
+/// have any octets.
 pub fn name(text: &str) -> Name {
-    let mut name = Name::from_ascii(text).unwrap_or_else(|error| panic!("name {text:?}: {error}"));
+    let parsed = if text.contains('\\') {
+        let escaped = policy::name::Name::of_presentation(text)
+            .unwrap_or_else(|error| panic!("name {text:?}: {error}"));
+        Name::from_labels(escaped.borrow().labels())
+    } else {
+        Name::from_ascii(text)
+    };
+    let mut name = parsed.unwrap_or_else(|error| panic!("name {text:?}: {error}"));
     name.set_fqdn(true);
     name
 }
