@@ -94,6 +94,14 @@ fn answer_path(prompt: &Value) -> String {
     format!("{PROMPTS}/{}", prompt["id"].as_str().unwrap())
 }
 
+/// The answer of a family that has seen this prompt.
+fn answer(prompt: &Value, answer: &str) -> Value {
+    let groups = prompt["groups"].as_array().unwrap().iter();
+    let seen = groups.flat_map(|group| domains(&group["domains"]));
+    let seen: Vec<&str> = seen.collect();
+    json!({ "answer": answer, "domains": seen })
+}
+
 fn domains(list: &Value) -> Vec<&str> {
     let list = list.as_array().unwrap().iter();
     list.map(|entry| entry["domain"].as_str().unwrap())
@@ -154,7 +162,7 @@ async fn twenty_names_of_a_camera_are_one_prompt_and_no_blocks_them_alone() {
     // No: these domains, for this device, and nothing else.
     let answered_no = world
         .api
-        .put(&answer_path(&asked[0]), json!({ "answer": "no" }))
+        .put(&answer_path(&asked[0]), answer(&asked[0], "no"))
         .await;
     assert_eq!(answered_no.ok().json["state"], "answered");
     let thing = set(&world, json!({ "mode": "learning" })).await;
@@ -168,7 +176,7 @@ async fn twenty_names_of_a_camera_are_one_prompt_and_no_blocks_them_alone() {
     assert_eq!(answered(&app, &NAMES).await.len(), 20);
     let again = world
         .api
-        .put(&answer_path(&asked[0]), json!({ "answer": "yes" }))
+        .put(&answer_path(&asked[0]), answer(&asked[0], "yes"))
         .await;
     assert_eq!((again.status, again.problem()), (409, "answered"));
 }
@@ -192,7 +200,7 @@ async fn yes_works_at_the_next_retry_also_where_a_domain_leads_elsewhere() {
     let asked = prompts(&world, 1).await;
     let yes = world
         .api
-        .put(&answer_path(&asked[0]), json!({ "answer": "yes" }))
+        .put(&answer_path(&asked[0]), answer(&asked[0], "yes"))
         .await;
     yes.ok();
     assert_eq!(answered(&camera, &names).await, names);
@@ -205,7 +213,7 @@ async fn yes_works_at_the_next_retry_also_where_a_domain_leads_elsewhere() {
     assert_eq!(asked[0]["maker"], "Hikvision", "{asked:?}");
     let maker = world
         .api
-        .put(&answer_path(&asked[0]), json!({ "answer": "maker" }))
+        .put(&answer_path(&asked[0]), answer(&asked[0], "maker"))
         .await;
     maker.ok();
     let thing = world.api.get(THING).await.ok().json;

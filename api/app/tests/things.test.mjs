@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from 'node:test';
 
 import { closeBrowser, openBrowser, violations, visit } from './browser.mjs';
 import { ask } from './dns.mjs';
-import { House, IPHONE } from './house.mjs';
+import { House, IPHONE, eventually } from './house.mjs';
 
 let house;
 
@@ -77,12 +77,28 @@ test('P-6 camera: one prompt; no blocks what it lists, yes works at once', async
   await house.sees(IPHONE, 's1.ring.com', '192.0.2.52');
 
   await house.sees(camera, 'news.example', 'blocked');
+  await card.getByText('news.example').first().waitFor();
+  // While the answer is under way, the thing asks for more than the family has seen.
+  const grows = async (route) => {
+    await house.sees(camera, 'essay.example', 'blocked');
+    await eventually('the prompt grows', async () => {
+      const { prompts } = await house.api('GET', '/prompts?state=open');
+      return prompts[0].groups.length === 2;
+    });
+    await route.continue();
+  };
+  await page.route(/\/prompts\/\w+$/, grows, { times: 1 });
+  await card.getByRole('button', { name: 'Yes', exact: true }).click();
+  await page.getByText('Front-door camera has asked for more since.').waitFor();
+  await house.sees(camera, 'news.example', 'blocked');
+  await card.getByText('essay.example').first().waitFor();
   await card.getByRole('button', { name: 'Yes', exact: true }).click();
   await page.getByText('Front-door camera may reach them').waitFor();
+  await house.sees(camera, 'essay.example', '192.0.2.31');
   await house.sees(camera, 'news.example', '192.0.2.40');
   await house.sees(camera, 's1.ring.com', 'blocked');
   await visit(page, house.origin, 'devices/camera', 'Front-door camera');
-  await page.getByText('As a thing (Asking): it may reach 1 place and may not reach 3.').waitFor();
+  await page.getByText('As a thing (Asking): it may reach 2 places and may not reach 3.').waitFor();
   const child = await house.opened(await house.world.link('child', { device: 'camera' }));
   await child.getByRole('region', { name: 'Where this device may go' }).waitFor();
   await child.getByText('ring.com', { exact: true }).waitFor();

@@ -12,12 +12,13 @@ use utoipa::{
 };
 
 /// Every code that this API answers with, in alphabetical order.
-const CODES: [&str; 128] = [
+const CODES: [&str; 130] = [
     "another_version",
     "answer",
     "answered",
     "body",
     "by",
+    "bypass",
     "changed_since",
     "channel",
     "cidr",
@@ -103,6 +104,7 @@ const CODES: [&str; 128] = [
     "session_missing",
     "special_network",
     "state",
+    "still_blocked",
     "store_failed",
     "store_not_writable",
     "store_vanished",

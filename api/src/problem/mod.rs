@@ -156,6 +156,9 @@ impl From<ChangeError<Self>> for Problem {
                 Self::value("household", "limit", too_much.to_string())
             }
             ChangeError::Settled => Self::conflict("answered", "the request was answered before"),
+            ChangeError::Grown => {
+                Self::conflict("changed_since", error.to_string()).with_field("domains".to_owned())
+            }
             ChangeError::Version { expected: 0, .. } => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "exists",

@@ -296,14 +296,31 @@ fn without(record: &AuditRecord, now: &Household) -> Result<Household, Problem> 
         after.unwrap_or(&nothing),
     )
     .map_err(|error| since(error.to_string()))?;
-    let household: Household =
+    let mut household: Household =
         serde_json::from_value(document).map_err(|error| since(error.to_string()))?;
-    check(&household).map_err(|detail| since(detail.to_owned()))?;
+    check(&household, now).map_err(|detail| since(detail.to_owned()))?;
+    // Since then, one of its identifiers may have been left alone on another device.
+    let is_left_alone = |identifier| now.left_alone.contains(identifier);
+    for device in household.devices.values_mut() {
+        device.log &= !device.identifiers.iter().any(is_left_alone);
+    }
     Ok(household)
 }
 
 /// What each write keeps, and a return of an earlier part may break.
-fn check(household: &Household) -> Result<(), &'static str> {
+fn check(household: &Household, now: &Household) -> Result<(), &'static str> {
+    let has_person = |of: &Household, person: &Id| of.people.contains_key(person);
+    let loses_person = household.devices.iter().any(|(id, device)| {
+        let person = device.person.as_ref();
+        // A device that already names a person the household does not have stays as it is.
+        let as_before = now.devices.get(id).map(|now| &now.person) == Some(&device.person);
+        person.is_some_and(|person| {
+            !has_person(household, person) && (has_person(now, person) || !as_before)
+        })
+    });
+    if loses_person {
+        return Err("the person of a device is not in the household any more");
+    }
     let mut identifiers = BTreeSet::new();
     let devices = household.devices.values();
     let is_own = devices

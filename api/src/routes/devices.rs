@@ -111,6 +111,10 @@ impl DeviceBody {
                 "unknown-devices is for devices without a name",
             ));
         }
+        if let Some(person) = person.filter(|person| !household.people.contains_key(*person)) {
+            let detail = format!("the household has no person {person}");
+            return Err(Problem::value("person", "unknown_person", detail));
+        }
         for identifier in self.identifiers.iter().flatten() {
             let owner = household
                 .devices
@@ -130,6 +134,7 @@ impl DeviceBody {
                 format!("a household has at most {DEVICES_MAX} devices"),
             ));
         }
+        let gains_left_alone = self.gains_left_alone(&household.left_alone);
         let device = household
             .devices
             .entry(id.clone())
@@ -153,8 +158,14 @@ impl DeviceBody {
         device.kind = kind.map_or_else(|| device.kind.take(), |kind| kind.map(Text::into_string));
         device.person = person.unwrap_or_else(|| device.person.take());
         device.identifiers = identifiers.unwrap_or_else(|| std::mem::take(&mut device.identifiers));
-        device.log = log.unwrap_or(device.log);
+        device.log = log.unwrap_or(device.log && !gains_left_alone);
         Ok(is_new)
+    }
+
+    /// Whether the device gets an identifier of one that was left alone and is gone.
+    fn gains_left_alone(&self, left_alone: &[DeviceIdentifier]) -> bool {
+        let mut given = self.identifiers.iter().flatten();
+        given.any(|identifier| left_alone.contains(identifier))
     }
 }
 
@@ -170,7 +181,7 @@ pub fn unknown_device(id: &Id) -> Problem {
 #[utoipa::path(put, path = "/v1/households/{id}/devices/{device}", operation_id = "put_device", tag = "devices", request_body = DeviceBody,
     params(("id" = String, Path), ("device" = String, Path)),
     responses((status = 201, description = "made", body = DeviceView), (status = 200, description = "changed", body = DeviceView),
-        (status = 404, description = "no such household"), (status = 409, description = "an identifier belongs to another device")))]
+        (status = 404, description = "no such household"), (status = 409, description = "an identifier belongs to another device"), (status = 422, description = "a value cannot be used; no such person: `unknown_person`")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
     Family(author): Family,
@@ -185,10 +196,11 @@ pub async fn put(
     let name = device.clone();
     let (changed, is_new) =
         change_existing(&context.control, &author, id, expected, move |household| {
-            let was_left_alone = household
-                .devices
-                .get(&name)
-                .is_some_and(|device| !device.log);
+            let was_left_alone = body.gains_left_alone(&household.left_alone)
+                || household
+                    .devices
+                    .get(&name)
+                    .is_some_and(|device| !device.log);
             if was_left_alone && body.log == Some(true) && principal.role == Role::SecondParent {
                 return Err(forbidden(principal.role).with_field("log".to_owned()));
             }

@@ -1,6 +1,6 @@
 //! Prompts: what the household's things want to reach, and the family's answers.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::extract::State;
 use control::{
@@ -15,7 +15,9 @@ use policy::{
         thing::ThingDomain,
     },
 };
-use policy_store::{AnsweredPrompt, PromptAnswer, PromptState};
+use policy_store::{
+    AnsweredPrompt, ChangeError, GivenAnswer, PROMPT_DOMAINS_MAX, PromptAnswer, PromptState,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -55,6 +57,24 @@ pub struct PromptBody {
     /// `yes` allows all of its domains, `no` denies all; `maker` allows those of the thing's maker
     /// and denies the others.
     answer: PromptAnswer,
+    /// The domains that the family has seen in the prompt, all of them. If the thing has asked for
+    /// another one since, nothing is answered.
+    domains: Vec<String>,
+}
+
+impl PromptBody {
+    fn seen(&self) -> Result<BTreeSet<Name>, Problem> {
+        if self.domains.len() > PROMPT_DOMAINS_MAX {
+            let detail = format!("a prompt has at most {PROMPT_DOMAINS_MAX} domains");
+            return Err(Problem::value("domains", "limit", detail));
+        }
+        let read = |(place, text): (usize, &String)| {
+            Name::parse(text).map_err(|error| {
+                Problem::value(&format!("domains[{place}]"), "name", error.to_string())
+            })
+        };
+        self.domains.iter().enumerate().map(read).collect()
+    }
 }
 
 /// A prompt that was answered.
@@ -88,20 +108,22 @@ pub async fn list(
     Ok(Versioned::read(household.version, Prompts { prompts }))
 }
 
-/// Answers a prompt, from the thing's next query on. Domains that it asks for afterwards are a new
-/// prompt.
+/// Answers a prompt, from the thing's next query on. The answer names the domains that the family
+/// has seen, and holds for no others. Domains that the thing asks for afterwards are a new prompt.
 #[utoipa::path(put, path = "/v1/households/{id}/prompts/{prompt}", operation_id = "put_prompt", tag = "things", request_body = PromptBody,
     params(("id" = String, Path), ("prompt" = String, Path)),
     responses((status = 200, description = "answered", body = PromptAnswered), (status = 404, description = "no such household or prompt"),
-        (status = 409, description = "answered before: `answered`; the thing's maker is not known: `maker_unknown`")))]
+        (status = 409, description = "answered before: `answered`; the thing asked for more since: `changed_since`; the thing's maker is not known: `maker_unknown`")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
     Family(author): Family,
     Segments((id, prompt)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
-    Body(PromptBody { answer }): Body<PromptBody>,
+    Body(body): Body<PromptBody>,
 ) -> Result<Versioned<PromptAnswered>, Problem> {
     let id: Id = segment("id", &id)?;
+    let domains = body.seen()?;
+    let answer = body.answer;
     let control = &context.control;
     let household = control.store.household(&id).await?;
     let household = household.ok_or_else(|| unknown_household(&id))?;
@@ -109,6 +131,11 @@ pub async fn put(
     let asked = asked
         .ok_or_else(|| Problem::not_found("unknown_prompt", "the household has no such prompt"))?;
     let device = asked.device.clone();
+    // The store compares again, in the transaction that applies the answer.
+    let shown: BTreeSet<&Name> = asked.domains.iter().map(|domain| &domain.domain).collect();
+    if asked.state == PromptState::Open && !shown.into_iter().eq(&domains) {
+        return Err(ChangeError::Grown.into());
+    }
     let grouped = GroupedPrompt::of(control, asked, household.devices.get(&device));
     let (allowed, denied) = grouped.split(answer).ok_or_else(|| {
         Problem::conflict("maker_unknown", "nothing tells which maker the thing is of")
@@ -118,8 +145,13 @@ pub async fn put(
         answered_by: author.actor.clone(),
         answered_at: Timestamp::now(),
     };
+    let given = GivenAnswer {
+        prompt,
+        answered,
+        domains,
+    };
     let beside = Beside {
-        answers: Some((prompt, answered)),
+        answers: Some(given),
         ..Beside::default()
     };
     let (name, actor, whose) = (id.clone(), author.actor.clone(), device.clone());

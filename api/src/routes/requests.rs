@@ -1,5 +1,7 @@
 //! Requests: a child asks for a blocked name, a parent answers, and the child is notified.
 
+mod opening;
+
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
@@ -12,14 +14,11 @@ use control::{
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    decide::{EffectivePolicy, Layer, Verdict as PolicyVerdict, decide},
-    lists::{blocklist::Classification, entry::Scope},
+    decide::EffectivePolicy,
+    lists::entry::Scope,
     name::Name,
     rules::{
-        builtin_names::BuiltinName,
-        household::{
-            CUSTOM_NAMES_MAX, CustomName, Household, Id, SearchLevel, Settings, Switch, SwitchState,
-        },
+        household::{CUSTOM_NAMES_MAX, CustomName, Household, Id, Settings, Switch, SwitchState},
         schedule::{GRANT_MINUTES_MAX, Grant, GrantTarget},
     },
     text::Text,
@@ -29,6 +28,7 @@ use policy_store::{AccessRequest, Author, RequestAnswer, RequestDetails, Request
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::opening::{categories_of, check_open, refuse_pointless, refuse_wide, verdict_for};
 use crate::{
     Context,
     auth::{
@@ -39,18 +39,12 @@ use crate::{
     names::named,
     problem::Problem,
     routes::{
-        devices::unknown_device,
-        mandates::{ordered, refuse_ordered},
-        people::unknown_person,
-        schedules::open,
+        devices::unknown_device, mandates::refuse_ordered, people::unknown_person, schedules::open,
         switches::own_name,
     },
     versioned::{Versioned, check_version, made_or_changed, unknown_household},
 };
 
-/// The record types of addresses (RFC 1035, section 3.2.2, and RFC 3596, section 2.1).
-const TYPE_A: u16 = 1;
-const TYPE_AAAA: u16 = 28;
 /// The longest reason and the longest note, in octets.
 const TEXT_OCTETS_MAX: usize = 500;
 
@@ -60,9 +54,6 @@ const TEXT_OCTETS_MAX: usize = 500;
 pub struct RequestBody {
     /// The name.
     name: String,
-    /// The category that the child was shown, by slug. Categories of the lists override it.
-    #[serde(default)]
-    category: Option<String>,
     /// The reason, at most 500 octets.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 500)]
@@ -127,7 +118,6 @@ impl RequestBody {
     pub fn for_name(name: String, reason: Option<Text>) -> Self {
         Self {
             name,
-            category: None,
             reason,
             device: None,
         }
@@ -144,64 +134,6 @@ impl From<RequestError> for Problem {
                 error.to_string(),
             ),
         }
-    }
-}
-
-/// The verdict of the data path on a name for a device, and on the chain of its addresses.
-async fn verdict_for(
-    context: &Context,
-    asker: &EffectivePolicy,
-    household: &Id,
-    name: &Name,
-    listed: &Classification,
-) -> PolicyVerdict {
-    let own = decide(asker, name.borrow(), listed);
-    if own.is_block() {
-        return own;
-    }
-    let explain = |record_type| {
-        context.control.explainer.explain(
-            asker.clone(),
-            Some(household),
-            name.clone(),
-            record_type,
-            None,
-        )
-    };
-    let (four, six) = tokio::join!(explain(TYPE_A), explain(TYPE_AAAA));
-    [four.verdict, six.verdict]
-        .into_iter()
-        .find(|verdict| verdict.is_block())
-        .unwrap_or(own)
-}
-
-/// Refuses a request that no answer could grant, or for a name that is not blocked.
-fn refuse_pointless(
-    asker: &EffectivePolicy,
-    name: &Name,
-    listed: &Classification,
-    verdict: PolicyVerdict,
-) -> Result<(), Problem> {
-    let standards = asker.flags();
-    let is_closed = match listed.builtin {
-        BuiltinName::SearchClosed(engine) => standards.level(engine) != SearchLevel::Off,
-        _ => verdict.layer == Layer::SafeSearchDeny,
-    };
-    if verdict.layer == Layer::Mandatory {
-        Err(ordered())
-    } else if is_closed && !standards.unlocks_search() {
-        let detail = format!(
-            "{name} is blocked by safe search, which an answer does not lift; the level of safe search does"
-        );
-        Err(Problem::conflict("safe_search", detail).with_field("name".to_owned()))
-    } else if !verdict.is_block() {
-        Err(Problem::conflict(
-            "not_blocked",
-            format!("{name} is not blocked for this device"),
-        )
-        .with_field("name".to_owned()))
-    } else {
-        Ok(())
     }
 }
 
@@ -224,7 +156,7 @@ fn asking_device(principal: &Principal, named: Option<Id>) -> Result<Id, Problem
     responses((status = 201, description = "asked", body = AccessRequest),
         (status = 200, description = "asked before, and not answered yet: the open request", body = AccessRequest),
         (status = 404, description = "no such household or device"),
-        (status = 409, description = "not blocked for this device: `not_blocked`; blocked by order: `mandatory`; or by safe search: `safe_search`"), (status = 422, description = "a value cannot be used"),
+        (status = 409, description = "not blocked for this device: `not_blocked`; blocked by order: `mandatory`; by safe search: `safe_search`; an allow would open the way round the filter: `bypass`"), (status = 422, description = "a value cannot be used"),
         (status = 429, description = "too many requests: `requests_limit`")))]
 pub async fn post(
     State(context): State<Arc<Context>>,
@@ -261,29 +193,9 @@ pub async fn ask(
     let asker = EffectivePolicy::of(&rules, Some(place), UnixSeconds::of(now));
     let listed = context.control.lists.load().classify(name.borrow());
     let verdict = verdict_for(context, &asker, id, &name, &listed).await;
+    let categories = categories_of(&context.control.taxonomy, &asker, &listed, &verdict);
     refuse_pointless(&asker, &name, &listed, verdict)?;
-    let blocked = listed
-        .choice
-        .intersection(asker.blocked())
-        .union(listed.security)
-        .union(verdict.categories);
-    let mut categories: Vec<String> = context
-        .control
-        .taxonomy
-        .slugs(blocked)
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    if let Some(told) = body.category.filter(|_| categories.is_empty()) {
-        if context.control.taxonomy.find(&told).is_none() {
-            return Err(Problem::value(
-                "category",
-                "unknown_category",
-                format!("{told:?} is not in the taxonomy, see /v1/categories"),
-            ));
-        }
-        categories.push(told);
-    }
+    refuse_wide(&asker, &name)?;
     let reason = body.reason.map(Text::into_string);
     let asked = RequestDetails {
         name,
@@ -345,7 +257,7 @@ pub async fn list(
 #[utoipa::path(put, path = "/v1/households/{id}/requests/{request}", operation_id = "put_household_request", tag = "requests", request_body = AnswerBody,
     params(("id" = String, Path), ("request" = String, Path)),
     responses((status = 200, description = "answered", body = RequestAnswered), (status = 404, description = "no such household or request"),
-        (status = 409, description = "answered before, or blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used")))]
+        (status = 409, description = "answered before; blocked by order: `mandatory`; the allow does not open the name: `still_blocked`; or it would open the way round the filter: `bypass`"), (status = 422, description = "a value cannot be used")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
     Family(author): Family,
@@ -381,6 +293,11 @@ pub async fn put(
             .await;
     }
     refuse_ordered(&context, asked.asked.name.borrow())?;
+    if body.scope == AnswerScope::Domain {
+        let device = rules.device_by_id(&asked.device);
+        let asker = EffectivePolicy::of(&rules, device, UnixSeconds::of(now));
+        refuse_wide(&asker, &asked.asked.name)?;
+    }
     writer.allow(asked, body, now).await
 }
 
@@ -476,6 +393,7 @@ impl Writer<'_> {
         let until = body.until(now);
         let actor = self.author.actor.clone();
         let of = device;
+        let control = Arc::clone(self.control);
         let edit = move |household: Option<Household>| {
             let mut household = household.ok_or_else(|| {
                 Problem::not_found("unknown_household", "there is no such household")
@@ -489,6 +407,7 @@ impl Writer<'_> {
                 until,
                 &actor,
             )?;
+            check_open(&control, &household, &of, &asked.name)?;
             Ok((Some(household), ()))
         };
         let beside = Beside {

@@ -215,3 +215,44 @@ async fn a_history_is_read_page_by_page() {
         .await
         .is_problem(422, "limit");
 }
+
+#[tokio::test]
+async fn an_undo_assigns_no_device_to_a_person_that_is_gone() {
+    let world = World::with_home().await;
+    let mum = world.parent(Role::Parent, "Mum").await;
+    let phone = "/devices/phone";
+    world.writes(&mum, Method::PUT, "/people/ella", "{}").await;
+    let assigned = r#"{"person":"ella"}"#;
+    world.writes(&mum, Method::PUT, phone, assigned).await;
+    let taken = r#"{"person":null}"#;
+    let taken = world.writes(&mum, Method::PUT, phone, taken).await;
+    world.writes(&mum, Method::DELETE, "/people/ella", "").await;
+    let refused = world.undoes(&mum, taken).await;
+    refused.is_problem(409, "changed_since");
+    // And takes no person away from a device.
+    let made = world.writes(&mum, Method::PUT, "/people/tom", "{}").await;
+    let assigned = r#"{"person":"tom"}"#;
+    world.writes(&mum, Method::PUT, phone, assigned).await;
+    let refused = world.undoes(&mum, made).await;
+    refused.is_problem(409, "changed_since");
+}
+
+#[tokio::test]
+async fn an_undo_counts_no_device_again_that_was_left_alone() {
+    let world = World::with_home().await;
+    let mum = world.parent(Role::Parent, "Mum").await;
+    let dad = world.parent(Role::SecondParent, "Dad").await;
+    let body = r#"{"identifiers":[{"mac":"02:00:5e:00:53:09"}]}"#;
+    world.writes(&dad, Method::PUT, "/devices/cam", body).await;
+    let removed = world.writes(&dad, Method::DELETE, "/devices/cam", "").await;
+    let alone = r#"{"log":false,"identifiers":[{"mac":"02:00:5e:00:53:09"}]}"#;
+    world.writes(&mum, Method::PUT, "/devices/new", alone).await;
+    world.writes(&dad, Method::DELETE, "/devices/new", "").await;
+    world.undoes(&dad, removed).await.ok();
+    let cam = world.get(&format!("{HOME}/devices/cam")).await.ok();
+    assert_eq!(cam.json["log"], false);
+    // The change does not show as a setting.
+    let changes = world.changes(&mum).await;
+    let what = changes[0]["what"].as_array().unwrap();
+    assert_eq!(what.len(), 1, "{what:?}");
+}

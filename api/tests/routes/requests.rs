@@ -227,3 +227,88 @@ async fn a_child_asks_once_for_its_own_device() {
     );
     assert_eq!(world.open_requests().await.len(), 1);
 }
+
+impl World {
+    async fn answers(&self, request: &Answer, answer: &Value) -> Answer {
+        let path = format!("{REQUESTS}/{}", request.json["id"].as_str().unwrap());
+        self.put(&path, &answer.to_string()).await
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_site_of_one_company_is_not_asked_for() {
+    let world = home().await;
+    let pause = "/v1/households/home/pause";
+    world.put(pause, r#"{"minutes":5}"#).await.ok();
+    for name in ["com", "co.uk", "github.io"] {
+        let refused = world.request(name).await;
+        refused.is_problem(422, "public_suffix");
+        assert_eq!(refused.json["field"], "name", "{name}");
+    }
+    assert_eq!(world.request("one.github.io").await.status, 201);
+    assert_eq!(world.open_requests().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_way_round_the_filter_is_not_asked_for() {
+    let world = home().await;
+    let pause = "/v1/households/home/pause";
+    world.put(pause, r#"{"minutes":5}"#).await.ok();
+    for name in [
+        "mask.icloud.com",
+        "use-application-dns.net",
+        // An allow of it would open the names below it, too.
+        "icloud.com",
+    ] {
+        world.request(name).await.is_problem(409, "bypass");
+    }
+    assert_eq!(world.request("www.icloud.com").await.status, 201);
+    // Where the family permits the ways round, nothing of that is left to refuse.
+    let bypass = "/v1/households/home/bypass";
+    world.put(bypass, r#"{"state":"allow"}"#).await.ok();
+    let asked = world.request("icloud.com").await;
+    assert_eq!(asked.status, 201, "{}", asked.text);
+    // An answer is held against the rules of its own time.
+    world.delete(bypass).await.ok();
+    let allow = json!({ "answer": "allow" });
+    world
+        .answers(&asked, &allow)
+        .await
+        .is_problem(409, "bypass");
+}
+
+#[tokio::test]
+async fn the_categories_of_a_request_are_those_of_its_block() {
+    let world = home().await;
+    let body = json!({ "name": "bets.example", "device": "phone", "category": "adult" });
+    let made_up = world.post(REQUESTS, &body.to_string()).await;
+    made_up.is_problem(422, "body");
+    let own = "/v1/households/home/devices/phone/names/";
+    for name in ["own.example", "bets.example"] {
+        let path = format!("{own}{name}");
+        world.put(&path, r#"{"state":"block"}"#).await.ok();
+        let asked = world.request(name).await;
+        assert_eq!((asked.status, &asked.json["categories"]), (201, &json!([])));
+        let category = json!({ "answer": "allow", "scope": "category" });
+        let refused = world.answers(&asked, &category).await;
+        refused.is_problem(422, "scope");
+    }
+}
+
+#[tokio::test]
+async fn an_allow_that_opens_nothing_is_refused() {
+    let world = home().await;
+    let asked = world.request("bets.example").await;
+    // The device's own switch comes before the household's.
+    let own = "/v1/households/home/devices/phone/categories/gambling";
+    world.put(own, r#"{"state":"block"}"#).await.ok();
+    let before = world.get("/v1/households/home").await.text;
+    let category = |whose: &str| json!({ "answer": "allow", "scope": "category", "whose": whose });
+    let refused = world.answers(&asked, &category("household")).await;
+    refused.is_problem(409, "still_blocked");
+    assert_eq!(world.get("/v1/households/home").await.text, before);
+    assert_eq!(world.open_requests().await.len(), 1);
+    assert!(world.blocks("192.0.2.7", "bets.example"));
+    world.answers(&asked, &category("device")).await.ok();
+    assert!(!world.blocks("192.0.2.7", "bets.example"));
+}

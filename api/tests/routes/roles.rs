@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::http::Method;
 use policy_store::Role;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{Answer, World, author};
 
@@ -626,4 +626,45 @@ async fn a_household_has_so_many_keys_and_no_more_and_forgets_old_ones() {
         .post("/v1/households/none/keys", r#"{"role":"parent"}"#)
         .await
         .is_problem(404, "unknown_household");
+}
+
+#[tokio::test]
+async fn a_device_made_anew_stays_left_alone_until_the_holder_says() {
+    let world = World::with_home().await;
+    let dad = world.key_of(Role::SecondParent).await;
+    let mum = world.key_of(Role::Parent).await;
+    let cam = "/v1/households/home/devices/cam";
+    let tv = "/v1/households/home/devices/tv";
+    let mac = json!([{ "mac": "02:00:5e:00:53:09" }]);
+    let with = |log: Value| {
+        let mut body = json!({ "identifiers": mac });
+        if !log.is_null() {
+            body["log"] = log;
+        }
+        body.to_string()
+    };
+    let put =
+        async |key: &str, path: &str, body: &str| world.as_key(key, Method::PUT, path, body).await;
+    put(&mum, cam, &with(json!(false))).await.ok();
+    world.as_key(&dad, Method::DELETE, cam, "").await.ok();
+    let refused = put(&dad, cam, &with(json!(true))).await;
+    refused.is_problem(403, "role");
+    assert_eq!(refused.json["field"], "log");
+    let made = put(&dad, cam, &with(Value::Null)).await.ok();
+    assert_eq!(made.json["log"], false);
+    // Nor on another device, to which the identifier goes.
+    put(&dad, tv, "{}").await.ok();
+    put(&dad, cam, r#"{"identifiers":[]}"#).await.ok();
+    let moved = put(&dad, tv, &with(Value::Null)).await.ok();
+    assert_eq!(moved.json["log"], false);
+    put(&dad, tv, &with(json!(true)))
+        .await
+        .is_problem(403, "role");
+    // The account holder decides.
+    world.as_key(&dad, Method::DELETE, tv, "").await.ok();
+    let made = put(&mum, tv, &with(json!(true))).await.ok();
+    assert_eq!(made.json["log"], true);
+    world.as_key(&dad, Method::DELETE, tv, "").await.ok();
+    let made = put(&dad, tv, &with(Value::Null)).await.ok();
+    assert_eq!(made.json["log"], true);
 }

@@ -56,9 +56,28 @@ impl World {
         format!("{PROMPTS}/{}", grown[0].prompt.id)
     }
 
+    /// The domains of a prompt, as a family would see them now.
+    async fn shown(&self, path: &str) -> Vec<String> {
+        let all = self.get(PROMPTS).await.ok().json;
+        let prompts = all["prompts"].as_array().unwrap().iter();
+        let mut prompt = prompts.filter(|prompt| path.ends_with(prompt["id"].as_str().unwrap()));
+        let groups = prompt.next().map(|prompt| prompt["groups"].clone());
+        let groups = groups.unwrap_or_default();
+        let groups = groups.as_array().into_iter().flatten();
+        groups
+            .flat_map(|group| domains(&group["domains"]))
+            .map(str::to_owned)
+            .collect()
+    }
+
     async fn answer(&self, path: &str, answer: &str) -> Answer {
-        self.put(path, &json!({ "answer": answer }).to_string())
-            .await
+        let domains = self.shown(path).await;
+        self.answer_seen(path, answer, &domains).await
+    }
+
+    async fn answer_seen(&self, path: &str, answer: &str, domains: &[String]) -> Answer {
+        let body = json!({ "answer": answer, "domains": domains });
+        self.put(path, &body.to_string()).await
     }
 }
 
@@ -324,4 +343,36 @@ async fn an_answer_moves_the_domains_of_its_prompt_once() {
         .answer(&another, "yes")
         .await
         .is_problem(404, "unknown_prompt");
+}
+
+#[tokio::test]
+async fn an_answer_holds_for_the_domains_that_the_family_has_seen() {
+    let world = World::with_home().await;
+    world.put(THING, r#"{"mode":"asking"}"#).await.ok();
+    let prompt = world.wants("phone", &["vendor.test"]).await;
+    let seen = world.shown(&prompt).await;
+    world.wants("phone", &["c2.test"]).await;
+    for answer in ["yes", "no"] {
+        let refused = world.answer_seen(&prompt, answer, &seen).await;
+        refused.is_problem(409, "changed_since");
+        assert_eq!(refused.json["field"], "domains");
+    }
+    let thing = world.get(THING).await.ok().json;
+    assert_eq!(
+        (&thing["allowed"], &thing["denied"]),
+        (&json!([]), &json!([]))
+    );
+    let other = ["vendor.test".to_owned(), "other.test".to_owned()];
+    let refused = world.answer_seen(&prompt, "yes", &other).await;
+    refused.is_problem(409, "changed_since");
+    let unsaid = world.put(&prompt, r#"{"answer":"yes"}"#).await;
+    unsaid.is_problem(422, "body");
+    for (domains, code) in [(json!(["a b"]), "name"), (json!(vec!["a"; 65]), "limit")] {
+        let body = json!({ "answer": "yes", "domains": domains });
+        let refused = world.put(&prompt, &body.to_string()).await;
+        refused.is_problem(422, code);
+    }
+    world.answer(&prompt, "yes").await.ok();
+    let thing = world.get(THING).await.ok().json;
+    assert_eq!(domains(&thing["allowed"]), ["c2.test", "vendor.test"]);
 }

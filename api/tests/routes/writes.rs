@@ -209,6 +209,7 @@ async fn what_is_not_given_stays_and_null_takes_it_back() {
         .await
         .ok();
     world.put(HOME, r#"{"time_zone":"europe/berlin","preset":"strict","external_ref":"crm-1","locale":"de-DE"}"#).await.ok();
+    world.put(&format!("{HOME}/people/ella"), "{}").await.ok();
     world
         .put(PHONE, r#"{"kind":"phone","person":"ella","log":false}"#)
         .await

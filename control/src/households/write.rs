@@ -17,8 +17,8 @@ use policy::rules::{
     household::{Attributed, Household, Id},
 };
 use policy_store::{
-    AnsweredPrompt, Author, ChangeError, HouseholdChange, HouseholdChanged, NewNotice,
-    RequestAnswer, StoreError,
+    Author, ChangeError, GivenAnswer, HouseholdChange, HouseholdChanged, NewNotice, RequestAnswer,
+    StoreError,
 };
 use tokio::task::JoinError;
 
@@ -63,6 +63,7 @@ impl<E> WriteError<E> {
             }
             ChangeError::TooMuch(too_much) => Self::Change(ChangeError::TooMuch(too_much)),
             ChangeError::Settled => Self::Change(ChangeError::Settled),
+            ChangeError::Grown => Self::Change(ChangeError::Grown),
         }
     }
 }
@@ -81,8 +82,8 @@ pub enum ReadError {
 pub struct Beside {
     /// The child's request that the write allows, and the answer.
     pub allows: Option<(String, RequestAnswer)>,
-    /// The thing's prompt that the write answers, and the answer.
-    pub answers: Option<(String, AnsweredPrompt)>,
+    /// The answer to a thing's prompt that the write applies.
+    pub answers: Option<GivenAnswer>,
     /// Notices to holders of other accounts.
     pub notices: Vec<NewNotice>,
     /// The version of the change that the write takes back.
@@ -172,7 +173,10 @@ async fn write<T: Send + 'static, E: Send + 'static>(
     let change = {
         let (control, by) = (Arc::clone(control), by.clone());
         move |was: Option<&Household>| {
-            let (after, told) = edit(was.cloned())?;
+            let (mut after, told) = edit(was.cloned())?;
+            if let (Some(was), Some(after)) = (was, &mut after) {
+                after.remember_left_alone(was);
+            }
             let is = after.as_ref();
             let duties = retention::duties(was, is);
             let mut notices = beside.notices;

@@ -151,6 +151,21 @@ impl BuiltinNames {
         self.names.get(name.wire()).copied().unwrap_or_default()
     }
 
+    /// The bypass names at or below a name, each with its meaning.
+    pub fn bypass_below(&self, name: NameRef<'_>) -> impl Iterator<Item = (Name, BuiltinName)> {
+        let bypass = self
+            .names
+            .iter()
+            .filter(|(_, meaning)| matches!(meaning, BuiltinName::Canary | BuiltinName::Relay));
+        bypass.filter_map(move |(wire, meaning)| {
+            let bypass = NameRef::from_wire(wire).ok()?;
+            let mut ancestors = bypass.ancestors();
+            ancestors
+                .any(|ancestor| ancestor == name)
+                .then(|| (bypass.to_owned(), *meaning))
+        })
+    }
+
     /// The engines, in the order of their indexes.
     #[must_use]
     pub fn engines(&self) -> &[SearchEngine] {
@@ -219,6 +234,24 @@ mod tests {
                 "{target} would lead to itself"
             );
         }
+    }
+
+    #[test]
+    fn a_name_above_a_bypass_name_holds_it() {
+        let builtin = BuiltinNames::shipped();
+        let below = |name: &str| {
+            let name = Name::parse(name).unwrap();
+            let mut below: Vec<String> = builtin
+                .bypass_below(name.borrow())
+                .map(|(name, _)| name.to_string())
+                .collect();
+            below.sort();
+            below
+        };
+        assert_eq!(below("mask.icloud.com"), ["mask.icloud.com"]);
+        assert!(below("icloud.com").contains(&"mask.icloud.com".to_owned()));
+        assert_eq!(below("www.icloud.com"), [""; 0]);
+        assert_eq!(below("www.google.com"), [""; 0], "a search engine");
     }
 
     /// A document with one engine, in which one line is changed.

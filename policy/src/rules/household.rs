@@ -427,6 +427,10 @@ pub struct Household {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(required, value_type = BTreeMap<String, Device>))]
     pub devices: BTreeMap<Id, Device>,
+    /// Identifiers of devices that were left alone (`log` false) and that no device has now. A device
+    /// made with one of them is left alone. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_alone: Vec<DeviceIdentifier>,
 }
 
 impl Household {
@@ -449,7 +453,24 @@ impl Household {
             settings: Settings::default(),
             people: BTreeMap::new(),
             devices: BTreeMap::new(),
+            left_alone: Vec::new(),
         }
+    }
+
+    /// Keeps in mind which identifiers are left alone, after a change of the household `was`: those
+    /// of devices that it has no more.
+    pub fn remember_left_alone(&mut self, was: &Self) {
+        let left = was.devices.values().filter(|device| !device.log);
+        for identifier in left.flat_map(|device| &device.identifiers) {
+            if !self.left_alone.contains(identifier) {
+                self.left_alone.push(identifier.clone());
+            }
+        }
+        let devices = &self.devices;
+        self.left_alone.retain(|identifier| {
+            let mut devices = devices.values();
+            !devices.any(|device| device.identifiers.contains(identifier))
+        });
     }
 
     /// The person that a device belongs to, if the household has that person. `None` is an unnamed
@@ -501,6 +522,32 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+
+    #[test]
+    fn an_identifier_left_alone_is_kept_in_mind_until_a_device_has_it() {
+        let mac = |text: &str| DeviceIdentifier::Mac(text.parse().unwrap());
+        let (cam, tv) = (mac("02:00:5e:00:53:01"), mac("02:00:5e:00:53:02"));
+        let device = |log: bool, identifier: &DeviceIdentifier| {
+            let text = serde_json::json!({ "name": "x", "log": log, "identifiers": [identifier], "categories": {}, "names": {} });
+            serde_json::from_value::<Device>(text).unwrap()
+        };
+        let id = |text: &str| text.parse::<Id>().unwrap();
+        let mut was = Household::new(id("home"));
+        was.devices.insert(id("cam"), device(false, &cam));
+        was.devices.insert(id("tv"), device(true, &tv));
+        let mut is = was.clone();
+        is.remember_left_alone(&was);
+        assert_eq!(is, was);
+        is.devices.clear();
+        is.remember_left_alone(&was);
+        assert_eq!(is.left_alone, std::slice::from_ref(&cam));
+        let was = is.clone();
+        is.remember_left_alone(&was);
+        assert_eq!(is.left_alone, std::slice::from_ref(&cam));
+        is.devices.insert(id("new"), device(true, &cam));
+        is.remember_left_alone(&was);
+        assert_eq!(is.left_alone, []);
+    }
 
     #[test]
     fn identifiers_and_macs_are_read_strictly() {

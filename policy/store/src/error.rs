@@ -260,6 +260,9 @@ pub enum ChangeError<E> {
     /// The request was answered before.
     #[error("the request was answered before")]
     Settled,
+    /// The prompt has other domains than those that the answer names.
+    #[error("the thing has asked for more since")]
+    Grown,
     /// The change itself was refused.
     #[error("the change was refused")]
     Refused(E),

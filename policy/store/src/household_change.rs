@@ -31,7 +31,7 @@ use crate::{
     keys::revoke_lost,
     notices::{self, NewNotice},
     pending_erasures::{self, Erasure},
-    prompts::{self, AnsweredPrompt, Prompt},
+    prompts::{self, GivenAnswer, Prompt},
     requests::{self, AccessRequest, RequestAnswer, RequestState},
     sessions, sightings,
     undo::UNDOES,
@@ -54,8 +54,8 @@ pub struct HouseholdChange {
     pub allows: Option<(String, RequestAnswer)>,
     /// The version of the change that this one takes back.
     pub undoes: Option<u64>,
-    /// The prompt that the change answers, by identifier.
-    pub answers: Option<(String, AnsweredPrompt)>,
+    /// The answer to a prompt that the change applies.
+    pub answers: Option<GivenAnswer>,
 }
 
 /// The result of a change.
@@ -222,9 +222,7 @@ impl Store {
             None => None,
         };
         let answered = match &answers {
-            Some((prompt, answer)) => {
-                Some(prompts::answer(&mut transaction, id, prompt, answer).await?)
-            }
+            Some(given) => Some(prompts::answer(&mut transaction, id, given).await?),
             None => None,
         };
         append_rendered(&mut transaction, by, audit).await?;
@@ -253,7 +251,7 @@ struct Prepared {
     notices: Vec<NewNotice>,
     duties: Vec<Erasure>,
     allows: Option<(String, RequestAnswer)>,
-    answers: Option<(String, AnsweredPrompt)>,
+    answers: Option<GivenAnswer>,
     /// Whether the household is removed, or the identifiers of its devices change.
     names: bool,
     audit: RenderedEntry,

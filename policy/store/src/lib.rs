@@ -95,8 +95,8 @@ pub use negative_anchors::{NegativeAnchorChanged, NegativeAnchorTerms, StoredNeg
 pub use notices::{Delivery, DueDelivery, NewNotice, OutboxCounts};
 pub use pending_erasures::{Erasure, PendingErasure};
 pub use prompts::{
-    AnsweredPrompt, GrownPrompt, PROMPT_DOMAINS_MAX, PROMPT_NAMES_MAX, Prompt, PromptAnswer,
-    PromptDomain, PromptState, ThingWants,
+    AnsweredPrompt, GivenAnswer, GrownPrompt, PROMPT_DOMAINS_MAX, PROMPT_NAMES_MAX, Prompt,
+    PromptAnswer, PromptDomain, PromptState, ThingWants,
 };
 pub use push::PushSubscription;
 pub use reports::{REPORTS_OPEN_MAX, Report, ReportAge, ReportDecision, ReportOutcome, ReportPage};

@@ -2,6 +2,8 @@
 //! open prompt, which grows. Kept for 30 days, and never in the audit; an answer is there as the
 //! change of the household that it makes.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use policy::{
     name::Name,
@@ -70,6 +72,16 @@ pub struct AnsweredPrompt {
     pub answered_by: String,
     /// When it was answered, RFC 3339.
     pub answered_at: Timestamp,
+}
+
+/// An answer to one prompt, and what its author was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenAnswer {
+    /// The identifier of the prompt.
+    pub prompt: String,
+    pub answered: AnsweredPrompt,
+    /// The domains that the author has seen: the prompt must have these and no others.
+    pub domains: BTreeSet<Name>,
 }
 
 /// A domain that a thing wants to reach.
@@ -170,6 +182,16 @@ impl Row {
     }
 }
 
+impl GivenAnswer {
+    /// Whether the author has seen exactly these domains.
+    fn is_about(&self, domains: &[PromptDomain]) -> bool {
+        domains.len() == self.domains.len()
+            && domains
+                .iter()
+                .all(|domain| self.domains.contains(&domain.domain))
+    }
+}
+
 impl Prompt {
     fn document(&self) -> String {
         let document = Document {
@@ -248,17 +270,20 @@ async fn insert(
     done.map(drop).map_err(step("storing a prompt"))
 }
 
-/// Answers a prompt, in the transaction that applies the answer.
+/// Answers a prompt, in the transaction that applies the answer. A prompt that has grown since its
+/// author has read it is not answered.
 pub(crate) async fn answer<E>(
     connection: &mut SqliteConnection,
     household: &Id,
-    id: &str,
-    answered: &AnsweredPrompt,
+    given: &GivenAnswer,
 ) -> Result<Prompt, ChangeError<E>> {
-    let open = find_open(connection, household, ("id", id)).await?;
+    let open = find_open(connection, household, ("id", &given.prompt)).await?;
     let mut prompt = open.ok_or(ChangeError::Settled)?;
+    if !given.is_about(&prompt.domains) {
+        return Err(ChangeError::Grown);
+    }
     prompt.state = PromptState::Answered;
-    prompt.answer = Some(answered.clone());
+    prompt.answer = Some(given.answered.clone());
     update(connection, &prompt).await?;
     Ok(prompt)
 }

@@ -61,6 +61,8 @@ pub struct ChangedSince {
 
 /// A member of every document that each change changes.
 const VERSION: &str = "version";
+/// A member that follows from the devices before and after each change.
+const LEFT_ALONE: &str = "left_alone";
 /// The member of a recorded change that names the version that it took back. It is no part of a
 /// document.
 pub const UNDOES: &str = "undoes";
@@ -89,7 +91,7 @@ fn members<'n>(
     let is_top = path.is_empty();
     let added = after.keys().filter(|name| !before.contains_key(*name));
     for name in before.keys().chain(added) {
-        if is_top && [VERSION, UNDOES].contains(&name.as_str()) {
+        if is_top && [VERSION, UNDOES, LEFT_ALONE].contains(&name.as_str()) {
             continue;
         }
         path.push(name);

@@ -349,6 +349,8 @@ const cy: Messages = {
     yes: 'Iawn',
     no: 'Na',
     onlyMaker: 'Dim ond rhai’r gwneuthurwr',
+    grown: (device) =>
+      `Mae ${device} wedi gofyn am fwy ers hynny. Nid atebwyd dim: edrychwch ar y rhestr eto.`,
     done: {
       yes: (device) => `Caiff ${device} eu cyrraedd o’r cynnig nesaf.`,
       no: (device) => `Ni chaiff ${device} eu cyrraedd; mae popeth arall fel o’r blaen.`,
@@ -674,6 +676,12 @@ const cy: Messages = {
       not_blocked: 'Nid yw’r wefan hon wedi’i rhwystro.',
       safe_search:
         'Chwilio diogel sydd yn y ffordd, nid rhwystr. Newidiwch chwilio diogel yn lle hynny.',
+      bypass:
+        'Byddai hyn yn agor ffordd o osgoi’r hidlydd cyfan, nid gwefan. Y gosodiad “Cadw dyfeisiau ar yr hidlydd hwn” yw’r un i’w newid.',
+      public_suffix: 'Diweddiad llawer o wefannau yw hwn, nid un wefan. Enwch y wefan ei hun.',
+      still_blocked:
+        'Ni fyddai hyn yn agor y wefan: mae rhywbeth arall yn ei rhwystro hefyd. Caniatewch y wefan ei hun, neu edrychwch ar reolau’r ddyfais.',
+      unknown_person: 'Nid yw’r person hwn yno bellach.',
       version_mismatch: 'Newidiodd rhywun arall hyn funud yn ôl. Edrychwch eto ac ailadroddwch.',
       too_late: 'Dim ond am awr y gellir dadwneud newid.',
       changed_since: 'Newidiwyd hyn eto wedyn, felly ni ellir ei ddadwneud.',

@@ -342,6 +342,8 @@ const en = {
     yes: 'Yes',
     no: 'No',
     onlyMaker: 'Only the maker’s own',
+    grown: (device: string) =>
+      `${device} has asked for more since. Nothing was answered: look at the list again.`,
     done: {
       yes: (device: string) => `${device} may reach them from its next try.`,
       no: (device: string) => `${device} may not reach them; everything else is as before.`,
@@ -665,6 +667,12 @@ const en = {
       mandatory: 'A law or a court requires this block, so it cannot be lifted at home.',
       not_blocked: 'This site is not blocked.',
       safe_search: 'Safe search is in the way, not a block. Change safe search instead.',
+      bypass:
+        'This would open a way round the whole filter, not a site. The setting “Keep devices on this filter” is the one to change.',
+      public_suffix: 'This is the ending of many sites, not one site. Name the site itself.',
+      still_blocked:
+        'This would not open the site: something else blocks it, too. Allow the site itself, or look at the rules of the device.',
+      unknown_person: 'This person is not there any more.',
       version_mismatch: 'Someone else changed this a moment ago. Look again and repeat it.',
       too_late: 'A change can be undone for an hour only.',
       changed_since: 'This was changed again later, so it cannot be undone.',

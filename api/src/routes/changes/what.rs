@@ -44,7 +44,7 @@ const LEVELS: [(&str, &str); 2] = [("people", "person"), ("devices", "device")];
 /// Members that say when and by whom something was set.
 const PROVENANCE: [&str; 2] = ["set_by", "set_at"];
 /// Members of the differences that are no setting.
-const NO_SETTING: [&str; 3] = ["version", "undoes", "id"];
+const NO_SETTING: [&str; 4] = ["version", "undoes", "id", "left_alone"];
 
 /// The level of a part.
 #[derive(Clone, Copy)]
