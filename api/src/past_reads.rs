@@ -41,6 +41,17 @@ impl Default for PastReads {
     }
 }
 
+/// Runs a read to its end even if its client goes: what it has begun in another thread goes on, and
+/// its seat is no other's before that ends.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    read: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::spawn(read).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 /// The seats of one kind of read.
 pub(crate) struct Seats {
     turns: HouseholdTurns,

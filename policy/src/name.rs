@@ -71,6 +71,31 @@ impl Name {
         buffer.parse(text.as_bytes()).map(NameRef::to_owned)
     }
 
+    /// Reads what [`fmt::Display`] writes, so that each name which the program has stored can be read
+    /// again: as [`Self::parse`], and `\DDD` is the octet with that decimal number (RFC 1035 section
+    /// 5.1).
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn of_presentation(text: &str) -> Result<Self, NameError> {
+        if !text.contains('\\') {
+            return Self::parse(text);
+        }
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let mut wire = Vec::with_capacity(text.len() + 2);
+        for label in text.split('.') {
+            let label = unescaped(label)?;
+            let length = u8::try_from(label.len()).map_err(|_| NameError::LabelTooLong)?;
+            if length == 0 {
+                return Err(NameError::EmptyLabel);
+            }
+            wire.push(length);
+            wire.extend(label);
+        }
+        wire.push(0);
+        NameRef::from_wire(&wire).map(NameRef::to_owned)
+    }
+
     #[must_use]
     pub fn borrow(&self) -> NameRef<'_> {
         NameRef(&self.0)
@@ -122,6 +147,13 @@ impl<'a> NameRef<'a> {
     #[must_use]
     pub fn is_root(self) -> bool {
         self.0.len() == 1
+    }
+
+    /// Whether all labels are of letters, digits, `-` and `_`, as those of all names that a registry
+    /// sells and people write.
+    #[must_use]
+    pub fn is_plain(self) -> bool {
+        self.labels().flatten().all(|octet| is_plain(*octet))
     }
 
     /// The labels from the left, without the root.
@@ -409,7 +441,7 @@ impl NameBuffer {
                 }
                 self.octets[label] = u8::try_from(length).expect("checked above");
                 label = at;
-            } else if octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_' {
+            } else if is_plain(octet) {
                 // One octet is reserved for the root label.
                 if at >= NAME_OCTETS_MAX - 1 {
                     return Err(NameError::NameTooLong);
@@ -424,6 +456,34 @@ impl NameBuffer {
     }
 }
 
+/// Whether an octet of a label is written as it is.
+fn is_plain(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_'
+}
+
+/// The octets of a label with escapes.
+fn unescaped(label: &str) -> Result<Vec<u8>, NameError> {
+    let mut octets = Vec::with_capacity(label.len());
+    let mut rest = label.bytes();
+    while let Some(octet) = rest.next() {
+        if octet == b'\\' {
+            let digits: Vec<u8> = rest.by_ref().take(3).collect();
+            let number = str::from_utf8(&digits).ok().filter(|_| digits.len() == 3);
+            let number = number.and_then(|number| number.parse::<u8>().ok());
+            octets.push(
+                number
+                    .ok_or(NameError::Character('\\'))?
+                    .to_ascii_lowercase(),
+            );
+        } else if is_plain(octet) {
+            octets.push(octet.to_ascii_lowercase());
+        } else {
+            return Err(NameError::Character(char::from(octet)));
+        }
+    }
+    Ok(octets)
+}
+
 /// Text without the trailing dot. Octets other than letters, digits, `-` and `_` are written as
 /// `\DDD` (RFC 1035 section 5.1).
 impl fmt::Display for NameRef<'_> {
@@ -436,7 +496,7 @@ impl fmt::Display for NameRef<'_> {
                 f.write_str(".")?;
             }
             for &octet in label {
-                if octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_' {
+                if is_plain(octet) {
                     write!(f, "{}", char::from(octet))?;
                 } else {
                     write!(f, "\\{octet:03}")?;
@@ -474,7 +534,8 @@ impl serde::Serialize for Name {
 impl<'de> serde::Deserialize<'de> for Name {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(|error| serde::de::Error::custom(format!("{text:?}: {error}")))
+        Self::of_presentation(&text)
+            .map_err(|error| serde::de::Error::custom(format!("{text:?}: {error}")))
     }
 }
 
@@ -522,6 +583,26 @@ mod tests {
     }
 
     #[test]
+    fn escapes_are_read_and_odd_ones_refused() {
+        let read = |text| Name::of_presentation(text).map(|name| name.to_string());
+        assert_eq!(
+            read("Living\\032Room.example."),
+            Ok("living\\032room.example".to_owned())
+        );
+        assert_eq!(read("\\065.example"), Ok("a.example".to_owned()));
+        assert_eq!(read("\\046.example"), Ok("\\046.example".to_owned()));
+        for text in ["\\03", "\\256.example", "\\03x", "\\+12", "a\\"] {
+            assert_eq!(read(text), Err(NameError::Character('\\')), "{text}");
+        }
+        assert_eq!(read("\\032..example"), Err(NameError::EmptyLabel));
+        assert_eq!(read("\\032 .example"), Err(NameError::Character(' ')));
+        assert_eq!(read(&"\\032".repeat(64)), Err(NameError::LabelTooLong));
+        let plain = Name::parse("_a-1.example").unwrap();
+        let odd = Name::of_presentation("a\\000.example").unwrap();
+        assert!(plain.borrow().is_plain() && !odd.borrow().is_plain());
+    }
+
+    #[test]
     fn a_name_is_within_itself_and_its_parents_only() {
         let name = Name::parse("not.example.com").unwrap();
         let is_within = |text| name.borrow().is_within(Name::parse(text).unwrap().borrow());
@@ -557,6 +638,17 @@ mod tests {
             let mut key = Vec::new();
             name.write_key(&mut key);
             prop_assert_eq!(name_of_key(&key).unwrap(), name.to_owned());
+        }
+
+        /// A device may ask for any octets, and what the program keeps of that must be readable.
+        #[test]
+        fn any_name_that_is_stored_is_read_again(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..10)) {
+            let labels = labels.iter().map(|label| label.to_ascii_lowercase());
+            let lengths = labels.map(|label| [vec![u8::try_from(label.len()).unwrap()], label].concat());
+            let wire = [lengths.collect::<Vec<_>>().concat(), vec![0]].concat();
+            let name = NameRef::from_wire(&wire).unwrap().to_owned();
+            let stored = serde_json::to_string(&name).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Name>(&stored).unwrap(), name);
         }
 
         #[test]

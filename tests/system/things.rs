@@ -309,3 +309,40 @@ async fn of_many_things_that_ask_at_a_time_no_prompt_is_lost() {
     let dropped = world.api.metric("ox_protect_detection_dropped_total").await;
     assert!(dropped.abs() < f64::EPSILON, "{dropped}");
 }
+
+/// A device may ask for names of any octets.
+#[tokio::test]
+async fn names_of_odd_octets_stop_neither_the_home_nor_its_prompts() {
+    let world = world().await;
+    let camera = world.client("127.0.7.1").with_mac(CAMERA);
+    set(&world, json!({ "mode": "learning" })).await;
+    for name in [r"a\032b.ring.com. A", r"odd\000.com. A", "a.ring.com. A"] {
+        camera.ask(name).await;
+    }
+    eventually("the domain is learned", TIMEOUT, async || {
+        let thing = world.api.get(THING).await.ok().json;
+        domains(&thing["allowed"]) == ["ring.com"]
+    })
+    .await;
+    set(&world, json!({ "mode": "asking" })).await;
+    camera.ask(r"Living\032Room.hikvision.com. A").await;
+    prompts(&world, 1).await;
+    // The stored prompt grows.
+    camera.ask("b.trackers.test. A").await;
+    let asked = prompts(&world, 2).await;
+    let groups = asked[0]["groups"].as_array().unwrap();
+    assert_eq!(
+        groups[0]["domains"][0]["names"],
+        json!([r"living\032room.hikvision.com"])
+    );
+    let yes = world
+        .api
+        .put(&answer_path(&asked[0]), json!({ "answer": "yes" }))
+        .await;
+    yes.ok();
+    let names = ["a.hikvision.com", "a.trackers.test"];
+    eventually("both are answered", TIMEOUT, async || {
+        answered(&camera, &names).await.len() == 2
+    })
+    .await;
+}

@@ -17,8 +17,9 @@ use serde::Deserialize;
 
 use crate::{
     Context,
-    auth::guards::Anyone,
+    auth::{guards::Anyone, principal::Principal},
     extract::{QueryParameters, segment},
+    past_reads::to_its_end,
     problem::Problem,
     routes::devices::unknown_device,
     versioned::unknown_household,
@@ -68,6 +69,21 @@ pub async fn explain(
     State(context): State<Arc<Context>>,
     Anyone(principal): Anyone,
     QueryParameters(question): QueryParameters<ExplainParameters>,
+) -> Result<Json<Explanation>, Problem> {
+    let is_past = question.at.is_some();
+    let answer = answer(context, principal, question);
+    if is_past {
+        // It opens a generation of the lists, which a client that goes does not end.
+        to_its_end(answer).await
+    } else {
+        answer.await
+    }
+}
+
+async fn answer(
+    context: Arc<Context>,
+    principal: Principal,
+    question: ExplainParameters,
 ) -> Result<Json<Explanation>, Problem> {
     let household: Option<Id> = question
         .household

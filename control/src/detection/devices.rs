@@ -109,14 +109,17 @@ impl DeviceDetection {
             }
         }
         let seen: Vec<SeenDevice> = seen.into_values().collect();
-        if !seen.is_empty()
-            && let Err(error) = control.store.note_sightings(&seen).await
-        {
-            // They are new again at the next sign.
-            for device in seen {
-                self.tracked.remove(&(device.household, device.identifier));
+        if !seen.is_empty() {
+            match control.store.note_sightings(&seen).await {
+                // Others took their places. They are new again at the next sign.
+                Ok(gone) => gone.iter().for_each(|key| drop(self.tracked.remove(key))),
+                Err(error) => {
+                    for device in seen {
+                        self.tracked.remove(&(device.household, device.identifier));
+                    }
+                    return Err(error);
+                }
             }
-            return Err(error);
         }
         if !new.is_empty() {
             let due = self.untold.entry(Instant::now() + GATHER).or_default();

@@ -21,7 +21,9 @@ use policy::{
         thing::{THING_DOMAINS_MAX, ThingDomain, ThingMode},
     },
 };
-use policy_store::{Author, PROMPT_NAMES_MAX, PromptDomain, PromptState, StoreError, ThingWants};
+use policy_store::{
+    Author, PROMPT_DOMAINS_MAX, PROMPT_NAMES_MAX, PromptDomain, PromptState, StoreError, ThingWants,
+};
 use resolver::telemetry::detection::NewDomain;
 
 use crate::{
@@ -94,7 +96,8 @@ impl DomainDetection {
         let Some((key, mode)) = asking_thing(control, heard) else {
             return;
         };
-        let Some(domain) = registrant_domain(name) else {
+        // No registry sells a domain of other octets, and no family can judge it: it stays new.
+        let Some(domain) = registrant_domain(name).filter(|domain| domain.is_plain()) else {
             return;
         };
         let domain = domain.to_owned();
@@ -118,6 +121,10 @@ impl DomainDetection {
             due,
         });
         wanted.due = wanted.due.min(due);
+        // A prompt takes no more; the others are asked for again.
+        if wanted.domains.len() >= PROMPT_DOMAINS_MAX && !wanted.domains.contains_key(&domain) {
+            return;
+        }
         let at = heard.at.timestamp().unwrap_or_else(Timestamp::now);
         let entry = wanted.domains.entry(domain.clone());
         let domain = entry.or_insert_with(|| PromptDomain {

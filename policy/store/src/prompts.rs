@@ -214,6 +214,13 @@ async fn find_open(
     row.map(Row::prompt).transpose()
 }
 
+/// The prompt, if it can be read: one that cannot hides no other.
+fn readable(prompt: Result<Prompt, StoreError>) -> Option<Prompt> {
+    prompt
+        .inspect_err(|error| tracing::error!(%error, "a prompt cannot be read"))
+        .ok()
+}
+
 async fn update(connection: &mut SqliteConnection, prompt: &Prompt) -> Result<(), StoreError> {
     let update = sqlx::query("UPDATE prompt SET state = ?, document = ? WHERE id = ?")
         .bind(prompt.state.as_str())
@@ -296,7 +303,14 @@ impl Store {
         for wants in wanted {
             let (household, device) = (&wants.household, &wants.device);
             let by_device = ("device", device.as_str());
-            let open = find_open(&mut transaction, household, by_device).await?;
+            let open = match find_open(&mut transaction, household, by_device).await {
+                // One that cannot be read stops no other thing's.
+                Err(StoreError::Document { household, source }) => {
+                    tracing::error!(%household, %device, %source, "a prompt cannot be read");
+                    continue;
+                }
+                open => open?,
+            };
             let is_new = open.is_none();
             let mut prompt = match open {
                 Some(open) => open,
@@ -340,7 +354,8 @@ impl Store {
             .fetch_all(&self.pool)
             .await
             .map_err(step("listing prompts"))?;
-        rows.into_iter().map(Row::prompt).collect()
+        let prompts = rows.into_iter().map(Row::prompt);
+        Ok(prompts.filter_map(readable).collect())
     }
 
     pub async fn prompt(&self, household: &Id, id: &str) -> Result<Option<Prompt>, StoreError> {

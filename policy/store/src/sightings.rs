@@ -147,9 +147,14 @@ impl Store {
     }
 
     /// Stores devices that were seen, in one transaction. A known one keeps its identifier here and
-    /// its first time; its guess is replaced where there is a new one.
-    pub async fn note_sightings(&self, seen: &[SeenDevice]) -> Result<(), StoreError> {
+    /// its first time; its guess is replaced where there is a new one. Returns the devices that went
+    /// because their household has more than [`SIGHTINGS_MAX`].
+    pub async fn note_sightings(
+        &self,
+        seen: &[SeenDevice],
+    ) -> Result<Vec<(Id, DeviceIdentifier)>, StoreError> {
         let mut transaction = self.database.begin(NOTING).await?;
+        let mut gone = Vec::new();
         for device in seen {
             let insert = "INSERT INTO sighting (id, household, identifier, first_seen, last_seen, dismissed, guess)
                 VALUES (?1, ?2, ?3, ?4, ?4, 0, ?5) ON CONFLICT (household, identifier) DO UPDATE SET
@@ -167,15 +172,21 @@ impl Store {
                 .await
                 .map_err(step("storing a sighting"))?;
             let bound = "DELETE FROM sighting WHERE household = ?1 AND id NOT IN
-                (SELECT id FROM sighting WHERE household = ?1 ORDER BY last_seen DESC, first_seen DESC LIMIT ?2)";
-            sqlx::query(bound)
+                (SELECT id FROM sighting WHERE household = ?1 ORDER BY last_seen DESC, first_seen DESC LIMIT ?2)
+                RETURNING identifier";
+            let removed: Vec<(String,)> = sqlx::query_as(bound)
                 .bind(device.household.as_str())
                 .bind(i64::from(SIGHTINGS_MAX))
-                .execute(&mut *transaction)
+                .fetch_all(&mut *transaction)
                 .await
                 .map_err(step("forgetting sightings"))?;
+            let removed = removed
+                .iter()
+                .filter_map(|(text,)| serde_json::from_str(text).ok());
+            gone.extend(removed.map(|identifier| (device.household.clone(), identifier)));
         }
-        transaction.commit(NOTING).await
+        transaction.commit(NOTING).await?;
+        Ok(gone)
     }
 
     /// Sets whether the household wants to hear of a sighting. Returns `false` if there is none.

@@ -5,11 +5,14 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use policy::rules::household::{DeviceIdentifier, Household, Id};
+use policy::{
+    name::Name,
+    rules::household::{DeviceIdentifier, Household, Id},
+};
 use policy_store::{
-    AttemptState, Author, ChangeError, DeviceHint, HouseholdChanged, NewKey, PushSubscription,
-    Role, SESSION_AGE_MAX, SIGHTING_KEPT, ScanPosition, SessionOwner, Store, StoreError,
-    StoredAnswer, ToldBrowser, WriteAttempt, session_fingerprint,
+    AttemptState, Author, ChangeError, DeviceHint, HouseholdChanged, NewKey, PromptDomain,
+    PushSubscription, Role, SESSION_AGE_MAX, SIGHTING_KEPT, ScanPosition, SeenDevice, SessionOwner,
+    Store, StoreError, StoredAnswer, ThingWants, ToldBrowser, WriteAttempt, session_fingerprint,
 };
 
 type Refusal = &'static str;
@@ -777,4 +780,57 @@ async fn hints_are_bounded_and_forgotten() {
     let gone = |_: Option<Household>| Ok::<_, Refusal>(None);
     store.change(&by(), &id("home"), None, gone).await.unwrap();
     assert_eq!(rows(&place, "device_hint").await, 0);
+}
+
+fn seen(household: &str, last: u8, seconds: i64) -> SeenDevice {
+    SeenDevice {
+        household: id(household),
+        identifier: DeviceIdentifier::Address([192, 0, 2, last].into()),
+        seen: Timestamp::from_second(1_800_000_000 + seconds).unwrap(),
+        guess: None,
+    }
+}
+
+#[tokio::test]
+async fn sightings_beyond_the_bound_of_a_household_are_told() {
+    let place = Place::new();
+    let store = place.open().await;
+    let first = [seen("home", 200, 0), seen("other", 200, 0)];
+    assert_eq!(store.note_sightings(&first).await.unwrap(), []);
+    let flood: Vec<SeenDevice> = (0..64).map(|last| seen("home", last, 1)).collect();
+    let gone = store.note_sightings(&flood).await.unwrap();
+    assert_eq!(gone, [(id("home"), first[0].identifier.clone())]);
+}
+
+#[tokio::test]
+async fn a_prompt_that_cannot_be_read_stops_no_other() {
+    let place = Place::new();
+    let store = place.open().await;
+    let now = Timestamp::now();
+    let wants = |device: &str, domain: &str| ThingWants {
+        household: id("home"),
+        device: id(device),
+        domains: vec![PromptDomain {
+            domain: Name::parse(domain).unwrap(),
+            names: vec![Name::of_presentation(r"Living\032Room.example").unwrap()],
+            first_seen: now,
+            queries: 1,
+        }],
+    };
+    let (broken, whole) = (wants("camera", "a.example"), wants("plug", "b.example"));
+    let both = [broken.clone(), whole.clone()];
+    assert_eq!(store.grow_prompts(&both, now).await.unwrap().len(), 2);
+    let raw = sqlx::SqlitePool::connect(&format!("sqlite:{}", place.file().display()))
+        .await
+        .unwrap();
+    sqlx::query("UPDATE prompt SET document = '{' WHERE device = 'camera'")
+        .execute(&raw)
+        .await
+        .unwrap();
+    let more = [broken, wants("plug", "c.example")];
+    let grown = store.grow_prompts(&more, now).await.unwrap();
+    assert_eq!((grown.len(), grown[0].added), (1, 1));
+    let prompts = store.prompts(&id("home"), None, now).await.unwrap();
+    assert_eq!(prompts.len(), 1);
+    assert_eq!(prompts[0].domains[0], whole.domains[0]);
 }

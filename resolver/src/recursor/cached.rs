@@ -60,13 +60,15 @@ pub(super) enum ChainEnd {
 
 impl<E: Environment> Recursor<E> {
     /// What the caches know of a name and type. A prefetch ignores entries near the end of their
-    /// TTL, and a query with CD that validation failed.
+    /// TTL. What is not validated is not refused because validation failed: a query with CD, the
+    /// address of a name server, the records that validation needs.
     ///
     /// # Errors
     /// The failure from the failure cache.
     pub(super) fn cached(
         &self,
         context: &QueryContext,
+        chain: &LookupChain<'_>,
         name: NameRef<'_>,
         rtype: Rtype,
         is_prefetch: bool,
@@ -109,8 +111,9 @@ impl<E: Environment> Recursor<E> {
         {
             return Ok(Some(found_by_dname(dname, name, rtype)));
         }
+        let validates = chain.is_client_query() && !context.checking_disabled;
         match self.failures.get(name, rtype, now) {
-            Some(failure) if !(is_prefetch || context.checking_disabled && failure.is_bogus()) => {
+            Some(failure) if !(is_prefetch || failure.is_bogus() && !validates) => {
                 self.counters.cached_failures.increment(1);
                 Err(failure)
             }

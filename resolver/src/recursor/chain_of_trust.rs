@@ -320,7 +320,8 @@ impl<E: Environment> Recursor<E> {
         for _ in 0..2 {
             let found = match self.find_keys(context, zone).await {
                 Ok(found) => found,
-                Err(failure) if failure.is_of_query() => return Err(failure),
+                // Servers that do not respond say nothing about the chain.
+                Err(failure) if failure.is_of_query() || first.is_none() => return Err(failure),
                 Err(_) => break,
             };
             let server = found.server;

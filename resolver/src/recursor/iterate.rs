@@ -114,7 +114,7 @@ impl<E: Environment> Recursor<E> {
         rtype: Rtype,
         is_prefetch: bool,
     ) -> Result<Found, ResolutionFailure> {
-        if let Some(found) = self.cached(context, name, rtype, is_prefetch)? {
+        if let Some(found) = self.cached(context, chain, name, rtype, is_prefetch)? {
             return Ok(found);
         }
         // A prefetch wants what the zone says now.

@@ -19,7 +19,7 @@ use super::{
     exchange::{ExchangeError, ServerQuery},
     failure::ResolutionFailure,
     lookup_chain::LookupChain,
-    query_context::{QueryContext, describe},
+    query_context::{QueryContext, QueryPurpose, describe},
     response::{Response, ResponseFault, ResponseKind},
     rrset::Credibility,
     select::{Candidates, Try},
@@ -148,7 +148,11 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
             }
         }
         if self.failure == ResolutionFailure::NoServers && self.candidates.are_probed_by_another {
-            self.failure = ResolutionFailure::Unreachable;
+            self.failure = match self.chain.purpose() {
+                // No server was asked, and all names of the zone need its keys: nothing is cached.
+                QueryPurpose::Validation => ResolutionFailure::Busy,
+                _ => ResolutionFailure::Unreachable,
+            };
         }
         self.last_resort
             .ok_or(self.candidates.cut_short.unwrap_or(self.failure))

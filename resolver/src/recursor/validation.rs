@@ -19,7 +19,7 @@ use super::{
     failure::ResolutionFailure,
     lookup_chain::LookupChain,
     query_context::QueryContext,
-    response::Denial,
+    response::{Denial, ServerRole},
     rrset::{RrSet, SecurityStatus},
     state::Recursor,
 };
@@ -109,15 +109,25 @@ impl<E: Environment> Recursor<E> {
             _ => name,
         };
         let delegation = self.delegations.closest(place, now, false)?;
+        if delegation.role() != ServerRole::Authority {
+            // A forwarder answers for zones below, too.
+            return None;
+        }
         let zone = delegation.zone.borrow();
         let ChainTrust::Broken(broken) = self.trust.get(zone, now)? else {
             return None;
         };
         let anchors = self.anchors.load();
-        let (anchored, _) = anchors.closest(name)?;
-        // A trust anchor below the zone begins another chain.
-        let is_of_zone = zone.is_within(anchored) && !self.has_negative_anchor(name);
-        is_of_zone.then_some(broken)
+        let (anchored, _) = anchors.closest(place)?;
+        // A trust anchor below the zone begins another chain, and what the zone has proved of a cut
+        // before holds on.
+        let mut below = place.ancestors().take_while(|above| *above != zone);
+        let goes_on = below.any(|above| {
+            let known = self.trust.get(above, now);
+            matches!(known, Some(ChainTrust::Keys(_) | ChainTrust::Insecure(_)))
+        });
+        let is_of_zone = zone.is_within(anchored) && !self.has_negative_anchor(place);
+        (is_of_zone && !goes_on).then_some(broken)
     }
 
     /// Notes that an answer is bogus. Where the bounds of the client query ended the validation, this
@@ -257,16 +267,16 @@ impl<E: Environment> Recursor<E> {
     ) -> Result<SecurityStatus, Invalid> {
         let owner = set.owner.clone();
         let owner = owner.borrow();
-        if self.has_negative_anchor(owner) {
-            return Ok(SecurityStatus::Insecure(
-                InsecurityCause::NegativeTrustAnchor,
-            ));
-        }
         // The DS RRset of a zone belongs to its parent.
         let place = match set.rtype {
             Rtype::DS => owner.parent().unwrap_or(owner),
             _ => owner,
         };
+        if self.has_negative_anchor(place) {
+            return Ok(SecurityStatus::Insecure(
+                InsecurityCause::NegativeTrustAnchor,
+            ));
+        }
         let highest = self.highest_signer(place);
         let is_of_zone = |signer: &Name| {
             place.is_within(signer.borrow()) && signer.borrow().is_within(highest.borrow())
@@ -310,16 +320,16 @@ impl<E: Environment> Recursor<E> {
         code: ResponseCode,
         denial: &mut Denial,
     ) -> Result<(ResponseCode, SecurityStatus), Invalid> {
-        if self.has_negative_anchor(name) {
-            let cause = InsecurityCause::NegativeTrustAnchor;
-            return Ok((code, SecurityStatus::Insecure(cause)));
-        }
         let is_of_parent = rtype == Rtype::DS && !name.is_root();
         let place = if is_of_parent {
             name.parent().unwrap_or(name)
         } else {
             name
         };
+        if self.has_negative_anchor(place) {
+            let cause = InsecurityCause::NegativeTrustAnchor;
+            return Ok((code, SecurityStatus::Insecure(cause)));
+        }
         let highest = self.highest_signer(place);
         let is_of_zone = |signer: &Name| {
             place.is_within(signer.borrow()) && signer.borrow().is_within(highest.borrow())

@@ -316,6 +316,68 @@ async fn a_zone_that_is_known_to_be_broken_is_not_asked() {
     assert_eq!(mended, "NoError 192.0.2.1 secure");
 }
 
+/// An outage is no evidence against a chain of trust: the zone is not bogus when it is over.
+#[tokio::test(start_paused = true)]
+async fn a_zone_whose_servers_were_silent_is_secure_again_within_seconds() {
+    for only_keys in [false, true] {
+        let (recursor, script, [_, example]) = signed_internet(3_600, true);
+        learn_delegation(&recursor, &script).await;
+        for server in [FIRST, SECOND] {
+            let honest = signed_authority(vec![Arc::clone(&example)]);
+            script.serve(server, move |query, tcp| {
+                let is_silent = !only_keys || query.queries[0].query_type == RecordType::DNSKEY;
+                if is_silent {
+                    Play::Silence
+                } else {
+                    honest(query, tcp)
+                }
+            });
+        }
+        for name in ["ns1.example.com", "ns2.example.com", "none.example.com"] {
+            let answer = validated(&recursor, name).await;
+            assert!(
+                !answer.contains("Bogus") && !answer.contains("NoError"),
+                "{answer}"
+            );
+        }
+        assert!(recursor.bogus_zones().is_empty());
+        for server in [FIRST, SECOND] {
+            script.serve(server, signed_authority(vec![Arc::clone(&example)]));
+        }
+        // Longer than any of the failures is cached.
+        sleep(Duration::from_secs(7)).await;
+        let answer = validated(&recursor, "short.example.com").await;
+        assert_eq!(answer, "NoError 192.0.2.9 secure", "{only_keys}");
+    }
+}
+
+/// The address of a name server needs no validation, whatever a client has asked for before.
+#[tokio::test(start_paused = true)]
+async fn a_bogus_name_of_a_server_keeps_no_other_zone_from_its_address() {
+    let (recursor, script, [com, example]) = signed_internet(3_600, true);
+    let records = records_of_com(&example, 3_600, true) + "other.com. 3600 NS ns2.example.com.\n";
+    script.serve(TLD, signed_authority(vec![Arc::new(com.with(&records))]));
+    let renewed = Arc::new(SignedZone::new("example.com.", EXAMPLE));
+    for server in [FIRST, SECOND] {
+        let own = signed_authority(vec![Arc::clone(&renewed)]);
+        let others = authority(&[("other.com.", OTHER)]);
+        script.serve(server, move |query, tcp| {
+            let name = query.queries[0].name.to_lowercase().to_ascii();
+            if name.ends_with("other.com.") {
+                others(query, tcp)
+            } else {
+                own(query, tcp)
+            }
+        });
+    }
+    for _ in 0..2 {
+        let answer = validated(&recursor, "ns2.example.com").await;
+        assert!(answer.starts_with("Bogus"), "{answer}");
+    }
+    let answer = validated(&recursor, "www.other.com").await;
+    assert_eq!(answer, "NoError 192.0.2.2 insecure");
+}
+
 /// Each answer has eight wrong signatures, and a query may cause sixteen.
 #[tokio::test(start_paused = true)]
 async fn a_fault_that_was_found_is_told_when_a_retry_is_too_much_work() {

@@ -145,16 +145,34 @@ fn a_cached_failure_answers_all_but_prefetches() {
     );
     assert_eq!(
         recursor
-            .cached(&context(), name.borrow(), Rtype::A, false)
+            .cached(
+                &context(),
+                &LookupChain::new(name.borrow(), Rtype::A),
+                name.borrow(),
+                Rtype::A,
+                false
+            )
             .err(),
         Some(ResolutionFailure::Useless)
     );
     assert!(matches!(
-        recursor.cached(&context(), name.borrow(), Rtype::A, true),
+        recursor.cached(
+            &context(),
+            &LookupChain::new(name.borrow(), Rtype::A),
+            name.borrow(),
+            Rtype::A,
+            true
+        ),
         Ok(None)
     ));
     assert!(matches!(
-        recursor.cached(&context(), name.borrow(), Rtype::AAAA, false),
+        recursor.cached(
+            &context(),
+            &LookupChain::new(name.borrow(), Rtype::AAAA),
+            name.borrow(),
+            Rtype::AAAA,
+            false
+        ),
         Ok(None)
     ));
 }
@@ -181,14 +199,26 @@ fn a_prefetch_ignores_entries_in_their_last_tenth() {
     ] {
         set_clock(&recursor, second);
         let is_alias = matches!(
-            recursor.cached(&context(), name.borrow(), Rtype::A, is_prefetch),
+            recursor.cached(
+                &context(),
+                &LookupChain::new(name.borrow(), Rtype::A),
+                name.borrow(),
+                Rtype::A,
+                is_prefetch
+            ),
             Ok(Some(Found {
                 end: ChainEnd::Alias(_),
                 ..
             }))
         );
         let is_set = matches!(
-            recursor.cached(&context(), name.borrow(), CNAME, is_prefetch),
+            recursor.cached(
+                &context(),
+                &LookupChain::new(name.borrow(), CNAME),
+                name.borrow(),
+                CNAME,
+                is_prefetch
+            ),
             Ok(Some(Found {
                 end: ChainEnd::Records,
                 ..
