@@ -394,7 +394,8 @@ test('notices are on only as long as the program has the subscription', async ()
   await isOn(true);
   // The subscription ends with the session, also if the browser still has it.
   await page.getByRole('button', { name: 'Log out' }).click();
-  await page.getByRole('heading', { level: 1 }).waitFor();
+  await page.getByRole('heading', { level: 1, name: 'Log in' }).waitFor();
+  await page.goto('about:blank');
   await enter(page, await world.link());
   await visit(page, world.origin, 'settings', 'Settings');
   await isOn(false);
