@@ -4,10 +4,13 @@
 //! ```text
 //! gambling.test.isp.example ── in the category gambling ──> blocked: nothing answers
 //!                                                      └──> not blocked: this listener answers
-//! open.test.isp.example     ── in no category ──> answers wherever this resolver is used
+//! open.test.isp.example     ── in no category ──> answers wherever this resolver is used, unless a
+//!                                                 pause, a thing or an own list blocks it
 //! ```
 //!
-//! The names exist in this resolver only, so a device that uses another one reaches none of them.
+//! The names exist in this resolver only, so a device that uses another one reaches none of them. A
+//! test may follow a change of the rules at once: the names' records have a TTL of zero, and each
+//! answer ends its connection, so that the next test asks again.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +24,7 @@ use policy::name::Name;
 
 use crate::panics;
 
-/// The label of the name that no rule blocks.
+/// The label of the name in no category.
 pub const OPEN_LABEL: &str = "open";
 
 /// Where the names of the home test are.
@@ -70,6 +73,8 @@ pub fn router() -> Router {
         let mut answer = next.run(request).await;
         let headers = answer.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // A browser that keeps the connection would reach the name without asking for it.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         // The page that asks is at another name. The answer says nothing about the visitor.
         headers.insert(
             header::ACCESS_CONTROL_ALLOW_ORIGIN,

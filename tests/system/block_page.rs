@@ -76,6 +76,7 @@ impl Browser {
         (answer.status(), answer.text().await.unwrap())
     }
 
+    /// Sends a form from the page of a host.
     async fn send(
         &self,
         host: &str,
@@ -90,6 +91,7 @@ impl Browser {
             .post(url)
             .header("host", host)
             .header("origin", origin)
+            .header("accept-language", self.language)
             .header("content-type", "application/x-www-form-urlencoded")
             .body(form);
         let answer = asked.send().await.unwrap();
@@ -156,6 +158,53 @@ async fn an_order_is_named_as_one_and_offers_no_question() {
         !page.contains("HC-2030-77") && !page.contains("/ask\""),
         "{page}"
     );
+    // No category of an order can be wrong.
+    assert!(!page.contains("wrong category"), "{page}");
+    assert!(page.contains("the order is not about this site"), "{page}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_the_page_s_language_and_truly() {
+    let world = world().await;
+    let ask = async |browser: &Browser, host: &str| {
+        let ours = format!("http://{host}");
+        browser.send(host, "ask", &ours, "please").await
+    };
+    let english = Browser::new(&world, PHONE);
+    let welsh = Browser::new(&world, PHONE).in_welsh();
+    let (status, page) = ask(&english, "news.example").await;
+    assert_eq!(status, 409);
+    assert!(page.contains("not blocked for this device"), "{page}");
+    let (status, page) = ask(&welsh, "news.example").await;
+    assert_eq!(status, 409);
+    assert!(
+        page.contains("Nid yw'r wefan hon wedi'i rhwystro"),
+        "{page}"
+    );
+    assert!(!page.contains("is not blocked"), "{page}");
+    // A device asks twenty times a day at most: a minute later it is refused as well.
+    for number in 0..20 {
+        let host = format!("a{number}.bets.example");
+        assert_eq!(ask(&english, &host).await.0, 200, "{host}");
+    }
+    let (status, page) = ask(&english, "b.bets.example").await;
+    assert_eq!(status, 429);
+    assert!(page.contains("ask again tomorrow"), "{page}");
+    assert!(!page.contains("minute"), "{page}");
+    let (_, page) = ask(&welsh, "b.bets.example").await;
+    assert!(page.contains("gofynnwch eto yfory"), "{page}");
+}
+
+#[tokio::test]
+async fn a_device_without_a_name_has_no_person_on_the_page() {
+    let world = world().await;
+    world.toggle("home", "gambling", Allow).await;
+    let rules = "/v1/households/home/people/unknown-devices/categories/gambling";
+    world.api.put(rules, json!({ "state": "block" })).await.ok();
+    let (status, page) = Browser::new(&world, OTHER).open("bets.example").await;
+    assert_eq!(status, 403);
+    assert!(page.contains("for devices that it has not named"), "{page}");
+    assert!(!page.contains("the person who"), "{page}");
 }
 
 #[tokio::test]
@@ -296,6 +345,41 @@ async fn each_category_has_a_test_name_that_its_rules_decide() {
     let answer = client.get(port).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    // The next test asks for the name again, and for the connection.
+    assert_eq!(answer.headers()["connection"], "close");
+    let answer = phone.reply("open.test.isp.example. A").await.unwrap();
+    assert_eq!(answer.answer_ttl_s(), Some(0));
+}
+
+#[tokio::test]
+async fn the_home_test_says_if_a_rule_blocks_its_open_name() {
+    let world = world().await;
+    let phone = world.client(PHONE);
+    let home = "/v1/households/home";
+    let open = async || {
+        let told = expected(&world, PHONE).await["open"].clone();
+        (told["is_blocked"].as_bool().unwrap(), told["layer"].clone())
+    };
+    assert_eq!(open().await, (false, json!(null)));
+    let pause = format!("{home}/pause");
+    world.api.put(&pause, json!({ "minutes": 30 })).await.ok();
+    assert_eq!(open().await, (true, json!("paused")));
+    assert_ne!(phone.ask("open.test.isp.example. A").await, "192.0.2.81");
+    world.api.delete(&pause).await.ok();
+    let own = format!("{home}/names/isp.example");
+    world.api.put(&own, json!({ "state": "block" })).await.ok();
+    assert_eq!(open().await, (true, json!("household-deny")));
+    world.api.delete(&own).await.ok();
+    let thing = format!("{home}/devices/phone/thing");
+    world
+        .api
+        .put(&thing, json!({ "mode": "locked" }))
+        .await
+        .ok();
+    assert_eq!(open().await, (true, json!("thing")));
+    world.api.put(&thing, json!({ "mode": "off" })).await.ok();
+    assert_eq!(open().await, (false, json!(null)));
+    assert_eq!(phone.ask("open.test.isp.example. A").await, "192.0.2.81");
 }
 
 #[tokio::test]

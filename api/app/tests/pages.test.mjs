@@ -322,6 +322,86 @@ http = ["127.0.0.1:${port}"]
   assert.match(await page.locator('[data-test=gambling]').innerText(), /Gambling\s+Blocked$/);
   assert.match(await page.locator('[data-test=social]').innerText(), /Social networks\s+Allowed$/);
   assert.equal(await verdict(world.dns, 'gambling.test.isp.example'), 'blocked');
+  // While a rule blocks the open name as well, nothing is said of another DNS service.
+  const start = page.getByRole('button', { name: 'Start the test' });
+  await world.api('PUT', `${HOME}/pause`, { minutes: 30 });
+  await start.click();
+  await page.getByText(/^The Internet is paused here/).waitFor();
+  await world.api('DELETE', `${HOME}/pause`);
+  await world.api('PUT', `${HOME}/names/isp.example`, { state: 'block' });
+  await start.click();
+  await page.getByText(/^A rule blocks the test pages themselves/).waitFor();
+  await world.api('DELETE', `${HOME}/names/isp.example`);
+  await start.click();
+  await page.getByText(/^This network is filtered/).waitFor();
+  assert.equal(await page.getByText(/another DNS service/).count(), 0);
+  // A page with TLS cannot ask test pages without it.
+  await page.route('**/v1/home-test', async (route) => {
+    const answer = await route.fetch();
+    const told = await answer.json();
+    for (const asked of [told.open, ...told.categories]) Object.assign(asked, { http: null });
+    return route.fulfill({ response: answer, json: told });
+  });
+  await start.click();
+  await page.getByText(/^This cannot be tested from a secure page/).waitFor();
+});
+
+test('notices are on only as long as the program has the subscription', async () => {
+  world = await World.start();
+  await world.home();
+  const { context, page } = await person(world);
+  people.push({ context });
+  // The push service of a browser, which keeps a subscription whoever is logged in.
+  await context.addInitScript(() => {
+    const kept = () => localStorage.getItem('push') === 'kept';
+    const subscription = {
+      toJSON: () => ({
+        endpoint: 'https://fcm.googleapis.com/fcm/send/a',
+        keys: {
+          p256dh:
+            'BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4',
+          auth: 'BTBZMqHH6r4Tts7J_aSIgg',
+        },
+      }),
+    };
+    const registration = {
+      pushManager: {
+        getSubscription: async () => (kept() ? subscription : null),
+        subscribe: async () => {
+          localStorage.setItem('push', 'kept');
+          return subscription;
+        },
+      },
+    };
+    const worker = {
+      register: async () => registration,
+      getRegistration: async () => registration,
+      ready: Promise.resolve(registration),
+      addEventListener: () => {},
+    };
+    Object.defineProperty(navigator, 'serviceWorker', { value: worker });
+    Notification.requestPermission = async () => 'granted';
+  });
+  await enter(page, await world.link());
+  const notices = page.getByRole('switch', { name: 'Notices on this device' });
+  const isOn = (wanted) =>
+    page.getByRole('switch', { name: 'Notices on this device', checked: wanted }).waitFor();
+  await visit(page, world.origin, 'settings', 'Settings');
+  await isOn(false);
+  await notices.click();
+  await isOn(true);
+  await page.reload();
+  await isOn(true);
+  // The subscription ends with the session, also if the browser still has it.
+  await page.getByRole('button', { name: 'Log out' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Log in' }).waitFor();
+  await page.goto('about:blank');
+  await enter(page, await world.link());
+  await visit(page, world.origin, 'settings', 'Settings');
+  await isOn(false);
+  assert.equal(await page.evaluate(() => localStorage.getItem('push')), 'kept');
+  await notices.click();
+  await isOn(true);
 });
 
 /** What the listener of the home test answers for a name. */

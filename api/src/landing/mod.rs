@@ -139,7 +139,7 @@ async fn block(State(landing): State<Arc<Landing>>, request: Request) -> Respons
     let client = client_address::of_request(&parts);
     let visitor = match landing.visitor(client, &parts.headers).await {
         Ok(visitor) => visitor,
-        Err(problem) => return problem.into_response(),
+        Err(problem) => return landing.refused(&Visitor::unknown(&parts.headers), problem),
     };
     let pages = landing.pages(&visitor);
     match landing.judged(&visitor).await {
@@ -206,10 +206,9 @@ impl Landing {
         let locale = subscriber
             .as_ref()
             .and_then(|subscriber| subscriber.household.locale.as_deref());
-        let accepted = headers.get(header::ACCEPT_LANGUAGE);
         Ok(Visitor {
             name: host_name(headers),
-            language: Language::choose(locale, accepted.and_then(|tags| tags.to_str().ok())),
+            language: Language::choose(locale, accepted_languages(headers)),
             subscriber,
         })
     }
@@ -251,7 +250,9 @@ impl Landing {
             category: visitor
                 .language
                 .titles(&control.taxonomy, verdict.categories),
-            whose: visitor.language.whose(verdict.layer, told.level()),
+            whose: visitor
+                .language
+                .whose(verdict.layer, told.level(), visitor.device().is_some()),
         })
     }
 
@@ -265,11 +266,11 @@ impl Landing {
     ) -> Response {
         let visitor = match self.visitor(client, headers).await {
             Ok(visitor) => visitor,
-            Err(problem) => return problem.into_response(),
+            Err(problem) => return self.refused(&Visitor::unknown(headers), problem),
         };
         let pages = self.pages(&visitor);
         if !is_of_this_page(headers) {
-            return (StatusCode::FORBIDDEN, pages.failed(pages.words.refused)).into_response();
+            return self.refused(&visitor, another_site());
         }
         let done = match purpose {
             Purpose::Ask => self.ask(&visitor, note).await.map(|()| pages.asked()),
@@ -280,11 +281,22 @@ impl Landing {
         };
         match done {
             Ok(page) => page.into_response(),
-            Err(problem) if problem.status() == StatusCode::TOO_MANY_REQUESTS => {
-                (problem.status(), pages.failed(pages.words.too_often)).into_response()
-            }
-            Err(problem) => (problem.status(), pages.failed(problem.detail())).into_response(),
+            Err(problem) => self.refused(&visitor, problem),
         }
+    }
+
+    /// A page with the reason of a refusal, in the visitor's language.
+    fn refused(&self, visitor: &Visitor, problem: Problem) -> Response {
+        let why = visitor.language.refusal(problem.code());
+        let page = self.pages(visitor).failed(why);
+        let mut answer = (problem.status(), page).into_response();
+        let (said, _) = problem.into_response().into_parts();
+        if let Some(wait) = said.headers.get(header::RETRY_AFTER) {
+            let wait = wait.clone();
+            answer.headers_mut().insert(header::RETRY_AFTER, wait);
+        }
+        answer.extensions_mut().extend(said.extensions);
+        answer
     }
 
     async fn ask(&self, visitor: &Visitor, note: Note) -> Result<(), Problem> {
@@ -314,6 +326,15 @@ impl Landing {
 }
 
 impl Visitor {
+    /// A visitor whose line was not read.
+    fn unknown(headers: &HeaderMap) -> Self {
+        Self {
+            name: host_name(headers),
+            subscriber: None,
+            language: Language::choose(None, accepted_languages(headers)),
+        }
+    }
+
     /// The device that the address proves, and its household.
     fn device(&self) -> Option<(&Id, &Id)> {
         let subscriber = self.subscriber.as_ref()?;
@@ -337,6 +358,11 @@ impl Note {
             .map_err(|_| Problem::value("reason", "text", REFUSAL))?;
         Ok(Some(text).filter(|text| !text.is_blank()))
     }
+}
+
+/// The languages that a browser says it takes.
+fn accepted_languages(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::ACCEPT_LANGUAGE)?.to_str().ok()
 }
 
 /// The name in the address bar. `None` if it is an address or cannot be a name.
@@ -363,6 +389,12 @@ fn wants_page(headers: &HeaderMap) -> bool {
     let takes_html = said(header::ACCEPT)
         .is_none_or(|accepted| accepted.contains("text/html") || accepted.trim() == "*/*");
     is_document && takes_html
+}
+
+/// 403 for a form that another site's page sends.
+fn another_site() -> Problem {
+    let detail = "the form was not sent from the block page";
+    Problem::new(StatusCode::FORBIDDEN, "csrf", detail)
 }
 
 /// Whether a form was sent from the block page, as far as the browser says: another site's page must

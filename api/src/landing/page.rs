@@ -49,7 +49,7 @@ impl Pages<'_> {
                     dt { (words.why) } dd { (block.whose) }
                 }
                 @if is_familys { (self.ask()) }
-                (self.report())
+                (self.report(block))
                 p.small { (words.no_password) }
             },
         )
@@ -120,13 +120,20 @@ impl Pages<'_> {
         }
     }
 
-    fn report(&self) -> Markup {
+    /// Reports a mistake of the provider. Of an order, and of what a family blocks itself, no category
+    /// can be wrong.
+    fn report(&self, block: &Block) -> Markup {
         let words = self.words;
+        let text = match block.layer {
+            Layer::Mandatory => words.report_order,
+            _ if block.category.is_empty() => words.report_mistake,
+            _ => words.report_text,
+        };
         html! {
             details {
                 summary { (words.report) }
                 form method="post" action=(REPORT_PATH) {
-                    p { (words.report_text) }
+                    p { (text) }
                     label for="mistake" { (words.reason) }
                     input #mistake name="reason" maxlength="500" autocomplete="off";
                     button { (words.send) }

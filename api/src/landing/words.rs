@@ -34,11 +34,11 @@ pub(super) struct Words {
     pub asked_text: &'static str,
     pub report: &'static str,
     pub report_text: &'static str,
+    pub report_mistake: &'static str,
+    pub report_order: &'static str,
     pub reported: &'static str,
     pub reported_text: &'static str,
     pub failed: &'static str,
-    pub too_often: &'static str,
-    pub refused: &'static str,
     pub back: &'static str,
 }
 
@@ -62,11 +62,11 @@ const ENGLISH: Words = Words {
     asked_text: "When they say yes, the site works within half a minute.",
     report: "Report a mistake",
     report_text: "If the site is in the wrong category, say so. Your provider reads each report.",
+    report_mistake: "If you think that this is a mistake of your provider, say so. Your provider reads each report.",
+    report_order: "If you think that the order is not about this site, say so. Your provider reads each report.",
     reported: "Thank you. Your provider reads each report.",
     reported_text: "The number of your report:",
     failed: "That did not work",
-    too_often: "Please wait a minute and try again.",
-    refused: "This form can only be sent from the block page itself.",
     back: "Back",
 };
 
@@ -90,11 +90,11 @@ const WELSH: Words = Words {
     asked_text: "Pan fyddant yn cytuno, bydd y wefan yn gweithio o fewn hanner munud.",
     report: "Rhoi gwybod am gamgymeriad",
     report_text: "Os yw'r wefan yn y categori anghywir, dywedwch. Mae eich darparwr yn darllen pob adroddiad.",
+    report_mistake: "Os ydych yn meddwl mai camgymeriad eich darparwr yw hyn, dywedwch. Mae eich darparwr yn darllen pob adroddiad.",
+    report_order: "Os ydych yn meddwl nad yw'r gorchymyn yn ymwneud â'r wefan hon, dywedwch. Mae eich darparwr yn darllen pob adroddiad.",
     reported: "Diolch. Mae eich darparwr yn darllen pob adroddiad.",
     reported_text: "Rhif eich adroddiad:",
     failed: "Ni weithiodd hynny",
-    too_often: "Arhoswch funud a rhowch gynnig arall arni.",
-    refused: "Dim ond o'r dudalen rwystro ei hun y gellir anfon y ffurflen hon.",
     back: "Yn ôl",
 };
 
@@ -139,8 +139,72 @@ impl Language {
         titles.collect::<Vec<_>>().join(", ")
     }
 
-    /// Whose choice the block is, by the layer that decided and the level where the setting is.
-    pub(super) fn whose(self, layer: Layer, level: Option<&str>) -> &'static str {
+    /// Why the page refuses what a form asks, by the code of the problem. The problem's own detail is
+    /// English, and for programs.
+    pub(super) fn refusal(self, code: &str) -> &'static str {
+        let (english, welsh) = match code {
+            "csrf" => (
+                "This form can only be sent from the block page itself.",
+                "Dim ond o'r dudalen rwystro ei hun y gellir anfon y ffurflen hon.",
+            ),
+            "rate" => (
+                "Please wait a minute and try again.",
+                "Arhoswch funud a rhowch gynnig arall arni.",
+            ),
+            "requests_limit" => (
+                "Too many questions wait for an answer, or this device has asked too often today. \
+                 Talk to your parents, or ask again tomorrow.",
+                "Mae gormod o gwestiynau'n aros am ateb, neu mae'r ddyfais hon wedi gofyn yn rhy aml \
+                 heddiw. Siaradwch â'ch rhieni, neu gofynnwch eto yfory.",
+            ),
+            "reports_limit" => (
+                "Your provider has too many reports at the moment. Please try again tomorrow.",
+                "Mae gan eich darparwr ormod o adroddiadau ar hyn o bryd. Rhowch gynnig arall arni yfory.",
+            ),
+            "not_blocked" => (
+                "This site is not blocked for this device. Try to open it again in half a minute.",
+                "Nid yw'r wefan hon wedi'i rhwystro ar gyfer y ddyfais hon. Ceisiwch ei hagor eto mewn \
+                 hanner munud.",
+            ),
+            "mandatory" => (
+                "An order obliges your provider to block this site. Your family cannot lift it.",
+                "Mae gorchymyn yn gorfodi eich darparwr i rwystro'r wefan hon. Ni all eich teulu ei chodi.",
+            ),
+            "safe_search" => (
+                "Safe search blocks this site. Your parents can change safe search, but not by a question.",
+                "Chwilio diogel sy'n rhwystro'r wefan hon. Gall eich rhieni newid chwilio diogel, ond nid \
+                 drwy gwestiwn.",
+            ),
+            "public_suffix" | "name" => (
+                "This page can only ask for the name of one site.",
+                "Dim ond am enw un wefan y gall y dudalen hon ofyn.",
+            ),
+            "text" => (
+                "The text has characters that cannot be sent. Please use plain letters.",
+                "Mae nodau na ellir eu hanfon yn y testun. Defnyddiwch lythrennau plaen.",
+            ),
+            "limit" => (
+                "The text is too long. Please write less.",
+                "Mae'r testun yn rhy hir. Ysgrifennwch lai.",
+            ),
+            "unknown_device" | "unknown_household" => (
+                "This page does not know this device. Ask in the family's app.",
+                "Nid yw'r dudalen hon yn adnabod y ddyfais hon. Gofynnwch yn ap y teulu.",
+            ),
+            _ => (
+                "Your provider could not take it. Please try again later.",
+                "Ni allai eich darparwr ei dderbyn. Rhowch gynnig arall arni yn nes ymlaen.",
+            ),
+        };
+        match self {
+            Self::English => english,
+            Self::Welsh => welsh,
+        }
+    }
+
+    /// Whose choice the block is, by the layer that decided and the level where the setting is. A
+    /// device without a name has the rules of those that have none, and no person.
+    pub(super) fn whose(self, layer: Layer, level: Option<&str>, is_named: bool) -> &'static str {
         let (english, welsh) = match (layer, level) {
             (Layer::Mandatory, _) => (
                 "An order obliges your provider to block it for everybody. Your family cannot lift it.",
@@ -153,6 +217,10 @@ impl Language {
             (Layer::DeviceDeny, _) | (Layer::Category, Some("device")) => (
                 "Your family blocked it for this device.",
                 "Eich teulu a'i rhwystrodd ar gyfer y ddyfais hon.",
+            ),
+            (Layer::PersonDeny, _) | (Layer::Category, Some("person")) if !is_named => (
+                "Your family blocked it for devices that it has not named.",
+                "Eich teulu a'i rhwystrodd ar gyfer dyfeisiau nad yw wedi'u henwi.",
             ),
             (Layer::PersonDeny, _) | (Layer::Category, Some("person")) => (
                 "Your family blocked it for the person who uses this device.",
@@ -197,6 +265,48 @@ impl Language {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_refusal_is_said_in_the_page_s_language() {
+        let codes = [
+            "csrf",
+            "rate",
+            "requests_limit",
+            "reports_limit",
+            "not_blocked",
+            "mandatory",
+            "safe_search",
+            "public_suffix",
+            "text",
+            "limit",
+            "unknown_device",
+            "store_failed",
+        ];
+        let said = |language: Language| codes.map(|code| language.refusal(code));
+        let (english, welsh) = (said(Language::English), said(Language::Welsh));
+        let mut all: Vec<_> = english.into_iter().chain(welsh).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 2 * codes.len(), "{all:#?}");
+        // A limit of a day is not over in a minute.
+        assert!(english[1].contains("minute") && !english[2].contains("minute"));
+        assert!(english[2].contains("tomorrow"));
+    }
+
+    #[test]
+    fn a_device_without_a_name_has_no_person() {
+        let whose = |layer, level, is_named| Language::English.whose(layer, level, is_named);
+        for (layer, level) in [(Layer::PersonDeny, None), (Layer::Category, Some("person"))] {
+            assert!(whose(layer, level, true).contains("the person who uses this device"));
+            let unnamed = whose(layer, level, false);
+            assert_eq!(
+                unnamed,
+                "Your family blocked it for devices that it has not named."
+            );
+        }
+        let home = |is_named| whose(Layer::HouseholdDeny, None, is_named);
+        assert_eq!(home(true), home(false));
+    }
 
     #[test]
     fn a_household_s_language_goes_before_the_browser_s() {

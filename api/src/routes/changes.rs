@@ -2,13 +2,22 @@
 
 mod what;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
-use control::households::write::{Beside, change_beside};
+use control::households::write::{Beside, WriteError, change_beside};
 use jiff::{SignedDuration, Timestamp};
-use policy::rules::household::{DEVICES_MAX, Household, Id, PEOPLE_MAX};
-use policy_store::{AuditRecord, Role, SortOrder, UNDOES, UndoneChange, take_back};
+use policy::{
+    name::Name,
+    rules::{
+        household::{DEVICES_MAX, Household, Id, PEOPLE_MAX, SwitchState},
+        schedule::GrantTarget,
+    },
+};
+use policy_store::{
+    AuditRecord, ChangeError, Role, SortOrder, UNDOES, UndoneChange, take_back, untouched_since,
+    version_made,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,7 +31,8 @@ use crate::{
     extract::{IfMatch, QueryParameters, Segments, segment},
     names,
     problem::Problem,
-    versioned::{Versioned, unknown_household},
+    routes::mandates::refuse_ordered,
+    versioned::{Versioned, check_version, unknown_household},
     written::Written,
 };
 
@@ -33,6 +43,8 @@ const PAGE: u32 = 50;
 const PAGE_MAX: u32 = 200;
 /// Rows that are searched for the change of a version.
 const SEARCHED_MAX: u32 = 1_000;
+/// How often an undo reads what came later, if others write meanwhile.
+const READS_MAX: u32 = 8;
 /// Members that only the operator changes.
 const OPERATORS: [&str; 2] = ["networks", "external_ref"];
 /// Members that a second parent does not change.
@@ -149,7 +161,7 @@ struct Reading<'r> {
 impl Reading<'_> {
     /// `None` for a row that tells nothing: a setting was set again to the same value.
     fn entry(&self, record: &AuditRecord) -> Option<ChangeEntry> {
-        let version = version(record)?;
+        let version = version_made(record)?;
         let what = what::parts(
             record.before.as_ref(),
             record.after.as_ref(),
@@ -183,11 +195,6 @@ impl Reading<'_> {
             undoes: record.after.as_ref()?.get(UNDOES).and_then(Value::as_u64),
         })
     }
-}
-
-/// The version that a row has made.
-fn version(record: &AuditRecord) -> Option<u64> {
-    record.after.as_ref()?.get("version")?.as_u64()
 }
 
 /// Whether a row is a change of parts of a household, neither its beginning nor its end.
@@ -234,7 +241,7 @@ fn may_undo(record: &AuditRecord, role: Role) -> Result<(), Problem> {
 /// authors. Later changes of other settings stay. Notices are sent as for every write.
 #[utoipa::path(post, path = "/v1/households/{id}/changes/{version}/undo", operation_id = "undo_household_change", tag = "changes", params(("id" = String, Path), ("version" = u64, Path)),
     responses((status = 200, description = "undone", body = Written), (status = 404, description = "no such household, or it has no such change"),
-        (status = 409, description = "a part of it was changed since: `changed_since`; or it is too old: `too_late`")))]
+        (status = 409, description = "a part of it was changed since, or it was undone: `changed_since`; it is too old: `too_late`; it would allow a name that is blocked by order: `mandatory`")))]
 pub async fn undo(
     State(context): State<Arc<Context>>,
     Family(author): Family,
@@ -243,45 +250,109 @@ pub async fn undo(
     IfMatch(expected): IfMatch,
 ) -> Result<Versioned<Written>, Problem> {
     let id: Id = segment("id", &id)?;
-    let unknown = || Problem::not_found("unknown_change", format!("there is no change {of:?}"));
-    let of: u64 = of.parse().map_err(|_| unknown())?;
-    if context.control.directory.household(&id).is_none() {
-        return Err(unknown_household(&id));
+    let of: u64 = of.parse().map_err(|_| unknown(&of))?;
+    let mut reads = READS_MAX;
+    loop {
+        reads -= 1;
+        if context.control.directory.household(&id).is_none() {
+            return Err(unknown_household(&id));
+        }
+        let (record, version) = in_force(&context, &id, of, principal.role).await?;
+        check_version(expected, version)?;
+        let beside = Beside {
+            undoes: Some(of),
+            ..Beside::default()
+        };
+        let (name, lists) = (id.clone(), Arc::clone(&context));
+        let edit = move |now: Option<Household>| {
+            let now = now.ok_or_else(|| unknown_household(&name))?;
+            let undone = without(&record, &now)?;
+            refuse_ordered_again(&lists, &now, &undone)?;
+            Ok::<_, Problem>((Some(undone), ()))
+        };
+        // The rows that were read say nothing about a later version.
+        let at = Some(version);
+        match change_beside(&context.control, &author, id.clone(), at, beside, edit).await {
+            Ok((changed, ())) => {
+                let written = |version| Written { version };
+                return Ok(Versioned::of(&changed, StatusCode::OK, written));
+            }
+            Err(WriteError::Change(ChangeError::Version { .. }))
+                if expected.is_none() && reads > 0 => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    let store = &context.control.store;
-    let page = store
-        .audit(Some(&subject(&id)), SortOrder::Newest, None, SEARCHED_MAX)
+}
+
+/// The change that made a version, if this role may undo it and it is in force as it was done. Also
+/// returns the version up to which that is known.
+async fn in_force(
+    context: &Context,
+    id: &Id,
+    of: u64,
+    role: Role,
+) -> Result<(AuditRecord, u64), Problem> {
+    let page = context
+        .control
+        .store
+        .audit(Some(&subject(id)), SortOrder::Newest, None, SEARCHED_MAX)
         .await?;
-    let record = page
-        .records
-        .into_iter()
-        .find(|record| version(record) == Some(of) && is_of_parts(record))
-        .ok_or_else(unknown)?;
+    let rows = page.records;
+    let is_it = |record: &AuditRecord| version_made(record) == Some(of) && is_of_parts(record);
+    let place = rows.iter().position(is_it).ok_or_else(|| unknown(of))?;
+    let (later, record) = (&rows[..place], &rows[place]);
     if record.at + UNDO_WITHIN <= Timestamp::now() {
         let detail = "a change can be undone within an hour";
         return Err(Problem::conflict("too_late", detail));
     }
-    may_undo(&record, principal.role)?;
-    let beside = Beside {
-        undoes: Some(of),
-        ..Beside::default()
-    };
-    let name = id.clone();
-    let (changed, ()) = change_beside(
-        &context.control,
-        &author,
-        id,
-        expected,
-        beside,
-        move |now| {
-            let now = now.ok_or_else(|| unknown_household(&name))?;
-            Ok((Some(without(&record, &now)?), ()))
-        },
-    )
-    .await?;
-    Ok(Versioned::of(&changed, StatusCode::OK, |version| Written {
-        version,
-    }))
+    may_undo(record, role)?;
+    untouched_since(record, later)
+        .map_err(|error| Problem::conflict("changed_since", error.to_string()))?;
+    let version = rows.iter().find_map(version_made).unwrap_or(of);
+    Ok((record.clone(), version))
+}
+
+/// 404 for a change.
+fn unknown(of: impl Debug) -> Problem {
+    Problem::not_found("unknown_change", format!("there is no change {of:?}"))
+}
+
+/// Refuses an undo that allows a name which is blocked by order and not allowed now: an allow that
+/// was taken back cannot return under an order that came since.
+fn refuse_ordered_again(
+    context: &Context,
+    now: &Household,
+    undone: &Household,
+) -> Result<(), Problem> {
+    let at = Timestamp::now();
+    let are = allowed(now, at);
+    allowed(undone, at)
+        .into_iter()
+        .filter(|allow| !are.contains(allow))
+        .try_for_each(|(_, _, name)| refuse_ordered(context, name.borrow()))
+}
+
+/// Each name that a household allows at an instant: the level, the person or device, and the name.
+fn allowed(household: &Household, at: Timestamp) -> BTreeSet<(&'static str, Option<&Id>, &Name)> {
+    let people = household.people.iter();
+    let people = people.map(|(id, person)| (("person", Some(id)), &person.settings));
+    let devices = household.devices.iter();
+    let devices = devices.map(|(id, device)| (("device", Some(id)), &device.settings));
+    let all = people.chain(devices);
+    let all = all.chain([(("household", None), &household.settings)]);
+    all.flat_map(|((level, of), settings)| {
+        let names = settings.names.iter();
+        let names = names.filter(|(_, own)| own.value.state == SwitchState::Allow);
+        let grants = settings.grants.values();
+        let running = grants.filter(|grant| grant.value.until > at);
+        let grants = running.filter_map(|grant| match &grant.value.what {
+            GrantTarget::Domain(name) => Some(name),
+            _ => None,
+        });
+        let all = names.map(|(name, _)| name).chain(grants);
+        all.map(move |name| (level, of, name))
+    })
+    .collect()
 }
 
 /// The household of today without a change.

@@ -9,7 +9,7 @@ use axum::{
 };
 use policy::{
     category::Category,
-    decide::{EffectivePolicy, decide},
+    decide::{EffectivePolicy, Layer, decide},
     name::Name,
     unix_seconds::UnixSeconds,
 };
@@ -33,8 +33,9 @@ pub struct ExpectedOutcomes {
     is_household: bool,
     /// Whether the address is one device's, whose rules then apply.
     is_device: bool,
-    /// A name that nothing blocks: a device that cannot reach it uses another resolver.
-    open: TestName,
+    /// A name that is in no category: a device that cannot reach it, although no rule blocks it,
+    /// uses another resolver.
+    open: OpenTest,
     /// One name for each category.
     categories: Vec<CategoryTest>,
 }
@@ -48,6 +49,18 @@ struct TestName {
     http: Option<String>,
     /// Its address for pages with TLS. Null if no listener has it.
     https: Option<String>,
+}
+
+/// The name that is in no category.
+#[derive(Serialize, ToSchema)]
+struct OpenTest {
+    /// Whether the rules block it nevertheless. The test then tells nothing.
+    is_blocked: bool,
+    /// The layer that blocks it, such as `paused`, `thing` or `household-deny`. Null if none does.
+    #[schema(value_type = Option<Layer>)]
+    layer: Option<&'static str>,
+    #[serde(flatten)]
+    asked: TestName,
 }
 
 /// The name of a category.
@@ -124,24 +137,30 @@ pub async fn get(
         )
     })?;
     let lists = context.control.lists.load();
+    let decided = |asked: &TestName| {
+        let name = Name::parse(&asked.name).ok()?;
+        let listed = lists.classify(name.borrow());
+        Some(decide(&client.policy, name.borrow(), &listed))
+    };
     let category = |category: &Category| {
         let asked = TestName::of(test, &category.slug);
-        let name = Name::parse(&asked.name).ok()?;
-        let verdict = decide(
-            &client.policy,
-            name.borrow(),
-            &lists.classify(name.borrow()),
-        );
         Some(CategoryTest {
             slug: category.slug.clone(),
-            is_blocked: verdict.is_block(),
+            is_blocked: decided(&asked)?.is_block(),
             asked,
         })
+    };
+    let asked = TestName::of(test, OPEN_LABEL);
+    let blocking = decided(&asked).filter(|verdict| verdict.is_block());
+    let open = OpenTest {
+        is_blocked: blocking.is_some(),
+        layer: blocking.map(|verdict| verdict.layer.as_str()),
+        asked,
     };
     Ok(Json(ExpectedOutcomes {
         is_household: client.is_household,
         is_device: client.is_device,
-        open: TestName::of(test, OPEN_LABEL),
+        open,
         categories: context
             .control
             .taxonomy

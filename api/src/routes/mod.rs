@@ -164,6 +164,7 @@ fn each() -> impl IntoIterator<Item = GuardedRoute<Arc<Context>>> {
         session::delete,
         me::get,
         push::key,
+        push::get,
         push::put,
         push::delete,
         sessions::list,

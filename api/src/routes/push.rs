@@ -65,6 +65,20 @@ pub async fn key(
     Ok(Json(PushKey { key }))
 }
 
+/// Whether notices go to the browser of this session. A browser may still have the subscription of a
+/// session before, which has ended.
+#[utoipa::path(get, path = "/v1/push", operation_id = "get_push", tag = "session", security(()),
+    responses((status = 200, description = "whether it is subscribed", body = PushState), (status = 401, description = "no session: `session_missing`")))]
+pub async fn get(
+    State(context): State<Arc<Context>>,
+    own: OwnSession,
+) -> Result<Json<PushState>, Problem> {
+    let (_, session) = own.of_household()?;
+    let store = &context.control.store;
+    let subscribed = store.has_push_subscription(session).await?;
+    Ok(Json(PushState { subscribed }))
+}
+
 /// Sends notices to the browser of this session: requests and silent devices to a parent, answers to
 /// a child; at most one of a kind in an hour. They end with the session.
 #[utoipa::path(put, path = "/v1/push", operation_id = "put_push", tag = "session", request_body = PushBody, security(()),

@@ -112,6 +112,74 @@ async fn what_was_changed_since_is_not_undone() {
 }
 
 #[tokio::test]
+async fn an_undo_takes_back_no_newer_decision_of_another_parent() {
+    let world = World::with_home().await;
+    let mum = world.parent(Role::Parent, "Mum").await;
+    let dad = world.parent(Role::SecondParent, "Dad").await;
+    let level = async |key: &str, level: &str| {
+        let body = json!({ "preset": level }).to_string();
+        world.writes(key, Method::PUT, "", &body).await
+    };
+    let is = async |level: &str| assert_eq!(world.get(HOME).await.json["preset"], level);
+    level(&mum, "light").await;
+    let strict = level(&mum, "strict").await;
+    let moderate = level(&dad, "moderate").await;
+    let again = level(&dad, "strict").await;
+    // The value is the one that the change gave, but it is Dad's decision.
+    let refused = world.undoes(&mum, strict).await;
+    refused.is_problem(409, "changed_since");
+    let detail = refused.json["detail"].as_str().unwrap();
+    assert!(detail.contains("preset"), "{detail}");
+    is("strict").await;
+    // What was undone counts for nothing: one after the other, the newest first.
+    for (version, before) in [(again, "moderate"), (moderate, "strict"), (strict, "light")] {
+        world.undoes(&mum, version).await.ok();
+        is(before).await;
+    }
+    // It is undone once, also after a new decision of the same value.
+    level(&dad, "strict").await;
+    world
+        .undoes(&mum, strict)
+        .await
+        .is_problem(409, "changed_since");
+    is("strict").await;
+}
+
+#[tokio::test]
+async fn an_undo_allows_nothing_that_is_blocked_by_order_meanwhile() {
+    let world = World::with_home().await;
+    let mum = world.parent(Role::Parent, "Mum").await;
+    let (name, allow) = ("/names/news.example", r#"{"state":"allow"}"#);
+    world.writes(&mum, Method::PUT, name, allow).await;
+    let stays = "/names/www.news.example";
+    world.writes(&mum, Method::PUT, stays, allow).await;
+    let other = world
+        .writes(&mum, Method::PUT, "/categories/gambling", BLOCK)
+        .await;
+    let removed = world.writes(&mum, Method::DELETE, name, "").await;
+    let grant = r#"{"domain":"news.example","minutes":30}"#;
+    let path = format!("{HOME}/devices/phone/grants");
+    let granted = world.as_key(&mum, Method::POST, &path, grant).await.ok();
+    let path = format!(
+        "/devices/phone/grants/{}",
+        granted.json["grant"].as_str().unwrap()
+    );
+    let ended = world.writes(&mum, Method::DELETE, &path, "").await;
+    let order = r#"{"name":"news.example","basis":"court-order"}"#;
+    world.put("/v1/mandates/o1", order).await.ok();
+    let before = world.get(HOME).await.text;
+    for version in [removed, ended] {
+        world
+            .undoes(&mum, version)
+            .await
+            .is_problem(409, "mandatory");
+    }
+    assert_eq!(world.get(HOME).await.text, before);
+    // Other changes are undone as before, beside an allow that was there when the order came.
+    world.undoes(&mum, other).await.ok();
+}
+
+#[tokio::test]
 async fn a_removed_device_comes_back_with_its_settings_but_not_with_its_keys() {
     let world = World::with_home().await;
     let mum = world.parent(Role::Parent, "Mum").await;

@@ -26,6 +26,12 @@ impl World {
         self.browse(browser, Method::PUT, PUSH, &body).await.ok();
     }
 
+    /// Whether notices go to the browser, as the app reads it.
+    async fn is_subscribed(&self, browser: &Browser) -> bool {
+        let told = self.browse(browser, Method::GET, PUSH, "").await.ok();
+        told.json["subscribed"].as_bool().unwrap()
+    }
+
     /// The endpoints of the household's browsers that get notices.
     async fn endpoints(&self) -> Vec<String> {
         let store = &self.context.control.store;
@@ -85,6 +91,31 @@ async fn a_browser_gets_notices_as_long_as_its_session_lasts() {
 }
 
 #[tokio::test]
+async fn a_new_session_of_a_browser_is_not_subscribed() {
+    let world = World::with_home().await;
+    let first = world.browser_of(Role::Parent).await;
+    assert!(!world.is_subscribed(&first).await);
+    world.subscribes(&first, "one").await;
+    assert!(world.is_subscribed(&first).await);
+    world
+        .browse(&first, Method::DELETE, "/v1/session", "")
+        .await
+        .ok();
+    // The browser keeps its subscription at the push service; the program has it no longer.
+    let next = world.browser_of(Role::Parent).await;
+    assert!(!world.is_subscribed(&next).await);
+    world.subscribes(&next, "one").await;
+    assert!(world.is_subscribed(&next).await);
+    world.browse(&next, Method::DELETE, PUSH, "").await.ok();
+    assert!(!world.is_subscribed(&next).await);
+    let key = world.key_of(Role::Parent).await;
+    world
+        .as_key(&key, Method::GET, PUSH, "")
+        .await
+        .is_problem(401, "session_missing");
+}
+
+#[tokio::test]
 async fn a_subscription_that_leads_elsewhere_or_has_no_key_is_refused() {
     let world = World::with_home().await;
     let browser = world.browser_of(Role::Parent).await;
@@ -104,6 +135,11 @@ async fn a_subscription_that_leads_elsewhere_or_has_no_key_is_refused() {
     .await;
     refused(
         |body| body["endpoint"] = json!("http://fcm.googleapis.com/a"),
+        "endpoint",
+    )
+    .await;
+    refused(
+        |body| body["endpoint"] = json!("https://:p@fcm.googleapis.com/a"),
         "endpoint",
     )
     .await;

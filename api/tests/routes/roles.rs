@@ -21,6 +21,7 @@ const TABLE: &str = "
     open     GET /v1/session
     open     DELETE /v1/session
     open     GET /v1/push/key
+    open     GET /v1/push
     open     PUT /v1/push
     open     DELETE /v1/push
     anyone   GET /v1/me

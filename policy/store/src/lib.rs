@@ -111,5 +111,7 @@ pub use sessions::{
 };
 pub use sightings::{DeviceGuess, SIGHTING_KEPT, SIGHTINGS_MAX, SeenDevice, Sighting};
 pub use store::Store;
-pub use undo::{ChangedSince, UNDOES, UndoneChange, take_back};
+pub use undo::{
+    ChangedSince, NotAsDone, UNDOES, UndoneChange, take_back, untouched_since, version_made,
+};
 pub use verification::{ChainFault, ChainReport};

@@ -82,6 +82,16 @@ impl Store {
         transaction.commit().await
     }
 
+    /// Whether a session has a subscription.
+    pub async fn has_push_subscription(&self, session: u64) -> Result<bool, StoreError> {
+        let select = "SELECT EXISTS (SELECT 1 FROM push_subscription WHERE session = ?)";
+        sqlx::query_scalar(select)
+            .bind(column(session))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(step("reading the subscription of a session"))
+    }
+
     /// Removes the subscriptions of a session.
     pub async fn remove_push_subscriptions(&self, session: u64) -> Result<(), StoreError> {
         let delete = sqlx::query("DELETE FROM push_subscription WHERE session = ?");

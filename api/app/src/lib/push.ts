@@ -21,9 +21,12 @@ async function registration(): Promise<ServiceWorkerRegistration> {
   return navigator.serviceWorker.ready;
 }
 
+/** Whether notices come to this browser: it keeps its subscription at the push service longer than
+ * the program does, which forgets it with the session. */
 export async function isSubscribed(): Promise<boolean> {
   const known = await navigator.serviceWorker.getRegistration('/app/');
-  return !!(await known?.pushManager.getSubscription());
+  if (!(await known?.pushManager.getSubscription())) return false;
+  return (await answered(api.GET('/v1/push'))).subscribed;
 }
 
 export async function subscribe(): Promise<true> {

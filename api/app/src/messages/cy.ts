@@ -540,6 +540,14 @@ const cy: Messages = {
     running: 'Yn profi …',
     elsewhere:
       'Ni ellir cyrraedd y tudalennau prawf. Mae’n ymddangos bod y ddyfais hon yn defnyddio gwasanaeth DNS arall, megis VPN, cyfnewidfa breifat neu osodiad yn y porwr.',
+    untestable:
+      'Ni ellir profi hyn o dudalen ddiogel: dim ond tudalennau prawf heb eu hamgryptio sydd gan eich darparwr.',
+    isPaused:
+      'Mae’r rhyngrwyd wedi’i oedi yma, felly mae popeth wedi’i rwystro nawr. Profwch eto wedyn.',
+    isThing:
+      'Dim ond lleoedd penodol y caiff y ddyfais hon eu cyrraedd, ac nid yw’r tudalennau prawf yn eu plith. Profwch ar ddyfais arall.',
+    isOwn:
+      'Mae rheol yn rhwystro’r tudalennau prawf eu hunain, felly ni fyddai’r prawf yn dweud dim.',
     filtered: (blocked, all) =>
       `Mae’r rhwydwaith hwn wedi’i hidlo: cafodd ${blocked} o ${all} math eu rhwystro.`,
     unfiltered: 'Ni rwystrwyd dim.',

@@ -534,6 +534,12 @@ const en = {
     running: 'Testing …',
     elsewhere:
       'The test pages cannot be reached. This device seems to use another DNS service than your provider’s, such as a VPN, a private relay or a setting of the browser.',
+    untestable:
+      'This cannot be tested from a secure page: your provider has test pages without encryption only.',
+    isPaused: 'The Internet is paused here, so everything is blocked now. Test again afterwards.',
+    isThing:
+      'This device may only reach certain places, and the test pages are none of them. Test on another device.',
+    isOwn: 'A rule blocks the test pages themselves, so the test would say nothing.',
     filtered: (blocked: number, all: number) =>
       `This network is filtered: ${blocked} of ${all} kinds were blocked.`,
     unfiltered: 'Nothing was blocked.',

@@ -137,6 +137,10 @@ impl Pusher {
     fn client_of(&self, endpoint: &str) -> Option<(&Client, Url)> {
         let url = Url::parse(endpoint).ok()?;
         let host = url.host_str()?;
+        // No push service wants credentials, and the browser's page would choose them.
+        if !url.username().is_empty() || url.password().is_some() {
+            return None;
+        }
         if self.own_hosts.iter().any(|own| own == host) {
             return Some((&self.own_client, url));
         }
@@ -146,7 +150,7 @@ impl Pusher {
                 Some(_) => host.ends_with(service),
                 None => host == *service,
             });
-        let is_plain = url.scheme() == "https" && url.port().is_none() && url.username().is_empty();
+        let is_plain = url.scheme() == "https" && url.port().is_none();
         (is_known && is_plain).then_some((&self.client, url))
     }
 
@@ -318,6 +322,10 @@ mod tests {
             ("http://fcm.googleapis.com/a", false),
             ("https://fcm.googleapis.com:8443/a", false),
             ("https://user@fcm.googleapis.com/a", false),
+            ("https://:p@fcm.googleapis.com/a", false),
+            ("https://user:p@fcm.googleapis.com/a", false),
+            ("https://:p@push.isp.example/a", false),
+            ("https://user@push.isp.example/a", false),
             ("https://fcm.googleapis.com.evil.example/a", false),
             ("https://evilpush.apple.com.example/a", false),
             ("https://127.0.0.1/a", false),
