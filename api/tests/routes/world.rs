@@ -251,7 +251,6 @@ impl World {
                 canary: true,
                 relay: true,
             },
-            ..OperatorDefaults::default()
         };
         let lists = Arc::new(CurrentLists::new(lists(folder.path(), &taxonomy)));
         let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display()))
