@@ -345,7 +345,7 @@ async fn names_of_odd_octets_stop_neither_the_home_nor_its_prompts() {
     );
     let yes = world
         .api
-        .put(&answer_path(&asked[0]), json!({ "answer": "yes" }))
+        .put(&answer_path(&asked[0]), answer(&asked[0], "yes"))
         .await;
     yes.ok();
     let names = ["a.hikvision.com", "a.trackers.test"];

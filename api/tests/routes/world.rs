@@ -44,7 +44,7 @@ use policy::{
         mandate_registry::MandateRegistry,
     },
     name::Name,
-    rules::{compiled::HouseholdRules, operator::OperatorDefaults},
+    rules::{bypass::BypassPrevention, compiled::HouseholdRules, operator::OperatorDefaults},
 };
 use policy_store::{ActivityStore, Author, NewKey, Role, Store};
 use serde_json::Value;
@@ -247,7 +247,10 @@ impl World {
         let taxonomy = Taxonomy::shipped();
         let defaults = OperatorDefaults {
             preset: taxonomy.preset("light").unwrap(),
-            ..OperatorDefaults::default()
+            bypass: BypassPrevention {
+                canary: true,
+                relay: true,
+            },
         };
         let lists = Arc::new(CurrentLists::new(lists(folder.path(), &taxonomy)));
         let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display()))
