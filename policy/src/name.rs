@@ -468,7 +468,8 @@ fn unescaped(label: &str) -> Result<Vec<u8>, NameError> {
     while let Some(octet) = rest.next() {
         if octet == b'\\' {
             let digits: Vec<u8> = rest.by_ref().take(3).collect();
-            let number = str::from_utf8(&digits).ok().filter(|_| digits.len() == 3);
+            let is_number = digits.len() == 3 && digits.iter().all(u8::is_ascii_digit);
+            let number = str::from_utf8(&digits).ok().filter(|_| is_number);
             let number = number.and_then(|number| number.parse::<u8>().ok());
             octets.push(
                 number
